@@ -1,0 +1,243 @@
+"""The artefact: a directory (or a zip of it) of a manifest and the files that it vouches for.
+
+``manifest.json`` holds the SHA-256 and size of every other file. A file's bytes are checked before
+any parser sees them; nothing is pickled; names cannot leave the bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgevit.errors import BundleError, StorageError, did_you_mean, storage_errors
+from edgevit.preprocess import Preprocessing
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+REFERENCE = "reference.onnx"
+REPORT = "report.json"
+_MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """What the manifest knows of one file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about a bundle that is not a weight."""
+
+    name: str
+    family: str
+    """Where the checkpoint came from, such as ``huggingface DINOv2``."""
+    model: dict[str, Any]
+    """`edgevit.model.vit.VitConfig` as a dict."""
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    precision: str
+    """``int8`` or ``fp32``: the mode asked for; ``blocks`` has what each GEMM became."""
+    blocks: tuple[dict[str, str], ...]
+    """Per block: GEMM name to precision, such as ``{"qkv": "int8", ..., "attention": "fp32"}``."""
+    recipe: dict[str, Any]
+    target: dict[str, Any]
+    engine: str
+    accuracy: dict[str, Any] | None = None
+    """As measured at build time, with its conditions; None without held-out images."""
+    latency: dict[str, Any] | None = None
+    """As measured at build time, with its conditions."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """SHA-256 of weights, calibration images and recipe, and the versions that made the bundle."""
+    notes: tuple[str, ...] = ()
+    """Assumptions made on the way, one sentence each."""
+    edgevit: str = ""
+    schema: int = SCHEMA
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of ``manifest.json``."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> Manifest:
+        """Inverse of `to_json`. Raises BundleError naming ``where`` and the fault."""
+        try:
+            data = json.loads(text)
+            schema = data["schema"]
+            if schema != SCHEMA:
+                msg = f"{where}: bundle schema {schema}, this edgevit reads {SCHEMA}. Build it again, or install the edgevit that made it."
+                raise BundleError(msg)
+            data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+            data["files"] = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}
+            for key in ("labels", "blocks", "notes"):
+                data[key] = tuple(data[key])
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
+            msg = f"{where}: not a valid manifest: {reason}. Copy the bundle again, or build it again."
+            raise BundleError(msg) from error
+
+
+class Bundle:
+    """A bundle on disk, a folder or a zip. `read` gives checked bytes."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+
+    def read(self, name: str) -> bytes:
+        """The bytes of file ``name``. Raises BundleError if it is missing or is not what was written."""
+        entry = self.manifest.files.get(name)
+        if entry is None:
+            msg = f"{self.path}: this bundle holds no {name}. {did_you_mean(name, self.manifest.files)}"
+            raise BundleError(msg)
+        content = _read_member(self.path, name, entry.bytes)
+        if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
+            msg = (
+                f"{self.path}: {name} is not the file that was built ({len(content)} bytes, expected {entry.bytes}, "
+                "or other content). It is damaged or was changed: copy the bundle again, or build it again."
+            )
+            raise BundleError(msg)
+        return content
+
+    def verify(self) -> None:
+        """Check every file. Raises BundleError at the first that differs."""
+        for name in self.manifest.files:
+            self.read(name)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files together."""
+        return sum(entry.bytes for entry in self.manifest.files.values())
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle folder or zip. Raises BundleError if it is none, saying what is wrong."""
+    path = Path(path)
+    if not path.exists():
+        msg = f"{path}: no such bundle. Make one with: edgevit build MODEL --target cpu --data DIR -o {path}"
+        raise BundleError(msg)
+    if path.is_dir() and not (path / MANIFEST).is_file():
+        msg = f"{path}: this folder is no bundle: it has no {MANIFEST}."
+        raise BundleError(msg)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        msg = f"{path}: not a bundle: neither a folder nor a complete zip."
+        raise BundleError(msg)
+    content = _read_member(path, MANIFEST, _MANIFEST_LIMIT)
+    if len(content) > _MANIFEST_LIMIT:
+        msg = f"{path}: {MANIFEST} is over {_MANIFEST_LIMIT} bytes; this is no edgevit bundle."
+        raise BundleError(msg)
+    bundle = Bundle(path, Manifest.from_json(content, f"{path}/{MANIFEST}"))
+    for name in bundle.manifest.files:
+        if PurePosixPath(name).name != name or name in ("", ".", "..", MANIFEST) or "\\" in name:
+            msg = f"{path}: the manifest names a file outside the bundle: {name!r}. Do not trust this bundle."
+            raise BundleError(msg)
+    return bundle
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Whether ``path`` looks like a bundle rather than a checkpoint: it holds a manifest."""
+    path = Path(path)
+    if path.is_dir():
+        return (path / MANIFEST).is_file()
+    return path.is_file() and zipfile.is_zipfile(path) and _zip_member(path, MANIFEST) is not None
+
+
+def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle folder, or a zip if ``path`` ends in ``.zip``: beside first, then renamed into place.
+
+    An older bundle at ``path`` is replaced; anything else there is left alone and BundleError raised.
+    Raises StorageError if the disk is full or read-only; nothing half-written stays.
+    """
+    path = Path(path)
+    if path.exists() and not is_bundle(path):
+        msg = f"{path}: exists and is no edgevit bundle; it is not overwritten. Choose another place with -o."
+        raise BundleError(msg)
+    entries = {name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
+    manifest = replace(manifest, files=entries)
+    contents = {MANIFEST: manifest.to_json().encode(), **files}
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            fresh = _write_zip(staging, contents) if path.suffix == ".zip" else _write_folder(staging, contents)
+            if path.exists():
+                path.rename(staging / "replaced")
+            fresh.rename(path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return Bundle(path, manifest)
+
+
+def replace_report(bundle: Bundle, **changes: Any) -> Bundle:
+    """The same files under a manifest with ``changes``, written atomically."""
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    return write_bundle(bundle.path, replace(bundle.manifest, **changes), files)
+
+
+def _write_folder(staging: Path, contents: Mapping[str, bytes]) -> Path:
+    folder = staging / "bundle"
+    folder.mkdir()
+    for name, data in contents.items():
+        with (folder / name).open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    return folder
+
+
+def _write_zip(staging: Path, contents: Mapping[str, bytes]) -> Path:
+    path = staging / "bundle.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            # A fixed date: the same content gives the same zip.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+    return path
+
+
+def _read_member(path: Path, name: str, limit: int) -> bytes:
+    """Up to ``limit`` + 1 bytes of a file: enough to see that it is too long, never a flood."""
+    try:
+        if path.is_dir():
+            with (path / name).open("rb") as stream:
+                return stream.read(limit + 1)
+        member = _zip_member(path, name)
+        if member is None:
+            raise FileNotFoundError(name)
+        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+            return stream.read(limit + 1)
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        msg = f"{path}: {name} {reason}. Copy the bundle again, or build it again."
+        raise BundleError(msg) from error
+
+
+def _zip_member(path: Path, name: str) -> str | None:
+    """The member called ``name`` at the top of a zip, or in its one folder (``zip -r x.zip x.edgevit``)."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    tops = {member.partition("/")[0] for member in names}
+    for candidate in (name, *(f"{top}/{name}" for top in tops if len(tops) == 1)):
+        if candidate in names:
+            return candidate
+    return None
+
+
+def check_writable(path: Path) -> None:
+    """Raise StorageError now, not after minutes of work, if a bundle cannot be written at ``path``."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            msg = f"{path.parent}: this folder is not writable. Choose another place with -o."
+            raise StorageError(msg)

@@ -1,0 +1,70 @@
+"""The ``edgevit`` command. Commands live in files of their own and import what they need when they run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from edgevit import __version__
+from edgevit.errors import EdgevitError, did_you_mean
+
+# In the order of a user's work. Each names a module here and holds a command of the same name.
+COMMANDS = ("build", "run", "compare", "inspect", "targets", "demo")
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+
+
+class Commands(click.Group):
+    """Loads a command's module when it is asked for, and prints every error in one place."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of a user's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command called ``name``; a typing error gets the nearest known one."""
+        if name not in COMMANDS:
+            msg = f"No such command {name!r}. {did_you_mean(name, COMMANDS)}"
+            raise click.UsageError(msg, ctx)
+        command: click.Command = getattr(import_module(f"edgevit.cli.{name}"), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, and turn what goes wrong into one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if ctx.params.get("debug") or isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort):
+                raise
+            line, code = explain(error)
+            click.echo(f"edgevit: {line}", err=True)
+            ctx.exit(code)
+        except KeyboardInterrupt:
+            click.echo("\nedgevit: interrupted. Finished stages are kept: the same command goes on from there.", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """One line about ``error`` for people, and the exit code."""
+    if isinstance(error, EdgevitError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "not enough memory. Close other programs, or use a smaller model or image size.", 1
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'operating system'}: {error.strerror}. Run again with --debug for details.", 1
+    return f"internal error: {type(error).__name__}: {error}. Run 'edgevit --debug ...' and report the trace.", INTERNAL
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgevit")
+@click.option("--debug", is_flag=True, help="Show the Python trace of an error.")
+def main(debug: bool) -> None:
+    """Turn a trained Vision Transformer into an INT8 bundle and classify camera frames with it.
+
+    \b
+    Exit codes: 0 done, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine,
+    7 source, 8 missing package, 9 storage, 70 internal error, 130 interrupted.
+    """

@@ -1,0 +1,90 @@
+"""``edgevit build``: a checkpoint becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", default="cpu", show_default=True, help="Device: a name in targets/, or a .toml path.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Images to calibrate on: a folder (class per subfolder) or an .npz."
+)
+@click.option("--eval-data", type=click.Path(path_type=Path), help="Images to measure accuracy on; else what calibration leaves.")
+@click.option("--eval-limit", type=click.IntRange(1), default=1024, show_default=True, help="Measure on at most so many images.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Bundle folder, or .zip; MODEL.edgevit here by default.")
+@click.option(
+    "--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True, help="What GEMMs compute in."
+)
+@click.option("--recipe", default="default", show_default=True, help="Calibration: a name in calibration/, or a .toml path.")
+@click.option("--reference/--no-reference", default=True, show_default=True, help="Keep the FP32 graph for 'compare'.")
+@model_options
+@threads_option
+@no_cache_option
+@click.option("--dry-run", is_flag=True, help="Print the stages and what is cached, and do nothing.")
+@json_option
+def build(**values: Any) -> None:
+    """Turn the trained ViT MODEL into a bundle for a target.
+
+    MODEL is a .safetensors, .pt or .pth file, or a Hugging Face folder. Stages are cached by
+    content: run the same command again after an interruption and it goes on.
+    """
+    from edgevit.errors import needs_extra
+
+    with needs_extra("build"):
+        from edgevit.build import build as run_build
+        from edgevit.build import plan
+
+    from edgevit.cache import Cache
+    from edgevit.cli.console import ConsoleProgress, note, print_json
+    from edgevit.progress import Progress
+
+    as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"))
+    request = _request(values)
+    if dry_run:
+        _print_plan(plan(request, cache), as_json=as_json)
+        return
+    result = run_build(request, cache, Progress() if as_json else ConsoleProgress())
+    manifest = result.bundle.manifest
+    if as_json:
+        comparison = result.comparison.to_dict() if result.comparison else None
+        print_json({"bundle": str(result.bundle.path), "bytes": result.bundle.bytes, "seconds": result.seconds,
+                    "comparison": comparison, "notes": manifest.notes})  # fmt: skip
+        return
+    for text in manifest.notes:
+        note(text)
+    if result.comparison:
+        from edgevit.cli.compare import print_comparison
+
+        print_comparison(result.comparison)
+    click.echo(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
+    click.echo(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
+
+
+def _request(values: dict[str, Any]) -> Any:
+    from edgevit.build import BuildRequest
+    from edgevit.recipe import load_recipe
+    from edgevit.target import load_target
+
+    options = import_options(values)
+    out = values.pop("out") or Path(f"{values['model'].resolve().stem}.edgevit")
+    target, recipe = load_target(values.pop("target")), load_recipe(values.pop("recipe"))
+    return BuildRequest(**values, out=out, target=target, recipe=recipe, options=options)
+
+
+def _print_plan(stages: list[Any], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from edgevit.cli.console import print_json, table
+
+    if as_json:
+        print_json([asdict(stage) for stage in stages])
+    else:
+        rows = [(stage.name, stage.what, "cached" if stage.cached else "") for stage in stages]
+        table("Plan", ("stage", "what", ""), rows, left=3)

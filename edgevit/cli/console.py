@@ -1,0 +1,80 @@
+"""Tables and progress bars for people. Results go to stdout, progress and notes to stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from edgevit.progress import Progress, Stage
+
+
+class ConsoleProgress(Progress):
+    """A bar on stderr for the stage under way, and a line for each finished one."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self._bars: Bars | None = None
+        self._task = TaskID(0)
+
+    def begin(self, stage: Stage) -> None:
+        """Show a bar, where there is a terminal to move it on."""
+        if not self.console.is_terminal:
+            return
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self._bars = Bars(TextColumn("  {task.description:<32}"), *columns, console=self.console, transient=True)
+        self._task = self._bars.add_task(stage.name, total=stage.total)
+        self._bars.start()
+
+    def advance(self, stage: Stage, steps: int) -> None:
+        """Move the bar."""
+        if self._bars is not None:
+            self._bars.advance(self._task, steps)
+
+    def end(self, stage: Stage) -> None:
+        """Replace the bar by a line."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+        done = "cached" if stage.cached else f"{stage.seconds:.1f} s"
+        self.console.print(f"  {stage.name:<32} {done}")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
+    """Print a table on stdout; all but the ``left`` first columns are right-aligned."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for position, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if position < left else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(str(cell)) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe or a log has no width of its own: do not fold to 80
+        console = Console(highlight=False, width=160)
+    console.print(drawn)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def note(text: str) -> None:
+    """One line about something assumed or left out, on stderr."""
+    click.echo(f"note: {text}", err=True)
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB with one decimal."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def percent(share: float | None) -> str:
+    """A share 0..1 as a percentage, or a dash."""
+    return "-" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,90 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Size(click.ParamType):
+    """``224`` or ``HEIGHTxWIDTH`` as (height, width) in pixels."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse; fails with the value that was given."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+            self.fail(f"{value!r} is no size: write 224, or HEIGHTxWIDTH.", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+class Numbers(click.ParamType):
+    """Comma-separated numbers, one per colour channel."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Parse; fails with the value that was given."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers: write 0.485,0.456,0.406.", param, ctx)
+
+
+MODEL_OPTIONS = (
+    click.option("--heads", type=click.IntRange(1), help="Attention heads, where the checkpoint does not tell."),
+    click.option("--image-size", type=Size(), help="Model input, 224 or HEIGHTxWIDTH; positions are interpolated."),
+    click.option(
+        "--activation",
+        type=click.Choice(["gelu", "gelu_tanh", "quick_gelu", "relu"]),
+        help="MLP activation, where the checkpoint does not tell.",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Class names, one a line or JSON, where the checkpoint has none.",
+    ),
+)
+PREPROCESSING_OPTIONS = (
+    click.option("--resize-mode", type=click.Choice(["squash", "shortest", "letterbox"]), help="How a frame meets the input."),
+    click.option("--resize", type=Size(), help="Box a frame is resized to before the centre crop."),
+    click.option(
+        "--interpolation",
+        type=click.Choice(["nearest", "linear", "cubic", "lanczos", "area"]),
+        help="Resampling filter; shrinking is antialiased.",
+    ),
+    click.option("--mean", type=Numbers(), help="Per-channel mean, 0..1."),
+    click.option("--std", type=Numbers(), help="Per-channel standard deviation, 0..1."),
+    click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]), help="Channel order the weights were trained on."),
+)
+
+
+def model_options(command: Command) -> Command:
+    """Add what `import_options` reads: how to import a checkpoint that does not tell everything."""
+    for option in reversed((*MODEL_OPTIONS, *PREPROCESSING_OPTIONS)):
+        command = option(command)
+    return command
+
+
+def import_options(values: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `load_checkpoint` from a command's parameters, which are removed from ``values``."""
+    options = {key: values.pop(key) for key in ("heads", "image_size", "activation", "labels")}
+    fields = {key: values.pop(key) for key in ("resize", "interpolation", "mean", "std", "color")}
+    fields["mode"] = values.pop("resize_mode")
+    options["preprocessing"] = {key: value for key, value in fields.items() if value is not None}
+    return {key: value for key, value in options.items() if value is not None}
+
+
+threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine; all by default.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+no_cache_option = click.option("--no-cache", is_flag=True, help="Compute every stage anew and keep nothing.")

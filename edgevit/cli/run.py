@@ -1,0 +1,110 @@
+"""``edgevit run``: classify what a camera, a video, a folder or an image shows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgevit.cli.options import json_option, threads_option
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source")
+@click.option("--engine", help="openvino or onnxruntime; the bundle's own by default.")
+@threads_option
+@click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
+@click.option("--loop", is_flag=True, help="Start a file or folder over when it ends.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated video: .mp4 or .avi.")
+@click.option("--headless", is_flag=True, help="Open no window, even on a display.")
+@json_option
+def run(**values: Any) -> None:
+    """Classify SOURCE with BUNDLE.
+
+    \b
+    SOURCE is a camera (0 or /dev/video0), a video file, a folder of images,
+    an image, or test:// (a synthetic pattern). With --json every frame is one
+    line of JSON on stdout and the summary is the last. Ctrl-C ends the run
+    with its summary.
+    """
+    from edgevit.bundle import MODEL, open_bundle
+    from edgevit.engine import open_session
+    from edgevit.runtime.loop import classify_frames
+    from edgevit.runtime.source import open_source
+    from edgevit.runtime.summary import Summary
+
+    bundle = open_bundle(values["bundle"])
+    manifest = bundle.manifest
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(values["source"], loop=values["loop"]))
+        engine = values["engine"] or manifest.engine
+        session = stack.enter_context(open_session(engine, bundle.read(MODEL), threads=values["threads"]))
+        sinks = [stack.enter_context(closing(sink)) for sink in _sinks(source, manifest.precision, values)]
+        summary = Summary(source)
+        results = classify_frames(
+            source, session, manifest.preprocessing, manifest.labels, top_k=values["top_k"], limit=values["limit"]
+        )
+        try:
+            for result in stack.enter_context(closing(results)):
+                summary.add(result)
+                # A list: every sink sees the last result, too.
+                if False in [sink(result) for sink in sinks]:
+                    break
+        except KeyboardInterrupt:
+            click.echo("", err=True)
+    _finish(summary, f"{session.engine} on {session.device}, {session.threads} threads", values)
+
+
+def _sinks(source: Any, precision: str, values: dict[str, Any]) -> Iterator[Any]:
+    from edgevit.runtime.sinks import JsonLines, Overlays, VideoSink, WindowSink, has_display
+
+    yield JsonLines(sys.stdout) if values["as_json"] else _Lines()
+    screens: list[Any] = []
+    if values["save"] is not None:
+        screens.append(VideoSink(values["save"], fps=source.fps or 30.0))
+    if not values["headless"] and has_display():
+        screens.append(WindowSink())
+    if screens:
+        yield Overlays(screens, precision=precision)
+
+
+class _Lines:
+    """For people: on a terminal one line that follows the frames, else a line per frame."""
+
+    def __init__(self) -> None:
+        from edgevit.runtime.latency import Rate
+
+        self._rate = Rate()
+        self._ending = "\r" if sys.stdout.isatty() else "\n"
+
+    def __call__(self, result: Any) -> bool:
+        """Print one result."""
+        self._rate.add(result.finished)
+        best, fps = result.predictions[0], self._rate.per_second
+        speed = f"{fps:6.1f} fps" if fps else " " * 10
+        stages = f"read {result.read_ms:.1f}  prepare {result.prepare_ms:.1f}  infer {result.infer_ms:.1f} ms"
+        line = f"{result.frame.name}  {best.label} {100 * best.confidence:.1f} %  {speed}  {stages}"
+        click.echo(f"{line:<110}{self._ending}", nl=False)
+        return True
+
+    def close(self) -> None:
+        """Leave the last line standing."""
+        if self._ending == "\r":
+            click.echo()
+
+
+def _finish(summary: Any, engine: str, values: dict[str, Any]) -> None:
+    import json
+
+    if values["as_json"]:
+        click.echo(json.dumps({"summary": summary.to_dict(), "engine": engine}, ensure_ascii=False))
+    else:
+        click.echo("\n".join([*summary.lines(), f"engine            {engine}"]))
+    if values["save"] is not None and summary.frames:
+        click.echo(f"annotated video: {values['save']}", err=True)

@@ -1,0 +1,1 @@
+"""Quantization: scales and corrections for a folded ViT. Pure torch, no files."""

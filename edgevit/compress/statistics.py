@@ -1,0 +1,75 @@
+"""What calibration remembers of each GEMM's input: per-channel ranges and a bounded sample of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgevit.model.folded import Linear, plain_linear
+
+
+@dataclass
+class InputStatistics:
+    """Running statistics of one GEMM's input, however many images pass.
+
+    ``low`` and ``high`` are per-channel extremes [C] over every token of every image;
+    ``tokens`` [<= limit, C] is the sample that candidate scales are compared on.
+    """
+
+    low: Tensor
+    high: Tensor
+    sample: Tensor
+    used: int = 0
+
+    @property
+    def tokens(self) -> Tensor:
+        """The sampled rows."""
+        return self.sample[: self.used]
+
+    @property
+    def absmax(self) -> Tensor:
+        """Largest magnitude per channel [C]."""
+        return torch.maximum(self.high, -self.low)
+
+
+class Collector:
+    """A `edgevit.model.folded.LinearOp` that computes the float GEMM and remembers its input.
+
+    Each image gives an equal share of the token sample: its first token (the class token, where
+    there is one) and others at random. Ranges see every token, so none of large magnitude is missed.
+    """
+
+    def __init__(self, *, images: int, tokens: int, seed: int) -> None:
+        self.statistics: dict[str, InputStatistics] = {}
+        self._limit = tokens
+        # With more images than tokens, every stride-th image gives one.
+        self._stride = -(-images // tokens)
+        self._share = max(1, tokens // images)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, name: str, x: Tensor, weights: Linear) -> Tensor:
+        """Observe x [N, T, C] of GEMM ``name`` and return the GEMM's output."""
+        flat = x.reshape(-1, x.shape[-1])
+        low, high = flat.amin(0), flat.amax(0)
+        known = self.statistics.get(name)
+        if known is None:
+            known = InputStatistics(low, high, torch.empty(self._limit, x.shape[-1]))
+            self.statistics[name] = known
+        known.low, known.high = torch.minimum(known.low, low), torch.maximum(known.high, high)
+        for image in x:
+            seen = self._seen.get(name, 0)
+            self._seen[name] = seen + 1
+            if seen % self._stride == 0:
+                self._remember(known, image)
+        return plain_linear(name, x, weights)
+
+    def _remember(self, known: InputStatistics, image: Tensor) -> None:
+        count = min(self._share, len(image), self._limit - known.used)
+        if count <= 0:
+            return
+        others = torch.randperm(len(image) - 1, generator=self._generator)[: count - 1] + 1
+        known.sample[known.used : known.used + count] = image[torch.cat([torch.zeros(1, dtype=torch.long), others])]
+        known.used += count

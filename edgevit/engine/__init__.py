@@ -1,0 +1,30 @@
+"""Inference engines behind one protocol; pick one by name with `backend`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from edgevit.engine.base import Backend, Session
+from edgevit.errors import ConfigError, did_you_mean
+
+# name -> (module, class); a module is imported when its engine is asked for.
+BACKENDS = {
+    "openvino": ("edgevit.engine.openvino", "OpenVino"),
+    "onnxruntime": ("edgevit.engine.onnxruntime", "OnnxRuntime"),
+}
+
+
+def backend(name: str) -> Backend:
+    """The engine called ``name``. Raises ConfigError for an unknown one."""
+    if name not in BACKENDS:
+        msg = f"unknown engine {name!r}. {did_you_mean(name, BACKENDS)}"
+        raise ConfigError(msg)
+    module, attribute = BACKENDS[name]
+    engine: Backend = getattr(import_module(module), attribute)()
+    return engine
+
+
+def open_session(name: str, model: bytes, *, threads: int | None = None) -> Session:
+    """Compile an ONNX model with the engine called ``name`` and load it, on this machine."""
+    engine = backend(name)
+    return engine.load(engine.compile(model, threads=threads), threads=threads)

@@ -1,0 +1,131 @@
+"""What every inference engine offers: a backend compiles and loads, a session infers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from edgevit.errors import EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    Frames = NDArray[np.uint8]
+    Logits = NDArray[np.float32]
+
+
+class Session(Protocol):
+    """One loaded model. Use it as a context manager, from one thread."""
+
+    engine: str
+    """Name and version of the engine, such as ``openvino 2026.4.1``."""
+    device: str
+    """The processor that runs it, in the engine's own words."""
+    threads: int
+    """CPU threads that one inference uses."""
+
+    def infer(self, frames_bgr: Frames) -> Logits:
+        """Logits float32 [N, classes] of prepared frames uint8 [N, H, W, 3] BGR.
+
+        The result is the caller's own: a later call does not change it.
+        Raises EngineError when the engine fails or the shape is not the model's.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds; the session is of no use afterwards."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+class Backend(Protocol):
+    """One inference engine.
+
+    ``compile`` and ``load`` are apart because an engine may be compiled long before, or elsewhere
+    than, it runs. ``threads`` is the number of CPU threads; None lets the engine choose.
+    """
+
+    name: str
+    just_in_time: bool
+    """Compiles in about a second, so a bundle keeps no engine file and every start compiles anew."""
+
+    @property
+    def version(self) -> str:
+        """Name and version. Raises MissingPackageError if it is not installed."""
+        ...
+
+    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
+        """Compile an ONNX model for this machine. Raises EngineError naming the cause."""
+        ...
+
+    def load(self, engine: bytes, *, threads: int | None = None) -> Session:
+        """Load what ``compile`` returned on this machine. Raises EngineError if it is of another version."""
+        ...
+
+
+class SessionBase:
+    """What sessions share: the shape check, and closing on exit."""
+
+    engine: str
+    device: str
+    threads: int
+
+    def __init__(self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Logits]) -> None:
+        self.engine, self.device, self.threads, self.shape = engine, processor(), threads, shape
+        self._run: Callable[[Frames], Logits] | None = run
+
+    def infer(self, frames_bgr: Frames) -> Logits:
+        """See `Session.infer`."""
+        if self._run is None:
+            msg = f"{self.engine}: this session is closed; load the bundle again"
+            raise EngineError(msg)
+        if frames_bgr.dtype.name != "uint8" or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != self.shape or not len(frames_bgr):
+            expected = ", ".join(map(str, self.shape))
+            msg = f"{self.engine}: expected uint8 frames (N, {expected}), got {frames_bgr.dtype} {frames_bgr.shape}"
+            raise EngineError(msg)
+        try:
+            return self._run(frames_bgr)
+        except RuntimeError as error:
+            msg = f"{self.engine}: inference failed: {cause(error)}"
+            raise EngineError(msg) from error
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        self._run = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def cause(error: BaseException) -> str:
+    """The last non-empty line of a native library's message, where the cause stands."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def processor() -> str:
+    """The CPU's name as the operating system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def available_threads() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,84 @@
+"""ONNX Runtime on the CPU: runs everywhere, Arm boards included."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevit.engine.base import Session, SessionBase, available_threads, cause
+from edgevit.errors import EngineError, needs_extra
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from edgevit.engine.base import Frames, Logits
+
+# MatMul + Add becomes a Gemm, which the Q/DQ fusion does not know: INT8 would run dequantized, 4 times slower.
+DISABLED = ["MatMulAddFusion"]
+
+
+class OnnxRuntime:
+    """Compiles to the graph that ONNX Runtime's own optimizer leaves, and loads it without optimizing again."""
+
+    name = "onnxruntime"
+    just_in_time = True
+
+    @property
+    def version(self) -> str:
+        """See `edgevit.engine.base.Backend.version`."""
+        with needs_extra("cpu"):
+            import onnxruntime
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
+        """See `edgevit.engine.base.Backend.compile`."""
+        with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+            optimized = Path(folder) / "optimized.onnx"
+            options = _options(threads)
+            options.optimized_model_filepath = str(optimized)
+            _session(model, options, disabled_optimizers=DISABLED)
+            return optimized.read_bytes()
+
+    def load(self, engine: bytes, *, threads: int | None = None) -> Session:
+        """See `edgevit.engine.base.Backend.load`."""
+        import onnxruntime
+
+        options = _options(threads)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = _session(engine, options)
+        return SessionBase(
+            engine=self.version,
+            threads=options.intra_op_num_threads,
+            shape=tuple(session.get_inputs()[0].shape)[1:],
+            run=_runner(session),
+        )
+
+
+def _runner(session: onnxruntime.InferenceSession) -> Callable[[Frames], Logits]:
+    name = session.get_inputs()[0].name
+
+    def run(frames: Frames) -> Logits:
+        return session.run(None, {name: frames})[0]
+
+    return run
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    with needs_extra("cpu"):
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_threads()
+    options.log_severity_level = 3  # warnings about hardware-specific graphs: they never leave this machine
+    return options
+
+
+def _session(model: bytes, options: onnxruntime.SessionOptions, **arguments: Any) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], **arguments)
+    except Exception as error:  # its exceptions share no base class but Exception
+        msg = f"onnxruntime {onnxruntime.__version__} cannot load this model: {cause(error)}"
+        raise EngineError(msg) from error

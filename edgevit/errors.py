@@ -1,0 +1,93 @@
+"""Every error a user can cause. Each says what, where and the next step; ``cli`` prints it, once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class EdgevitError(Exception):
+    """A failure with a known cause. ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(EdgevitError):
+    """A wrong option, recipe, target or combination of them."""
+
+    exit_code = 2
+
+
+class CheckpointError(EdgevitError):
+    """A model file that cannot be read, or a model that is not a plain ViT."""
+
+    exit_code = 3
+
+
+class DataError(EdgevitError):
+    """Images or labels that are missing, unreadable or of no use."""
+
+    exit_code = 4
+
+
+class BundleError(EdgevitError):
+    """A bundle that is damaged, tampered with or of another schema."""
+
+    exit_code = 5
+
+
+class EngineError(EdgevitError):
+    """An inference engine that refuses a model or cannot start."""
+
+    exit_code = 6
+
+
+class SourceError(EdgevitError):
+    """A camera, video or folder that cannot be opened, or that ends unexpectedly."""
+
+    exit_code = 7
+
+
+class MissingPackageError(EdgevitError):
+    """An optional package that this command needs is not installed."""
+
+    exit_code = 8
+
+
+class StorageError(EdgevitError):
+    """A folder that cannot be written, or a full disk."""
+
+    exit_code = 9
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn a missing third-party module inside the block into one line that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module == "edgevit":
+            raise
+        msg = f"This needs the package {module!r}, which is not installed. Install it with: pip install 'edgevit[{extra}]'"
+        if module == "cv2":
+            msg += " (on a Jetson or another board use its own OpenCV: apt install python3-opencv)"
+        raise MissingPackageError(msg) from error
+
+
+@contextmanager
+def storage_errors(path: object) -> Iterator[None]:
+    """Turn an operating-system refusal to write inside the block into a `StorageError` about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{path}: cannot write: {error.strerror or error}. Free space or choose another place with -o or EDGEVIT_CACHE."
+        raise StorageError(msg) from error
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """A sentence that suggests the nearest known value, else lists them all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(value, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

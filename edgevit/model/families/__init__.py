@@ -1,0 +1,45 @@
+"""Every family of ViTs that edgevit imports, one file each, and the one that says why it cannot."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edgevit.errors import CheckpointError
+from edgevit.model.families import dinov2, huggingface, native, timm, torchvision, tutorial
+from edgevit.model.families.refuse import refuse_known, refuse_unknown
+from edgevit.model.families.source import Imported, Source
+
+
+class Family(Protocol):
+    """What the file of a family has."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether the names of the keys are this family's."""
+
+    def read(self, source: Source) -> Imported:
+        """Import it, taking every key that matters."""
+
+
+# Asked in this order. The original DINOv2 and timm share most names, so DINOv2 is asked for its own first.
+FAMILIES: tuple[Family, ...] = (huggingface, torchvision, dinov2, timm, tutorial)
+
+
+def import_vit(source: Source) -> Imported:
+    """Read ``source`` with the family that recognises it; every key is used or knowingly ignored.
+
+    Raises CheckpointError for anything else, and ConfigError for an option that does not fit.
+    """
+    if native.recognises(source):
+        imported = native.read(source)
+    else:
+        refuse_known(source.keys)
+        family = next((family for family in FAMILIES if family.recognises(source)), None)
+        if family is None:
+            refuse_unknown(source.keys)
+        try:
+            imported = family.read(source)
+        except (TypeError, ValueError) as error:  # two heads but no distillation token; a list for an epsilon
+            msg = f"{source.keys.origin}: weights and settings do not go together: {error}. Is this the whole model?"
+            raise CheckpointError(msg) from error
+    source.keys.require_empty(imported.family)
+    return imported

@@ -1,0 +1,160 @@
+"""From a family's keys to the state dict of `edgevit.model.vit.Vit`, the same way for every family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgevit.errors import CheckpointError
+from edgevit.model.families.keys import Keys
+from edgevit.model.vit import BlockConfig
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockKeys:
+    """What a family calls the parts of one block, after the block's own prefix."""
+
+    qkv: tuple[str, ...]
+    """One fused Linear, or three: query, key, value."""
+    proj: str
+    fc1: str
+    fc2: str
+    norm1: str | None = None
+    norm2: str | None = None
+    scale1: str | None = None
+    """LayerScale, where a block has it."""
+    scale2: str | None = None
+
+
+def linear(keys: Keys, source: str, outputs: int | None, inputs: int | None) -> tuple[Tensor, Tensor | None]:
+    """Weight [outputs, inputs] and bias [outputs], if it has one, of the Linear ``source``."""
+    # nn.MultiheadAttention calls its fused Linear in_proj_weight, in_proj_bias.
+    joint = "_" if source.endswith("in_proj") else "."
+    weight = keys.take(f"{source}{joint}weight", outputs, inputs)
+    return weight, keys.find(f"{source}{joint}bias", weight.shape[0])
+
+
+def put(state: State, name: str, weight: Tensor, bias: Tensor | None) -> None:
+    """Store a layer that always has a bias in `Vit`; a missing one is zero."""
+    state[f"{name}.weight"] = weight
+    state[f"{name}.bias"] = weight.new_zeros(weight.shape[0]) if bias is None else bias
+
+
+def put_norm(state: State, name: str, keys: Keys, source: str, width: int) -> None:
+    """Store the LayerNorm ``source``, weight and bias [width]."""
+    state[f"{name}.weight"] = keys.take(f"{source}.weight", width)
+    state[f"{name}.bias"] = keys.take(f"{source}.bias", width)
+
+
+def put_patches(state: State, keys: Keys, source: str) -> tuple[int, int, int]:
+    """Store the patch embedding, a Conv2d whose kernel is its stride; returns (width, channels, patch size)."""
+    weight = keys.take(f"{source}.weight", None, None, None, None)
+    width, channels, height, side = weight.shape
+    if height != side:
+        msg = f"{keys.origin}: {source + '.weight'!r} has patches of {height}x{side} pixels; edgevit needs square ones."
+        raise CheckpointError(msg)
+    if channels not in (1, 3):
+        msg = f"{keys.origin}: {source + '.weight'!r} takes {channels} channels; edgevit reads colour (3) and gray (1) frames."
+        raise CheckpointError(msg)
+    put(state, "patch_embedding", weight, keys.find(f"{source}.bias", width))
+    return width, channels, side
+
+
+def put_tokens(state: State, prefix: list[Tensor], positions: Tensor | None, embedded: int) -> int | None:
+    """Store prefix tokens, each [1, n, width], and position embeddings [1, embedded + patches, width].
+
+    The first ``embedded`` prefix tokens have a position of their own, which is added to them.
+    Returns the number of patches that have a position, None without position embeddings.
+    """
+    tokens = torch.cat(prefix, dim=1)[0].clone() if prefix else None
+    if tokens is not None:
+        if positions is not None:
+            tokens[:embedded] += positions[0, :embedded]
+        state["prefix"] = tokens
+    if positions is None:
+        return None
+    state["positions"] = positions[0, embedded:].clone()
+    return len(state["positions"])
+
+
+def put_block(state: State, index: int, keys: Keys, prefix: str, names: BlockKeys, width: int) -> tuple[int, int]:
+    """Store one block; returns (attention width, hidden width). `finish_blocks` goes last."""
+    target = f"blocks.{index}"
+    inner = _put_qkv(state, f"{target}.qkv", keys, [prefix + name for name in names.qkv], width)
+    put(state, f"{target}.proj", *linear(keys, prefix + names.proj, width, inner))
+    for name, source in (("norm1", names.norm1), ("norm2", names.norm2)):
+        if source is not None:
+            put_norm(state, f"{target}.{name}", keys, prefix + source, width)
+    for name, source in (("scale1", names.scale1), ("scale2", names.scale2)):
+        if source is not None:
+            state[f"{target}.{name}"] = keys.take(prefix + source, width)
+    hidden = keys.shape(f"{prefix}{names.fc1}.weight")[0]
+    if keys.shape(f"{prefix}{names.fc2}.weight") == (width, hidden // 2):
+        msg = (
+            f"{keys.origin}: {prefix + names.fc1!r} is twice as wide as {prefix + names.fc2!r}: a gated MLP (SwiGLU). "
+            "edgevit imports plain ViT classifiers."
+        )
+        raise CheckpointError(msg)
+    put(state, f"{target}.fc1", *linear(keys, prefix + names.fc1, hidden, width))
+    put(state, f"{target}.fc2", *linear(keys, prefix + names.fc2, width, hidden))
+    return inner, hidden
+
+
+def _put_qkv(state: State, target: str, keys: Keys, sources: list[str], width: int) -> int:
+    parts = [linear(keys, source, None, width) for source in sources]
+    rows = {len(weight) for weight, _ in parts}
+    if len(rows) > 1 or (len(parts) == 1 and rows.pop() % 3):
+        msg = f"{keys.origin}: query, key and value of {sources[0]!r} differ in width, so this is not plain self-attention."
+        raise CheckpointError(msg)
+    weight = torch.cat([weight for weight, _ in parts])
+    state[f"{target}.weight"] = weight
+    if any(bias is not None for _, bias in parts):
+        state[f"{target}.bias"] = torch.cat([weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in parts])
+    return len(weight) // 3
+
+
+def finish_blocks(state: State, sizes: list[tuple[int, int]], heads: int, origin: object) -> tuple[tuple[BlockConfig, ...], bool]:
+    """Block widths for `VitConfig`, and whether qkv has a bias, from what `put_block` returned.
+
+    Where only some blocks have a qkv bias, the others get zeros. Raises CheckpointError if there is no block.
+    """
+    if not sizes:
+        msg = f"{origin}: holds no transformer block. Is this the whole model?"
+        raise CheckpointError(msg)
+    head_dim = sizes[0][0] // heads
+    if any(inner % head_dim for inner, _ in sizes):
+        msg = (
+            f"{origin}: attention widths {sorted({inner for inner, _ in sizes})} share no head_dim of {head_dim}. Pass --heads N."
+        )
+        raise CheckpointError(msg)
+    biased = any(f"blocks.{i}.qkv.bias" in state for i in range(len(sizes)))
+    if biased:
+        for i, (inner, _) in enumerate(sizes):
+            state.setdefault(f"blocks.{i}.qkv.bias", torch.zeros(3 * inner))
+    return tuple(BlockConfig(heads=inner // head_dim, hidden=hidden) for inner, hidden in sizes), biased
+
+
+def put_averaged_head(state: State, first: tuple[Tensor, Tensor | None], second: tuple[Tensor, Tensor | None]) -> None:
+    """Store the mean of a class head and a distillation head as one Linear over both tokens."""
+    put(state, "head", torch.cat([first[0], second[0]], dim=1) / 2, None)
+    state["head.bias"] = (_bias(*first) + _bias(*second)) / 2
+
+
+def _bias(weight: Tensor, bias: Tensor | None) -> Tensor:
+    return weight.new_zeros(len(weight)) if bias is None else bias
+
+
+def require_head(keys: Keys, *names: str) -> str:
+    """The head among ``names``. Raises CheckpointError if the model has none."""
+    name = keys.first(*names)
+    if f"{name}.weight" not in keys:
+        msg = (
+            f"{keys.origin}: the model has no classification head ({name + '.weight'!r}), so there is nothing to classify with. "
+            "Train one on your classes first; examples/solar_cells shows how."
+        )
+        raise CheckpointError(msg)
+    return name

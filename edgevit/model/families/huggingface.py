@@ -1,0 +1,155 @@
+"""Image classifiers of Hugging Face transformers: ViT, DeiT, DINOv2, DINOv2 with registers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from edgevit.errors import CheckpointError
+from edgevit.model.families.assemble import (
+    BlockKeys,
+    State,
+    finish_blocks,
+    linear,
+    put,
+    put_averaged_head,
+    put_block,
+    put_norm,
+    put_patches,
+    put_tokens,
+    require_head,
+)
+from edgevit.model.families.keys import Keys
+from edgevit.model.families.source import Imported, Source
+from edgevit.model.vit import VitConfig
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+}
+# layer_norm_eps where config.json does not give it: the defaults of ViTConfig, DeiTConfig and Dinov2Config.
+VIT_EPS, DINOV2_EPS = 1e-12, 1e-6
+
+_PATCHES = "embeddings.patch_embeddings.projection"
+
+
+def recognises(source: Source) -> bool:
+    """Whether it has transformers' name for the patch embedding."""
+    return any(key.endswith(f"{_PATCHES}.weight") for key in source.keys.all)
+
+
+def read(source: Source) -> Imported:
+    """Read any of the family; names of transformers 4 and 5 are both known."""
+    keys, config, state = source.keys, source.config, State()
+    keys.ignore(r"(^|\.)(mask_token$|pooler\.)")
+    base = next(key for key in keys.all if key.endswith(f"{_PATCHES}.weight")).removesuffix(f"{_PATCHES}.weight")
+    width, channels, patch = put_patches(state, keys, base + _PATCHES)
+    prefix, registers, distilled = _prefix(keys, base, width)
+    positions = keys.take(f"{base}embeddings.position_embeddings", 1, None, width)
+    # Registers get no position: transformers inserts them after the positions were added.
+    patches = put_tokens(state, prefix, positions, embedded=1 + distilled)
+    blocks = _blocks_prefix(keys, base)
+    names = _block_keys(keys, f"{blocks}0.")
+    sizes = [put_block(state, i, keys, f"{blocks}{i}.", names, width) for i in range(keys.count(blocks))]
+    put_norm(state, "norm", keys, f"{base}layernorm", width)
+    classes, pooling = _put_head(state, keys, width)
+    heads = source.choose_heads(sizes[0][0] if sizes else width, config.get("num_attention_heads"))
+    block_widths, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
+    dinov2 = names.scale1 is not None
+    return Imported(
+        family=_family(distilled, dinov2),
+        state=state,
+        any_size=dinov2,
+        config=VitConfig(
+            image_size=source.choose_image_size(patch, patches, config.get("image_size")),
+            patch_size=patch,
+            width=width,
+            head_dim=sizes[0][0] // heads,
+            blocks=block_widths,
+            classes=classes,
+            channels=channels,
+            distillation_token=distilled,
+            registers=registers,
+            qkv_bias=qkv_bias,
+            layer_scale=dinov2,
+            activation=source.choose_activation(_activation(source)),
+            norm_eps=_eps(source, dinov2),
+            pooling=pooling,
+            # DINOv2 with registers alone interpolates with antialiasing.
+            resample="bicubic_antialias" if registers else "bicubic",
+        ),
+    )
+
+
+def _prefix(keys: Keys, base: str, width: int) -> tuple[list[Any], int, bool]:
+    tokens = [keys.take(f"{base}embeddings.cls_token", 1, 1, width)]
+    distillation = keys.find(f"{base}embeddings.distillation_token", 1, 1, width)
+    registers = keys.find(f"{base}embeddings.register_tokens", 1, None, width)
+    tokens += [token for token in (distillation, registers) if token is not None]
+    return tokens, 0 if registers is None else registers.shape[1], distillation is not None
+
+
+def _blocks_prefix(keys: Keys, base: str) -> str:
+    pattern = re.compile(re.escape(base) + r"(?:encoder\.)?layers?\.(?=\d+\.)")
+    return next((m[0] for key in keys.all if (m := pattern.match(key))), f"{base}encoder.layer.")
+
+
+def _block_keys(keys: Keys, block: str) -> BlockKeys:
+    def first(*names: str) -> str:
+        return keys.first(*(block + name for name in names)).removeprefix(block)
+
+    scaled = f"{block}layer_scale1.lambda1" in keys
+    return BlockKeys(
+        qkv=(
+            first("attention.attention.query", "attention.q_proj"),
+            first("attention.attention.key", "attention.k_proj"),
+            first("attention.attention.value", "attention.v_proj"),
+        ),
+        proj=first("attention.output.dense", "attention.o_proj"),
+        fc1=first("intermediate.dense", "mlp.fc1"),
+        fc2=first("output.dense", "mlp.fc2"),
+        norm1=first("layernorm_before", "norm1"),
+        norm2=first("layernorm_after", "norm2"),
+        scale1="layer_scale1.lambda1" if scaled else None,
+        scale2="layer_scale2.lambda1" if scaled else None,
+    )
+
+
+def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:
+    name = require_head(keys, "classifier", "cls_classifier")
+    if name == "cls_classifier":
+        first = linear(keys, name, None, width)
+        put_averaged_head(state, first, linear(keys, "distillation_classifier", len(first[0]), width))
+        return len(first[0]), ("class", "distillation")
+    # DINOv2's head sees the class token beside the mean of the patches.
+    pooling = ("class", "mean") if keys.shape(f"{name}.weight")[1:] == (2 * width,) else ("class",)
+    weight, bias = linear(keys, name, None, len(pooling) * width)
+    put(state, "head", weight, bias)
+    return len(weight), pooling
+
+
+def _family(distilled: bool, dinov2: bool) -> str:
+    if dinov2:
+        return "huggingface DINOv2"
+    return "huggingface DeiT" if distilled else "huggingface ViT"
+
+
+def _activation(source: Source) -> str | None:
+    name = source.config.get("hidden_act")
+    if name is None or source.activation is not None:
+        return None
+    if name not in ACTIVATIONS:
+        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(ACTIVATIONS)}."
+        raise CheckpointError(msg)
+    return ACTIVATIONS[name]
+
+
+def _eps(source: Source, dinov2: bool) -> float:
+    if "layer_norm_eps" in source.config:
+        return float(source.config["layer_norm_eps"])
+    eps = DINOV2_EPS if dinov2 else VIT_EPS
+    source.notes.append(f"norm_eps: assumed {eps:g}, the default of transformers")
+    return eps

@@ -1,0 +1,156 @@
+"""timm's VisionTransformer: ``vit_*``, ``deit_*``, ``deit3_*``, with registers, DINOv2 and CLIP weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from edgevit.errors import CheckpointError
+from edgevit.model.families.assemble import (
+    BlockKeys,
+    State,
+    finish_blocks,
+    linear,
+    put,
+    put_averaged_head,
+    put_block,
+    put_norm,
+    put_patches,
+    put_tokens,
+    require_head,
+)
+from edgevit.model.families.keys import Keys
+from edgevit.model.families.source import Imported, Source, as_size
+from edgevit.model.vit import VitConfig
+
+POOLINGS = {"token": "class", "avg": "mean"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu"}
+# Models with a LayerNorm in front of the blocks come from CLIP, and with its epsilon.
+EPS, CLIP_EPS = 1e-6, 1e-5
+
+
+def recognises(source: Source) -> bool:
+    """Whether it has timm's names for the patch embedding and a block."""
+    return "patch_embed.proj.weight" in source.keys and "blocks.0.attn.proj.weight" in source.keys
+
+
+def read(source: Source) -> Imported:
+    """Read any plain ViT of timm; ``config.json`` of a timm hub folder settles what the keys leave open."""
+    keys, state = source.keys, State()
+    width, channels, patch = put_patches(state, keys, "patch_embed.proj")
+    tokens = {name: keys.find(name, 1, None, width) for name in ("cls_token", "dist_token", "reg_token")}
+    prefix = [token for token in tokens.values() if token is not None]
+    positions = keys.find("pos_embed", 1, None, width)
+    stated = _stated_size(source)
+    patches = put_tokens(state, prefix, positions, _embedded_tokens(prefix, positions, stated, patch))
+    clip = "norm_pre.weight" in keys
+    if clip:
+        put_norm(state, "embedding_norm", keys, "norm_pre", width)
+    scaled = "blocks.0.ls1.gamma" in keys
+    names = _block_keys(scaled)
+    sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
+    classes, pooling = _put_head(state, source, width, classified=tokens["cls_token"] is not None)
+    heads = source.choose_heads(sizes[0][0], _model_args(source).get("num_heads"))
+    blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
+    config = VitConfig(
+        image_size=source.choose_image_size(patch, patches, stated),
+        patch_size=patch,
+        width=width,
+        head_dim=sizes[0][0] // heads,
+        blocks=blocks,
+        classes=classes,
+        channels=channels,
+        class_token=tokens["cls_token"] is not None,
+        distillation_token=tokens["dist_token"] is not None,
+        registers=0 if (registers := tokens["reg_token"]) is None else registers.shape[1],
+        position_embedding=positions is not None,
+        qkv_bias=qkv_bias,
+        layer_scale=scaled,
+        activation=source.choose_activation(_activation(source)),
+        embedding_norm=clip,
+        final_norm=_put_final_norm(state, keys, width),
+        norm_eps=CLIP_EPS if clip else EPS,
+        pooling=pooling,
+    )
+    return Imported(family="timm", config=config, state=state)
+
+
+def _model_args(source: Source) -> dict[str, Any]:
+    args = source.config.get("model_args")
+    return args if isinstance(args, dict) else {}
+
+
+def _stated_size(source: Source) -> tuple[int, int] | None:
+    pretrained = source.config.get("pretrained_cfg") or {}
+    size = _model_args(source).get("img_size") or (pretrained.get("input_size") or [None, None])[1:]
+    return None if size == [None] else as_size(size, source.keys.origin)
+
+
+def _embedded_tokens(prefix: list[Tensor], positions: Tensor | None, stated: tuple[int, int] | None, patch: int) -> int:
+    """How many prefix tokens ``pos_embed`` covers: all, or none (``no_embed_class``)."""
+    count = sum(token.shape[1] for token in prefix)
+    if positions is None or not count:
+        return 0
+    rows = positions.shape[1]
+    if stated is not None:
+        patches = (stated[0] // patch) * (stated[1] // patch)
+        if rows in (patches, patches + count):
+            return rows - patches
+    return 0 if math.isqrt(rows) ** 2 == rows else count
+
+
+def _block_keys(scaled: bool) -> BlockKeys:
+    return BlockKeys(
+        norm1="norm1",
+        qkv=("attn.qkv",),
+        proj="attn.proj",
+        scale1="ls1.gamma" if scaled else None,
+        norm2="norm2",
+        fc1="mlp.fc1",
+        fc2="mlp.fc2",
+        scale2="ls2.gamma" if scaled else None,
+    )
+
+
+def _put_head(state: State, source: Source, width: int, *, classified: bool) -> tuple[int, tuple[str, ...]]:
+    keys = source.keys
+    first = linear(keys, require_head(keys, "head"), None, width)
+    if "head_dist.weight" in keys:
+        put_averaged_head(state, first, linear(keys, "head_dist", len(first[0]), width))
+        return len(first[0]), ("class", "distillation")
+    put(state, "head", *first)
+    return len(first[0]), (_pooling(source, classified),)
+
+
+def _pooling(source: Source, classified: bool) -> str:
+    stated = _model_args(source).get("global_pool", source.config.get("global_pool"))
+    if stated is None:
+        stated = "token" if classified and "fc_norm.weight" not in source.keys else "avg"
+        source.notes.append(f"pooling: assumed {stated!r} from the keys, as timm has it by default")
+    if stated not in POOLINGS or _model_args(source).get("pool_include_prefix"):
+        msg = f"{source.keys.origin}: config.json asks for the pooling {stated!r}; edgevit knows 'token' and 'avg' over patches."
+        raise CheckpointError(msg)
+    return POOLINGS[stated]
+
+
+def _put_final_norm(state: State, keys: Keys, width: int) -> str:
+    for source, target, place in (("fc_norm", "pooled_norm", "after_pooling"), ("norm", "norm", "before_pooling")):
+        if f"{source}.weight" in keys:
+            put_norm(state, target, keys, source, width)
+            return place
+    return "none"
+
+
+def _activation(source: Source) -> str | None:
+    """The activation that ``config.json`` tells, by itself or by the architecture's name; None if there is none."""
+    if source.activation is not None or not source.config:
+        return None
+    architecture = str(source.config.get("architecture", ""))
+    implied = "quick_gelu" if "quickgelu" in architecture else "gelu_tanh" if "siglip" in architecture else "gelu"
+    name = _model_args(source).get("act_layer", implied)
+    if name not in ACTIVATIONS:
+        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(ACTIVATIONS)}."
+        raise CheckpointError(msg)
+    return ACTIVATIONS[name]

@@ -1,0 +1,204 @@
+"""The ViT as the written graph has it: everything that can be folded into weights, folded.
+
+Input is the uint8 BGR frame; colour order, 1/255, mean and std live in the patch embedding;
+LayerScale lives in proj and fc2; the attention scale lives in the query rows; the V bias, which
+softmax rows pass through unchanged (they sum to 1), lives in proj's bias. All of it is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgevit.model.vit import ACTIVATIONS, Block, Vit, VitConfig
+from edgevit.preprocess import Preprocessing
+
+# ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
+LUMA_BGR = (0.114, 0.587, 0.299)
+
+LINEARS = ("qkv", "proj", "fc1", "fc2")
+
+
+@dataclass
+class Norm:
+    """LayerNorm: weight and bias [width] float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass
+class Linear:
+    """y = x weight^T + bias; weight [out, in], bias [out], float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass
+class FoldedBlock:
+    """One block: qkv [3 * heads * head_dim, width], proj, fc1, fc2; norms are None in a norm-free ViT."""
+
+    heads: int
+    norm1: Norm | None
+    qkv: Linear
+    proj: Linear
+    norm2: Norm | None
+    fc1: Linear
+    fc2: Linear
+
+
+@dataclass
+class FoldedVit:
+    """Weights of the written graph, float32.
+
+    ``patch`` has weight [width, patch * patch * 3], columns ordered (row, column, BGR) like the
+    frame's memory, and no bias: that is part of ``positions``, [T, width], which also holds the
+    prefix tokens in its first rows.
+    """
+
+    config: VitConfig
+    patch: Tensor
+    positions: Tensor
+    embedding_norm: Norm | None
+    blocks: list[FoldedBlock]
+    final_norm: Norm | None
+    head: Linear
+
+
+def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
+    """Fold ``model`` and its preprocessing into a graph over uint8 frames; ``model`` is left alone.
+
+    Raises ValueError if the contract's size is not the model's.
+    """
+    if contract.size != model.config.image_size:
+        msg = f"preprocessing delivers {contract.size}, the model wants {model.config.image_size} (height, width)"
+        raise ValueError(msg)
+    patch, patch_bias = _fold_pixels(model.patch_embedding, contract)
+    positions = torch.zeros(model.config.tokens, model.config.width, dtype=torch.float64)
+    prefix = model.config.prefix_tokens
+    positions[prefix:] = patch_bias + (0.0 if model.positions is None else model.positions.detach().double())
+    if model.prefix is not None:
+        positions[:prefix] = model.prefix.detach().double()
+    final = model.norm if model.config.final_norm == "before_pooling" else model.pooled_norm
+    return FoldedVit(
+        config=model.config,
+        patch=patch.float(),
+        positions=positions.float(),
+        embedding_norm=_norm(model.embedding_norm),
+        blocks=[_fold_block(block) for block in model.blocks],
+        final_norm=_norm(final),
+        head=Linear(model.head.weight.detach().float().clone(), _bias(model.head).float()),
+    )
+
+
+def _fold_pixels(conv: nn.Conv2d, contract: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Patch weights over uint8 BGR pixels [width, patch * patch * 3] and bias [width], float64."""
+    weight = conv.weight.detach().double()
+    mean = torch.tensor(contract.mean, dtype=torch.float64).view(1, -1, 1, 1)
+    std = torch.tensor(contract.std, dtype=torch.float64).view(1, -1, 1, 1)
+    bias = _bias(conv) - (weight * mean / std).sum((1, 2, 3))
+    weight = weight / (255 * std)
+    if contract.color == "rgb":
+        weight = weight.flip(1)
+    elif contract.color == "gray":
+        weight = weight * torch.tensor(LUMA_BGR, dtype=torch.float64).view(1, 3, 1, 1)
+    return weight.permute(0, 2, 3, 1).flatten(1), bias
+
+
+def _fold_block(block: Block) -> FoldedBlock:
+    qkv, qkv_bias = block.qkv.weight.detach().double().clone(), _bias(block.qkv).clone()
+    proj, proj_bias = block.proj.weight.detach().double(), _bias(block.proj)
+    inner = proj.shape[1]
+    scale = (inner // block.heads) ** -0.5
+    qkv[:inner] *= scale
+    qkv_bias[:inner] *= scale
+    proj_bias = proj_bias + proj @ qkv_bias[2 * inner :]
+    qkv_bias[2 * inner :] = 0
+    fc2, fc2_bias = block.fc2.weight.detach().double(), _bias(block.fc2)
+    if block.scale1 is not None and block.scale2 is not None:
+        first, second = block.scale1.detach().double(), block.scale2.detach().double()
+        proj, proj_bias = proj * first[:, None], proj_bias * first
+        fc2, fc2_bias = fc2 * second[:, None], fc2_bias * second
+    return FoldedBlock(
+        heads=block.heads,
+        norm1=_norm(block.norm1),
+        qkv=Linear(qkv.float(), qkv_bias.float()),
+        proj=Linear(proj.float(), proj_bias.float()),
+        norm2=_norm(block.norm2),
+        fc1=Linear(block.fc1.weight.detach().float().clone(), _bias(block.fc1).float()),
+        fc2=Linear(fc2.float(), fc2_bias.float()),
+    )
+
+
+def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    if layer.bias is None:
+        return torch.zeros(layer.weight.shape[0], dtype=torch.float64)
+    return layer.bias.detach().double()
+
+
+def _norm(layer: nn.Module) -> Norm | None:
+    if not isinstance(layer, nn.LayerNorm):
+        return None
+    return Norm(layer.weight.detach().float().clone(), layer.bias.detach().float().clone())
+
+
+LinearOp = Callable[[str, Tensor, Linear], Tensor]
+
+
+def plain_linear(_name: str, x: Tensor, linear: Linear) -> Tensor:
+    """The float GEMM: x [..., in] to [..., out]."""
+    return F.linear(x, linear.weight, linear.bias)
+
+
+@torch.inference_mode()
+def forward(model: FoldedVit, frames: Tensor, linear: LinearOp = plain_linear) -> Tensor:
+    """Logits [N, classes] of uint8 frames [N, H, W, 3], computed as the written graph computes them.
+
+    Every GEMM of every block goes through ``linear(name, x, weights)`` with names such as
+    ``blocks.3.fc1``: statistics, fake quantization and sensitivity replace that one callable.
+    In the last block only the tokens that the head depends on are carried on.
+    """
+    config = model.config
+    x = F.pad(_patches(frames, config) @ model.patch.T, (0, 0, config.prefix_tokens, 0)) + model.positions
+    x = _layer_norm(x, model.embedding_norm, config)
+    last = len(model.blocks) - 1
+    for i, block in enumerate(model.blocks):
+        x = _block(x, block, f"blocks.{i}", config, linear, config.output_tokens if i == last else config.tokens)
+    return _head(x, model)
+
+
+def _patches(frames: Tensor, config: VitConfig) -> Tensor:
+    (rows, columns), side = config.grid, config.patch_size
+    cells = frames.reshape(-1, rows, side, columns, side * 3).transpose(2, 3)
+    return cells.reshape(-1, rows * columns, side * side * 3).float()
+
+
+def _block(x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp, keep: int) -> Tensor:
+    n, t, _ = x.shape
+    qkv = linear(f"{name}.qkv", _layer_norm(x, block.norm1, config), block.qkv)
+    q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
+    mixed = (q[:, :, :keep] @ k.transpose(-1, -2)).softmax(-1) @ v
+    x = x[:, :keep] + linear(f"{name}.proj", mixed.transpose(1, 2).reshape(n, keep, -1), block.proj)
+    hidden = linear(f"{name}.fc1", _layer_norm(x, block.norm2, config), block.fc1)
+    return x + linear(f"{name}.fc2", ACTIVATIONS[config.activation](hidden), block.fc2)
+
+
+def _head(x: Tensor, model: FoldedVit) -> Tensor:
+    config = model.config
+    if config.final_norm == "before_pooling":
+        x = _layer_norm(x, model.final_norm, config)
+    features = {"class": lambda: x[:, 0], "distillation": lambda: x[:, 1],
+                "mean": lambda: x[:, config.prefix_tokens :].mean(1)}  # fmt: skip
+    pooled = torch.cat([features[name]() for name in config.pooling], dim=-1)
+    if config.final_norm == "after_pooling":
+        pooled = _layer_norm(pooled, model.final_norm, config)
+    return plain_linear("head", pooled, model.head)
+
+
+def _layer_norm(x: Tensor, norm: Norm | None, config: VitConfig) -> Tensor:
+    return x if norm is None else F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, config.norm_eps)

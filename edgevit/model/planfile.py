@@ -1,0 +1,60 @@
+"""A `QuantPlan` as bytes (safetensors), so that a build can keep it and go on later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from edgevit.model.folded import LINEARS, FoldedBlock, FoldedVit, Linear, Norm
+from edgevit.model.quantplan import QuantizedLinear, QuantPlan
+
+
+def dump_plan(plan: QuantPlan) -> bytes:
+    """Everything that quantization changed: the blocks' norms and GEMMs, and the INT8 GEMMs."""
+    state: dict[str, Tensor] = {}
+    for i, block in enumerate(plan.model.blocks):
+        for kind in (*LINEARS, "norm1", "norm2"):
+            part: Linear | Norm | None = getattr(block, kind)
+            if part is not None:
+                state |= {f"blocks.{i}.{kind}.weight": part.weight, f"blocks.{i}.{kind}.bias": part.bias}
+    for name, linear in plan.linears.items():
+        state |= {
+            f"int8.{name}.weight": linear.weight,
+            f"int8.{name}.weight_scale": linear.weight_scale,
+            f"int8.{name}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
+            f"int8.{name}.bias": linear.bias,
+        }
+        if linear.multiplier is not None:
+            state[f"int8.{name}.multiplier"] = linear.multiplier
+    return save({key: value.contiguous() for key, value in state.items()})
+
+
+def load_plan(data: bytes, model: FoldedVit) -> QuantPlan:
+    """Inverse of `dump_plan`; ``model`` is the folded ViT that was quantized."""
+    state = load(data)
+    blocks = [_block(block, f"blocks.{i}", state) for i, block in enumerate(model.blocks)]
+    names = [key.removeprefix("int8.").removesuffix(".input_scale") for key in state if key.endswith(".input_scale")]
+    linears = {name: _quantized(f"int8.{name}", state) for name in sorted(names)}
+    return QuantPlan(model=replace(model, blocks=blocks), linears=linears)
+
+
+def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlock:
+    parts: dict[str, Linear | Norm] = {}
+    for kind in (*LINEARS, "norm1", "norm2"):
+        if f"{name}.{kind}.weight" in state:
+            form = Linear if kind in LINEARS else Norm
+            parts[kind] = form(state[f"{name}.{kind}.weight"], state[f"{name}.{kind}.bias"])
+    return replace(block, **parts)
+
+
+def _quantized(name: str, state: dict[str, Tensor]) -> QuantizedLinear:
+    return QuantizedLinear(
+        weight=state[f"{name}.weight"],
+        weight_scale=state[f"{name}.weight_scale"],
+        input_scale=float(state[f"{name}.input_scale"]),
+        bias=state[f"{name}.bias"],
+        multiplier=state.get(f"{name}.multiplier"),
+    )

@@ -1,0 +1,48 @@
+"""Class names: the user's, the checkpoint's, or numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgevit.errors import ConfigError
+
+
+def user_labels(labels: Path | Sequence[str], classes: int) -> tuple[str, ...]:
+    """Labels as given, or those in a file: one a line, or JSON (a list, or a dict by class number).
+
+    Raises ConfigError if the file is unreadable or there are not ``classes`` of them.
+    """
+    names = _read(labels) if isinstance(labels, Path) else tuple(labels)
+    if len(names) != classes:
+        msg = f"labels: got {len(names)}, but the model has {classes} classes. Give one label a class, in the order of training."
+        raise ConfigError(msg)
+    return names
+
+
+def config_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Labels of a ``config.json`` of transformers (``id2label``) or timm (``label_names``), in order; () if none."""
+    names = _in_order(config.get("id2label") or config.get("label_names"))
+    described = config.get("label_descriptions")
+    return tuple(str(described.get(name, name)) for name in names) if isinstance(described, dict) else names
+
+
+def _in_order(names: Any) -> tuple[str, ...]:
+    if isinstance(names, list):
+        return tuple(map(str, names))
+    if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
+        return ()
+    return tuple(str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0])))
+
+
+def _read(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".json":
+            return _in_order(json.loads(text))
+    except (OSError, ValueError) as error:
+        msg = f"{path}: cannot be read as labels ({error}). Give a UTF-8 text file with one label a line, or JSON."
+        raise ConfigError(msg) from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,243 @@
+"""One Vision Transformer for every supported family: a plain, trainable ``nn.Module``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+}
+POOLINGS = ("class", "distillation", "mean")
+FINAL_NORMS = ("before_pooling", "after_pooling", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig:
+    """Widths of one block. They may differ between blocks (pruned models)."""
+
+    heads: int
+    hidden: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitConfig:
+    """Everything about a ViT that is not a weight.
+
+    Prefix tokens (class, distillation, registers, in this order) carry their position embedding in
+    themselves, so ``position_embedding`` concerns patches only and survives a change of image size.
+    ``pooling`` names the features that the head sees, concatenated: ``("class",)``, ``("mean",)``
+    (over patches), ``("class", "mean")`` (DINOv2), ``("class", "distillation")`` (distilled DeiT,
+    whose two averaged heads are one Linear over both tokens).
+    """
+
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+    patch_size: int
+    width: int
+    head_dim: int
+    blocks: tuple[BlockConfig, ...]
+    classes: int
+    channels: int = 3
+    class_token: bool = True
+    distillation_token: bool = False
+    registers: int = 0
+    position_embedding: bool = True
+    qkv_bias: bool = True
+    layer_scale: bool = False
+    activation: str = "gelu"
+    block_norm: bool = True
+    """LayerNorm in front of attention and MLP; the plain tutorial ViT has none."""
+    embedding_norm: bool = False
+    """LayerNorm on the embedded tokens, before the first block (CLIP)."""
+    final_norm: str = "before_pooling"
+    norm_eps: float = 1e-6
+    pooling: tuple[str, ...] = ("class",)
+    resample: str = "bicubic_antialias"
+    """How position embeddings are interpolated to another image size; see `resample_positions`."""
+
+    def __post_init__(self) -> None:
+        if any(side % self.patch_size for side in self.image_size):
+            msg = f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}"
+            raise ValueError(msg)
+        if self.activation not in ACTIVATIONS:
+            msg = f"unknown activation {self.activation!r}; known: {', '.join(ACTIVATIONS)}"
+            raise ValueError(msg)
+        if self.final_norm not in FINAL_NORMS:
+            msg = f"unknown final_norm {self.final_norm!r}; known: {', '.join(FINAL_NORMS)}"
+            raise ValueError(msg)
+        tokens = {"class": self.class_token, "distillation": self.distillation_token, "mean": True}
+        if not self.pooling or not all(tokens.get(name, False) for name in self.pooling):
+            msg = f"pooling {self.pooling} needs tokens that this model lacks, or is unknown; known: {', '.join(POOLINGS)}"
+            raise ValueError(msg)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens in front of the patches."""
+        return self.class_token + self.distillation_token + self.registers
+
+    @property
+    def tokens(self) -> int:
+        """Sequence length."""
+        return self.prefix_tokens + self.grid[0] * self.grid[1]
+
+    @property
+    def output_tokens(self) -> int:
+        """How many leading tokens the head depends on; all of them when patches are averaged."""
+        if "mean" in self.pooling:
+            return self.tokens
+        return 1 + max(POOLINGS.index(name) for name in self.pooling)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> VitConfig:
+        """Inverse of `to_dict`. Raises TypeError for a missing or unknown key."""
+        fields = dict(data)
+        fields["blocks"] = tuple(BlockConfig(**block) for block in fields["blocks"])
+        for key in ("image_size", "pooling"):
+            fields[key] = tuple(fields[key])
+        return cls(**fields)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP, each with a residual."""
+
+    def __init__(self, config: VitConfig, widths: BlockConfig) -> None:
+        super().__init__()
+        width, inner = config.width, widths.heads * config.head_dim
+        self.heads = widths.heads
+        self.activation = ACTIVATIONS[config.activation]
+        self.norm1 = nn.LayerNorm(width, config.norm_eps) if config.block_norm else nn.Identity()
+        self.qkv = nn.Linear(width, 3 * inner, bias=config.qkv_bias)
+        self.proj = nn.Linear(inner, width)
+        self.norm2 = nn.LayerNorm(width, config.norm_eps) if config.block_norm else nn.Identity()
+        self.fc1 = nn.Linear(width, widths.hidden)
+        self.fc2 = nn.Linear(widths.hidden, width)
+        self.scale1 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
+        self.scale2 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Multi-head self-attention of normalised tokens, [N, T, width] to [N, T, width]."""
+        n, t, _ = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(n, t, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens [N, T, width] to the same shape."""
+        attended = self.attend(self.norm1(x))
+        x = x + (attended if self.scale1 is None else attended * self.scale1)
+        expanded = self.fc2(self.activation(self.fc1(self.norm2(x))))
+        return x + (expanded if self.scale2 is None else expanded * self.scale2)
+
+
+class Vit(nn.Module):
+    """A Vision Transformer classifier; train it like any other module.
+
+    ``forward`` takes normalised float images [N, channels, H, W] and returns logits [N, classes].
+    A model without position embedding takes any image size that the patch size divides.
+    """
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.patch_embedding = nn.Conv2d(config.channels, width, config.patch_size, config.patch_size)
+        self.prefix = nn.Parameter(torch.empty(config.prefix_tokens, width)) if config.prefix_tokens else None
+        grid = config.grid[0] * config.grid[1]
+        self.positions = nn.Parameter(torch.empty(grid, width)) if config.position_embedding else None
+        self.embedding_norm = nn.LayerNorm(width, config.norm_eps) if config.embedding_norm else nn.Identity()
+        self.blocks = nn.ModuleList(Block(config, widths) for widths in config.blocks)
+        features = width * len(config.pooling)
+        before, after = config.final_norm == "before_pooling", config.final_norm == "after_pooling"
+        self.norm = nn.LayerNorm(width, config.norm_eps) if before else nn.Identity()
+        self.pooled_norm = nn.LayerNorm(features, config.norm_eps) if after else nn.Identity()
+        self.head = nn.Linear(features, config.classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Truncated normal, std 0.02, biases zero: the initialisation of ViT and DeiT (arXiv 2012.12877)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for tokens in (self.prefix, self.positions):
+            if tokens is not None:
+                nn.init.trunc_normal_(tokens, std=0.02)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised images [N, channels, H, W] to tokens [N, T, width]."""
+        x = self.patch_embedding(images).flatten(2).transpose(1, 2)
+        if self.positions is not None:
+            x = x + self.positions
+        if self.prefix is not None:
+            x = torch.cat([self.prefix.expand(len(x), -1, -1), x], dim=1)
+        return self.embedding_norm(x)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Tokens [N, T, width] to the head's input [N, len(pooling) * width]."""
+        features = {"class": lambda: tokens[:, 0], "distillation": lambda: tokens[:, 1],
+                    "mean": lambda: tokens[:, self.config.prefix_tokens:].mean(1)}  # fmt: skip
+        return torch.cat([features[name]() for name in self.config.pooling], dim=-1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images [N, channels, H, W] to what the head sees, [N, len(pooling) * width]."""
+        x = self.embed(images)
+        for block in self.blocks:
+            x = block(x)
+        return self.pooled_norm(self.pool(self.norm(x)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [N, channels, H, W] to logits [N, classes]."""
+        return self.head(self.features(images))
+
+
+def resample_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, int], method: str) -> Tensor:
+    """Interpolate position embeddings [rows * columns, width] from the grid ``old`` to ``new``.
+
+    ``method`` is the source family's own: ``bicubic`` (Hugging Face), ``bicubic_antialias`` (timm,
+    DINOv2 with registers), ``bicubic_corners`` (torchvision), ``bicubic_offset`` (DINOv2, whose
+    published results rescale by (new + 0.1) / old).
+    """
+    if old == new:
+        return positions
+    grid = positions.float().reshape(1, *old, -1).permute(0, 3, 1, 2)
+    if method == "bicubic_offset":
+        factors = [(n + 0.1) / o for n, o in zip(new, old, strict=True)]
+        grid = F.interpolate(grid, scale_factor=factors, mode="bicubic")
+    elif method == "bicubic_corners":
+        grid = F.interpolate(grid, size=new, mode="bicubic", align_corners=True)
+    elif method in ("bicubic", "bicubic_antialias"):
+        grid = F.interpolate(grid, size=new, mode="bicubic", antialias=method.endswith("antialias"))
+    else:
+        msg = f"unknown position resampling {method!r}"
+        raise ValueError(msg)
+    return grid.permute(0, 2, 3, 1).reshape(new[0] * new[1], -1).to(positions.dtype)
+
+
+def resize(model: Vit, image_size: tuple[int, int]) -> Vit:
+    """The same weights for another image size (height, width); position embeddings are interpolated."""
+    config = replace(model.config, image_size=image_size)
+    state = dict(model.state_dict())
+    if model.positions is not None:
+        state["positions"] = resample_positions(model.positions.detach(), model.config.grid, config.grid, config.resample)
+    resized = Vit(config)
+    resized.load_state_dict(state)
+    return resized.train(model.training)

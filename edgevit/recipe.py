@@ -1,0 +1,78 @@
+"""A recipe: how calibration and quantization are done. One TOML file each, saved with the result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from edgevit.errors import ConfigError, did_you_mean
+from edgevit.shipped import check_keys, find_toml, read_toml
+
+LINEARS = ("qkv", "proj", "fc1", "fc2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """Which data scales are estimated from."""
+
+    images: int = 64
+    """Calibration images, drawn class by class."""
+    seed: int = 0
+    tokens: int = 2048
+    """Sampled tokens per layer on which candidates are compared; memory grows with it, not with images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """What becomes INT8, and how scales are chosen."""
+
+    linears: tuple[str, ...] = LINEARS
+    migration: tuple[float, ...] = (0.25, 0.5, 0.75)
+    """Exponents tried when moving scale from LayerNorm outputs into the next weights; empty is off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a quantized model besides the model and the images."""
+
+    name: str = "default"
+    calibrate: Calibrate = Calibrate()
+    quantize: Quantize = Quantize()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, as the manifest keeps it."""
+        return asdict(self)
+
+
+def load_recipe(name: str) -> Recipe:
+    """Load a shipped recipe by name, or a recipe file by path. Raises ConfigError."""
+    path = find_toml("calibration", name)
+    data = read_toml(path)
+    check_keys(path, "", data, {"calibrate", "quantize"})
+    sections: dict[str, Any] = {}
+    for key, section in (("calibrate", Calibrate), ("quantize", Quantize)):
+        table = data.get(key, {})
+        if not isinstance(table, dict):
+            msg = f"{path}: {key} must be a table, [{key}]"
+            raise ConfigError(msg)
+        check_keys(path, key, table, {item.name for item in fields(section)})
+        sections[key] = section(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    recipe = Recipe(name=path.stem, **sections)
+    _check(recipe, str(path))
+    return recipe
+
+
+def _check(recipe: Recipe, where: str) -> None:
+    calibrate, quantize = recipe.calibrate, recipe.quantize
+    for key, value, low in (("images", calibrate.images, 1), ("seed", calibrate.seed, 0), ("tokens", calibrate.tokens, 64)):
+        if type(value) is not int or value < low:
+            msg = f"{where}: calibrate.{key} must be a whole number of at least {low}, not {value!r}"
+            raise ConfigError(msg)
+    for kind in quantize.linears:
+        if kind not in LINEARS:
+            msg = f"{where}: quantize.linears: unknown {kind!r}. {did_you_mean(str(kind), LINEARS)}"
+            raise ConfigError(msg)
+    for alpha in quantize.migration:
+        if not isinstance(alpha, int | float) or not 0 < alpha <= 1:
+            msg = f"{where}: quantize.migration: exponents lie in (0, 1], not {alpha!r}"
+            raise ConfigError(msg)

@@ -1,0 +1,1 @@
+"""Measuring: accuracy, latency, comparisons. Knows engines and images, not torch."""

@@ -1,0 +1,158 @@
+"""Precisions and engines side by side: same images, same preprocessing, latency in turns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edgevit.cache import Cache
+from edgevit.engine import backend, open_session
+from edgevit.engine.base import available_threads, processor
+from edgevit.errors import DataError
+from edgevit.images import ImageSet
+from edgevit.preprocess import Preprocessing
+from edgevit.progress import Progress
+from edgevit.report import accuracy, latency
+from edgevit.report.accuracy import Accuracy
+from edgevit.report.evaluate import evaluate
+from edgevit.report.latency import Latency
+
+TIMED_FRAMES = 16  # distinct frames that latency is measured on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One thing to compare: an ONNX model of some precision on an engine."""
+
+    precision: str
+    engine: str
+    model: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    precision: str
+    engine: str
+    """Name and version."""
+    bytes: int
+    """Size of the ONNX model."""
+    accuracy: Accuracy
+    latency: Latency
+    speedup: float
+    """p50 of the first row on the same engine, which is FP32, over this p50."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All rows, and the conditions they were measured under. The first row is the reference."""
+
+    rows: tuple[Row, ...]
+    conditions: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+    def to_csv(self) -> str:
+        """One line per row, nested fields joined by underscores."""
+        lines = [_flat(row) for row in self.rows]
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        return stream.getvalue()
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    images: ImageSet,
+    contract: Preprocessing,
+    labels: Sequence[str],
+    *,
+    runs: int,
+    threads: int | None,
+    cache: Cache,
+    progress: Progress,
+) -> Comparison:
+    """Evaluate and time ``candidates``; the first is the reference for agreement and SQNR.
+
+    ``runs`` inferences of each are timed at batch 1. Raises DataError without images.
+    """
+    if not len(images):
+        msg = f"{images.source}: no images are left to compare on. Give others, or more."
+        raise DataError(msg)
+    logits = [_logits(candidate, images, contract, threads, cache, progress) for candidate in candidates]
+    times = _latencies(candidates, images, contract, runs, threads, progress)
+    targets = images.targets_for(labels)
+    rows = tuple(
+        Row(
+            precision=candidate.precision,
+            engine=backend(candidate.engine).version,
+            bytes=len(candidate.model),
+            accuracy=accuracy.measure(own, logits[0], targets),
+            latency=time,
+            speedup=_baseline(candidate, candidates, times).p50_ms / time.p50_ms,
+        )
+        for candidate, own, time in zip(candidates, logits, times, strict=True)
+    )
+    return Comparison(rows=rows, conditions=_conditions(images, targets is not None, threads))
+
+
+def _logits(
+    candidate: Candidate, images: ImageSet, contract: Preprocessing, threads: int | None, cache: Cache, progress: Progress
+) -> accuracy.Logits:
+    with progress.stage(f"evaluate {candidate.precision} on {candidate.engine}", total=len(images)) as stage:
+        return evaluate(
+            lambda: open_session(candidate.engine, candidate.model, threads=threads),
+            candidate.model,
+            images,
+            contract,
+            engine=f"{backend(candidate.engine).version} on {processor()}",
+            cache=cache,
+            stage=stage,
+        )
+
+
+def _latencies(
+    candidates: Sequence[Candidate], images: ImageSet, contract: Preprocessing, runs: int, threads: int | None, progress: Progress
+) -> list[Latency]:
+    frames = np.concatenate(list(images.subset(range(min(len(images), TIMED_FRAMES))).prepared(contract)))
+    with ExitStack() as stack, progress.stage("measure latency", total=runs) as stage:
+        sessions = {
+            str(i): stack.enter_context(open_session(candidate.engine, candidate.model, threads=threads))
+            for i, candidate in enumerate(candidates)
+        }
+        times = latency.measure(sessions, frames, runs=runs, stage=stage)
+    return [times[str(i)] for i in range(len(candidates))]
+
+
+def _baseline(candidate: Candidate, candidates: Sequence[Candidate], times: Sequence[Latency]) -> Latency:
+    """The first candidate of the same engine, which is FP32 where there is one."""
+    return next(time for other, time in zip(candidates, times, strict=True) if other.engine == candidate.engine)
+
+
+def _conditions(images: ImageSet, labelled: bool, threads: int | None) -> dict[str, Any]:
+    return {
+        "images": len(images),
+        "source": images.source,
+        "labels": labelled,
+        "device": processor(),
+        "threads": threads or available_threads(),
+        "batch": 1,
+        "order": f"interleaved, {latency.TURN} inferences a turn, {latency.WARM_UP} to warm up first",
+    }
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in asdict(row).items():
+        flat |= {f"{key}_{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

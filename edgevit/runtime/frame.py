@@ -1,0 +1,65 @@
+"""What every source delivers, and what every source is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One picture and where it came from."""
+
+    image_bgr: Image
+    """uint8 [H, W, 3], OpenCV channel order."""
+    captured: float
+    """`time.perf_counter` seconds at which the program got the picture."""
+    index: int
+    """Counts what the source delivered, from 0."""
+    name: str
+    """The image's path inside its folder, else the video or camera."""
+
+
+class Source(ABC):
+    """An iterable of frames that may hold a device open; use it as a context manager.
+
+    Iterating a file source again starts over. Iteration raises SourceError when a source fails midway.
+    """
+
+    live: bool = False
+    """Frames come at their own pace and a late reader loses some: a camera, not a file."""
+    fps: float | None = None
+    """Nominal frames per second, where the source states them."""
+    description: str
+    """The source in a few words, for people."""
+    skipped: int = 0
+    """Images or video frames that could not be decoded, so far."""
+    first_skipped: str | None = None
+    """The name of the first of them."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def skip(self, name: str) -> None:
+        """Count one picture that cannot be decoded."""
+        self.first_skipped = self.first_skipped or name
+        self.skipped += 1
+
+    def close(self) -> None:  # noqa: B027 (most sources hold nothing between frames)
+        """Free the device; an iteration under way ends. Closing twice is harmless."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

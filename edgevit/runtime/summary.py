@@ -1,0 +1,79 @@
+"""What a run did, built up result by result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from edgevit.runtime.frame import Source
+from edgevit.runtime.latency import Histogram, rate
+from edgevit.runtime.loop import Result
+
+STAGES = {"read": "read_ms", "prepare": "prepare_ms", "infer": "infer_ms", "capture to label": "latency_ms"}
+"""What people read -> the field of `Result`."""
+SHOWN_LABELS = 5
+
+
+class Summary:
+    """Counts, rate and percentiles of the results so far; memory does not grow with their number."""
+
+    def __init__(self, source: Source) -> None:
+        self.frames = 0
+        self.dropped = 0
+        self.labels: Counter[str] = Counter()
+        """How often each label was the likeliest."""
+        self._source = source
+        self._stages = {field: Histogram() for field in STAGES.values()}
+        self._first = self._last = 0.0
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        self._first = self._first if self.frames else result.finished
+        self._last = result.finished
+        self.frames += 1
+        self.dropped += result.dropped
+        self.labels[result.predictions[0].label] += 1
+        for field, histogram in self._stages.items():
+            histogram.add(getattr(result, field))
+
+    @property
+    def seconds(self) -> float:
+        """From the first label to the last."""
+        return self._last - self._first
+
+    @property
+    def fps(self) -> float | None:
+        """Labels per second, all that happens between them included; None before there are two."""
+        return rate(self.frames, self.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready. Percentiles are in milliseconds, and None before the first result."""
+        return {
+            "source": self._source.description,
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "fps": self.fps,
+            "dropped": self.dropped,
+            "skipped": self._source.skipped,
+            "first_skipped": self._source.first_skipped,
+            **{field: asdict(each.percentiles()) if each.samples else None for field, each in self._stages.items()},
+            "labels": dict(self.labels.most_common()),
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        if not self.frames:
+            return [f"{self._source.description}: no frames"]
+        fps = f": {self.fps:.1f} fps" if self.fps else ""
+        lines = [f"{self._source.description}: {self.frames} frames in {self.seconds:.1f} s{fps}"]
+        if self.dropped:
+            lines.append(f"dropped           {self.dropped} frames, overtaken by newer ones")
+        if self._source.skipped:
+            lines.append(f"skipped           {self._source.skipped} unreadable, first {self._source.first_skipped}")
+        for name, field in STAGES.items():
+            at = self._stages[field].percentiles()
+            lines.append(f"{name:<17} p50 {at.p50:8.2f}   p90 {at.p90:8.2f}   p99 {at.p99:8.2f}   ms")
+        shown = ", ".join(f"{label} {count}" for label, count in self.labels.most_common(SHOWN_LABELS))
+        more = len(self.labels) - SHOWN_LABELS
+        return [*lines, f"labels            {shown}" + (f", and {more} more" if more > 0 else "")]

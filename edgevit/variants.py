@@ -1,0 +1,103 @@
+"""From a checkpoint to its written graphs: one ONNX model per precision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevit.cache import Cache
+from edgevit.compress.quantize import LayerReport, collect, quantize
+from edgevit.errors import DataError
+from edgevit.export.graph import write_graph
+from edgevit.images import ImageSet
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.folded import LINEARS, fold
+from edgevit.model.planfile import dump_plan, load_plan
+from edgevit.model.quantplan import QuantPlan
+from edgevit.progress import Progress
+from edgevit.recipe import Recipe
+
+BATCH = 8  # calibration images per forward pass; bounds memory, changes no result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One precision of a model."""
+
+    precision: str
+    model: bytes
+    """ONNX."""
+    blocks: tuple[dict[str, str], ...]
+    """Per block, what each GEMM and the attention compute in."""
+    layers: tuple[LayerReport, ...] = ()
+    """What quantization did, GEMM by GEMM; empty in floating point."""
+
+
+def fp32_variant(checkpoint: Checkpoint) -> Variant:
+    """The folded model in FP32: the reference that every other precision is held against."""
+    plan = QuantPlan(model=fold(checkpoint.model, checkpoint.preprocessing))
+    return Variant(precision="fp32", model=write_graph(plan), blocks=_precisions(plan))
+
+
+def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress) -> Variant:
+    """The model quantized on ``images`` (all of them) by ``recipe``, from the cache if nothing changed.
+
+    Raises DataError for an empty set or an unreadable image.
+    """
+    if not len(images):
+        msg = "INT8 needs calibration images, and there are none. Pass --data DIR."
+        raise DataError(msg)
+    folded = fold(checkpoint.model, checkpoint.preprocessing)
+    key = quantize_key(checkpoint, images, recipe)
+    with progress.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
+        found, reports = cache.find("quantize", **key), cache.find("quantize-report", **key)
+        stage.cached = found is not None and reports is not None
+        if found is None or reports is None:
+            batches = images.prepared(checkpoint.preprocessing, BATCH)
+            statistics = collect(folded, _counted(batches, stage.advance), images=len(images), recipe=recipe)
+            plan, layers = quantize(folded, statistics, recipe, lambda _name: stage.advance())
+            found, reports = dump_plan(plan), json.dumps([asdict(layer) for layer in layers]).encode()
+            cache.store("quantize", found, **key)
+            cache.store("quantize-report", reports, **key)
+    plan = load_plan(found, folded)
+    layers = [LayerReport(**layer) for layer in json.loads(reports)]
+    return Variant(precision="int8", model=write_graph(plan), blocks=_precisions(plan), layers=tuple(layers))
+
+
+def quantize_key(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe) -> dict[str, Any]:
+    """Everything that the result of quantization depends on."""
+    settings = recipe.to_dict()
+    del settings["name"]
+    return {
+        "weights": checkpoint.digest,
+        "config": checkpoint.model.config.to_dict(),
+        "contract": checkpoint.preprocessing.to_dict(),
+        "images": images.digest(),
+        "recipe": settings,
+        "code": _code_digest(),
+    }
+
+
+def _code_digest() -> str:
+    """SHA-256 over the source that quantizes: a changed algorithm never finds old results."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*package.glob("model/*.py"), *package.glob("compress/*.py"), package / "preprocess.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _counted(batches: Any, advance: Any) -> Any:
+    for batch in batches:
+        yield batch
+        advance(len(batch))
+
+
+def _precisions(plan: QuantPlan) -> tuple[dict[str, str], ...]:
+    return tuple(
+        {kind: "int8" if f"blocks.{i}.{kind}" in plan.linears else "fp32" for kind in LINEARS} | {"attention": "fp32"}
+        for i in range(len(plan.model.blocks))
+    )
