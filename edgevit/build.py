@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import edgevit
-from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, Manifest, check_writable, write_bundle
+from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, Manifest, check_replaceable, check_writable, write_bundle
 from edgevit.cache import Cache
 from edgevit.engine import backend
-from edgevit.errors import BundleError, ConfigError, DataError
+from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.progress import Progress
@@ -103,7 +103,9 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if request.precision == "int8" and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
+    check_replaceable(request.out)
     check_writable(request.out)
+    _ = backend(request.target.engine()).version  # a package that is missing is missed now
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)
     calibration, held_out, notes = _choose_images(request)
@@ -119,16 +121,20 @@ def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | N
     notes: list[str] = []
     calibration, held_out = None, None
     if request.data is not None:
-        wanted, settings = load_images(request.data), request.recipe.calibrate
-        calibration, held_out = wanted.split(settings.images, settings.seed)
+        held_out, settings = load_images(request.data), request.recipe.calibrate
+    if held_out is not None and request.precision == "int8":
+        calibration, held_out = held_out.split(settings.images, settings.seed)
         if len(calibration) < settings.images:
             notes.append(f"calibration: {request.data} has {len(calibration)} images, the recipe asks for {settings.images}")
     if request.eval_data is not None:
         held_out = load_images(request.eval_data)
+    if held_out is not None:
+        used = {calibration.fingerprint(i) for i in range(len(calibration))} if calibration else set()
+        held_out = held_out.held_out(request.eval_limit, request.recipe.calibrate.seed, used)
     if held_out is None or not len(held_out):
         notes.append("accuracy: not measured, no images are left for it; pass --eval-data DIR")
         return calibration, None, notes
-    return calibration, held_out.split(request.eval_limit, request.recipe.calibrate.seed)[0], notes
+    return calibration, held_out, notes
 
 
 def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
@@ -157,11 +163,9 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     Interrupted, it leaves no bundle, and every stage that had finished is found in the cache next time.
     Raises EdgevitError for whatever a user can put right.
     """
-    if request.out.exists() and not (request.out / "manifest.json").exists() and request.out.suffix != ".zip":
-        msg = f"{request.out}: exists and is no edgevit bundle; it is not overwritten. Choose another place with -o."
-        raise BundleError(msg)
     timed = _Timed(progress)
     inputs = read_inputs(request, timed)
+    cache.check()
     engine = request.target.engine()
     with timed.stage("write graph"):
         reference = fp32_variant(inputs.checkpoint)

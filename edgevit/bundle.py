@@ -12,12 +12,13 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgevit.errors import BundleError, StorageError, did_you_mean, storage_errors
+from edgevit.errors import BundleError, ConfigError, did_you_mean, storage_errors
 from edgevit.preprocess import Preprocessing
 
 SCHEMA = 1
@@ -25,6 +26,8 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 REFERENCE = "reference.onnx"
 REPORT = "report.json"
+# What a damaged or foreign zip can raise: bad directory, bad deflate stream, unknown compression, encryption.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB
 
 
@@ -34,6 +37,11 @@ class FileEntry:
 
     sha256: str
     bytes: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sha256, str) or type(self.bytes) is not int or not 0 <= self.bytes < 2**63:
+            msg = "a file's sha256 must be text and its bytes a whole number"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +85,37 @@ class Manifest:
             data = json.loads(text)
             schema = data["schema"]
             if schema != SCHEMA:
-                msg = f"{where}: bundle schema {schema}, this edgevit reads {SCHEMA}. Build it again, or install the edgevit that made it."
+                msg = f"{where}: bundle schema {schema}, this edgevit reads {SCHEMA}. Build it again, or install another edgevit."
                 raise BundleError(msg)
             data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
             data["files"] = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}
             for key in ("labels", "blocks", "notes"):
+                if not isinstance(data[key], list):
+                    msg = f"{key} must be a list"
+                    raise ValueError(msg)
                 data[key] = tuple(data[key])
-            return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            manifest = cls(**data)
+            _check_values(manifest)
+            return manifest
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
             reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
             msg = f"{where}: not a valid manifest: {reason}. Copy the bundle again, or build it again."
             raise BundleError(msg) from error
+
+
+def _check_values(manifest: Manifest) -> None:
+    """Raise ValueError or KeyError for what a command would stumble over later."""
+    for key in ("model", "recipe", "target", "provenance"):
+        if not isinstance(getattr(manifest, key), dict):
+            msg = f"{key} must be an object"
+            raise ValueError(msg)
+    if not all(isinstance(label, str) for label in manifest.labels) or len(manifest.labels) != manifest.model["classes"]:
+        msg = f"labels must be {manifest.model['classes']} texts, one per class of the model"
+        raise ValueError(msg)
+    if not all(isinstance(block, dict) for block in manifest.blocks):
+        msg = "blocks must be objects"
+        raise ValueError(msg)
+    _ = manifest.recipe["name"], manifest.target["name"], manifest.provenance["weights"]["sha256"]
 
 
 class Bundle:
@@ -151,7 +179,23 @@ def is_bundle(path: str | Path) -> bool:
     path = Path(path)
     if path.is_dir():
         return (path / MANIFEST).is_file()
-    return path.is_file() and zipfile.is_zipfile(path) and _zip_member(path, MANIFEST) is not None
+    try:
+        return path.is_file() and zipfile.is_zipfile(path) and _zip_member(path, MANIFEST) is not None
+    except (OSError, *_ZIP_ERRORS):
+        return False
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise BundleError if ``path`` exists and is not a bundle that edgevit wrote, of whatever schema."""
+    if not path.exists():
+        return
+    try:
+        data = json.loads(_read_member(path, MANIFEST, _MANIFEST_LIMIT)) if is_bundle(path) else {}
+    except (ValueError, RecursionError, BundleError):
+        data = {}
+    if not isinstance(data, dict) or not {"edgevit", "schema", "files"} <= data.keys():
+        msg = f"{path}: exists and is no edgevit bundle; it is not overwritten. Choose another place with -o."
+        raise BundleError(msg)
 
 
 def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -161,9 +205,7 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     Raises StorageError if the disk is full or read-only; nothing half-written stays.
     """
     path = Path(path)
-    if path.exists() and not is_bundle(path):
-        msg = f"{path}: exists and is no edgevit bundle; it is not overwritten. Choose another place with -o."
-        raise BundleError(msg)
+    check_replaceable(path)
     entries = {name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
     manifest = replace(manifest, files=entries)
     contents = {MANIFEST: manifest.to_json().encode(), **files}
@@ -172,18 +214,24 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             fresh = _write_zip(staging, contents) if path.suffix == ".zip" else _write_folder(staging, contents)
-            if path.exists():
-                path.rename(staging / "replaced")
-            fresh.rename(path)
+            _swap(fresh, path, staging / "replaced")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return Bundle(path, manifest)
 
 
-def replace_report(bundle: Bundle, **changes: Any) -> Bundle:
-    """The same files under a manifest with ``changes``, written atomically."""
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
-    return write_bundle(bundle.path, replace(bundle.manifest, **changes), files)
+def _swap(fresh: Path, path: Path, old: Path) -> None:
+    """Put ``fresh`` at ``path``; a folder that was there goes to ``old``, and comes back if that fails."""
+    if not path.is_dir():
+        fresh.replace(path)  # atomic, over a file or nothing
+        return
+    try:
+        path.rename(old)
+        fresh.rename(path)
+    except BaseException:  # Ctrl-C, too
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
 
 
 def _write_folder(staging: Path, contents: Mapping[str, bytes]) -> Path:
@@ -217,7 +265,7 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
             raise FileNotFoundError(name)
         with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
             return stream.read(limit + 1)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, *_ZIP_ERRORS) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         msg = f"{path}: {name} {reason}. Copy the bundle again, or build it again."
         raise BundleError(msg) from error
@@ -235,9 +283,8 @@ def _zip_member(path: Path, name: str) -> str | None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise StorageError now, not after minutes of work, if a bundle cannot be written at ``path``."""
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
-            msg = f"{path.parent}: this folder is not writable. Choose another place with -o."
-            raise StorageError(msg)
+    """Raise StorageError now, not after minutes of work, if a bundle cannot be written at ``path``. Writes nothing."""
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    # Tried, not asked: os.access knows neither quotas nor /proc. The file has no name and is gone at once.
+    with storage_errors(path), tempfile.TemporaryFile(dir=existing):
+        pass

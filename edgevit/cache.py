@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Cache:
             return None
         if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
             return None
-        with storage_errors(path):
+        with suppress(OSError):  # a cache that is mounted read-only still serves
             path.touch()  # the least recently used entries go first
         return content[_DIGEST:]
 
@@ -67,6 +68,14 @@ class Cache:
             finally:
                 Path(beside).unlink(missing_ok=True)
             self._trim()
+
+    def check(self) -> None:
+        """Raise StorageError now, not after minutes of work, if nothing can be kept."""
+        if self.enabled:
+            with storage_errors(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=self.root):
+                    pass
 
     def get(self, stage: str, produce: Callable[[], bytes], **inputs: Any) -> bytes:
         """The stored result, else what ``produce`` makes, which is then stored."""

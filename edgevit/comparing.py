@@ -9,7 +9,6 @@ from typing import Any
 
 from edgevit.bundle import MODEL, REFERENCE, is_bundle, open_bundle
 from edgevit.cache import Cache
-from edgevit.engine import backend
 from edgevit.errors import ConfigError, DataError, needs_extra
 from edgevit.images import ImageSet, load_images
 from edgevit.preprocess import Preprocessing
@@ -30,35 +29,33 @@ class Subject:
     engine: str
     notes: tuple[str, ...]
 
-    def compare(
-        self, *, engines: Sequence[str], limit: int, runs: int, threads: int | None, cache: Cache, progress: Progress
-    ) -> Comparison:
-        """Every precision on every engine, on at most ``limit`` images; see `edgevit.report.compare.compare`."""
+    def compare(self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
+        """Every precision on every engine; see `edgevit.report.compare.compare`."""
         candidates = [
             Candidate(precision=precision, engine=engine, model=model)
             for engine in engines or [self.engine]
             for precision, model in self.models.items()
         ]
-        for candidate in candidates:
-            backend(candidate.engine)  # a wrong name fails now, not after minutes
-        images = self.images.split(limit, seed=0)[0]
-        return compare(candidates, images, self.contract, self.labels, runs=runs, threads=threads, cache=cache, progress=progress)
+        return compare(
+            candidates, self.images, self.contract, self.labels, runs=runs, threads=threads, cache=cache, progress=progress
+        )
 
 
 def find_subject(
-    model: Path, data: Path, *, recipe: Recipe, options: Mapping[str, Any], cache: Cache, progress: Progress
+    model: Path, data: Path, *, limit: int, recipe: Recipe, options: Mapping[str, Any], cache: Cache, progress: Progress
 ) -> Subject:
     """The subject that ``model`` is: a bundle brings everything, a checkpoint is quantized by ``recipe`` first.
 
-    ``options`` are keyword arguments of `load_checkpoint`; a bundle takes none.
+    At most ``limit`` images are compared on. ``options`` are keyword arguments of `load_checkpoint`; a
+    bundle takes none.
     """
     images = load_images(data)
     if is_bundle(model) or model.suffix in (".edgevit", ".zip"):
-        return _of_bundle(model, images, options, progress)
-    return _of_checkpoint(model, images, recipe, options, cache, progress)
+        return _of_bundle(model, images, limit, options, progress)
+    return _of_checkpoint(model, images, limit, recipe, options, cache, progress)
 
 
-def _of_bundle(path: Path, images: ImageSet, options: Mapping[str, Any], progress: Progress) -> Subject:
+def _of_bundle(path: Path, images: ImageSet, limit: int, options: Mapping[str, Any], progress: Progress) -> Subject:
     bundle = open_bundle(path)
     manifest = bundle.manifest
     if any(options.values()):
@@ -72,9 +69,10 @@ def _of_bundle(path: Path, images: ImageSet, options: Mapping[str, Any], progres
     if "fp32" not in models:
         notes.append(f"{path} was built with --no-reference: there is no FP32 in it to compare with")
     calibrated = set(manifest.provenance.get("calibration_images", ()))
-    held_out = images.subset([i for i in range(len(images)) if images.fingerprint(i) not in calibrated])
-    if len(held_out) < len(images):
-        notes.append(f"{len(images) - len(held_out)} images of {images.source} were calibrated on and are left out")
+    held_out = images.held_out(limit, 0, calibrated)
+    missing = min(limit, len(images)) - len(held_out)
+    if missing:
+        notes.append(f"{missing} images of {images.source} were calibrated on and are left out")
     return Subject(
         models=models,
         images=held_out,
@@ -86,14 +84,22 @@ def _of_bundle(path: Path, images: ImageSet, options: Mapping[str, Any], progres
 
 
 def _of_checkpoint(
-    path: Path, images: ImageSet, recipe: Recipe, options: Mapping[str, Any], cache: Cache, progress: Progress
+    path: Path,
+    images: ImageSet,
+    limit: int,
+    recipe: Recipe,
+    options: Mapping[str, Any],
+    cache: Cache,
+    progress: Progress,
 ) -> Subject:
     with needs_extra("build"):
         from edgevit.model.checkpoint import load_checkpoint
         from edgevit.variants import fp32_variant, int8_variant
     with progress.stage("import model"):
         checkpoint = load_checkpoint(path, **options)
-    calibration, held_out = images.split(recipe.calibrate.images, recipe.calibrate.seed)
+    calibration, _ = images.split(recipe.calibrate.images, recipe.calibrate.seed)
+    used = {calibration.fingerprint(i) for i in range(len(calibration))}
+    held_out = images.held_out(limit, recipe.calibrate.seed, used)
     if not len(held_out):
         msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or build a bundle and compare that."
         raise DataError(msg)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from edgevit.images import read_image
 from edgevit.model.checkpoint import save_checkpoint
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
 from edgevit.preprocess import Preprocessing, prepare
@@ -69,7 +70,7 @@ def train_digits(folder: Path, checkpoint: Path, progress: Progress) -> float:
     with progress.stage("train a ViT on digits", total=steps) as stage:
         for _ in range(EPOCHS):
             order = torch.randperm(len(images))[: len(images) // BATCH * BATCH]
-            for batch in order.split(BATCH):
+            for batch in torch.split(order, BATCH):
                 loss = F.cross_entropy(model(_shifted(images[batch])), targets[batch], label_smoothing=0.1)
                 optimizer.zero_grad()
                 loss.backward()
@@ -92,6 +93,6 @@ def _shifted(images: Tensor) -> Tensor:
 def _load(folder: Path) -> tuple[Tensor, Tensor]:
     """Normalised images [N, 1, 32, 32] and targets [N], as the contract has them."""
     paths = sorted(folder.glob("*/*.png"))
-    frames = np.stack([prepare(cv2.imread(str(path)), CONTRACT)[..., 0] for path in paths])
+    frames = np.stack([prepare(read_image(path), CONTRACT)[..., 0] for path in paths])
     images = (torch.from_numpy(frames).float()[:, None] / 255 - CONTRACT.mean[0]) / CONTRACT.std[0]
     return images, torch.tensor([int(path.parent.name) for path in paths])

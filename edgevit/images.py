@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgevit.errors import DataError, needs_extra
 from edgevit.preprocess import Preprocessing, prepare
@@ -97,6 +98,15 @@ class ImageSet:
             msg = f"{Path(self.source) / self.names[index]}: cannot read this image: {error.strerror}"
             raise DataError(msg) from error
 
+    def held_out(self, limit: int, seed: int, used: Collection[str]) -> ImageSet:
+        """A sample of at most ``limit`` images, none of whose fingerprints is in ``used``.
+
+        By content, because folders may overlap and hold copies; no more files are read than that takes.
+        """
+        sample, _ = self.split(limit + len(used), seed)
+        fresh = [i for i in range(len(sample)) if sample.fingerprint(i) not in used]
+        return sample.subset(fresh[:limit])
+
     def digest(self) -> str:
         """SHA-256 over names and contents, hexadecimal."""
         digest = hashlib.sha256()
@@ -113,6 +123,8 @@ def load_images(path: str | Path) -> ImageSet:
 
     Raises DataError if there are none, saying what was looked for.
     """
+    with needs_extra("cpu"):
+        import cv2  # noqa: F401 (all images are prepared with it: say so here, once)
     path = Path(path)
     if path.is_file() and path.suffix.lower() == ".npz":
         return _from_npz(path)
@@ -143,21 +155,20 @@ def read_image(path: Path) -> Frame:
     except OSError as error:
         msg = f"{path}: cannot read this image: {error.strerror}"
         raise DataError(msg) from error
-    frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    frame: Any = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if frame is None:
         msg = f"{path}: not a readable image ({len(data)} bytes). Remove or replace it."
         raise DataError(msg)
-    decoded: Frame = frame
-    return decoded
+    return frame
 
 
 def _from_npz(path: Path) -> ImageSet:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(path, allow_pickle=False) as stored:  # TypeError: an .npy under this name
             arrays = {key: stored[key] for key in ("images", "labels", "classes") if key in stored}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"{path}: not a readable .npz: {error}"
         raise DataError(msg) from error
     images = arrays.get("images")
@@ -194,7 +205,7 @@ def _npz_labels(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) 
 def _sample(images: ImageSet, count: int, seed: int) -> list[int]:
     import numpy as np
 
-    order = np.random.default_rng(seed).permutation(len(images)).tolist()
+    order: list[int] = np.random.default_rng(seed).permutation(len(images)).tolist()
     if images.targets is None:
         return order[:count]
     queues: dict[int, list[int]] = {}

@@ -74,7 +74,8 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
         """Inverse of `to_dict`. Raises TypeError for a missing or unknown key."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return cls(**fields)
 
     def describe(self) -> str:
         """One line for people: what happens to a frame."""
@@ -101,7 +102,7 @@ def prepare(frame_bgr: Frame, contract: Preprocessing) -> Frame:
     return np.ascontiguousarray(frame[top : top + height, left : left + width])
 
 
-def _bgr(frame: Frame) -> Frame:
+def _bgr(frame: Frame) -> Any:
     import cv2
 
     if frame.dtype.name != "uint8":
@@ -112,7 +113,7 @@ def _bgr(frame: Frame) -> Frame:
     return cv2.cvtColor(frame, cv2.COLOR_BGRA2BGR) if frame.shape[2] == 4 else frame
 
 
-def _resized(frame: Frame, contract: Preprocessing) -> Frame:
+def _resized(frame: Any, contract: Preprocessing) -> Any:
     import cv2
 
     (height, width), (box_height, box_width) = frame.shape[:2], contract.resize
@@ -137,7 +138,7 @@ def padding_bgr(contract: Preprocessing) -> tuple[float, ...]:
     return tuple(levels[::-1] if contract.color == "rgb" else levels)
 
 
-def _scaled(frame: Frame, height: int, width: int, contract: Preprocessing) -> Frame:
+def _scaled(frame: Any, height: int, width: int, contract: Preprocessing) -> Any:
     import cv2
 
     if frame.shape[:2] == (height, width):

@@ -19,6 +19,7 @@ class Progress:
         start = time.perf_counter()
         try:
             yield stage
+            stage.finished = True
         finally:
             stage.seconds = time.perf_counter() - start
             self.end(stage)
@@ -43,6 +44,8 @@ class Stage:
     cached: bool = False
     """Its result was there already."""
     seconds: float = 0.0
+    finished: bool = False
+    """It ended without an error or an interruption."""
 
     def advance(self, steps: int = 1) -> None:
         """The stage is ``steps`` further."""

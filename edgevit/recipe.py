@@ -9,6 +9,7 @@ from edgevit.errors import ConfigError, did_you_mean
 from edgevit.shipped import check_keys, find_toml, read_toml
 
 LINEARS = ("qkv", "proj", "fc1", "fc2")
+ROUNDINGS = ("gptq", "nearest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,10 @@ class Quantize:
     """What becomes INT8, and how scales are chosen."""
 
     linears: tuple[str, ...] = LINEARS
-    migration: tuple[float, ...] = (0.25, 0.5, 0.75)
-    """Exponents tried when moving scale from LayerNorm outputs into the next weights; empty is off."""
+    migration: tuple[float, ...] = (0.5, 0.75, 0.9)
+    """Exponents tried when moving scale from a GEMM's input into its weights; empty is off."""
+    rounding: str = "gptq"
+    """``gptq``: weights are rounded so that outputs change least; ``nearest``: each to its nearest code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,15 @@ def load_recipe(name: str) -> Recipe:
     data = read_toml(path)
     check_keys(path, "", data, {"calibrate", "quantize"})
     sections: dict[str, Any] = {}
-    for key, section in (("calibrate", Calibrate), ("quantize", Quantize)):
+    kinds: dict[str, type[Calibrate] | type[Quantize]] = {"calibrate": Calibrate, "quantize": Quantize}
+    for key, section in kinds.items():
         table = data.get(key, {})
         if not isinstance(table, dict):
             msg = f"{path}: {key} must be a table, [{key}]"
             raise ConfigError(msg)
         check_keys(path, key, table, {item.name for item in fields(section)})
-        sections[key] = section(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        sections[key] = section(**settings)
     recipe = Recipe(name=path.stem, **sections)
     _check(recipe, str(path))
     return recipe
@@ -68,10 +73,17 @@ def _check(recipe: Recipe, where: str) -> None:
         if type(value) is not int or value < low:
             msg = f"{where}: calibrate.{key} must be a whole number of at least {low}, not {value!r}"
             raise ConfigError(msg)
+    for key, values in (("linears", quantize.linears), ("migration", quantize.migration)):
+        if not isinstance(values, tuple):
+            msg = f"{where}: quantize.{key} must be a list, not {values!r}"
+            raise ConfigError(msg)
     for kind in quantize.linears:
         if kind not in LINEARS:
             msg = f"{where}: quantize.linears: unknown {kind!r}. {did_you_mean(str(kind), LINEARS)}"
             raise ConfigError(msg)
+    if quantize.rounding not in ROUNDINGS:
+        msg = f"{where}: quantize.rounding: unknown {quantize.rounding!r}. {did_you_mean(str(quantize.rounding), ROUNDINGS)}"
+        raise ConfigError(msg)
     for alpha in quantize.migration:
         if not isinstance(alpha, int | float) or not 0 < alpha <= 1:
             msg = f"{where}: quantize.migration: exponents lie in (0, 1], not {alpha!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -37,7 +38,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if ctx.params.get("debug") or isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort):
+            if ctx.params.get("debug") or isinstance(
+                error, BrokenPipeError | click.ClickException | click.exceptions.Exit | click.Abort
+            ):
                 raise
             line, code = explain(error)
             click.echo(f"edgevit: {line}", err=True)
@@ -68,3 +71,5 @@ def main(debug: bool) -> None:
     Exit codes: 0 done, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine,
     7 source, 8 missing package, 9 storage, 70 internal error, 130 interrupted.
     """
+    # Read when cv2 is first imported: its warnings about damaged images come twice, ours name the file.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")

@@ -27,9 +27,11 @@ def compare(**values: Any) -> None:
 
     Images that the model was calibrated on are left out. Latency is measured in turns.
     """
+    from edgevit.bundle import check_writable
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.comparing import find_subject
+    from edgevit.engine import backend
     from edgevit.errors import storage_errors
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
@@ -37,12 +39,22 @@ def compare(**values: Any) -> None:
     as_json, csv_path = values.pop("as_json"), values.pop("csv_path")
     cache, options = Cache(enabled=not values.pop("no_cache")), import_options(values)
     engines = [name.strip() for name in (values.pop("engines") or "").split(",") if name.strip()]
+    # What can be wrong is found now, not after minutes of measuring.
+    for name in engines:
+        _ = backend(name).version
+    if csv_path is not None:
+        check_writable(csv_path)
     progress = Progress() if as_json else ConsoleProgress()
-    recipe = load_recipe(values.pop("recipe"))
     subject = find_subject(
-        values.pop("model"), values.pop("data"), recipe=recipe, options=options, cache=cache, progress=progress
+        values["model"],
+        values["data"],
+        limit=values["limit"],
+        recipe=load_recipe(values["recipe"]),
+        options=options,
+        cache=cache,
+        progress=progress,
     )
-    comparison = subject.compare(**values, engines=engines, cache=cache, progress=progress)
+    comparison = subject.compare(engines=engines, runs=values["runs"], threads=values["threads"], cache=cache, progress=progress)
     if csv_path is not None:
         with storage_errors(csv_path):
             csv_path.write_text(comparison.to_csv(), encoding="utf-8")

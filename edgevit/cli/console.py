@@ -43,6 +43,8 @@ class ConsoleProgress(Progress):
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+        if not stage.finished:  # the error says what happened
+            return
         done = "cached" if stage.cached else f"{stage.seconds:.1f} s"
         self.console.print(f"  {stage.name:<32} {done}")
 

@@ -24,17 +24,16 @@ def demo(out: Path) -> None:
     top1 = train_digits(out / "digits", out / "digits.safetensors", ConsoleProgress())
     click.echo(f"  {out / 'digits.safetensors'}: {100 * top1:.1f} % of the held-out digits right")
     bundle, video = out / "digits.edgevit", out / "digits.mp4"
-    _command(
-        "build", out / "digits.safetensors", "--data", out / "digits/train", "--eval-data", out / "digits/test", "-o", bundle
-    )
-    _command("compare", bundle, "--data", out / "digits/test", "--engines", "openvino,onnxruntime", "--csv", out / "digits.csv")
-    _command("run", bundle, out / "digits/test.mp4", "--headless", "--save", video, quiet=True)
+    digits, test = out / "digits", out / "digits" / "test"
+    _command("build", out / "digits.safetensors", "--data", digits / "train", "--eval-data", test, "-o", bundle)
+    _command("compare", bundle, "--data", test, "--engines", "openvino,onnxruntime", "--csv", out / "digits.csv")
+    _command("run", bundle, digits / "test.mp4", "--headless", "--save", video)
     click.echo(f"\nReport:          {bundle / 'report.json'} and {out / 'digits.csv'}")
     click.echo(f"Annotated video: {video}")
 
 
-def _command(*arguments: str | Path, quiet: bool = False) -> None:
-    """Run one command as a user would, after showing it; ``quiet`` leaves out what it prints per frame."""
+def _command(*arguments: str | Path) -> None:
+    """Run one command as a user would, after showing it."""
     from edgevit.cli import main
 
     words = [str(argument) for argument in arguments]

@@ -11,7 +11,7 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """``224`` or ``HEIGHTxWIDTH`` as (height, width) in pixels."""
 
     name = "size"
@@ -26,7 +26,7 @@ class Size(click.ParamType):
         return int(parts[0]), int(parts[-1])
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # the same
     """Comma-separated numbers, one per colour channel."""
 
     name = "numbers"

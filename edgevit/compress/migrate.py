@@ -14,6 +14,7 @@ the product as it is (SmoothQuant, arXiv 2211.10438; RepQ-ViT, arXiv 2212.08254)
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,12 +51,14 @@ def migrate(block: FoldedBlock, kind: str, scales: Tensor) -> FoldedBlock:
     if kind == "fc2":
         return block
     linear: Linear = getattr(block, kind)
-    block = replace(block, **{kind: Linear(linear.weight * scales, linear.bias)})
+    changes: dict[str, Any] = {kind: Linear(linear.weight * scales, linear.bias)}
     if kind == "proj":
         factors = _value_rows(scales)
-        return replace(block, qkv=Linear(block.qkv.weight / factors[:, None], block.qkv.bias / factors))
-    norm: Norm = getattr(block, NORM_OF[kind])
-    return replace(block, **{NORM_OF[kind]: Norm(norm.weight / scales, norm.bias / scales)})
+        changes["qkv"] = Linear(block.qkv.weight / factors[:, None], block.qkv.bias / factors)
+    else:
+        norm: Norm = getattr(block, NORM_OF[kind])
+        changes[NORM_OF[kind]] = Norm(norm.weight / scales, norm.bias / scales)
+    return replace(block, **changes)
 
 
 def migrate_values(qkv: QuantizedLinear, scales: Tensor) -> QuantizedLinear:

@@ -1,8 +1,9 @@
 """Choose INT8 scales for a folded ViT from calibration images.
 
 Weights are symmetric per output channel, inputs symmetric per tensor, both by min-max. In front of
-every GEMM a scale migration is searched and kept only if the layer's output error falls; the mean
-of what error is left goes into the bias (Data-Free Quantization, arXiv 1906.04721).
+every GEMM a scale migration is searched and kept only if the layer's output error falls; weights are
+rounded with the inputs in view, again only if that lowers the output error; the mean of what error
+is left goes into the bias (Data-Free Quantization, arXiv 1906.04721).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from edgevit.compress.migrate import can_migrate, migrate, migrate_values, migration_scales
+from edgevit.compress.rounding import round_gptq
 from edgevit.compress.statistics import Collector, InputStatistics
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
 from edgevit.model.quantplan import QMAX, QuantizedLinear, QuantPlan, quantize_weight, quantized_linear
@@ -42,7 +44,12 @@ def collect(model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: 
 
     Memory does not grow with the number of images.
     """
-    collector = Collector(images=images, tokens=recipe.calibrate.tokens, seed=recipe.calibrate.seed)
+    collector = Collector(
+        images=images,
+        tokens=recipe.calibrate.tokens,
+        seed=recipe.calibrate.seed,
+        products=recipe.quantize.rounding == "gptq",
+    )
     for batch in batches:
         forward(model, torch.from_numpy(batch), collector)
     return collector.statistics
@@ -68,14 +75,19 @@ def quantize(
             progress(name)
             known = statistics[name]
             alpha, scales = _best_migration(block, kind, known, recipe.quantize)
-            quantized = _min_max(known, getattr(block, kind), scales)
-            linears[name], sqnr = _corrected(quantized, known.tokens, scales, getattr(block, kind))
+            trials = [_min_max(known, getattr(block, kind), scales)]
+            if known.products is not None:
+                trials.append(_rounded(trials[0], known, getattr(block, kind), scales))
+            linears[name], sqnr = max(
+                (_corrected(trial, known.tokens, scales, getattr(block, kind)) for trial in trials),
+                key=lambda trial: trial[1],
+            )
             block = migrate(block, kind, scales)
             if kind == "proj" and f"blocks.{i}.qkv" in linears:
                 linears[f"blocks.{i}.qkv"] = migrate_values(linears[f"blocks.{i}.qkv"], scales)
             if kind == "fc2" and alpha:
                 linears[name] = replace(linears[name], multiplier=1 / scales)
-            reports.append(LayerReport(name=name, input_scale=quantized.input_scale, migration=alpha, sqnr_db=sqnr))
+            reports.append(LayerReport(name=name, input_scale=linears[name].input_scale, migration=alpha, sqnr_db=sqnr))
         blocks.append(block)
     return QuantPlan(model=replace(model, blocks=blocks), linears=linears), reports
 
@@ -102,6 +114,15 @@ def _min_max(known: InputStatistics, linear: Linear, scales: Tensor) -> Quantize
     # An input that is always zero (a dead layer) still needs a step.
     step = float(np.float32(largest / QMAX)) or 1.0
     return QuantizedLinear(weight=weight, weight_scale=weight_scale, input_scale=step, bias=linear.bias)
+
+
+def _rounded(quantized: QuantizedLinear, known: InputStatistics, linear: Linear, scales: Tensor) -> QuantizedLinear:
+    """The same steps with weights rounded by GPTQ; needs ``known.products``."""
+    assert known.products is not None
+    moment = known.products / known.count / scales[:, None] / scales
+    # Rounding adds uniform noise to every input, independent of it: step^2 / 12 on the diagonal.
+    moment.diagonal().add_(quantized.input_scale**2 / 12)
+    return replace(quantized, weight=round_gptq(linear.weight * scales, quantized.weight_scale, moment))
 
 
 def _corrected(quantized: QuantizedLinear, tokens: Tensor, scales: Tensor, linear: Linear) -> tuple[QuantizedLinear, float]:

@@ -1,4 +1,4 @@
-"""What calibration remembers of each GEMM's input: per-channel ranges and a bounded sample of tokens."""
+"""What calibration remembers of each GEMM's input: ranges, second moments and a bounded sample of tokens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from edgevit.model.folded import Linear, plain_linear
 class InputStatistics:
     """Running statistics of one GEMM's input, however many images pass.
 
-    ``low`` and ``high`` are per-channel extremes [C] over every token of every image;
+    ``low`` and ``high`` are per-channel extremes [C] over every token of every image; ``products``
+    [C, C] is the sum of x x^T over the same ``count`` tokens, or None if it was not asked for;
     ``tokens`` [<= limit, C] is the sample that candidate scales are compared on.
     """
 
     low: Tensor
     high: Tensor
     sample: Tensor
+    products: Tensor | None = None
+    count: int = 0
     used: int = 0
 
     @property
@@ -33,6 +36,13 @@ class InputStatistics:
         """Largest magnitude per channel [C]."""
         return torch.maximum(self.high, -self.low)
 
+    def add(self, x: Tensor) -> None:
+        """Take in tokens [N, C]."""
+        self.low, self.high = torch.minimum(self.low, x.amin(0)), torch.maximum(self.high, x.amax(0))
+        self.count += len(x)
+        if self.products is not None:
+            self.products.addmm_(x.T, x)
+
 
 class Collector:
     """A `edgevit.model.folded.LinearOp` that computes the float GEMM and remembers its input.
@@ -41,8 +51,9 @@ class Collector:
     there is one) and others at random. Ranges see every token, so none of large magnitude is missed.
     """
 
-    def __init__(self, *, images: int, tokens: int, seed: int) -> None:
+    def __init__(self, *, images: int, tokens: int, seed: int, products: bool) -> None:
         self.statistics: dict[str, InputStatistics] = {}
+        self._products = products
         self._limit = tokens
         # With more images than tokens, every stride-th image gives one.
         self._stride = -(-images // tokens)
@@ -52,19 +63,24 @@ class Collector:
 
     def __call__(self, name: str, x: Tensor, weights: Linear) -> Tensor:
         """Observe x [N, T, C] of GEMM ``name`` and return the GEMM's output."""
-        flat = x.reshape(-1, x.shape[-1])
-        low, high = flat.amin(0), flat.amax(0)
-        known = self.statistics.get(name)
-        if known is None:
-            known = InputStatistics(low, high, torch.empty(self._limit, x.shape[-1]))
-            self.statistics[name] = known
-        known.low, known.high = torch.minimum(known.low, low), torch.maximum(known.high, high)
+        if name not in self.statistics:
+            self.statistics[name] = self._empty(x.shape[-1])
+        known = self.statistics[name]
+        known.add(x.reshape(-1, x.shape[-1]))
         for image in x:
             seen = self._seen.get(name, 0)
             self._seen[name] = seen + 1
             if seen % self._stride == 0:
                 self._remember(known, image)
         return plain_linear(name, x, weights)
+
+    def _empty(self, channels: int) -> InputStatistics:
+        return InputStatistics(
+            low=torch.full((channels,), torch.inf),
+            high=torch.full((channels,), -torch.inf),
+            sample=torch.empty(self._limit, channels),
+            products=torch.zeros(channels, channels) if self._products else None,
+        )
 
     def _remember(self, known: InputStatistics, image: Tensor) -> None:
         count = min(self._share, len(image), self._limit - known.used)

@@ -60,7 +60,8 @@ def _runner(session: onnxruntime.InferenceSession) -> Callable[[Frames], Logits]
     name = session.get_inputs()[0].name
 
     def run(frames: Frames) -> Logits:
-        return session.run(None, {name: frames})[0]
+        logits: Logits = session.run(None, {name: frames})[0]
+        return logits
 
     return run
 

@@ -7,6 +7,8 @@ Node names start with the block they belong to (``blocks.3/fc1/...``), which pro
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -26,7 +28,8 @@ def write_graph(plan: QuantPlan) -> bytes:
 
     The same plan gives the same bytes.
     """
-    return _Writer(plan).write().SerializeToString(deterministic=True)
+    content: bytes = _Writer(plan).write().SerializeToString(deterministic=True)
+    return content
 
 
 class _Writer:
@@ -58,7 +61,7 @@ class _Writer:
         onnx.checker.check_model(proto)
         return proto
 
-    def constant(self, name: str, value: Tensor | NDArray[np.generic] | list[int] | float) -> str:
+    def constant(self, name: str, value: Tensor | NDArray[Any] | np.generic | list[int] | float) -> str:
         """An initializer; numbers become float32, lists of int become int64."""
         if name not in self.constants:
             array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
@@ -66,7 +69,7 @@ class _Writer:
             self.constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
-    def node(self, op: str, name: str, *inputs: str, **attributes: object) -> str:
+    def node(self, op: str, name: str, *inputs: str, **attributes: Any) -> str:
         """One node named ``name/op`` with one output of the same name."""
         output = f"{name}/{op}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], output, **attributes))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,7 @@ def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
         patch=patch.float(),
         positions=positions.float(),
         embedding_norm=_norm(model.embedding_norm),
-        blocks=[_fold_block(block) for block in model.blocks],
+        blocks=[_fold_block(cast("Block", block)) for block in model.blocks],
         final_norm=_norm(final),
         head=Linear(model.head.weight.detach().float().clone(), _bias(model.head).float()),
     )

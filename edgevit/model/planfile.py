@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -42,7 +43,7 @@ def load_plan(data: bytes, model: FoldedVit) -> QuantPlan:
 
 
 def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlock:
-    parts: dict[str, Linear | Norm] = {}
+    parts: dict[str, Any] = {}
     for kind in (*LINEARS, "norm1", "norm2"):
         if f"{name}.{kind}.weight" in state:
             form = Linear if kind in LINEARS else Norm

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -43,7 +43,7 @@ def classify_frames(
     *,
     top_k: int = 5,
     limit: int | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Classify the frames of ``source`` as they are asked for.
 
     A file gives every frame. A live source is read by a thread and gives the newest frame each time;

@@ -22,9 +22,15 @@ MAX_ENLARGED = 1920
 """Pixels; enlarging stops here, however thin the image is."""
 UNITS = 24
 """The image's shorter side in units; all of the layout is in these, so it grows with the image."""
+ROW = 1.3
+"""Units from one bar to the next."""
+FRAME = 4.3
+"""Units of a panel without bars: the margins, the title and the last line."""
 MAX_CHARACTERS = 96
 """Of a label. No panel has room for more, and measuring text takes time."""
-WHITE, GRAY, BEST, OTHER = (255, 255, 255), (190, 190, 190), (150, 110, 20), (95, 80, 60)
+CAPITAL = 21
+"""Pixels a capital letter is high at scale 1, in OpenCV 4 and 5; their `getTextSize` differ."""
+WHITE, GRAY, BEST, OTHER = (255, 255, 255), (190, 190, 190), (150, 110, 20), (125, 105, 75)
 
 
 def draw(image_bgr: Image, predictions: Sequence[Prediction], *, fps: float | None, precision: str, latency_ms: float) -> Image:
@@ -43,22 +49,23 @@ def draw(image_bgr: Image, predictions: Sequence[Prediction], *, fps: float | No
     image = _enlarged(image_bgr)
     height, width = image.shape[:2]
     unit = min(height, width) / UNITS
-    bars = predictions[: int((UNITS - 4.5) / 1.3)]
+    bars = predictions[: int((UNITS - FRAME) / ROW)]
     right = min(width, round(22 * unit))
-    panel = image[: min(height, round((4.3 + 1.3 * len(bars)) * unit)), :right]
+    panel = image[: min(height, round((FRAME + ROW * len(bars)) * unit)), :right]
     # A third of what is behind shows through; white text on it stays readable even over pure white.
     panel[:] = panel // 3
 
-    margin = round(0.6 * unit)
+    bar_left, bar_right = round(0.5 * unit), right - round(0.5 * unit)
+    left, right = round(0.8 * unit), right - round(0.8 * unit)
     best = predictions[0]
-    _row(image, margin, round(0.5 * unit), right - margin, round(1.8 * unit), best.label, f"{best.confidence:.1%}", WHITE)
+    _row(image, left, round(0.5 * unit), right, round(1.8 * unit), best.label, f"{best.confidence:.1%}", WHITE)
     for rank, prediction in enumerate(bars):
-        top, tall = round((2.6 + 1.3 * rank) * unit), round(1.15 * unit)
-        _bar(image, margin, top, right - margin, tall, prediction.confidence, OTHER if rank else BEST)
-        _row(image, margin, top, right - margin, tall, prediction.label, f"{prediction.confidence:.1%}", WHITE)
+        top, tall = round((2.6 + ROW * rank) * unit), round(1.15 * unit)
+        _bar(image, bar_left, top, bar_right, tall, prediction.confidence, OTHER if rank else BEST)
+        _row(image, left, top, right, tall, prediction.label, f"{prediction.confidence:.1%}", WHITE)
     speed = f"{latency_ms:.1f} ms" if fps is None else f"{fps:.1f} fps   {latency_ms:.1f} ms"
-    top = round((2.8 + 1.3 * len(bars)) * unit)
-    _row(image, margin, top, right - margin, round(1.2 * unit), speed, precision, GRAY)
+    top = round((2.8 + ROW * len(bars)) * unit)
+    _row(image, left, top, right, round(1.15 * unit), speed, precision, GRAY)
     return image
 
 
@@ -81,9 +88,8 @@ def _bar(image: Image, left: int, top: int, right: int, tall: int, share: float,
 
 def _row(image: Image, left: int, top: int, right: int, tall: int, text: str, figure: str, color: Color) -> None:
     """Text on the left, cut to the room that the figure on the right leaves it."""
-    pad = round(0.25 * tall)
-    figure_left = right - pad - _text_width(figure, tall)
-    _text(image, left + pad, top, tall, _cut(ascii_label(text), figure_left - left - 2 * pad, tall), color)
+    figure_left = right - _text_width(figure, tall)
+    _text(image, left, top, tall, _cut(ascii_label(text), figure_left - left - tall // 2, tall), color)
     _text(image, figure_left, top, tall, figure, color)
 
 
@@ -92,8 +98,8 @@ def _text(image: Image, left: int, top: int, tall: int, text: str, color: Color)
     import cv2
 
     font, scale, thickness = _font(tall)
-    (_, capital), _ = cv2.getTextSize("H", font, scale, thickness)
-    cv2.putText(image, text, (left, top + (tall + capital) // 2), font, scale, color, thickness, cv2.LINE_AA)
+    baseline = top + round((tall + CAPITAL * scale) / 2)
+    cv2.putText(image, text, (left, baseline), font, scale, color, thickness, cv2.LINE_AA)
 
 
 def _font(tall: int) -> tuple[int, float, int]:

@@ -48,10 +48,8 @@ def contract_of(
 def delivered_size(processor: Mapping[str, Any]) -> Size | None:
     """(height, width) that transformers' ``preprocessor_config.json`` crops to; None if it does not crop."""
     crop = processor.get("crop_size") if processor.get("do_center_crop") else None
-    if not isinstance(crop, int | dict):
-        return None
-    size = (crop.get("height"), crop.get("width")) if isinstance(crop, dict) else (crop, crop)
-    return size if all(type(side) is int and side > 0 for side in size) else None
+    height, width = (crop.get("height"), crop.get("width")) if isinstance(crop, dict) else (crop, crop)
+    return (height, width) if type(height) is int and type(width) is int and min(height, width) > 0 else None
 
 
 def overridden(contract: Preprocessing, changes: Mapping[str, Any]) -> Preprocessing:

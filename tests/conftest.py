@@ -1,0 +1,111 @@
+"""What tests share: a tiny trained model, images of three classes, a bundle of it, and a cache of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import CLASSES, COMMAND, Outcome, picture, python, write_images
+
+EACH = 32  # images a class: 96, of which the default recipe calibrates on 64
+SIDE = 32
+
+# Models here are tiny: torch's threads cost more than they gain. Set before anything imports torch; processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for every test: results of one never help another, or the user's own."""
+    folder = tmp_path / "edgevit-cache"
+    monkeypatch.setenv("EDGEVIT_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 images, a class per subfolder. Read only."""
+    return write_images(tmp_path_factory.mktemp("images"), EACH)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ViT of 2 blocks, trained for a second on images that `image_folder` does not hold. Read only."""
+    import torch
+    import torch.nn.functional as F
+
+    from edgevit.model.checkpoint import save_checkpoint
+    from edgevit.model.vit import BlockConfig, Vit, VitConfig
+    from edgevit.preprocess import Preprocessing, prepare
+
+    contract = Preprocessing(size=(SIDE, SIDE), resize=(SIDE, SIDE), mean=(0.5,) * 3, std=(0.25,) * 3)
+    blocks = (BlockConfig(heads=2, hidden=64),) * 2
+    config = VitConfig(image_size=(SIDE, SIDE), patch_size=8, width=32, head_dim=16, blocks=blocks, classes=len(CLASSES))
+    frames = np.stack([prepare(picture(kind, seed), contract) for kind in CLASSES for seed in range(1000, 1040)])
+    targets = torch.arange(len(CLASSES)).repeat_interleave(40)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        images = torch.from_numpy(frames[..., ::-1].copy()).float().permute(0, 3, 1, 2) / 255
+        images = (images - 0.5) / 0.25
+        model = Vit(config)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        for _ in range(40):
+            loss = F.cross_entropy(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(model.eval(), path, preprocessing=contract, labels=CLASSES)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle_path(checkpoint_path: Path, image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An INT8 bundle folder of `checkpoint_path`, calibrated on `image_folder`. Read only."""
+    from edgevit import build
+    from edgevit.cache import Cache
+    from edgevit.progress import Progress
+    from edgevit.recipe import load_recipe
+    from edgevit.target import load_target
+
+    out = tmp_path_factory.mktemp("bundle") / "tiny.edgevit"
+    request = build.BuildRequest(
+        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=out, data=image_folder, threads=1
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "RUNS", 5)
+        build.build(request, Cache(enabled=False), Progress())
+    return out
+
+
+@pytest.fixture
+def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Runs ``edgevit`` with arguments, inside this process: fast."""
+    from click.testing import CliRunner
+
+    from edgevit import build
+    from edgevit.cli import main
+
+    monkeypatch.setattr(build, "RUNS", 5)
+
+    def run(*arguments: object) -> Outcome:
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="edgevit")
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def edgevit_process() -> Callable[..., Outcome]:
+    """Runs ``edgevit`` with arguments in a process of its own; ``without`` names packages to hide."""
+
+    def run(*arguments: object, without: tuple[str, ...] = ()) -> Outcome:
+        with python(COMMAND, *arguments, without=without) as process:
+            stdout, stderr = process.communicate(timeout=60)
+        return Outcome(process.returncode, stdout, stderr)
+
+    return run

@@ -1,0 +1,307 @@
+"""The written graph computes what torch computes, in FP32 and INT8, and has the form that engines run fast."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor
+
+from edgevit.engine import BACKENDS, open_session
+from edgevit.export.graph import write_graph
+from edgevit.model.folded import LINEARS, FoldedVit, Linear, fold, forward, plain_linear
+from edgevit.model.quantplan import QuantPlan, fake_quant, quantize_input, quantized_linear
+from edgevit.recipe import Quantize, Recipe
+from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
+
+ENGINES = sorted(BACKENDS)
+
+
+def unoptimized(model: bytes) -> onnxruntime.InferenceSession:
+    """Every node as it is written: the reference of what the graph means."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run(engine: str, model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    if engine == "as written":
+        return unoptimized(model).run(None, {"frames": images})[0]
+    with open_session(engine, model, threads=1) as session:
+        return session.infer(images)
+
+
+def largest(a: NDArray[np.float32] | Tensor, b: NDArray[np.float32] | Tensor) -> float:
+    return float(np.abs(np.asarray(a) - np.asarray(b)).max())
+
+
+# --- FP32 ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["as written", *ENGINES])
+@pytest.mark.parametrize("name", ZOO)
+def test_fp32_graph_is_the_trained_model(name: str, engine: str) -> None:
+    """Against the unfolded torch model on normalised images: folding, writing and the engine together."""
+    model = vit(**ZOO[name])
+    settings = contract(model.config)
+    images = frames(model.config, 3)
+    with torch.inference_mode():
+        expected = model(normalised(images, settings))
+    graph = write_graph(QuantPlan(model=fold(model, settings)))
+    assert expected.std() > 0.1
+    assert largest(run(engine, graph, images), expected) < 1e-4
+    assert largest(run(engine, graph, images[:1]), expected[:1]) < 1e-4
+
+
+def test_bgr_models() -> None:
+    """A model trained on OpenCV's own channel order."""
+    model = vit()
+    settings = contract(model.config, color="bgr")
+    images = frames(model.config, 2)
+    with torch.inference_mode():
+        expected = model(normalised(images, settings))
+    assert largest(run("as written", write_graph(QuantPlan(model=fold(model, settings))), images), expected) < 1e-4
+
+
+# --- INT8 ------------------------------------------------------------------------------------------------------------------
+
+# An input a hair from the middle between two codes is rounded up by one engine and down by the other, each being right:
+# their floats before it differ in the last bits. One code moves the logits of such small models by up to 1e-2. So the
+# engines are compared on frames on which no input comes closer than CLEAR steps to a middle (float differences are about
+# 1e-4 steps), and a second test goes through every code of any frames, middles included, GEMM by GEMM.
+CLEAR = 3e-4
+
+
+def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
+    """Per frame, how many steps its quantized inputs stay away from the middle between two codes."""
+    nearest = torch.full((len(images),), 0.5)
+
+    def linear(name: str, x: Tensor, _weights: Linear) -> Tensor:
+        quantized = plan.linears[name]
+        steps = (x if quantized.multiplier is None else x * quantized.multiplier) / quantized.input_scale
+        margin = ((steps - steps.floor()) - 0.5).abs().flatten(1).amin(1)
+        torch.minimum(nearest, margin, out=nearest)
+        return quantized_linear(x, quantized)
+
+    forward(plan.model, torch.from_numpy(images), linear)
+    return nearest
+
+
+def clear_frames(plan: QuantPlan, count: int) -> NDArray[np.uint8]:
+    """The ``count`` clearest of many frames."""
+    candidates = frames(plan.model.config, 256, seed=3)
+    distance = margins(plan, candidates)
+    chosen = distance.argsort(descending=True)[:count]
+    assert distance[chosen].min() > CLEAR
+    return candidates[chosen.numpy()]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_int8_graph_is_the_fake_quantized_model(name: str) -> None:
+    """As written and on both engines, which run it on integers."""
+    plan = int8(folded(**ZOO[name]))
+    graph, images = write_graph(plan), clear_frames(plan, 3)
+    expected = forward(plan.model, torch.from_numpy(images), fake_quant(plan))
+    assert largest(expected, forward(plan.model, torch.from_numpy(images))) > 1e-3  # quantization is visible at all
+    for engine in ("as written", *ENGINES):
+        assert largest(run(engine, graph, images), expected) < 1e-3, engine
+        assert largest(run(engine, graph, images[:1]), expected[:1]) < 1e-3, engine
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_int8_gemm_is_exact(name: str) -> None:
+    """On any frames: torch follows the graph's codes, and would itself choose another only at a middle."""
+    plan = int8(folded(**ZOO[name]))
+    images = frames(plan.model.config, 8, seed=9)
+    proto = onnx.load_from_string(write_graph(plan))
+    codes = {key: f"blocks.{key.split('.')[1]}/{key.split('.')[2]}/QuantizeLinear" for key in plan.linears}
+    products = {key: name.replace("QuantizeLinear", "Add") for key, name in codes.items()}
+    for output, kind in [(code, onnx.TensorProto.INT8) for code in codes.values()] + [
+        (product, onnx.TensorProto.FLOAT) for product in products.values()
+    ]:
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(output, kind, None))
+    outputs = ["logits", *codes.values(), *products.values()]
+    values = dict(zip(outputs, unoptimized(proto.SerializeToString()).run(outputs, {"frames": images}), strict=True))
+    differing = 0
+
+    def linear(key: str, x: Tensor, _weights: Linear) -> Tensor:
+        nonlocal differing
+        quantized = plan.linears[key]
+        steps = (x if quantized.multiplier is None else x * quantized.multiplier) / quantized.input_scale
+        written = torch.from_numpy(values[codes[key]]).float()
+        other = written != quantize_input(steps, 1.0)
+        differing += int(other.sum())
+        assert ((steps - steps.floor())[other] - 0.5).abs().max() < 1e-3 if other.any() else True, key
+        product = torch.nn.functional.linear(written, quantized.weight.float())
+        product = product * (quantized.weight_scale * quantized.input_scale) + quantized.bias
+        torch.testing.assert_close(product, torch.from_numpy(values[products[key]]), rtol=1e-5, atol=1e-5)
+        return product
+
+    logits = forward(plan.model, torch.from_numpy(images), linear)
+    assert differing <= 3
+    assert largest(logits, values["logits"]) < 1e-4
+
+
+@pytest.mark.parametrize("linears", [("fc1",), ("qkv", "fc2"), ()], ids=str)
+def test_partly_int8_graph(linears: tuple[str, ...]) -> None:
+    """GEMMs that stay in floating point have the migrated weights that the others need."""
+    plan = int8(folded(), Recipe(quantize=Quantize(linears=linears)))
+    graph = onnx.load_from_string(write_graph(plan)).graph
+    assert Counter(node.op_type for node in graph.node)["QuantizeLinear"] == 2 * len(linears)
+    images = frames(plan.model.config, 3)
+
+    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+        return quantized_linear(x, plan.linears[name]) if name in plan.linears else plain_linear(name, x, weights)
+
+    expected = forward(plan.model, torch.from_numpy(images), linear)
+    assert largest(run("as written", write_graph(plan), images), expected) < 2e-2
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plain", "class and mean pooling", "pruned blocks"])
+def test_the_same_plan_gives_the_same_bytes(name: str) -> None:
+    assert write_graph(int8(folded(**ZOO[name]))) == write_graph(int8(folded(**ZOO[name])))
+
+
+def test_inputs_and_outputs() -> None:
+    """uint8 frames in, float logits out, any batch, and opset and IR that runtimes of its time read."""
+    proto = onnx.load_from_string(write_graph(int8(folded(image_size=(8, 20)))))
+    (images,), (logits,) = proto.graph.input, proto.graph.output
+    shapes = [[part.dim_param or part.dim_value for part in value.type.tensor_type.shape.dim] for value in (images, logits)]
+    assert shapes == [["N", 8, 20, 3], ["N", CLASSES]]
+    assert (images.name, images.type.tensor_type.elem_type) == ("frames", onnx.TensorProto.UINT8)
+    assert (logits.name, logits.type.tensor_type.elem_type) == ("logits", onnx.TensorProto.FLOAT)
+    assert [(part.domain, part.version) for part in proto.opset_import] == [("", 20)]
+    assert proto.ir_version == 9
+    onnx.checker.check_model(proto, full_check=True)
+
+
+# --- the form ---------------------------------------------------------------------------------------------------------------
+
+
+class Graph:
+    """A graph to ask about: who makes a value, who reads it, what a constant holds."""
+
+    def __init__(self, model: bytes) -> None:
+        graph = onnx.load_from_string(model).graph
+        self.nodes = list(graph.node)
+        self.made_by = {output: node for node in self.nodes for output in node.output}
+        self.read_by: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            for value in node.input:
+                self.read_by.setdefault(value, []).append(node)
+        self.constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
+        inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), strict_mode=True).graph
+        self.shapes = {
+            value.name: [part.dim_param or part.dim_value for part in value.type.tensor_type.shape.dim]
+            for value in (*inferred.value_info, *inferred.output)
+        }
+
+    def of(self, op: str) -> Iterator[onnx.NodeProto]:
+        return (node for node in self.nodes if node.op_type == op)
+
+    def readers(self, node: onnx.NodeProto) -> list[str]:
+        return [reader.op_type for output in node.output for reader in self.read_by.get(output, [])]
+
+
+@pytest.fixture(scope="module", params=ZOO, ids=str)
+def pair(request: pytest.FixtureRequest) -> tuple[FoldedVit, Graph]:
+    model = folded(**ZOO[request.param])
+    return model, Graph(write_graph(int8(model)))
+
+
+def test_only_gemm_inputs_of_blocks_are_quantized(pair: tuple[FoldedVit, Graph]) -> None:
+    """No residual, LayerNorm, softmax or GELU input, no head, no patch embedding, no attention product."""
+    model, graph = pair
+    expected = [f"blocks.{i}/{kind}/QuantizeLinear" for i in range(len(model.blocks)) for kind in LINEARS]
+    assert [node.name for node in graph.of("QuantizeLinear")] == expected
+    for node in graph.of("QuantizeLinear"):
+        assert graph.readers(node) == ["DequantizeLinear"]
+        (dequantize,) = graph.read_by[node.output[0]]
+        assert graph.readers(dequantize) == ["MatMul"]
+        assert dequantize.input[1:] == node.input[1:]
+    for op in ("Add", "LayerNormalization", "Softmax", "Gelu", "Relu", "Sigmoid", "Concat"):
+        for node in graph.of(op):
+            assert not any(graph.made_by[value].op_type == "DequantizeLinear" for value in node.input if value in graph.made_by)
+    for name in ("head/MatMul", "embed/MatMul", "blocks.0/attention/scores/MatMul", "blocks.0/attention/mix/MatMul"):
+        inputs = next(node for node in graph.nodes if node.name == name).input
+        assert not any(value in graph.made_by and graph.made_by[value].op_type == "DequantizeLinear" for value in inputs)
+
+
+def test_int8_weights_go_straight_into_their_gemm(pair: tuple[FoldedVit, Graph]) -> None:
+    """int8 [in, out] within +-127, a step per output channel on axis 1, and no Transpose that engines would run per frame."""
+    model, graph = pair
+    weights = [node for node in graph.of("DequantizeLinear") if node.input[0] in graph.constants]
+    assert len(weights) == 4 * len(model.blocks)
+    for node in weights:
+        values, scale, zeros = (graph.constants[name] for name in node.input)
+        assert graph.readers(node) == ["MatMul"]
+        (product,) = graph.read_by[node.output[0]]
+        assert product.input[1] == node.output[0]
+        assert values.dtype == np.int8
+        assert np.abs(values.astype(int)).max() <= 127
+        assert [(item.name, item.i) for item in node.attribute] == [("axis", 1)]
+        assert scale.dtype == np.float32
+        assert scale.shape == zeros.shape == values.shape[1:]
+    for i, block in enumerate(model.blocks):
+        for kind in LINEARS:
+            assert graph.constants[f"blocks.{i}/{kind}/weight"].shape == tuple(getattr(block, kind).weight.T.shape)
+
+
+def test_zero_points_are_zero_and_biases_are_float(pair: tuple[FoldedVit, Graph]) -> None:
+    """Symmetric throughout: all that TensorRT takes, and it refuses a quantized bias."""
+    _, graph = pair
+    for node in (*graph.of("QuantizeLinear"), *graph.of("DequantizeLinear")):
+        assert len(node.input) == 3
+        assert graph.constants[node.input[2]].dtype == np.int8
+        assert not graph.constants[node.input[2]].any()
+        assert (graph.constants[node.input[1]] > 0).all()
+    assert not [name for name, value in graph.constants.items() if value.dtype == np.int32]
+    for name, value in graph.constants.items():
+        assert not name.endswith("/bias") or value.dtype == np.float32
+
+
+def test_activation_steps_are_scalars(pair: tuple[FoldedVit, Graph]) -> None:
+    _, graph = pair
+    for node in graph.of("QuantizeLinear"):
+        assert graph.constants[node.input[1]].shape == ()
+        assert graph.constants[node.input[1]].dtype == np.float32
+
+
+def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
+    """Decomposed LayerNorms overflow FP16; decomposed GELUs are many kernels. Nothing computes shapes at run time."""
+    model, graph = pair
+    ops = Counter(node.op_type for node in graph.nodes)
+    config = model.config
+    norms = (2 * len(model.blocks) if config.block_norm else 0) + config.embedding_norm + (config.final_norm != "none")
+    assert ops["LayerNormalization"] == norms
+    assert ops["Gelu"] == (len(model.blocks) if "gelu" in config.activation and config.activation != "quick_gelu" else 0)
+    assert ops["Softmax"] == len(model.blocks)
+    known = {
+        "Add", "Cast", "Concat", "DequantizeLinear", "Gather", "Gelu", "LayerNormalization", "MatMul", "Mul", "Pad",
+        "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Transpose",
+    }  # fmt: skip
+    assert ops.keys() <= known
+    assert len({node.name for node in graph.nodes}) == len(graph.nodes)
+
+
+def test_the_last_block_carries_what_the_head_reads(pair: tuple[FoldedVit, Graph]) -> None:
+    """The class token alone, with its distillation token if that is read; all tokens where patches are averaged."""
+    model, graph = pair
+    keep, last = model.config.output_tokens, len(model.blocks) - 1
+    for kind in ("proj", "fc1", "fc2"):
+        assert graph.shapes[f"blocks.{last}/{kind}/MatMul"][1] == keep
+        if last:
+            assert graph.shapes[f"blocks.0/{kind}/MatMul"][1] == model.config.tokens
+    assert graph.shapes[f"blocks.{last}/attention/Softmax"][2:] == [keep, model.config.tokens]
+    assert graph.shapes[f"blocks.{last}/qkv/MatMul"][1] == model.config.tokens

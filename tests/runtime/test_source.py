@@ -1,0 +1,267 @@
+"""Whatever a user types becomes frames, or one line that says why not."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgevit.errors import SourceError
+from edgevit.runtime import camera
+from edgevit.runtime.frame import Frame
+from edgevit.runtime.source import open_source
+from tests.runtime.fakes import write_image, write_video
+from tests.support import python
+
+
+def read(uri: object, *, loop: bool = False, limit: int | None = None) -> list[Frame]:
+    with open_source(str(uri), loop=loop) as source:
+        return list(itertools.islice(source, limit))
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mp4", "Köttbullar 日本.avi"])
+def test_video_gives_every_frame(tmp_path: Path, name: str) -> None:
+    levels = [20 * i for i in range(12)]
+    path = write_video(tmp_path / name, levels)
+    frames = read(path)
+    assert [frame.index for frame in frames] == list(range(12))
+    assert {frame.name for frame in frames} == {name}
+    assert all(frame.image_bgr.shape == (48, 64, 3) and frame.image_bgr.dtype == np.uint8 for frame in frames)
+    assert [frame.image_bgr.mean() for frame in frames] == pytest.approx(levels, abs=6)
+    stamps = [frame.captured for frame in frames]
+    assert stamps == sorted(stamps)
+    assert abs(time.perf_counter() - stamps[-1]) < 60
+
+
+def test_video_states_its_rate_and_starts_over(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", [0, 100, 200], fps=12.5)
+    with open_source(str(path)) as source:
+        assert (source.live, source.fps, source.description) == (False, 12.5, f"video {path}")
+        assert [len(list(source)), len(list(source))] == [3, 3]
+    looped = read(path, loop=True, limit=7)
+    assert [frame.index for frame in looped] == list(range(7))
+    assert looped[6].image_bgr.mean() == pytest.approx(looped[0].image_bgr.mean())
+
+
+def damaged_video(path: Path) -> Path:
+    """20 frames, of which the bytes of frame 8 are lost."""
+    data = bytearray(write_video(path, [100] * 20, size_wh=(320, 240)).read_bytes())
+    starts = [match.start() for match in re.finditer(b"00dc....\xff\xd8", data, re.DOTALL)]
+    data[starts[8] + 8 : starts[9]] = bytes(starts[9] - starts[8] - 8)
+    path.write_bytes(data)
+    return path
+
+
+def test_damaged_frame_is_skipped_and_counted(tmp_path: Path) -> None:
+    with open_source(str(damaged_video(tmp_path / "clip.avi"))) as source:
+        for _ in range(2):
+            assert [frame.index for frame in source] == list(range(19))
+            assert (source.skipped, source.first_skipped) == (1, "frame 8")
+
+
+def test_ffmpeg_prints_nothing_about_damage(tmp_path: Path) -> None:
+    """In a process of its own: OpenCV decides at its first video how much FFmpeg prints."""
+    code = "import sys; from edgevit.runtime.source import open_source; print(len(list(open_source(sys.argv[1]))))"
+    with python(code, damaged_video(tmp_path / "clip.avi")) as process:
+        assert process.communicate(timeout=60) == ("19\n", "")
+
+
+def test_cut_video_ends_early(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", [100] * 50)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 10 < len(read(path)) < 50
+
+
+def test_folder_is_read_in_natural_order_with_its_subfolders(tmp_path: Path) -> None:
+    for name in ("img10.PNG", "img2.jpg", "b/ü 日本.webp", "a/3.tiff", "a/20.bmp", "a/deep/1.JPEG", "a/4.tif"):
+        write_image(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "folder.png").mkdir()
+    frames = read(tmp_path)
+    want = ["a/3.tiff", "a/4.tif", "a/20.bmp", "a/deep/1.JPEG", "b/ü 日本.webp", "img2.jpg", "img10.PNG"]
+    assert [frame.name for frame in frames] == want
+    assert [frame.index for frame in frames] == list(range(7))
+    assert frames[0].image_bgr.shape == (10, 20, 3)
+
+
+@pytest.mark.parametrize("shape", [(10, 20), (10, 20, 4)])
+def test_gray_and_transparent_images_become_bgr(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    import cv2
+
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.full(shape, 90, np.uint8))[1].tobytes())
+    (frame,) = read(tmp_path / "a.png")
+    assert frame.image_bgr.shape == (10, 20, 3)
+    assert (frame.image_bgr == 90).all()
+
+
+def test_unreadable_images_are_counted(tmp_path: Path) -> None:
+    for name in ("1.png", "4.png"):
+        write_image(tmp_path / name)
+    (tmp_path / "2.png").write_bytes(b"")
+    (tmp_path / "3.png").write_bytes(b"no image")
+    with open_source(str(tmp_path)) as source:
+        assert [frame.name for frame in source] == ["1.png", "4.png"]
+        assert (source.skipped, source.first_skipped) == (2, "2.png")
+        assert (source.live, source.fps) == (False, None)
+
+
+def test_looped_folder_counts_an_unreadable_image_once(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"no image")
+    with open_source(str(tmp_path), loop=True) as source:
+        assert [frame.index for frame in itertools.islice(source, 5)] == [0, 1, 2, 3, 4]
+        assert source.skipped == 1
+
+
+def test_folder_of_unreadable_images_fails_even_when_looped(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"none of 1 images can be decoded \(first: 1.png\)"):
+        read(tmp_path, loop=True)
+
+
+def test_single_image(tmp_path: Path) -> None:
+    (frame,) = read(write_image(tmp_path / "ein Bild ü.JPG", 200))
+    assert (frame.name, frame.index) == ("ein Bild ü.JPG", 0)
+    assert len(read(tmp_path / "ein Bild ü.JPG", loop=True, limit=3)) == 3
+
+
+def test_pattern_moves_and_repeats() -> None:
+    first, again = read("test://64x48?frames=3"), read("test://64x48?frames=3")
+    assert [frame.image_bgr.shape for frame in first] == [(48, 64, 3)] * 3
+    assert all((a.image_bgr == b.image_bgr).all() for a, b in zip(first, again, strict=True))
+    assert (first[0].image_bgr != first[1].image_bgr).any()
+
+
+def test_pattern_without_numbers_is_endless_vga() -> None:
+    with open_source("test://") as source:
+        assert (source.live, source.fps) == (False, None)
+        assert [frame.image_bgr.shape for frame in itertools.islice(source, 2)] == [(480, 640, 3)] * 2
+
+
+def test_pattern_with_a_rate_is_live_and_keeps_it() -> None:
+    with open_source("test://8x8@100?frames=21") as source:
+        assert (source.live, source.fps) == (True, 100.0)
+        stamps = [frame.captured for frame in source]
+    assert len(stamps) == 21
+    assert stamps[-1] - stamps[0] == pytest.approx(0.2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("test://640", "not a test pattern"),
+        ("test://8x8?frames=0", "frames must be at least 1"),
+        ("test://8x8@0", "FPS from 1 to 1000"),
+        ("test://0x8", "from 1 to 8192"),
+        ("test://8x99999", "from 1 to 8192"),
+        ("rtsp://host/stream", "this release reads cameras"),
+        ("http://host/a.mp4", "this release reads cameras"),
+        ("csi://0", "this release reads cameras"),
+        ("gst:videotestsrc ! appsink", "this release reads cameras"),
+    ],
+)
+def test_uri_that_is_not_read_says_what_is(uri: str, says: str) -> None:
+    with pytest.raises(SourceError, match=says) as error:
+        open_source(uri)
+    assert str(error.value).startswith(uri)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("missing.mp4", None, "no such file or folder"),
+        ("notes.txt", b"hello", "no video frame that this OpenCV can decode"),
+        ("empty.mp4", b"", "no video frame that this OpenCV can decode"),
+        ("broken.jpg", b"\xff\xd8\xff", "cannot be decoded"),
+        ("empty.png", b"", "cannot be decoded"),
+    ],
+)
+def test_bad_file_is_named(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=says) as error:
+        open_source(str(path))
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_video_without_frames_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "none.mp4", [])
+    with pytest.raises(SourceError, match="no video frame"):
+        open_source(str(path))
+
+
+def test_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(SourceError, match=r"no images in this folder. Looked for .jpg"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("uri", ["99", "/dev/video99"])
+def test_missing_camera_is_named_with_those_there_are(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    devices = [Path(f"/dev/video{i}") for i in (10, 2, 0)]
+    monkeypatch.setattr(camera.Path, "glob", lambda _self, _pattern: iter(devices))
+    says = "/dev/video99: no such camera. Cameras here: /dev/video0, /dev/video2, /dev/video10."
+    with pytest.raises(SourceError, match=re.escape(says)):
+        open_source(uri)
+
+
+def test_machine_without_cameras_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera.Path, "glob", lambda _self, _pattern: iter(()))
+    with pytest.raises(SourceError, match=r"no /dev/video\*; connect a camera, or try test://"):
+        open_source("99")
+
+
+def test_device_that_is_no_camera_is_refused() -> None:
+    with pytest.raises(SourceError, match="/dev/null: opens no camera stream"):
+        open_source("/dev/null")
+
+
+class Driver:
+    """OpenCV's capture of a camera that gives ``frames`` frames and is then unplugged."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.released = False
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        assert not self.released, "read after release"
+        self.frames -= 1
+        return (True, np.zeros((4, 6, 3), np.uint8)) if self.frames >= 0 else (False, None)
+
+    def get(self, _property: int) -> float:
+        return 30.0
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    driver = Driver(frames=4)
+    monkeypatch.setattr("cv2.VideoCapture", lambda *_: driver)
+    return driver
+
+
+def test_camera_that_vanishes_raises_after_its_frames(driver: Driver) -> None:
+    with open_source("/dev/null") as source:
+        assert (source.live, source.fps) == (True, 30.0)
+        frames = iter(source)
+        assert [next(frames).index for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(SourceError, match="/dev/null: the camera stopped after 3 frames"):
+            next(frames)
+    assert driver.released
+
+
+def test_camera_is_not_read_once_closed(driver: Driver) -> None:
+    with open_source("/dev/null") as source:
+        frames = iter(source)
+        assert next(frames).image_bgr.shape == (4, 6, 3)
+    assert driver.released
+    assert list(frames) == []
+    source.close()

@@ -1,0 +1,95 @@
+"""What fixtures and tests share: drawn images, and edgevit in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("disc", "square", "stripes")
+
+# Runs the command as the installed script does; SIGINT as in a terminal, even where this test's own parent ignores it.
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from edgevit.cli import main
+main(prog_name="edgevit")
+"""
+
+# Hides packages from the imports that follow, as if they were not installed.
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def picture(kind: str, seed: int) -> np.ndarray:
+    """A drawing of one of the classes, uint8 [40, 40, 3] BGR; the same for the same seed."""
+    import cv2
+
+    random = np.random.default_rng([CLASSES.index(kind), seed])
+    ground, ink = random.integers(20, 90), random.integers(150, 240, 3).tolist()
+    image = np.full((40, 40, 3), ground, np.uint8)
+    x, y, r = random.integers(16, 24), random.integers(16, 24), random.integers(8, 13)
+    if kind == "disc":
+        cv2.circle(image, (int(x), int(y)), int(r), ink, thickness=-1)
+    elif kind == "square":
+        cv2.rectangle(image, (int(x - r), int(y - r)), (int(x + r), int(y + r)), ink, thickness=3)
+    else:
+        image[int(x) % 6 :: 6] = ink
+        image[int(x) % 6 + 1 :: 6] = ink
+    return np.clip(image + random.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+
+
+def write_images(folder: Path, each: int, *, first: int = 0) -> Path:
+    """``folder/<class>/<number>.png``, ``each`` of every class, numbered (and drawn) from ``first``."""
+    import cv2
+
+    for kind in CLASSES:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for seed in range(first, first + each):
+            encoded = cv2.imencode(".png", picture(kind, seed))[1]
+            (folder / kind / f"{seed:03d}.png").write_bytes(encoded.tobytes())
+    return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which is one JSON document."""
+        return json.loads(self.stdout)
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output, which is JSON lines."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+def python(code: str, *arguments: object, without: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """Python in a process of its own, on a checkout's ``edgevit``, as if the packages ``without`` were not installed."""
+    return subprocess.Popen(
+        [sys.executable, "-c", (BLOCK.format(packages=set(without)) if without else "") + code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"},
+    )

@@ -1,0 +1,145 @@
+"""Tiny Vision Transformers with random, uneven weights, and frames for them: what the numeric tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgevit.compress.quantize import collect, quantize
+from edgevit.model.folded import LUMA_BGR, FoldedVit, fold
+from edgevit.model.quantplan import QuantPlan
+from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.preprocess import Preprocessing
+from edgevit.recipe import Recipe
+
+Frames = NDArray[np.uint8]
+
+CLASSES = 5
+PLAIN: dict[str, Any] = {
+    "image_size": (16, 16), "patch_size": 4, "width": 32, "head_dim": 8,
+    "blocks": (BlockConfig(heads=4, hidden=48),) * 2, "classes": CLASSES,
+}  # fmt: skip
+
+# What may vary between ViTs, one thing (or one family's habits) at a time: changes to PLAIN.
+ZOO: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "distilled": {"distillation_token": True, "pooling": ("class", "distillation")},
+    "distillation token alone": {"distillation_token": True, "pooling": ("distillation",)},
+    "registers": {"registers": 3},
+    "mean pooling": {"class_token": False, "pooling": ("mean",), "final_norm": "after_pooling"},
+    "mean pooling beside prefix tokens": {"registers": 2, "pooling": ("mean",)},
+    "class and mean pooling": {"pooling": ("class", "mean"), "layer_scale": True},
+    "no final norm": {"final_norm": "none"},
+    "norm after pooling": {"final_norm": "after_pooling", "pooling": ("class", "mean")},
+    "embedding norm": {"embedding_norm": True, "activation": "quick_gelu"},
+    "no norm in blocks": {"block_norm": False, "final_norm": "none"},
+    "no qkv bias": {"qkv_bias": False},
+    "layer scale": {"layer_scale": True},
+    "tanh gelu": {"activation": "gelu_tanh"},
+    "quick gelu": {"activation": "quick_gelu"},
+    "relu": {"activation": "relu"},
+    "no position embedding": {"position_embedding": False},
+    "wide image": {"image_size": (8, 20)},
+    "gray": {"channels": 1},
+    "pruned blocks": {"blocks": tuple(BlockConfig(heads=h, hidden=w) for h, w in ((4, 48), (1, 16), (3, 40)))},
+    "one block": {"blocks": (BlockConfig(heads=2, hidden=24),)},
+    "large epsilon": {"norm_eps": 1e-2},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models here are tiny: on a busy machine, threads cost seven times what they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def vit(seed: int = 0, **changes: Any) -> Vit:
+    """A ViT of PLAIN with ``changes``; like trained ones, it has outlier channels behind LayerNorms and in MLPs."""
+    model = Vit(VitConfig(**(PLAIN | changes)))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                value.copy_(1 + 0.2 * noise)
+            elif "scale" in name:
+                value.copy_(0.3 + 0.1 * noise)
+            elif name.endswith("bias"):
+                value.copy_(0.2 * noise)
+            else:
+                value.copy_(noise * value[0].numel() ** -0.5)
+        for block in model.blocks:
+            if model.config.block_norm:
+                for norm, linear in ((block.norm1, block.qkv), (block.norm2, block.fc1)):
+                    norm.weight[::13] *= 12
+                    linear.weight[:, ::13] /= 12
+            block.fc1.weight[::11] *= 6
+            block.fc2.weight[:, ::11] /= 6
+    return model.eval()
+
+
+def contract(config: VitConfig, **changes: Any) -> Preprocessing:
+    """Preprocessing for a model of ``config``, with numbers that differ per channel."""
+    gray = config.channels == 1
+    settings: dict[str, Any] = {
+        "size": config.image_size, "resize": config.image_size, "color": "gray" if gray else "rgb",
+        "mean": (0.45,) if gray else (0.48, 0.45, 0.40), "std": (0.23,) if gray else (0.23, 0.22, 0.26),
+    }  # fmt: skip
+    return Preprocessing(**(settings | changes))
+
+
+def folded(seed: int = 0, **changes: Any) -> FoldedVit:
+    """`vit`, folded with `contract`."""
+    model = vit(seed, **changes)
+    return fold(model, contract(model.config))
+
+
+def frames(config: VitConfig, count: int, seed: int = 0) -> Frames:
+    """``count`` uint8 frames [N, H, W, 3]: a slope of random direction and colour with noise on it."""
+    rng = np.random.default_rng(seed)
+    height, width = config.image_size
+    rows, columns = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[None, :, None]
+    slopes = rng.normal(size=(count, 2, 1, 1, 3)) * 50
+    levels = rng.uniform(40, 210, size=(count, 1, 1, 3))
+    noise = rng.normal(size=(count, height, width, 3)) * 20
+    return np.clip(levels + slopes[:, 0] * rows + slopes[:, 1] * columns + noise, 0, 255).astype(np.uint8)
+
+
+def normalised(images: Frames, settings: Preprocessing) -> Tensor:
+    """What training fed to the model: float [N, channels, H, W] in the trained colour order, normalised."""
+    bgr = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    if settings.color == "gray":
+        bgr = (bgr * torch.tensor(LUMA_BGR).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    elif settings.color == "rgb":
+        bgr = bgr.flip(1)
+    return (bgr - torch.tensor(settings.mean).view(1, -1, 1, 1)) / torch.tensor(settings.std).view(1, -1, 1, 1)
+
+
+def int8(model: FoldedVit, recipe: Recipe | None = None, calibration: Frames | None = None) -> QuantPlan:
+    """``model`` quantized on 16 frames, or on those given."""
+    images = frames(model.config, 16, seed=100) if calibration is None else calibration
+    recipe = recipe or Recipe()
+    plan, _ = quantize(model, collect(model, [images], images=len(images), recipe=recipe), recipe)
+    return plan
+
+
+def as_double(part: Any) -> Any:
+    """``part`` of a folded ViT in float64, all but the patch embedding, whose input is float32."""
+    if isinstance(part, Tensor):
+        return part.double()
+    if isinstance(part, list):
+        return [as_double(item) for item in part]
+    if is_dataclass(part) and not isinstance(part, VitConfig):
+        names = [item.name for item in fields(part) if item.name != "patch"]
+        return replace(part, **{name: as_double(getattr(part, name)) for name in names})
+    return part
