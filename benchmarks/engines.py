@@ -14,6 +14,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,9 +27,12 @@ from edgevit.export.graph import write_graph
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
-from edgevit.preprocess import Frame, Preprocessing
+from edgevit.preprocess import Preprocessing
 from edgevit.recipe import load_recipe
 from edgevit.report import latency
+
+if TYPE_CHECKING:
+    from edgevit.preprocess import Frame
 
 MODELS = {  # width, heads, patch, pooling
     "deit_t": (192, 3, 16, ("class",)),

@@ -86,12 +86,18 @@ class ImageSet:
         if all(name in position for name in self.class_names):
             return np.array([position[self.class_names[target]] for target in self.targets])
         generic = all(label.isdigit() or re.fullmatch(r"LABEL_\d+", label) for label in labels)
-        return np.array(self.targets) if generic and len(self.class_names) == len(labels) else None
+        if not generic or len(self.class_names) != len(labels):
+            return None
+        # Folders that are numbers keep them: sorted as text, 10 comes before 2.
+        numbers = [int(name) if name.isdecimal() else -1 for name in self.class_names]
+        numbered = sorted(numbers) == list(range(len(labels)))
+        return np.array([numbers[target] for target in self.targets] if numbered else self.targets)
 
     def fingerprint(self, index: int) -> str:
         """SHA-256 of the content of image ``index``, hexadecimal: the file's bytes, or the array's."""
         if self.array is not None:
-            return hashlib.sha256(self.array[index].tobytes()).hexdigest()
+            frame = self.array[index]
+            return hashlib.sha256(repr(frame.shape).encode() + frame.tobytes()).hexdigest()
         try:
             return hashlib.sha256((Path(self.source) / self.names[index]).read_bytes()).hexdigest()
         except OSError as error:
@@ -132,7 +138,14 @@ def load_images(path: str | Path) -> ImageSet:
         found = "is not a folder or an .npz" if path.exists() else "does not exist"
         msg = f"{path}: {found}. Give a folder of images (one subfolder per class gives labels) or an .npz with 'images'."
         raise DataError(msg)
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    # Hidden files and folders are not the user's: macOS leaves ._1.jpg, notebooks .ipynb_checkpoints.
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.is_file()
+    )
     if not files:
         msg = f"{path}: no images in this folder (looked for {', '.join(SUFFIXES)}, subfolders included)."
         raise DataError(msg)
@@ -166,8 +179,10 @@ def _from_npz(path: Path) -> ImageSet:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as stored:  # TypeError: an .npy under this name
-            arrays = {key: stored[key] for key in ("images", "labels", "classes") if key in stored}
+        # Opened here, so that it is closed where numpy refuses it. TypeError: an .npy under this name.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            # A member that is no array comes as bytes.
+            arrays = {key: np.asarray(stored[key]) for key in ("images", "labels", "classes") if key in stored}
     except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"{path}: not a readable .npz: {error}"
         raise DataError(msg) from error

@@ -7,6 +7,7 @@ standard deviation are part of the contract but are folded into the patch embedd
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -96,10 +97,12 @@ def prepare(frame_bgr: Frame, contract: Preprocessing) -> Frame:
     """
     import numpy as np
 
-    frame = _resized(_bgr(frame_bgr), contract)
-    height, width = contract.size
+    return np.ascontiguousarray(_centre(_resized(_bgr(frame_bgr), contract), *contract.size))
+
+
+def _centre(frame: Any, height: int, width: int) -> Any:
     top, left = (frame.shape[0] - height) // 2, (frame.shape[1] - width) // 2
-    return np.ascontiguousarray(frame[top : top + height, left : left + width])
+    return frame[top : top + height, left : left + width]
 
 
 def _bgr(frame: Frame) -> Any:
@@ -107,6 +110,9 @@ def _bgr(frame: Frame) -> Any:
 
     if frame.dtype.name != "uint8":
         msg = f"expected a uint8 frame, got {frame.dtype}"
+        raise ValueError(msg)
+    if frame.ndim not in (2, 3) or not frame.size or frame.shape[2:] not in ((), (1,), (3,), (4,)):
+        msg = f"expected a frame [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], got {list(frame.shape)}"
         raise ValueError(msg)
     if frame.ndim == 2 or frame.shape[2] == 1:
         return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
@@ -121,6 +127,11 @@ def _resized(frame: Any, contract: Preprocessing) -> Any:
         return _scaled(frame, box_height, box_width, contract)
     pick = max if contract.mode == "shortest" else min
     scale = pick(box_height / height, box_width / width)
+    if contract.mode == "shortest":
+        # The far ends of a strip are cropped away in any case; scaling them up could take gigabytes. Four boxes stay.
+        limits = (2 * math.ceil(2 * side / scale) for side in contract.resize)
+        frame = _centre(frame, *(min(side, limit + side % 2) for side, limit in zip((height, width), limits, strict=True)))
+        height, width = frame.shape[:2]
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
     frame = _scaled(frame, new_height, new_width, contract)
     if contract.mode == "shortest":
@@ -144,6 +155,11 @@ def _scaled(frame: Any, height: int, width: int, contract: Preprocessing) -> Any
     if frame.shape[:2] == (height, width):
         return frame
     shrinks = frame.shape[0] > height or frame.shape[1] > width
+    grows = frame.shape[0] < height or frame.shape[1] < width
+    if shrinks and grows:
+        # INTER_AREA averages only where neither side grows, so each side has its own turn.
+        frame = _scaled(frame, min(frame.shape[0], height), min(frame.shape[1], width), contract)
+        return _scaled(frame, height, width, contract)
     # OpenCV's linear and cubic filters look at 2 and 4 source pixels however far they shrink; area
     # averaging is its antialiased filter, closest to the PIL resampling that models are trained with.
     smooth = contract.antialias and shrinks and contract.interpolation != "nearest"

@@ -77,6 +77,9 @@ def _check(recipe: Recipe, where: str) -> None:
         if not isinstance(values, tuple):
             msg = f"{where}: quantize.{key} must be a list, not {values!r}"
             raise ConfigError(msg)
+        if any(value in values[:i] for i, value in enumerate(values)):
+            msg = f"{where}: quantize.{key} names a value twice: {list(values)}"
+            raise ConfigError(msg)
     for kind in quantize.linears:
         if kind not in LINEARS:
             msg = f"{where}: quantize.linears: unknown {kind!r}. {did_you_mean(str(kind), LINEARS)}"
@@ -85,6 +88,6 @@ def _check(recipe: Recipe, where: str) -> None:
         msg = f"{where}: quantize.rounding: unknown {quantize.rounding!r}. {did_you_mean(str(quantize.rounding), ROUNDINGS)}"
         raise ConfigError(msg)
     for alpha in quantize.migration:
-        if not isinstance(alpha, int | float) or not 0 < alpha <= 1:
+        if type(alpha) not in (int, float) or not 0 < alpha <= 1:
             msg = f"{where}: quantize.migration: exponents lie in (0, 1], not {alpha!r}"
             raise ConfigError(msg)

@@ -9,6 +9,8 @@ from typing import Any
 from edgevit.errors import ConfigError
 from edgevit.shipped import check_keys, find_toml, read_toml
 
+PRECISIONS = ("fp32", "int8")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -33,10 +35,22 @@ def load_target(name: str) -> Target:
     path = find_toml("targets", name)
     data = read_toml(path)
     check_keys(path, "", data, {"description", "precisions", "engine"})
-    try:
-        engines = {str(machine): str(engine) for machine, engine in data["engine"].items()}
-        engines["default"]
-        return Target(name=path.stem, description=data["description"], precisions=tuple(data["precisions"]), engines=engines)
-    except (KeyError, AttributeError, TypeError) as error:
-        msg = f"{path}: missing or malformed key: {error}. See targets/README.md for the keys."
-        raise ConfigError(msg) from error
+    description, precisions, engines = data.get("description"), data.get("precisions"), data.get("engine")
+    for key, fits, form in (
+        ("description", isinstance(description, str), "a line of text"),
+        ("precisions", _is_list_of_precisions(precisions), f"a list of some of {', '.join(PRECISIONS)}"),
+        ("engine", _is_table_of_engines(engines), "a table of engine names by machine type, with a default"),
+    ):
+        if not fits:
+            found = repr(data[key]) if key in data else "missing"
+            msg = f"{path}: {key} must be {form}, and is {found}. See targets/README.md."
+            raise ConfigError(msg)
+    return Target(name=path.stem, description=data["description"], precisions=tuple(data["precisions"]), engines=data["engine"])
+
+
+def _is_list_of_precisions(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(item in PRECISIONS for item in value)
+
+
+def _is_table_of_engines(value: object) -> bool:
+    return isinstance(value, dict) and "default" in value and all(isinstance(name, str) for name in value.values())

@@ -82,8 +82,9 @@ def quantize(
                 (_corrected(trial, known.tokens, scales, getattr(block, kind)) for trial in trials),
                 key=lambda trial: trial[1],
             )
-            block = migrate(block, kind, scales)
-            if kind == "proj" and f"blocks.{i}.qkv" in linears:
+            if alpha:
+                block = migrate(block, kind, scales)
+            if alpha and kind == "proj" and f"blocks.{i}.qkv" in linears:
                 linears[f"blocks.{i}.qkv"] = migrate_values(linears[f"blocks.{i}.qkv"], scales)
             if kind == "fc2" and alpha:
                 linears[name] = replace(linears[name], multiplier=1 / scales)

@@ -58,7 +58,9 @@ class Collector:
         # With more images than tokens, every stride-th image gives one.
         self._stride = -(-images // tokens)
         self._share = max(1, tokens // images)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
+        # One for each GEMM, so that the sample does not depend on how images are batched.
+        self._generators: dict[str, torch.Generator] = {}
         self._seen: dict[str, int] = {}
 
     def __call__(self, name: str, x: Tensor, weights: Linear) -> Tensor:
@@ -71,7 +73,7 @@ class Collector:
             seen = self._seen.get(name, 0)
             self._seen[name] = seen + 1
             if seen % self._stride == 0:
-                self._remember(known, image)
+                self._remember(known, image, self._generators.setdefault(name, torch.Generator().manual_seed(self._seed)))
         return plain_linear(name, x, weights)
 
     def _empty(self, channels: int) -> InputStatistics:
@@ -82,10 +84,10 @@ class Collector:
             products=torch.zeros(channels, channels) if self._products else None,
         )
 
-    def _remember(self, known: InputStatistics, image: Tensor) -> None:
+    def _remember(self, known: InputStatistics, image: Tensor, generator: torch.Generator) -> None:
         count = min(self._share, len(image), self._limit - known.used)
         if count <= 0:
             return
-        others = torch.randperm(len(image) - 1, generator=self._generator)[: count - 1] + 1
+        others = torch.randperm(len(image) - 1, generator=generator)[: count - 1] + 1
         known.sample[known.used : known.used + count] = image[torch.cat([torch.zeros(1, dtype=torch.long), others])]
         known.used += count

@@ -94,7 +94,7 @@ class SessionBase:
             raise EngineError(msg)
         try:
             return self._run(frames_bgr)
-        except RuntimeError as error:
+        except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
             msg = f"{self.engine}: inference failed: {cause(error)}"
             raise EngineError(msg) from error
 
@@ -112,7 +112,7 @@ class SessionBase:
 def cause(error: BaseException) -> str:
     """The last non-empty line of a native library's message, where the cause stands."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].rstrip(".") if lines else type(error).__name__
 
 
 def processor() -> str:

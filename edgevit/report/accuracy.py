@@ -38,7 +38,8 @@ def measure(logits: Logits, reference: Logits, targets: NDArray[np.int64] | None
 
 
 def sqnr_db(reference: Logits, logits: Logits) -> float | None:
-    """10 log10(sum reference^2 / sum (reference - logits)^2) in dB; None where they are equal."""
+    """10 log10(sum reference^2 / sum (reference - logits)^2) in dB; None where they are equal or the reference is 0."""
     wanted = reference.astype(float)
     noise = float(((wanted - logits) ** 2).sum())
-    return 10 * math.log10(float((wanted**2).sum()) / noise) if noise else None
+    signal = float((wanted**2).sum())
+    return 10 * math.log10(signal / noise) if signal and noise else None

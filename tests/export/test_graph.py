@@ -73,11 +73,12 @@ def test_bgr_models() -> None:
 
 # --- INT8 ------------------------------------------------------------------------------------------------------------------
 
-# An input a hair from the middle between two codes is rounded up by one engine and down by the other, each being right:
-# their floats before it differ in the last bits. One code moves the logits of such small models by up to 1e-2. So the
-# engines are compared on frames on which no input comes closer than CLEAR steps to a middle (float differences are about
-# 1e-4 steps), and a second test goes through every code of any frames, middles included, GEMM by GEMM.
-CLEAR = 3e-4
+# An input a hair from the middle between two codes is rounded up by one engine and down by another, each being right:
+# their floats before it differ in the last bits. One such code moved the logits of these models by up to 4e-2 (over 7
+# of them, 256 frames each and 3 ways to run), and no code differed that was more than 8e-6 steps from a middle. So
+# engines are held against torch on every frame whose inputs all stay CLEAR steps away from a middle, and another test
+# follows every code of any frames, middles included, GEMM by GEMM.
+CLEAR = 5e-5
 
 
 def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
@@ -95,25 +96,18 @@ def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
     return nearest
 
 
-def clear_frames(plan: QuantPlan, count: int) -> NDArray[np.uint8]:
-    """The ``count`` clearest of many frames."""
-    candidates = frames(plan.model.config, 256, seed=3)
-    distance = margins(plan, candidates)
-    chosen = distance.argsort(descending=True)[:count]
-    assert distance[chosen].min() > CLEAR
-    return candidates[chosen.numpy()]
-
-
 @pytest.mark.parametrize("name", ZOO)
 def test_int8_graph_is_the_fake_quantized_model(name: str) -> None:
-    """As written and on both engines, which run it on integers."""
+    """As written and on both engines, which run it on integers; one frame at a time and as a batch."""
     plan = int8(folded(**ZOO[name]))
-    graph, images = write_graph(plan), clear_frames(plan, 3)
+    graph, images = write_graph(plan), frames(plan.model.config, 64, seed=3)
+    images = images[(margins(plan, images) > CLEAR).numpy()]
+    assert len(images) >= 24
     expected = forward(plan.model, torch.from_numpy(images), fake_quant(plan))
-    assert largest(expected, forward(plan.model, torch.from_numpy(images))) > 1e-3  # quantization is visible at all
+    assert largest(expected, forward(plan.model, torch.from_numpy(images))) > 1e-2  # quantization is visible at all
     for engine in ("as written", *ENGINES):
-        assert largest(run(engine, graph, images), expected) < 1e-3, engine
-        assert largest(run(engine, graph, images[:1]), expected[:1]) < 1e-3, engine
+        assert largest(run(engine, graph, images), expected) < 1e-4, engine
+        assert largest(run(engine, graph, images[:1]), expected[:1]) < 1e-4, engine
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -139,7 +133,7 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
         written = torch.from_numpy(values[codes[key]]).float()
         other = written != quantize_input(steps, 1.0)
         differing += int(other.sum())
-        assert ((steps - steps.floor())[other] - 0.5).abs().max() < 1e-3 if other.any() else True, key
+        assert ((steps - steps.floor())[other] - 0.5).abs().max() < CLEAR if other.any() else True, key
         product = torch.nn.functional.linear(written, quantized.weight.float())
         product = product * (quantized.weight_scale * quantized.input_scale) + quantized.bias
         torch.testing.assert_close(product, torch.from_numpy(values[products[key]]), rtol=1e-5, atol=1e-5)
