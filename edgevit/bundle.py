@@ -58,7 +58,7 @@ class Manifest:
     precision: str
     """``int8`` or ``fp32``: the mode asked for; ``blocks`` has what each GEMM became."""
     blocks: tuple[dict[str, str], ...]
-    """Per block: GEMM name to precision, such as ``{"qkv": "int8", ..., "attention": "fp32"}``."""
+    """Per block: GEMM name to precision, such as ``{"qkv": "int8", ..., "scores": "int8", "values": "fp32"}``."""
     recipe: dict[str, Any]
     target: dict[str, Any]
     engine: str

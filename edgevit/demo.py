@@ -20,7 +20,7 @@ from edgevit.progress import Progress
 
 SIDE = 32
 TEST_SHARE = 3  # every third digit is held out
-EPOCHS = 80
+EPOCHS = 60
 BATCH = 64
 PEAK_RATE = 1.5e-3
 VIDEO_DIGITS, FRAMES_EACH, FPS = 60, 5, 30

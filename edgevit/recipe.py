@@ -30,6 +30,8 @@ class Quantize:
     linears: tuple[str, ...] = LINEARS
     migration: tuple[float, ...] = (0.5, 0.75, 0.9)
     """Exponents tried when moving scale from a GEMM's input into its weights; empty is off."""
+    scores: bool = True
+    """Whether the product of queries and keys is INT8, too; needs qkv among ``linears``."""
     rounding: str = "gptq"
     """``gptq``: weights are rounded so that outputs change least; ``nearest``: each to its nearest code."""
 
@@ -84,6 +86,12 @@ def _check(recipe: Recipe, where: str) -> None:
         if kind not in LINEARS:
             msg = f"{where}: quantize.linears: unknown {kind!r}. {did_you_mean(str(kind), LINEARS)}"
             raise ConfigError(msg)
+    if type(quantize.scores) is not bool:
+        msg = f"{where}: quantize.scores must be true or false, not {quantize.scores!r}"
+        raise ConfigError(msg)
+    if quantize.scores and "qkv" not in quantize.linears:
+        msg = f"{where}: quantize.scores needs qkv among quantize.linears; set scores = false"
+        raise ConfigError(msg)
     if quantize.rounding not in ROUNDINGS:
         msg = f"{where}: quantize.rounding: unknown {quantize.rounding!r}. {did_you_mean(str(quantize.rounding), ROUNDINGS)}"
         raise ConfigError(msg)

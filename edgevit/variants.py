@@ -97,7 +97,10 @@ def _counted(batches: Any, advance: Any) -> Any:
 
 
 def _precisions(plan: QuantPlan) -> tuple[dict[str, str], ...]:
-    return tuple(
-        {kind: "int8" if f"blocks.{i}.{kind}" in plan.linears else "fp32" for kind in LINEARS} | {"attention": "fp32"}
-        for i in range(len(plan.model.blocks))
-    )
+    return tuple(_block_precisions(plan, f"blocks.{i}") for i in range(len(plan.model.blocks)))
+
+
+def _block_precisions(plan: QuantPlan, block: str) -> dict[str, str]:
+    kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else "fp32" for kind in LINEARS}
+    qkv = plan.linears.get(f"{block}.qkv")
+    return kinds | {"scores": "fp32" if qkv is None or qkv.query_step is None else "int8", "values": "fp32"}

@@ -56,5 +56,5 @@ def _print(opened: Any) -> None:
 
 
 def _share(blocks: tuple[dict[str, str], ...]) -> str:
-    kinds = [precision for block in blocks for kind, precision in block.items() if kind != "attention"]
-    return f"{kinds.count('int8')} of {len(kinds)} GEMMs in INT8"
+    kinds = [precision for block in blocks for precision in block.values()]
+    return f"{kinds.count('int8')} of {len(kinds)} matrix products of the blocks in INT8"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edgevit.compress.migrate import can_migrate, migrate, migrate_values, migration_scales
 from edgevit.compress.rounding import round_gptq
+from edgevit.compress.scores import quantize_scores
 from edgevit.compress.statistics import Collector, InputStatistics
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
 from edgevit.model.quantplan import QMAX, QuantizedLinear, QuantPlan, quantize_weight, quantized_linear
@@ -82,13 +83,17 @@ def quantize(
                 (_corrected(trial, known.tokens, scales, getattr(block, kind)) for trial in trials),
                 key=lambda trial: trial[1],
             )
+            step = linears[name].input_scale
             if alpha:
+                linears[name], scales = _in_steps(linears[name], scales)
                 block = migrate(block, kind, scales)
             if alpha and kind == "proj" and f"blocks.{i}.qkv" in linears:
                 linears[f"blocks.{i}.qkv"] = migrate_values(linears[f"blocks.{i}.qkv"], scales)
             if kind == "fc2" and alpha:
                 linears[name] = replace(linears[name], multiplier=1 / scales)
-            reports.append(LayerReport(name=name, input_scale=linears[name].input_scale, migration=alpha, sqnr_db=sqnr))
+            if kind == "qkv" and recipe.quantize.scores:
+                linears[name] = quantize_scores(linears[name], known.output_low, known.output_high)
+            reports.append(LayerReport(name=name, input_scale=step, migration=alpha, sqnr_db=sqnr))
         blocks.append(block)
     return QuantPlan(model=replace(model, blocks=blocks), linears=linears), reports
 
@@ -132,6 +137,12 @@ def _corrected(quantized: QuantizedLinear, tokens: Tensor, scales: Tensor, linea
     error = wanted - quantized_linear(tokens / scales, quantized)
     mean = error.mean(0)
     return replace(quantized, bias=quantized.bias + mean), decibel(_energy(wanted), _energy(error - mean))
+
+
+def _in_steps(quantized: QuantizedLinear, scales: Tensor) -> tuple[QuantizedLinear, Tensor]:
+    """The same GEMM on an input measured in steps: what divides it takes the step, too, and a multiplication is saved."""
+    step = quantized.input_scale
+    return replace(quantized, input_scale=1.0, weight_scale=quantized.weight_scale * step), scales * step
 
 
 def _energy(x: Tensor) -> float:

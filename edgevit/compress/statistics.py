@@ -16,12 +16,15 @@ class InputStatistics:
 
     ``low`` and ``high`` are per-channel extremes [C] over every token of every image; ``products``
     [C, C] is the sum of x x^T over the same ``count`` tokens, or None if it was not asked for;
-    ``tokens`` [<= limit, C] is the sample that candidate scales are compared on.
+    ``tokens`` [<= limit, C] is the sample that candidate scales are compared on;
+    ``output_low`` and ``output_high`` [out] are the extremes of the GEMM's output.
     """
 
     low: Tensor
     high: Tensor
     sample: Tensor
+    output_low: Tensor
+    output_high: Tensor
     products: Tensor | None = None
     count: int = 0
     used: int = 0
@@ -36,8 +39,9 @@ class InputStatistics:
         """Largest magnitude per channel [C]."""
         return torch.maximum(self.high, -self.low)
 
-    def add(self, x: Tensor) -> None:
-        """Take in tokens [N, C]."""
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Take in input tokens [N, C] and the GEMM's outputs [N, out]."""
+        self.output_low, self.output_high = torch.minimum(self.output_low, y.amin(0)), torch.maximum(self.output_high, y.amax(0))
         self.low, self.high = torch.minimum(self.low, x.amin(0)), torch.maximum(self.high, x.amax(0))
         self.count += len(x)
         if self.products is not None:
@@ -66,21 +70,23 @@ class Collector:
     def __call__(self, name: str, x: Tensor, weights: Linear) -> Tensor:
         """Observe x [N, T, C] of GEMM ``name`` and return the GEMM's output."""
         if name not in self.statistics:
-            self.statistics[name] = self._empty(x.shape[-1])
-        known = self.statistics[name]
-        known.add(x.reshape(-1, x.shape[-1]))
+            self.statistics[name] = self._empty(*weights.weight.shape)
+        known, y = self.statistics[name], plain_linear(name, x, weights)
+        known.add(x.flatten(0, -2), y.flatten(0, -2))
         for image in x:
             seen = self._seen.get(name, 0)
             self._seen[name] = seen + 1
             if seen % self._stride == 0:
                 self._remember(known, image, self._generators.setdefault(name, torch.Generator().manual_seed(self._seed)))
-        return plain_linear(name, x, weights)
+        return y
 
-    def _empty(self, channels: int) -> InputStatistics:
+    def _empty(self, outputs: int, channels: int) -> InputStatistics:
         return InputStatistics(
             low=torch.full((channels,), torch.inf),
             high=torch.full((channels,), -torch.inf),
             sample=torch.empty(self._limit, channels),
+            output_low=torch.full((outputs,), torch.inf),
+            output_high=torch.full((outputs,), -torch.inf),
             products=torch.zeros(channels, channels) if self._products else None,
         )
 

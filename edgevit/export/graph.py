@@ -125,15 +125,16 @@ class _Writer:
     def block(self, x: str, block: FoldedBlock, name: str, keep: int) -> str:
         """Attention and MLP with their residuals; only the first ``keep`` tokens are carried on."""
         qkv = self.linear(self.norm(x, block.norm1, f"{name}/norm1"), block.qkv, f"{name}/qkv", f"{name}.qkv")
-        mixed = self.attention(qkv, block, f"{name}/attention", keep)
+        mixed = self.attention(qkv, block, name, keep)
         x = self.first_tokens(x, keep, f"{name}/kept")
         x = self.node("Add", f"{name}/residual1", x, self.linear(mixed, block.proj, f"{name}/proj", f"{name}.proj"))
         hidden = self.linear(self.norm(x, block.norm2, f"{name}/norm2"), block.fc1, f"{name}/fc1", f"{name}.fc1")
         expanded = self.linear(self.activation(hidden, f"{name}/act"), block.fc2, f"{name}/fc2", f"{name}.fc2")
         return self.node("Add", f"{name}/residual2", x, expanded)
 
-    def attention(self, qkv: str, block: FoldedBlock, name: str, keep: int) -> str:
+    def attention(self, qkv: str, block: FoldedBlock, block_name: str, keep: int) -> str:
         """softmax(q k^T) v of all heads, from the joint qkv [N, T, 3 * heads * head_dim]; the scale is in q."""
+        name, plan = f"{block_name}/attention", self.plan.linears.get(f"{block_name}.qkv")
         heads, tokens = block.heads, self.config.tokens
         depth = block.proj.weight.shape[1] // heads
         shape = self.constant(f"shape/heads_{heads}", [0, tokens, 3, heads, depth])
@@ -141,7 +142,12 @@ class _Writer:
         q, k, v = (self.node("Gather", f"{name}/{part}", split, self.constant(f"index/{i}", np.int64(i)), axis=0)
                    for i, part in enumerate("qkv"))  # fmt: skip
         q = self.first_tokens(q, keep, f"{name}/q", axis=2)
-        scores = self.node("MatMul", f"{name}/scores", q, self.node("Transpose", f"{name}/k", k, perm=[0, 1, 3, 2]))
+        if plan is not None and plan.query_step is not None and plan.key_step is not None:
+            q = self.fake_quantized(q, plan.query_step, f"{name}/q")
+            # In front of the transpose: OpenVINO fuses MatMul and Transpose, with a Q/DQ between them it does not.
+            k = self.fake_quantized(k, plan.key_step, f"{name}/k")
+        k = self.node("Transpose", f"{name}/k", k, perm=[0, 1, 3, 2])
+        scores = self.node("MatMul", f"{name}/scores", q, k)
         mixed = self.node("MatMul", f"{name}/mix", self.node("Softmax", name, scores, axis=-1), v)
         flat = self.constant(f"shape/flat_{keep}_{heads * depth}", [0, keep, heads * depth])
         return self.node("Reshape", f"{name}/merge", self.node("Transpose", f"{name}/merge", mixed, perm=[0, 2, 1, 3]), flat)

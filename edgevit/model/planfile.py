@@ -28,6 +28,8 @@ def dump_plan(plan: QuantPlan) -> bytes:
             f"int8.{name}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
             f"int8.{name}.bias": linear.bias,
         }
+        if linear.query_step is not None and linear.key_step is not None:
+            state[f"int8.{name}.score_steps"] = torch.tensor([linear.query_step, linear.key_step], dtype=torch.float32)
         if linear.multiplier is not None:
             state[f"int8.{name}.multiplier"] = linear.multiplier
     return save({key: value.contiguous() for key, value in state.items()})
@@ -52,10 +54,13 @@ def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlo
 
 
 def _quantized(name: str, state: dict[str, Tensor]) -> QuantizedLinear:
+    query_step, key_step = state[f"{name}.score_steps"].tolist() if f"{name}.score_steps" in state else (None, None)
     return QuantizedLinear(
         weight=state[f"{name}.weight"],
         weight_scale=state[f"{name}.weight_scale"],
         input_scale=float(state[f"{name}.input_scale"]),
         bias=state[f"{name}.bias"],
         multiplier=state.get(f"{name}.multiplier"),
+        query_step=query_step,
+        key_step=key_step,
     )

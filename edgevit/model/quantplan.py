@@ -31,6 +31,10 @@ class QuantizedLinear:
     """float32 [out]; never quantized."""
     multiplier: Tensor | None = None
     """float32 [in]: evens channel ranges where nothing upstream can take the factor (after GELU)."""
+    query_step: float | None = None
+    """qkv only: the step of the queries, a third of the output, where their product with the keys is INT8, too."""
+    key_step: float | None = None
+    """The same for the keys; both or neither are set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,12 @@ def quantized_linear(x: Tensor, linear: QuantizedLinear) -> Tensor:
     """The INT8 GEMM computed on integers held in float32, so it rounds where an integer kernel rounds."""
     x = x if linear.multiplier is None else x * linear.multiplier
     accumulated = F.linear(quantize_input(x, linear.input_scale), linear.weight.float())
-    return accumulated * (linear.weight_scale * linear.input_scale) + linear.bias
+    y = accumulated * (linear.weight_scale * linear.input_scale) + linear.bias
+    if linear.query_step is None or linear.key_step is None:
+        return y
+    query, key, value = y.chunk(3, dim=-1)
+    steps = ((query, linear.query_step), (key, linear.key_step))
+    return torch.cat([*(quantize_input(part, step) * step for part, step in steps), value], dim=-1)
 
 
 def fake_quant(plan: QuantPlan) -> LinearOp:

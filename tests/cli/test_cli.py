@@ -165,7 +165,7 @@ def test_recipe_and_target_files(edgevit, checkpoint_path: Path, image_folder: P
     assert edgevit("build", checkpoint_path, "--data", image_folder, "-o", out, *options, "--json").code == 0
     manifest = open_bundle(out).manifest
     assert (manifest.recipe["name"], manifest.target["name"], manifest.engine) == ("mine", "board", "onnxruntime")
-    assert manifest.blocks[0] == {"qkv": "fp32", "proj": "fp32", "fc1": "int8", "fc2": "fp32", "attention": "fp32"}
+    assert manifest.blocks[0] == {"qkv": "fp32", "proj": "fp32", "fc1": "int8", "fc2": "fp32", "scores": "fp32", "values": "fp32"}
     assert len(manifest.provenance["calibration_images"]) == 12
 
 
