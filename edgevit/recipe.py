@@ -31,7 +31,7 @@ class Quantize:
     migration: tuple[float, ...] = (0.5, 0.75, 0.9)
     """Exponents tried when moving scale from a GEMM's input into its weights; empty is off."""
     scores: bool = True
-    """Whether the product of queries and keys is INT8, too; needs qkv among ``linears``."""
+    """Whether the product of queries and keys is INT8, too, where qkv is."""
     rounding: str = "gptq"
     """``gptq``: weights are rounded so that outputs change least; ``nearest``: each to its nearest code."""
 
@@ -88,9 +88,6 @@ def _check(recipe: Recipe, where: str) -> None:
             raise ConfigError(msg)
     if type(quantize.scores) is not bool:
         msg = f"{where}: quantize.scores must be true or false, not {quantize.scores!r}"
-        raise ConfigError(msg)
-    if quantize.scores and "qkv" not in quantize.linears:
-        msg = f"{where}: quantize.scores needs qkv among quantize.linears; set scores = false"
         raise ConfigError(msg)
     if quantize.rounding not in ROUNDINGS:
         msg = f"{where}: quantize.rounding: unknown {quantize.rounding!r}. {did_you_mean(str(quantize.rounding), ROUNDINGS)}"

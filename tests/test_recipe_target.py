@@ -144,7 +144,7 @@ def test_wrong_syntax(load, content: bytes, tmp_path: Path) -> None:
         ("[calibrat]\n", "unknown key calibrat. Did you mean 'calibrate'?"),
         ("[calibrate]\nimage = 3\n", "unknown key calibrate.image. Did you mean 'images'?"),
         ("[quantize]\nlinear = []\n", "unknown key quantize.linear. Did you mean 'linears'?"),
-        ("[quantize]\nzzz = 1\n", "unknown key quantize.zzz. Known: linears, migration, rounding."),
+        ("[quantize]\nzzz = 1\n", "unknown key quantize.zzz. Known: linears, migration, rounding, scores."),
         ("calibrate = 3\n", "calibrate must be a table, [calibrate]"),
         ("[[calibrate]]\nimages = 3\n", "calibrate must be a table"),
         ("[calibrate]\nimages = 0\n", "calibrate.images must be a whole number of at least 1, not 0"),

@@ -40,11 +40,11 @@ def run(**values: Any) -> None:
     from edgevit.runtime.summary import Summary
 
     bundle = open_bundle(values["bundle"])
-    manifest = bundle.manifest
+    manifest, model = bundle.manifest, bundle.read(MODEL)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(values["source"], loop=values["loop"]))
         engine = values["engine"] or manifest.engine
-        session = stack.enter_context(open_session(engine, bundle.read(MODEL), threads=values["threads"]))
+        session = stack.enter_context(open_session(engine, model, threads=values["threads"]))
         sinks = [stack.enter_context(closing(sink)) for sink in _sinks(source, manifest.precision, values)]
         summary = Summary(source)
         results = classify_frames(

@@ -33,7 +33,8 @@ def open_source(uri: str, *, loop: bool = False) -> Source:
     if uri.startswith("test:"):
         return Pattern(uri)
     if re.match(r"gst:|[a-z][a-z0-9+.-]+://", uri, re.IGNORECASE):
-        msg = f"{uri}: this release reads cameras (0 or /dev/video0), videos, image folders, images and test://, no streams"
+        shown = re.sub(r"//[^/]*@", "//", uri)  # a camera's password is not printed
+        msg = f"{shown}: this release reads cameras (0 or /dev/video0), videos, image folders, images and test://, no streams"
         raise SourceError(msg)
     return _open_path(Path(uri).expanduser(), loop=loop)
 

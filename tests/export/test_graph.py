@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -90,6 +91,11 @@ def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
         steps = (x if quantized.multiplier is None else x * quantized.multiplier) / quantized.input_scale
         margin = ((steps - steps.floor()) - 0.5).abs().flatten(1).amin(1)
         torch.minimum(nearest, margin, out=nearest)
+        if quantized.query_step is not None and quantized.key_step is not None:
+            query, key, _ = quantized_linear(x, replace(quantized, query_step=None, key_step=None)).chunk(3, dim=-1)
+            for part, step in ((query, quantized.query_step), (key, quantized.key_step)):
+                steps = part / step
+                torch.minimum(nearest, ((steps - steps.floor()) - 0.5).abs().flatten(1).amin(1), out=nearest)
         return quantized_linear(x, quantized)
 
     forward(plan.model, torch.from_numpy(images), linear)
@@ -113,7 +119,7 @@ def test_int8_graph_is_the_fake_quantized_model(name: str) -> None:
 @pytest.mark.parametrize("name", ZOO)
 def test_every_int8_gemm_is_exact(name: str) -> None:
     """On any frames: torch follows the graph's codes, and would itself choose another only at a middle."""
-    plan = int8(folded(**ZOO[name]))
+    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(scores=False)))
     images = frames(plan.model.config, 8, seed=9)
     proto = onnx.load_from_string(write_graph(plan))
     codes = {key: f"blocks.{key.split('.')[1]}/{key.split('.')[2]}/QuantizeLinear" for key in plan.linears}
@@ -136,7 +142,8 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
         assert ((steps - steps.floor())[other] - 0.5).abs().max() < CLEAR if other.any() else True, key
         product = torch.nn.functional.linear(written, quantized.weight.float())
         product = product * (quantized.weight_scale * quantized.input_scale) + quantized.bias
-        torch.testing.assert_close(product, torch.from_numpy(values[products[key]]), rtol=1e-5, atol=1e-5)
+        # Outputs measured in steps reach 127, so float rounding is judged against the largest.
+        assert largest(product, values[products[key]]) < 1e-6 * float(product.abs().max()), key
         return product
 
     logits = forward(plan.model, torch.from_numpy(images), linear)
@@ -149,7 +156,7 @@ def test_partly_int8_graph(linears: tuple[str, ...]) -> None:
     """GEMMs that stay in floating point have the migrated weights that the others need."""
     plan = int8(folded(), Recipe(quantize=Quantize(linears=linears)))
     graph = onnx.load_from_string(write_graph(plan)).graph
-    assert Counter(node.op_type for node in graph.node)["QuantizeLinear"] == 2 * len(linears)
+    assert Counter(node.op_type for node in graph.node)["QuantizeLinear"] == 2 * (len(linears) + 2 * ("qkv" in linears))
     images = frames(plan.model.config, 3)
 
     def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
@@ -215,19 +222,21 @@ def pair(request: pytest.FixtureRequest) -> tuple[FoldedVit, Graph]:
 
 
 def test_only_gemm_inputs_of_blocks_are_quantized(pair: tuple[FoldedVit, Graph]) -> None:
-    """No residual, LayerNorm, softmax or GELU input, no head, no patch embedding, no attention product."""
+    """And queries and keys. No residual, LayerNorm, softmax or GELU input, no values, no head, no patch embedding."""
     model, graph = pair
-    expected = [f"blocks.{i}/{kind}/QuantizeLinear" for i in range(len(model.blocks)) for kind in LINEARS]
+    inputs = ("qkv", "attention/q", "attention/k", "proj", "fc1", "fc2")
+    expected = [f"blocks.{i}/{kind}/QuantizeLinear" for i in range(len(model.blocks)) for kind in inputs]
     assert [node.name for node in graph.of("QuantizeLinear")] == expected
     for node in graph.of("QuantizeLinear"):
         assert graph.readers(node) == ["DequantizeLinear"]
         (dequantize,) = graph.read_by[node.output[0]]
-        assert graph.readers(dequantize) == ["MatMul"]
+        # OpenVINO fuses a key's transpose into the product only if it stands between them.
+        assert graph.readers(dequantize) == (["Transpose"] if "/attention/k/" in node.name else ["MatMul"])
         assert dequantize.input[1:] == node.input[1:]
     for op in ("Add", "LayerNormalization", "Softmax", "Gelu", "Relu", "Sigmoid", "Concat"):
         for node in graph.of(op):
             assert not any(graph.made_by[value].op_type == "DequantizeLinear" for value in node.input if value in graph.made_by)
-    for name in ("head/MatMul", "embed/MatMul", "blocks.0/attention/scores/MatMul", "blocks.0/attention/mix/MatMul"):
+    for name in ("head/MatMul", "embed/MatMul", "blocks.0/attention/mix/MatMul"):
         inputs = next(node for node in graph.nodes if node.name == name).input
         assert not any(value in graph.made_by and graph.made_by[value].op_type == "DequantizeLinear" for value in inputs)
 

@@ -294,14 +294,22 @@ def test_size_without_positions_must_still_fit(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "w.safetensors", image_size=33)
 
 
-def test_image_size_brings_the_processor_back(tmp_path: Path) -> None:
-    """DINOv2's weights are for 518 pixels and its processor for 224: asking for 224 gives the processor's own contract."""
+def test_the_processor_decides_the_size_of_a_dinov2(tmp_path: Path) -> None:
+    """Its weights are for 518 pixels, its processor delivers 224, and transformers interpolates positions to that."""
     processor = {**PROCESSOR, "size": {"shortest_edge": 18}, "do_center_crop": True, "crop_size": 16}
     path = folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor)
-    checkpoint = load_checkpoint(path, image_size=16)
-    assert (checkpoint.preprocessing.size, checkpoint.preprocessing.resize) == ((16, 16), (18, 18))
-    assert checkpoint.notes == ()
-    assert any("--image-size" in note for note in load_checkpoint(path).notes)
+    for checkpoint in (load_checkpoint(path), load_checkpoint(path, image_size=16)):
+        assert checkpoint.model.config.image_size == (16, 16)
+        assert (checkpoint.preprocessing.size, checkpoint.preprocessing.resize) == ((16, 16), (18, 18))
+        assert checkpoint.notes == ()
+
+
+def test_the_weights_decide_the_size_of_a_vit(tmp_path: Path) -> None:
+    """transformers does not interpolate a ViT's positions unless asked, so a processor for another size is noted."""
+    processor = {**PROCESSOR, "size": {"shortest_edge": 18}, "do_center_crop": True, "crop_size": 16}
+    checkpoint = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor))
+    assert checkpoint.model.config.image_size == (32, 32)
+    assert any("--image-size" in note for note in checkpoint.notes)
 
 
 def labels_of(checkpoint: Checkpoint) -> str:

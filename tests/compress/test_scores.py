@@ -1,0 +1,81 @@
+"""INT8 scores: the rescaling in front of them is exact, the steps cover what they must."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgevit.compress.scores import quantize_scores
+from edgevit.model.quantplan import QuantizedLinear, quantized_linear
+
+INNER, TOKENS = 16, 40
+
+
+def qkv(weight: Tensor) -> QuantizedLinear:
+    """An INT8 GEMM with the codes ``weight``, a bias and steps that are no powers of two."""
+    generator = torch.Generator().manual_seed(1)
+    scale = torch.rand(len(weight), generator=generator) * 0.01 + 0.001
+    bias = torch.randn(len(weight), generator=generator)
+    return QuantizedLinear(weight=weight, weight_scale=scale, input_scale=0.03, bias=bias)
+
+
+@pytest.fixture
+def codes() -> Tensor:
+    return torch.randint(-127, 128, (3 * INNER, 8), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+
+
+@pytest.fixture
+def inputs() -> Tensor:
+    return torch.randn(TOKENS, 8, generator=torch.Generator().manual_seed(2))
+
+
+def exact(linear: QuantizedLinear, x: Tensor) -> Tensor:
+    """The output in float64, without rounding queries and keys."""
+    steps = torch.clamp(torch.round(x / linear.input_scale), -128, 127).double()
+    return steps @ linear.weight.double().T * (linear.weight_scale.double() * linear.input_scale) + linear.bias.double()
+
+
+def scores(output: Tensor) -> Tensor:
+    query, key, _ = output.chunk(3, dim=-1)
+    return (query @ key.T).softmax(-1)
+
+
+def test_rescaling_and_centring_leave_attention_unchanged(codes: Tensor, inputs: Tensor) -> None:
+    """Softmax ignores what a constant key adds, and d / d is one; up to the float32 of the stored scales."""
+    before = qkv(codes)
+    output = exact(before, inputs)
+    after = quantize_scores(before, output.amin(0).float(), output.amax(0).float())
+    assert not torch.equal(after.bias, before.bias)
+    torch.testing.assert_close(scores(exact(after, inputs)), scores(output), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(exact(after, inputs)[:, 2 * INNER :], output[:, 2 * INNER :], rtol=0, atol=0)
+
+
+def test_steps_cover_the_ranges_and_are_even(codes: Tensor, inputs: Tensor) -> None:
+    """The largest query and key of calibration are code 127, and channels of both have the same range."""
+    before = qkv(codes)
+    output = exact(before, inputs).float()
+    after = quantize_scores(before, output.amin(0), output.amax(0))
+    query, key, _ = exact(replace(after, query_step=None, key_step=None), inputs).chunk(3, dim=-1)
+    for part, step in ((query, after.query_step), (key, after.key_step)):
+        assert step is not None
+        assert float(part.abs().max()) / step == pytest.approx(127, rel=1e-4)
+    torch.testing.assert_close(query.abs().amax(0), key.abs().amax(0), rtol=1e-4, atol=1e-5)
+
+
+def test_queries_and_keys_are_rounded_and_values_are_not(codes: Tensor, inputs: Tensor) -> None:
+    before = qkv(codes)
+    output = exact(before, inputs).float()
+    after = quantize_scores(before, output.amin(0), output.amax(0))
+    query, key, value = quantized_linear(inputs, after).chunk(3, dim=-1)
+    for part, step in ((query, after.query_step), (key, after.key_step)):
+        torch.testing.assert_close((part / step).round() * step, part)
+    torch.testing.assert_close(value, output[:, 2 * INNER :], rtol=1e-5, atol=1e-5)
+
+
+def test_dead_queries_and_keys(inputs: Tensor) -> None:
+    """A head that is all zero still gets a step, and nothing is divided by zero."""
+    before = replace(qkv(torch.zeros(3 * INNER, 8, dtype=torch.int8)), bias=torch.zeros(3 * INNER))
+    after = quantize_scores(before, torch.zeros(3 * INNER), torch.zeros(3 * INNER))
+    assert (after.query_step, after.key_step) == (1.0, 1.0)
+    assert torch.isfinite(quantized_linear(inputs, after)).all()
