@@ -64,7 +64,7 @@ def run(**values: Any) -> None:
 def _sinks(source: Any, precision: str, values: dict[str, Any]) -> Iterator[Any]:
     from edgevit.runtime.sinks import JsonLines, Overlays, VideoSink, WindowSink, has_display
 
-    yield JsonLines(sys.stdout) if values["as_json"] else _Lines()
+    yield JsonLines(sys.stdout) if values["as_json"] else _Lines(moving=source.fps is not None)
     screens: list[Any] = []
     if values["save"] is not None:
         screens.append(VideoSink(values["save"], fps=source.fps or 30.0))
@@ -75,17 +75,22 @@ def _sinks(source: Any, precision: str, values: dict[str, Any]) -> Iterator[Any]
 
 
 class _Lines:
-    """For people: on a terminal one line that follows the frames, else a line per frame."""
+    """For people: one line that follows the frames on a terminal; in a log a line per picture, per second of what moves."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, moving: bool) -> None:
         from edgevit.runtime.latency import Rate
 
         self._rate = Rate()
         self._ending = "\r" if sys.stdout.isatty() else "\n"
+        self._interval = 1.0 if moving and self._ending == "\n" else 0.0
+        self._due = 0.0
 
     def __call__(self, result: Any) -> bool:
-        """Print one result."""
+        """Print one result, if it is due."""
         self._rate.add(result.finished)
+        if result.finished < self._due:
+            return True
+        self._due = result.finished + self._interval
         best, fps = result.predictions[0], self._rate.per_second
         speed = f"{fps:6.1f} fps" if fps else " " * 10
         stages = f"read {result.read_ms:.1f}  prepare {result.prepare_ms:.1f}  infer {result.infer_ms:.1f} ms"

@@ -175,7 +175,8 @@ def test_recipe_and_target_files(edgevit, checkpoint_path: Path, image_folder: P
 def test_inspect(edgevit, bundle_path: Path) -> None:
     outcome = edgevit("inspect", bundle_path)
     assert outcome.code == 0
-    for text in ("10 of 12 matrix products of the blocks in INT8", "disc, square, stripes", "model.onnx", "all verified", "int8 measured"):
+    precision = "10 of 12 matrix products of the blocks in INT8"
+    for text in (precision, "disc, square, stripes", "model.onnx", "all verified", "int8 measured"):
         assert text in outcome.stdout
     assert edgevit("inspect", bundle_path, "--json").json["labels"] == list(CLASSES)
 
