@@ -138,14 +138,7 @@ def load_images(path: str | Path) -> ImageSet:
         found = "is not a folder or an .npz" if path.exists() else "does not exist"
         msg = f"{path}: {found}. Give a folder of images (one subfolder per class gives labels) or an .npz with 'images'."
         raise DataError(msg)
-    # Hidden files and folders are not the user's: macOS leaves ._1.jpg, notebooks .ipynb_checkpoints.
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    )
+    files = find_images(path)
     if not files:
         msg = f"{path}: no images in this folder (looked for {', '.join(SUFFIXES)}, subfolders included)."
         raise DataError(msg)
@@ -157,12 +150,25 @@ def load_images(path: str | Path) -> ImageSet:
     return ImageSet(source=str(path), names=names, class_names=classes, targets=targets)
 
 
+def find_images(folder: Path) -> list[Path]:
+    """Every image file below ``folder``, sorted by path."""
+    # Hidden files and folders are not the user's: macOS leaves ._1.jpg, notebooks .ipynb_checkpoints.
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
+
+
 def read_image(path: Path) -> Frame:
-    """One image file as uint8 [H, W, 3] BGR. Raises DataError naming the file."""
+    """One image file as uint8 [H, W, 3] BGR, turned upright by its EXIF tag. Raises DataError naming the file."""
     with needs_extra("cpu"):
         import cv2
     import numpy as np
 
+    # cv2.imread fails on some non-ASCII names; Python opens them all.
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:

@@ -6,17 +6,10 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgevit.errors import SourceError
+from edgevit.errors import DataError, SourceError
+from edgevit.images import SUFFIXES, find_images, read_image
 from edgevit.runtime.frame import Frame, Source
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Images(Source):
@@ -25,9 +18,9 @@ class Images(Source):
     def __init__(self, path: Path, *, loop: bool = False) -> None:
         """List the images of ``path``. Raises SourceError if there are none."""
         self._folder = path if path.is_dir() else path.parent
-        self._paths = image_paths(path) if path.is_dir() else [path]
+        self._paths = sorted(find_images(path), key=_natural) if path.is_dir() else [path]
         if not self._paths:
-            msg = f"{path}: no images in this folder. Looked for {' '.join(IMAGE_SUFFIXES)}, in subfolders too."
+            msg = f"{path}: no images in this folder. Looked for {' '.join(SUFFIXES)}, in subfolders too."
             raise SourceError(msg)
         self.description = f"{len(self._paths)} images in {path}" if path.is_dir() else f"image {path}"
         self._loop = loop
@@ -39,8 +32,9 @@ class Images(Source):
             readable = []
             for path in paths:
                 name = path.relative_to(self._folder).as_posix()
-                image = read_image(path)
-                if image is None:
+                try:
+                    image = read_image(path)
+                except DataError:
                     self.skip(name)
                     continue
                 readable.append(path)
@@ -52,24 +46,7 @@ class Images(Source):
             paths = readable if self._loop else []
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """Every image below ``folder``, so that ``img2`` comes before ``img10``."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    return sorted(found, key=lambda path: _natural(path.relative_to(folder).as_posix()))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """A key that puts ``img2`` before ``img10``."""
     # Split keeps the digits at odd places, so numbers only ever meet numbers.
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.casefold())]
-
-
-def read_image(path: Path) -> NDArray[np.uint8] | None:
-    """The image as uint8 [H, W, 3] BGR, turned upright by its EXIF tag; None if it cannot be decoded."""
-    import cv2
-
-    # cv2.imread fails on some non-ASCII names; numpy opens what Python opens.
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.as_posix().casefold())]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgevit.errors import SourceError, needs_extra
+from edgevit.errors import DataError, SourceError, needs_extra
+from edgevit.images import SUFFIXES, read_image
 from edgevit.runtime.camera import Camera
 from edgevit.runtime.frame import Source
-from edgevit.runtime.images import IMAGE_SUFFIXES, Images, read_image
+from edgevit.runtime.images import Images
 from edgevit.runtime.pattern import Pattern
 from edgevit.runtime.video import Video
 
@@ -45,9 +46,11 @@ def _open_path(path: Path, *, loop: bool) -> Source:
         raise SourceError(msg)
     if path.is_dir():
         return Images(path, loop=loop)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         return Video(path, loop=loop)
-    if read_image(path) is None:
+    try:
+        read_image(path)
+    except DataError as error:
         msg = f"{path}: this image cannot be decoded. Is the file complete and readable?"
-        raise SourceError(msg)
+        raise SourceError(msg) from error
     return Images(path, loop=loop)

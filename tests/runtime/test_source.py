@@ -198,7 +198,7 @@ def test_video_without_frames_is_refused(tmp_path: Path) -> None:
 
 def test_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(SourceError, match=r"no images in this folder. Looked for .jpg"):
+    with pytest.raises(SourceError, match=r"no images in this folder. Looked for .bmp"):
         open_source(str(tmp_path))
 
 
