@@ -70,21 +70,24 @@ def print_comparison(comparison: Any) -> None:
     """The table and its conditions, on stdout."""
     from edgevit.cli.console import megabytes, percent, table
 
-    def sqnr(row: Any) -> str:
-        return "reference" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db)
-
     rows = [
         (
-            row.precision, row.engine, percent(row.accuracy.top1), percent(row.accuracy.agreement), sqnr(row),
-            f"{row.latency.p50_ms:.2f}", f"{row.latency.p90_ms:.2f}", f"{row.latency.p99_ms:.2f}",
-            f"{row.speedup:.2f}x", megabytes(row.bytes),
+            row.precision,
+            row.engine.split()[0],
+            percent(row.accuracy.top1),
+            percent(row.accuracy.agreement),
+            "-" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db),
+            "/".join(f"{time:.3g}" for time in (row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms)),
+            f"{row.speedup:.2f}x",
+            megabytes(row.bytes),
         )
         for row in comparison.rows
-    ]  # fmt: skip
-    columns = ("precision", "engine", "top-1", "agreement", "logit SQNR", "p50 ms", "p90 ms", "p99 ms", "speed-up", "size")
-    at = comparison.conditions
+    ]
+    columns = ("", "engine", "top-1", "agree", "SQNR", "p50/p90/p99 ms", "speed-up", "size")  # fits 80 columns
+    at, engines = comparison.conditions, dict.fromkeys(row.engine for row in comparison.rows)
     table(f"{at['images']} images of {at['source']}", columns, rows, left=2)
-    click.echo(f"Latency at batch {at['batch']}, {at['threads']} threads, {at['device']}; {at['order']}.")
+    click.echo("agree and SQNR: top-1 classes and logits against the first row; speed-up: p50 against FP32 of the same engine.")
+    click.echo(f"Batch {at['batch']}, {at['threads']} threads, {at['device']}, {', '.join(engines)}; {at['order']}.")
 
 
 def _decibel(value: float | None) -> str:

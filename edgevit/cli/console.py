@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -51,7 +52,8 @@ class ConsoleProgress(Progress):
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
     """Print a table on stdout; all but the ``left`` first columns are right-aligned."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    style = {"title_justify": "left", "title_style": "bold", "header_style": "bold"}
+    drawn = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, **style)  # type: ignore[arg-type]
     for position, column in enumerate(columns):
         drawn.add_column(column, justify="left" if position < left else "right", overflow="fold")
     for row in rows:
