@@ -99,6 +99,14 @@ def test_recipe_file(tmp_path: Path) -> None:
     assert recipe == Recipe(name="mine", calibrate=Calibrate(images=8), quantize=Quantize(linears=("fc1",), migration=()))
 
 
+def test_recipe_file_of_scores_and_rounding(tmp_path: Path) -> None:
+    """Scores without qkv are no mistake: they are INT8 where qkv is."""
+    recipe = load_recipe(toml(tmp_path, '[quantize]\nscores = false\nrounding = "nearest"\n'))
+    assert recipe.quantize == Quantize(scores=False, rounding="nearest")
+    recipe = load_recipe(toml(tmp_path, '[quantize]\nscores = true\nlinears = ["fc1"]\n'))
+    assert recipe.quantize == Quantize(scores=True, linears=("fc1",))
+
+
 def test_empty_recipe_file_is_the_default(tmp_path: Path) -> None:
     assert load_recipe(toml(tmp_path, "")) == Recipe(name="mine")
 
@@ -159,6 +167,10 @@ def test_wrong_syntax(load, content: bytes, tmp_path: Path) -> None:
         ('[quantize]\nlinears = "qkv"\n', "quantize.linears must be a list"),
         ("[quantize]\nlinears = 1\n", "quantize.linears must be a list"),
         ('[quantize]\nlinears = ["fc1", "fc1"]\n', "quantize.linears"),
+        ("[quantize]\nscore = true\n", "unknown key quantize.score. Did you mean 'scores'?"),
+        ("[quantize]\nscores = 1\n", "quantize.scores must be true or false, not 1"),
+        ('[quantize]\nscores = "yes"\n', "quantize.scores must be true or false, not 'yes'"),
+        ("[quantize]\nscores = [true]\n", "quantize.scores must be true or false, not (True,)"),
         ('[quantize]\nrounding = "gtpq"\n', "quantize.rounding: unknown 'gtpq'. Did you mean 'gptq'?"),
         ("[quantize]\nrounding = 8\n", "quantize.rounding: unknown 8"),
         ('[quantize]\nrounding = ["gptq"]\n', "quantize.rounding: unknown"),

@@ -176,6 +176,8 @@ def test_inspect(edgevit, bundle_path: Path) -> None:
     outcome = edgevit("inspect", bundle_path)
     assert outcome.code == 0
     precision = "10 of 12 matrix products of the blocks in INT8"
+    int8 = dict.fromkeys(("qkv", "proj", "fc1", "fc2", "scores"), "int8")
+    assert open_bundle(bundle_path).manifest.blocks == ({**int8, "values": "fp32"},) * 2
     for text in (precision, "disc, square, stripes", "model.onnx", "all verified", "int8 measured"):
         assert text in outcome.stdout
     assert edgevit("inspect", bundle_path, "--json").json["labels"] == list(CLASSES)

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgevit.compress.migrate import migration_scales
 from edgevit.compress.quantize import collect, decibel, quantize
 from edgevit.compress.statistics import InputStatistics
 from edgevit.model.folded import LINEARS, FoldedVit, Linear, forward, plain_linear
 from edgevit.model.planfile import dump_plan, load_plan
-from edgevit.model.quantplan import QuantPlan, fake_quant
+from edgevit.model.quantplan import QuantPlan, fake_quant, quantized_linear
 from edgevit.recipe import Calibrate, Quantize, Recipe
 from tests.zoo import ZOO, folded, frames, int8
 
@@ -54,10 +55,12 @@ def test_ranges_are_the_extremes_of_every_token(model: FoldedVit) -> None:
     images = frames(model.config, 10)
     low: dict[str, Tensor] = {}
     high: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
         low[name], high[name] = x.flatten(0, 1).amin(0), x.flatten(0, 1).amax(0)
-        return plain_linear(name, x, weights)
+        outputs[name] = plain_linear(name, x, weights)
+        return outputs[name]
 
     forward(model, torch.from_numpy(images), linear)
     recipe = Recipe(calibrate=Calibrate(tokens=64))
@@ -67,6 +70,20 @@ def test_ranges_are_the_extremes_of_every_token(model: FoldedVit) -> None:
         torch.testing.assert_close(known.low, low[name], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(known.high, high[name], rtol=1e-5, atol=1e-5)
         assert torch.equal(known.absmax, torch.maximum(-known.low, known.high))
+        torch.testing.assert_close(known.output_low, outputs[name].flatten(0, 1).amin(0), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(known.output_high, outputs[name].flatten(0, 1).amax(0), rtol=1e-5, atol=1e-5)
+
+
+def test_extremes_of_inputs_and_outputs_are_kept_apart() -> None:
+    """Of one GEMM, token by token: what was seen before is not forgotten, and x and y may differ in width."""
+    empty = {"sample": torch.empty(8, 2), "low": torch.full((2,), torch.inf), "high": torch.full((2,), -torch.inf)}
+    known = InputStatistics(**empty, output_low=torch.full((3,), torch.inf), output_high=torch.full((3,), -torch.inf))
+    known.add(torch.tensor([[1.0, -2.0]]), torch.tensor([[4.0, 0.0, -1.0]]))
+    known.add(torch.tensor([[0.5, 3.0], [2.0, 1.0]]), torch.tensor([[-4.0, 1.0, -2.0], [0.0, 2.0, -3.0]]))
+    assert (known.low.tolist(), known.high.tolist()) == ([0.5, -2.0], [2.0, 3.0])
+    assert (known.output_low.tolist(), known.output_high.tolist()) == ([-4.0, 0.0, -3.0], [4.0, 2.0, -1.0])
+    assert known.count == 3
+    assert known.products is None
 
 
 @pytest.mark.parametrize("count", [1, 7, 64, 65, 300])
@@ -178,6 +195,79 @@ def test_weights_are_within_half_a_step(model: FoldedVit) -> None:
         assert (error <= 0.501 * linear.weight_scale[:, None] * factor).all(), name
         assert linear.weight.dtype == torch.int8
         assert linear.weight.abs().max() <= 127
+
+
+@pytest.mark.parametrize("name", ["plain", "no norm in blocks", "layer scale"])
+def test_the_step_is_folded_into_the_migration(name: str) -> None:
+    """A migrated GEMM measures its input in steps: one multiplication less. The report tells the step all the same."""
+    model = folded(**ZOO[name])
+    images = frames(model.config, CALIBRATION)
+    statistics = collect(model, [images], images=CALIBRATION, recipe=Recipe())
+    plan, reports = quantize(model, statistics, Recipe())
+    assert any(report.migration for report in reports)
+    for report in reports:
+        linear, known = plan.linears[report.name], statistics[report.name]
+        _, index, kind = report.name.split(".")
+        if not report.migration:
+            assert linear.input_scale == report.input_scale == float(np.float32(known.absmax.max() / 127)), report.name
+            assert linear.multiplier is None
+            continue
+        assert linear.input_scale == 1.0, report.name
+        before, after = model.blocks[int(index)], plan.model.blocks[int(index)]
+        if kind == "fc2":
+            assert linear.multiplier is not None
+            scales = 1 / linear.multiplier
+        else:
+            # Columns of the weight took what divides the input; of qkv, proj's migration changes the rows of the values alone.
+            assert linear.multiplier is None
+            rows = len(getattr(before, kind).weight) * (2 if kind == "qkv" else 3) // 3
+            grown, plain = getattr(after, kind).weight[:rows], getattr(before, kind).weight[:rows]
+            scales = grown.abs().sum(0) / plain.abs().sum(0)
+        wanted = migration_scales(known.absmax, getattr(before, kind).weight, report.migration)
+        torch.testing.assert_close(scales, wanted * report.input_scale, rtol=1e-4, atol=0)
+        assert report.input_scale == pytest.approx(float((known.absmax / wanted).max()) / 127, rel=1e-6)
+        if kind in ("qkv", "fc1"):
+            norms = [getattr(block, "norm1" if kind == "qkv" else "norm2") for block in (before, after)]
+            torch.testing.assert_close(norms[1].weight * scales, norms[0].weight, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(norms[1].bias * scales, norms[0].bias, rtol=1e-4, atol=1e-6)
+
+
+def test_scores_are_quantized_where_qkv_is(model: FoldedVit) -> None:
+    """Steps on every qkv and on nothing else; none if the recipe says so or qkv stays in floating point."""
+    for settings, wanted in (
+        (Quantize(), True),
+        (Quantize(linears=("qkv",)), True),
+        (Quantize(scores=False), False),
+        (Quantize(linears=("proj", "fc1", "fc2")), False),
+    ):
+        plan = int8(model, Recipe(quantize=settings))
+        for name, linear in plan.linears.items():
+            steps = (linear.query_step, linear.key_step)
+            if wanted and name.endswith("qkv"):
+                assert all(step is not None and 0 < step < math.inf and step == float(np.float32(step)) for step in steps), name
+            else:
+                assert steps == (None, None), name
+
+
+def test_no_calibration_query_or_key_is_clipped(model: FoldedVit) -> None:
+    """Steps come from the float model's extremes; the INT8 GEMM's own outputs pass them by its error at most."""
+    images = frames(model.config, CALIBRATION)
+    plan = int8(model, calibration=images)
+    largest: dict[str, list[float]] = {}
+
+    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+        quantized = plan.linears[name]
+        if name.endswith("qkv"):
+            query, key, _ = quantized_linear(x, replace(quantized, query_step=None, key_step=None)).chunk(3, dim=-1)
+            assert quantized.query_step is not None
+            assert quantized.key_step is not None
+            largest[name] = [float(query.abs().max()) / quantized.query_step, float(key.abs().max()) / quantized.key_step]
+        return plain_linear(name, x, weights)
+
+    forward(plan.model, torch.from_numpy(images), linear)
+    assert set(largest) == set(names(model, ("qkv",)))
+    for name, codes in largest.items():
+        assert codes == pytest.approx([127, 127], rel=0.03), name
 
 
 def test_no_calibration_input_is_clipped(model: FoldedVit) -> None:

@@ -51,6 +51,22 @@ def test_rescaling_and_centring_leave_attention_unchanged(codes: Tensor, inputs:
     torch.testing.assert_close(exact(after, inputs)[:, 2 * INNER :], output[:, 2 * INNER :], rtol=0, atol=0)
 
 
+def test_the_rescaling_is_exact_in_float64(codes: Tensor, inputs: Tensor) -> None:
+    """With scales, biases and ranges in float64 nothing but the rounding of float64 is left, for any ranges."""
+    generator = torch.Generator().manual_seed(3)
+    single = qkv(codes)
+    before = replace(single, weight_scale=single.weight_scale.double() * 0.2, bias=single.bias.double())
+    output = exact(before, inputs)
+    attention = scores(output)
+    assert (attention.max(-1).values < 0.999).any()  # softmax is not saturated, so a change would show
+    wide = torch.rand(3 * INNER, generator=generator, dtype=torch.float64) * 5
+    for low, high in ((output.amin(0), output.amax(0)), (output.amin(0) - wide, output.amax(0) + wide.flip(0))):
+        after = quantize_scores(before, low, high)
+        assert (after.weight_scale[: 2 * INNER] / before.weight_scale[: 2 * INNER] - 1).abs().amin() > 1e-6
+        assert (scores(exact(after, inputs)) - attention).abs().max() < 1e-10
+        assert torch.equal(exact(after, inputs)[:, 2 * INNER :], output[:, 2 * INNER :])
+
+
 def test_steps_cover_the_ranges_and_are_even(codes: Tensor, inputs: Tensor) -> None:
     """The largest query and key of calibration are code 127, and channels of both have the same range."""
     before = qkv(codes)
@@ -71,6 +87,37 @@ def test_queries_and_keys_are_rounded_and_values_are_not(codes: Tensor, inputs: 
     for part, step in ((query, after.query_step), (key, after.key_step)):
         torch.testing.assert_close((part / step).round() * step, part)
     torch.testing.assert_close(value, output[:, 2 * INNER :], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dead", [0, 1], ids=["queries", "keys"])
+def test_one_side_is_dead(codes: Tensor, inputs: Tensor, dead: int) -> None:
+    """Queries or keys that are all zero stay zero; the other side keeps its range, and attention stays uniform."""
+    codes[dead * INNER : (dead + 1) * INNER] = 0
+    single = qkv(codes)
+    before = replace(single, bias=single.bias.clone())
+    before.bias[dead * INNER : (dead + 1) * INNER] = 0
+    output = exact(before, inputs).float()
+    after = quantize_scores(before, output.amin(0), output.amax(0))
+    steps = (after.query_step, after.key_step)
+    assert steps[dead] == 1.0
+    assert steps[1 - dead] != 1.0
+    rounded = quantized_linear(inputs, after)
+    assert torch.isfinite(rounded).all()
+    assert (rounded.chunk(3, dim=-1)[dead] == 0).all()
+    assert (rounded.chunk(3, dim=-1)[1 - dead] != 0).any()
+    torch.testing.assert_close(scores(rounded), torch.full((TOKENS, TOKENS), 1 / TOKENS))
+
+
+def test_constant_keys_are_centred_away(codes: Tensor, inputs: Tensor) -> None:
+    """A key channel that never changes says nothing: it becomes zero and no channel is divided by its empty range."""
+    codes[INNER : INNER + 3] = 0
+    before = qkv(codes)
+    output = exact(before, inputs).float()
+    after = quantize_scores(before, output.amin(0), output.amax(0))
+    assert (exact(after, inputs)[:, INNER : INNER + 3] == 0).all()
+    for rows in (slice(3), slice(INNER, INNER + 3)):
+        assert torch.equal(after.weight_scale[rows], before.weight_scale[rows])
+    torch.testing.assert_close(scores(exact(after, inputs)), scores(exact(before, inputs)), rtol=1e-4, atol=1e-6)
 
 
 def test_dead_queries_and_keys(inputs: Tensor) -> None:

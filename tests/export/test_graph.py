@@ -151,6 +151,57 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
     assert largest(logits, values["logits"]) < 1e-4
 
 
+@pytest.mark.parametrize("name", ["plain", "mean pooling", "pruned blocks", "registers"])
+def test_every_query_and_key_is_exact(name: str) -> None:
+    """On any frames: the codes of queries and keys are those of qkv's own output, and the scores are their product."""
+    plan = int8(folded(**ZOO[name]))
+    # Evened ranges have about the same step, so a mistaken one would not be seen.
+    for key, linear in plan.linears.items():
+        if linear.key_step is not None:
+            plan.linears[key] = replace(linear, key_step=float(np.float32(linear.key_step * 1.5)))
+    images = frames(plan.model.config, 8, seed=9)
+    proto = onnx.load_from_string(write_graph(plan))
+    blocks = [f"blocks.{i}" for i in range(len(plan.model.blocks))]
+    kinds = {"qkv/Add": 1, "attention/q/QuantizeLinear": 3, "attention/k/QuantizeLinear": 3, "attention/scores/MatMul": 1}
+    outputs = {f"{block}/{part}": kind for block in blocks for part, kind in kinds.items()}
+    proto.graph.output.extend(onnx.helper.make_tensor_value_info(output, kind, None) for output, kind in outputs.items())
+    values = dict(zip(outputs, unoptimized(proto.SerializeToString()).run(list(outputs), {"frames": images}), strict=True))
+    for block, weights in zip(blocks, plan.model.blocks, strict=True):
+        linear = plan.linears[f"{block}.qkv"]
+        assert linear.query_step is not None
+        assert linear.key_step is not None
+        q, k, _ = (part.unflatten(-1, (weights.heads, -1)).transpose(1, 2)
+                   for part in torch.from_numpy(values[f"{block}/qkv/Add"]).chunk(3, dim=-1))  # fmt: skip
+        written = [torch.from_numpy(values[f"{block}/attention/{part}/QuantizeLinear"]).float() for part in "qk"]
+        q = q[:, :, : written[0].shape[2]]  # of the last block only the tokens that are read
+        for part, codes, step in zip((q, k), written, (linear.query_step, linear.key_step), strict=True):
+            assert torch.equal(codes, quantize_input(part, step)), block
+            assert codes.abs().max() > 60  # the steps fit
+        wanted = written[0] @ written[1].transpose(2, 3) * (linear.query_step * linear.key_step)
+        assert largest(wanted, values[f"{block}/attention/scores/MatMul"]) < 1e-6 * float(wanted.abs().max()), block
+
+
+def test_queries_and_keys_are_quantized_in_front_of_their_product() -> None:
+    """Each by its own pair; k's stands before its Transpose, so that OpenVINO fuses that into the MatMul."""
+    plan = int8(folded())
+    nodes = {node.name: node for node in onnx.load_from_string(write_graph(plan)).graph.node}
+    without = int8(folded(), Recipe(quantize=Quantize(scores=False)))
+    plain = {node.name: node for node in onnx.load_from_string(write_graph(without)).graph.node}
+    assert set(nodes) - set(plain) == {
+        f"blocks.{i}/attention/{part}/{op}Linear" for i in (0, 1) for part in "qk" for op in ("Quantize", "Dequantize")
+    }
+    assert set(plain) <= set(nodes)
+    for i in (0, 1):
+        name = f"blocks.{i}/attention"
+        for part in "qk":
+            assert nodes[f"{name}/{part}/DequantizeLinear"].input[0] == f"{name}/{part}/QuantizeLinear"
+        assert nodes[f"{name}/k/QuantizeLinear"].input[0] == f"{name}/k/Gather"
+        assert nodes[f"{name}/k/Transpose"].input[0] == f"{name}/k/DequantizeLinear"
+        assert list(nodes[f"{name}/scores/MatMul"].input) == [f"{name}/q/DequantizeLinear", f"{name}/k/Transpose"]
+        # Only the class token's queries are read in the last block.
+        assert nodes[f"{name}/q/QuantizeLinear"].input[0] == f"{name}/q/{'Slice' if i else 'Gather'}"
+
+
 @pytest.mark.parametrize("linears", [("fc1",), ("qkv", "fc2"), ()], ids=str)
 def test_partly_int8_graph(linears: tuple[str, ...]) -> None:
     """GEMMs that stay in floating point have the migrated weights that the others need."""

@@ -304,6 +304,43 @@ def test_the_processor_decides_the_size_of_a_dinov2(tmp_path: Path) -> None:
         assert checkpoint.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"do_center_crop": True, "crop_size": {"height": 16, "width": 24}}, (16, 24)),
+        ({"do_center_crop": True, "crop_size": 40}, (40, 40)),
+        ({"do_center_crop": False, "crop_size": 16}, (32, 32)),
+        ({"crop_size": 16}, (32, 32)),
+        ({"do_center_crop": True, "crop_size": None}, (32, 32)),
+    ],
+)
+def test_the_crop_of_a_dinov2(settings: dict[str, Any], size: tuple[int, int], tmp_path: Path) -> None:
+    """As a dict or a number, smaller or larger; the weights' own size where nothing is cropped."""
+    processor = {**PROCESSOR, "size": {"height": 40, "width": 40}, **settings}
+    checkpoint = load_checkpoint(folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor))
+    assert checkpoint.model.config.image_size == checkpoint.preprocessing.size == size
+
+
+def test_the_user_decides_before_the_processor(tmp_path: Path) -> None:
+    """A size that is given wins over the crop, which keeps its share of the resized image."""
+    processor = {**PROCESSOR, "size": {"shortest_edge": 18}, "do_center_crop": True, "crop_size": 16}
+    checkpoint = load_checkpoint(folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor), image_size=32)
+    assert checkpoint.model.config.image_size == (32, 32)
+    assert (checkpoint.preprocessing.size, checkpoint.preprocessing.resize) == ((32, 32), (36, 36))
+
+
+def test_a_dinov2_without_processor_has_the_size_of_its_weights(tmp_path: Path) -> None:
+    assert load_checkpoint(folder(ref.HfDinov2(), tmp_path, HF_CONFIG)).model.config.image_size == (32, 32)
+
+
+def test_a_crop_that_is_no_multiple_of_the_patch(tmp_path: Path) -> None:
+    processor = {**PROCESSOR, "do_center_crop": True, "crop_size": 20}
+    path = folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor)
+    with pytest.raises(ConfigError, match="20x20 is not a multiple of the patch size 8"):
+        load_checkpoint(path)
+    assert load_checkpoint(path, image_size=24).model.config.image_size == (24, 24)
+
+
 def test_the_weights_decide_the_size_of_a_vit(tmp_path: Path) -> None:
     """transformers does not interpolate a ViT's positions unless asked, so a processor for another size is noted."""
     processor = {**PROCESSOR, "size": {"shortest_edge": 18}, "do_center_crop": True, "crop_size": 16}
