@@ -129,7 +129,7 @@ def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | N
     if request.eval_data is not None:
         held_out = load_images(request.eval_data)
     if held_out is not None:
-        used = {calibration.fingerprint(i) for i in range(len(calibration))} if calibration else set()
+        used = calibration.fingerprints() if calibration else set()
         held_out = held_out.held_out(request.eval_limit, request.recipe.calibrate.seed, used)
     if held_out is None or not len(held_out):
         notes.append("accuracy: not measured, no images are left for it; pass --eval-data DIR")

@@ -98,8 +98,7 @@ def _of_checkpoint(
     with progress.stage("import model"):
         checkpoint = load_checkpoint(path, **options)
     calibration, _ = images.split(recipe.calibrate.images, recipe.calibrate.seed)
-    used = {calibration.fingerprint(i) for i in range(len(calibration))}
-    held_out = images.held_out(limit, recipe.calibrate.seed, used)
+    held_out = images.held_out(limit, recipe.calibrate.seed, calibration.fingerprints())
     if not len(held_out):
         msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or build a bundle and compare that."
         raise DataError(msg)

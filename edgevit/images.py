@@ -104,6 +104,10 @@ class ImageSet:
             msg = f"{Path(self.source) / self.names[index]}: cannot read this image: {error.strerror}"
             raise DataError(msg) from error
 
+    def fingerprints(self) -> set[str]:
+        """`fingerprint` of every image."""
+        return {self.fingerprint(index) for index in range(len(self))}
+
     def held_out(self, limit: int, seed: int, used: Collection[str]) -> ImageSet:
         """A sample of at most ``limit`` images, none of whose fingerprints is in ``used``.
 

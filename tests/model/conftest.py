@@ -1,17 +1,5 @@
-"""Fixtures for every test of models."""
+"""One torch thread for every test here."""
 
-from __future__ import annotations
+from tests.zoo import one_thread
 
-from collections.abc import Iterator
-
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models here are tiny: on a busy machine, threads cost seven times what they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]
