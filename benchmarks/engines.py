@@ -72,7 +72,7 @@ def our_graphs(name: str, frames: Frame) -> tuple[bytes, bytes]:
     )  # fmt: skip
     folded = fold(Vit(config).eval(), Preprocessing(size=(SIDE, SIDE), resize=(SIDE, SIDE)))
     recipe = load_recipe("fast")
-    plan, _ = quantize(folded, collect(folded, [frames], images=len(frames), recipe=recipe), recipe)
+    plan = quantize(folded, collect(folded, [frames], images=len(frames), recipe=recipe), recipe).plan
     return write_graph(QuantPlan(model=folded)), write_graph(plan)
 
 

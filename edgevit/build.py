@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import edgevit
+from edgevit.budget import within_budget
 from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, Manifest, check_replaceable, check_writable, write_bundle
 from edgevit.cache import Cache
 from edgevit.engine import backend
@@ -21,9 +22,10 @@ from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 from edgevit.report.compare import Candidate, Comparison, compare
 from edgevit.target import Target
-from edgevit.variants import Variant, fp32_variant, int8_variant, quantize_key
+from edgevit.variants import Variant, fp32_variant, int8_from, quantization, quantize_key
 
 RUNS = 60  # timed inferences per precision
+SEARCHED = 512  # images that a search for a mixed-precision plan measures on, at most
 PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
 
 
@@ -41,6 +43,8 @@ class BuildRequest:
     eval_data: Path | None = None
     eval_limit: int = 1024
     """Images evaluated at most."""
+    max_drop: float | None = None
+    """Points of top-1 (of agreement, without labels) that INT8 may cost; more than that, and parts stay in FP32."""
     reference: bool = True
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone."""
     threads: int | None = None
@@ -148,6 +152,8 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
         images = f"{len(inputs.calibration)} images of {request.data}"
         cached = cache.find("quantize", **key) is not None
         stages.append(PlannedStage(name="quantize", what=f"recipe {request.recipe.name}, {images}", cached=cached))
+        if request.max_drop is not None:
+            stages.append(PlannedStage(name="search", what=f"the most INT8 that loses at most {request.max_drop:g} points"))
     stages.append(PlannedStage(name="compile", what=f"{request.precision} with {backend(engine).version}"))
     if inputs.held_out is not None:
         stages.append(
@@ -171,13 +177,38 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
         reference = fp32_variant(inputs.checkpoint)
     variant = reference
     if request.precision == "int8" and inputs.calibration is not None:
-        variant = int8_variant(inputs.checkpoint, inputs.calibration, request.recipe, cache, timed)
+        result = quantization(inputs.checkpoint, inputs.calibration, request.recipe, cache, timed)
+        variant = int8_from(result.plan, result.report)
+        if request.max_drop is not None:
+            inputs, images = _spare_images(request, inputs)
+            variant = within_budget(
+                inputs.checkpoint, result, images, request.max_drop, engine=engine, threads=request.threads, cache=cache,
+                progress=timed,
+            )  # fmt: skip
     with timed.stage(f"compile with {engine}"):
         backend(engine).compile(variant.model, threads=request.threads)
     comparison = _compared(request, inputs, [reference] if variant is reference else [reference, variant], cache, timed)
     with timed.stage("write bundle"):
         bundle = _write(request, inputs, reference, variant, comparison, timed.seconds)
     return BuildResult(bundle=bundle, comparison=comparison, seconds=timed.seconds)
+
+
+def _spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSet]:
+    """Images for the search of a mixed-precision plan, and ``inputs`` without them: what chose a plan must not judge it.
+
+    What ``data`` has left beside separate ``eval_data``, else half of the held-out images. Raises DataError if there are none.
+    """
+    calibration, held_out, spare = inputs.calibration, inputs.held_out, None
+    if request.eval_data is not None and request.data is not None and calibration is not None:
+        seen = calibration.fingerprints() | (held_out.fingerprints() if held_out else set())
+        spare = load_images(request.data).held_out(SEARCHED, request.recipe.calibrate.seed, seen)
+    if (spare is None or len(spare) < len(held_out or ()) // 2) and held_out is not None:
+        half = min(SEARCHED, len(held_out) // 2)
+        spare, held_out = held_out.split(half, request.recipe.calibrate.seed)
+    if spare is None or not len(spare):
+        msg = "--max-drop needs images beside those of calibration, and none are left. Pass --eval-data DIR, or more --data."
+        raise DataError(msg)
+    return replace(inputs, held_out=held_out), spare
 
 
 def _compared(
@@ -215,7 +246,8 @@ def _write(
         model=checkpoint.model.config.to_dict(),
         preprocessing=checkpoint.preprocessing,
         labels=checkpoint.labels,
-        precision=request.precision,
+        precision=variant.precision,
+        reasons=_reasons(variant),
         blocks=variant.blocks,
         recipe=request.recipe.to_dict(),
         target=request.target.to_dict(),
@@ -226,12 +258,20 @@ def _write(
         notes=inputs.notes,
         edgevit=edgevit.__version__,
     )
-    report = {"layers": [asdict(layer) for layer in variant.layers], "seconds": seconds, "notes": inputs.notes,
+    report = {**variant.report, "seconds": seconds, "notes": inputs.notes,
               "comparison": comparison.to_dict() if comparison else None}  # fmt: skip
     files = {MODEL: variant.model, REPORT: (json.dumps(report, indent=2) + "\n").encode()}
     if request.reference and variant is not reference:
         files[REFERENCE] = reference.model
     return write_bundle(request.out, manifest, files)
+
+
+def _reasons(variant: Variant) -> dict[str, str]:
+    """Why parts of an INT8 model are in floating point."""
+    noise = "INT8 would add {:.1f} times the noise of the block's own proj (full), {:.1f} times (scores alone)"
+    refused = {item["name"]: noise.format(item["noise"]["full"], item["noise"]["scores"])
+               for item in variant.report.get("attention", ()) if item["products"] == "off"}  # fmt: skip
+    return refused | variant.report.get("reverted", {})
 
 
 def _provenance(request: BuildRequest, inputs: Inputs) -> dict[str, Any]:

@@ -56,12 +56,14 @@ class Manifest:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     precision: str
-    """``int8`` or ``fp32``: the mode asked for; ``blocks`` has what each GEMM became."""
+    """``int8``, ``mixed`` or ``fp32``; ``blocks`` has what each GEMM became."""
     blocks: tuple[dict[str, str], ...]
     """Per block: GEMM name to precision, such as ``{"qkv": "int8", ..., "scores": "int8", "values": "fp32"}``."""
     recipe: dict[str, Any]
     target: dict[str, Any]
     engine: str
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a part such as ``blocks.3.attention`` is in floating point."""
     accuracy: dict[str, Any] | None = None
     """As measured at build time, with its conditions; None without held-out images."""
     latency: dict[str, Any] | None = None

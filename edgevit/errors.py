@@ -61,6 +61,12 @@ class StorageError(EdgevitError):
     exit_code = 9
 
 
+class BudgetError(EdgevitError):
+    """An accuracy budget that no plan worth having keeps."""
+
+    exit_code = 10
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Turn a missing third-party module inside the block into one line that says what to install."""

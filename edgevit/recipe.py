@@ -9,7 +9,12 @@ from edgevit.errors import ConfigError, did_you_mean
 from edgevit.shipped import check_keys, find_toml, read_toml
 
 LINEARS = ("qkv", "proj", "fc1", "fc2")
-ROUNDINGS = ("gptq", "nearest")
+CHOICES = {
+    "ranges": ("minmax", "percentile", "entropy", "mse", "output"),
+    "rounding": ("gptq", "nearest"),
+    "bias": ("off", "layer", "network"),
+    "attention": ("auto", "off", "scores", "full"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +33,22 @@ class Quantize:
     """What becomes INT8, and how scales are chosen."""
 
     linears: tuple[str, ...] = LINEARS
-    migration: tuple[float, ...] = (0.5, 0.75, 0.9)
+    migration: tuple[float, ...] = (0.5, 0.65, 0.75, 0.85, 0.9, 0.95, 1.0)
     """Exponents tried when moving scale from a GEMM's input into its weights; empty is off."""
-    scores: bool = True
-    """Whether the product of queries and keys is INT8, too, where qkv is."""
+    centring: bool = True
+    """Whether channels are centred before they are scaled."""
+    tails: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
+    """How far ranges may be widened for unseen images, in gaps between the largest and the fourth largest image."""
+    ranges: str = "minmax"
+    """How the one step of a whole input is estimated once channels are evened."""
+    percentile: float = 99.99
+    """Percent of an input's magnitudes that are not clipped, where ``ranges`` is ``percentile``."""
     rounding: str = "gptq"
     """``gptq``: weights are rounded so that outputs change least; ``nearest``: each to its nearest code."""
+    bias: str = "network"
+    """Mean errors go into biases: GEMM by GEMM (``layer``), then once more in network order (``network``), or not (``off``)."""
+    attention: str = "auto"
+    """INT8 products of attention: ``off``, ``scores``, ``full``, or by block what adds little (``auto``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +90,7 @@ def _check(recipe: Recipe, where: str) -> None:
         if type(value) is not int or value < low:
             msg = f"{where}: calibrate.{key} must be a whole number of at least {low}, not {value!r}"
             raise ConfigError(msg)
-    for key, values in (("linears", quantize.linears), ("migration", quantize.migration)):
+    for key, values in (("linears", quantize.linears), ("migration", quantize.migration), ("tails", quantize.tails)):
         if not isinstance(values, tuple):
             msg = f"{where}: quantize.{key} must be a list, not {values!r}"
             raise ConfigError(msg)
@@ -86,13 +101,20 @@ def _check(recipe: Recipe, where: str) -> None:
         if kind not in LINEARS:
             msg = f"{where}: quantize.linears: unknown {kind!r}. {did_you_mean(str(kind), LINEARS)}"
             raise ConfigError(msg)
-    if type(quantize.scores) is not bool:
-        msg = f"{where}: quantize.scores must be true or false, not {quantize.scores!r}"
-        raise ConfigError(msg)
-    if quantize.rounding not in ROUNDINGS:
-        msg = f"{where}: quantize.rounding: unknown {quantize.rounding!r}. {did_you_mean(str(quantize.rounding), ROUNDINGS)}"
-        raise ConfigError(msg)
-    for alpha in quantize.migration:
-        if type(alpha) not in (int, float) or not 0 < alpha <= 1:
-            msg = f"{where}: quantize.migration: exponents lie in (0, 1], not {alpha!r}"
+    for key, known in CHOICES.items():
+        chosen = getattr(quantize, key)
+        if chosen not in known:
+            msg = f"{where}: quantize.{key}: unknown {chosen!r}. {did_you_mean(str(chosen), known)}"
             raise ConfigError(msg)
+    if type(quantize.centring) is not bool:
+        msg = f"{where}: quantize.centring must be true or false, not {quantize.centring!r}"
+        raise ConfigError(msg)
+    for bounds, numbers, least, most in (
+        ("migration: exponents lie in (0, 1]", quantize.migration, 1e-9, 1.0),
+        ("tails: widths lie in [0, 10]", quantize.tails, 0.0, 10.0),
+        ("percentile: lies in [50, 100]", (quantize.percentile,), 50.0, 100.0),
+    ):
+        for number in numbers:
+            if type(number) not in (int, float) or not least <= number <= most:
+                msg = f"{where}: quantize.{bounds}, not {number!r}"
+                raise ConfigError(msg)

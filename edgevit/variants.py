@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgevit.cache import Cache
-from edgevit.compress.quantize import LayerReport, collect, quantize
+from edgevit.compress.quantize import collect, quantize
 from edgevit.errors import DataError
 from edgevit.export.graph import write_graph
 from edgevit.images import ImageSet
@@ -32,8 +32,8 @@ class Variant:
     """ONNX."""
     blocks: tuple[dict[str, str], ...]
     """Per block, what each GEMM and the attention compute in."""
-    layers: tuple[LayerReport, ...] = ()
-    """What quantization did, GEMM by GEMM; empty in floating point."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """What quantization did, JSON-ready: ``layers`` GEMM by GEMM, ``attention`` block by block; empty in floating point."""
 
 
 def fp32_variant(checkpoint: Checkpoint) -> Variant:
@@ -42,11 +42,34 @@ def fp32_variant(checkpoint: Checkpoint) -> Variant:
     return Variant(precision="fp32", model=write_graph(plan), blocks=_precisions(plan))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """A checkpoint's INT8 plan, and what led to it."""
+
+    plan: QuantPlan
+    report: dict[str, Any]
+    """As `Variant.report`."""
+    key: dict[str, Any]
+    """What the result depends on; see `quantize_key`."""
+
+
 def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress) -> Variant:
     """The model quantized on ``images`` (all of them) by ``recipe``, from the cache if nothing changed.
 
     Raises DataError for an empty set or an unreadable image.
     """
+    result = quantization(checkpoint, images, recipe, cache, progress)
+    return int8_from(result.plan, result.report)
+
+
+def int8_from(plan: QuantPlan, report: dict[str, Any]) -> Variant:
+    """The graph of ``plan``; it is called ``mixed`` if something that quantization offered is in floating point again."""
+    mixed = bool(report.get("reverted"))
+    return Variant(precision="mixed" if mixed else "int8", model=write_graph(plan), blocks=_precisions(plan), report=report)
+
+
+def quantization(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress) -> Quantization:
+    """Calibrate and quantize, or find the result in the cache. Raises as `int8_variant`."""
     if not len(images):
         msg = "INT8 needs calibration images, and there are none. Pass --data DIR."
         raise DataError(msg)
@@ -57,14 +80,13 @@ def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache
         stage.cached = found is not None and reports is not None
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
-            statistics = collect(folded, _counted(batches, stage.advance), images=len(images), recipe=recipe)
-            plan, layers = quantize(folded, statistics, recipe, lambda _name: stage.advance())
-            found, reports = dump_plan(plan), json.dumps([asdict(layer) for layer in layers]).encode()
+            calibration = collect(folded, _counted(batches, stage.advance), images=len(images), recipe=recipe)
+            result = quantize(folded, calibration, recipe, lambda _name: stage.advance())
+            report = {key: [asdict(item) for item in getattr(result, key)] for key in ("layers", "attention")}
+            found, reports = dump_plan(result.plan), json.dumps(report).encode()
             cache.store("quantize", found, **key)
             cache.store("quantize-report", reports, **key)
-    plan = load_plan(found, folded)
-    layers = [LayerReport(**layer) for layer in json.loads(reports)]
-    return Variant(precision="int8", model=write_graph(plan), blocks=_precisions(plan), layers=tuple(layers))
+    return Quantization(plan=load_plan(found, folded), report=json.loads(reports), key=key)
 
 
 def quantize_key(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe) -> dict[str, Any]:
@@ -102,5 +124,6 @@ def _precisions(plan: QuantPlan) -> tuple[dict[str, str], ...]:
 
 def _block_precisions(plan: QuantPlan, block: str) -> dict[str, str]:
     kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else "fp32" for kind in LINEARS}
-    qkv = plan.linears.get(f"{block}.qkv")
-    return kinds | {"scores": "fp32" if qkv is None or qkv.query_step is None else "int8", "values": "fp32"}
+    steps = plan.attention.get(f"{block}.attention")
+    products = () if steps is None else ("scores",) if steps.value_step is None else ("scores", "values")
+    return kinds | {product: "int8" if product in products else "fp32" for product in ("scores", "values")}

@@ -99,12 +99,19 @@ def test_recipe_file(tmp_path: Path) -> None:
     assert recipe == Recipe(name="mine", calibrate=Calibrate(images=8), quantize=Quantize(linears=("fc1",), migration=()))
 
 
-def test_recipe_file_of_scores_and_rounding(tmp_path: Path) -> None:
-    """Scores without qkv are no mistake: they are INT8 where qkv is."""
-    recipe = load_recipe(toml(tmp_path, '[quantize]\nscores = false\nrounding = "nearest"\n'))
-    assert recipe.quantize == Quantize(scores=False, rounding="nearest")
-    recipe = load_recipe(toml(tmp_path, '[quantize]\nscores = true\nlinears = ["fc1"]\n'))
-    assert recipe.quantize == Quantize(scores=True, linears=("fc1",))
+def test_recipe_file_of_attention_and_rounding(tmp_path: Path) -> None:
+    """INT8 attention without qkv is no mistake: it is INT8 where qkv and proj are."""
+    recipe = load_recipe(toml(tmp_path, '[quantize]\nattention = "off"\nrounding = "nearest"\n'))
+    assert recipe.quantize == Quantize(attention="off", rounding="nearest")
+    recipe = load_recipe(toml(tmp_path, '[quantize]\nattention = "full"\nlinears = ["fc1"]\n'))
+    assert recipe.quantize == Quantize(attention="full", linears=("fc1",))
+
+
+@pytest.mark.parametrize("ranges", ["minmax", "percentile", "entropy", "mse", "output"])
+def test_recipe_file_of_ranges(ranges: str, tmp_path: Path) -> None:
+    text = f'[quantize]\nranges = "{ranges}"\npercentile = 100\ncentring = false\ntails = [2, 0.5]\nbias = "layer"\n'
+    wanted = Quantize(ranges=ranges, percentile=100, centring=False, tails=(2, 0.5), bias="layer")
+    assert load_recipe(toml(tmp_path, text)).quantize == wanted
 
 
 def test_empty_recipe_file_is_the_default(tmp_path: Path) -> None:
@@ -152,7 +159,11 @@ def test_wrong_syntax(load, content: bytes, tmp_path: Path) -> None:
         ("[calibrat]\n", "unknown key calibrat. Did you mean 'calibrate'?"),
         ("[calibrate]\nimage = 3\n", "unknown key calibrate.image. Did you mean 'images'?"),
         ("[quantize]\nlinear = []\n", "unknown key quantize.linear. Did you mean 'linears'?"),
-        ("[quantize]\nzzz = 1\n", "unknown key quantize.zzz. Known: linears, migration, rounding, scores."),
+        (
+            "[quantize]\nzzz = 1\n",
+            "unknown key quantize.zzz. Known: attention, bias, centring, linears, migration, percentile, "
+            "ranges, rounding, tails.",
+        ),
         ("calibrate = 3\n", "calibrate must be a table, [calibrate]"),
         ("[[calibrate]]\nimages = 3\n", "calibrate must be a table"),
         ("[calibrate]\nimages = 0\n", "calibrate.images must be a whole number of at least 1, not 0"),
@@ -167,10 +178,24 @@ def test_wrong_syntax(load, content: bytes, tmp_path: Path) -> None:
         ('[quantize]\nlinears = "qkv"\n', "quantize.linears must be a list"),
         ("[quantize]\nlinears = 1\n", "quantize.linears must be a list"),
         ('[quantize]\nlinears = ["fc1", "fc1"]\n', "quantize.linears"),
-        ("[quantize]\nscore = true\n", "unknown key quantize.score. Did you mean 'scores'?"),
-        ("[quantize]\nscores = 1\n", "quantize.scores must be true or false, not 1"),
-        ('[quantize]\nscores = "yes"\n', "quantize.scores must be true or false, not 'yes'"),
-        ("[quantize]\nscores = [true]\n", "quantize.scores must be true or false, not (True,)"),
+        ("[quantize]\nscores = true\n", "unknown key quantize.scores."),
+        ("[quantize]\nattentoin = 1\n", "unknown key quantize.attentoin. Did you mean 'attention'?"),
+        ('[quantize]\nattention = "ful"\n', "quantize.attention: unknown 'ful'. Did you mean 'full'?"),
+        ("[quantize]\nattention = true\n", "quantize.attention: unknown True"),
+        ("[quantize]\ncentring = 1\n", "quantize.centring must be true or false, not 1"),
+        ('[quantize]\ncentring = "yes"\n', "quantize.centring must be true or false, not 'yes'"),
+        ("[quantize]\ncentring = [true]\n", "quantize.centring must be true or false, not (True,)"),
+        ('[quantize]\nranges = "minimax"\n', "quantize.ranges: unknown 'minimax'. Did you mean 'minmax'?"),
+        ('[quantize]\nbias = "layers"\n', "quantize.bias: unknown 'layers'. Did you mean 'layer'?"),
+        ("[quantize]\nbias = false\n", "quantize.bias: unknown False"),
+        ("[quantize]\ntails = 0.5\n", "quantize.tails must be a list"),
+        ("[quantize]\ntails = [0.5, 0.5]\n", "quantize.tails names a value twice"),
+        ("[quantize]\ntails = [-0.1]\n", "widths lie in [0, 10], not -0.1"),
+        ("[quantize]\ntails = [11]\n", "widths lie in [0, 10], not 11"),
+        ("[quantize]\ntails = [nan]\n", "widths lie in [0, 10], not nan"),
+        ("[quantize]\npercentile = 101\n", "lies in [50, 100], not 101"),
+        ("[quantize]\npercentile = 0.999\n", "lies in [50, 100], not 0.999"),
+        ('[quantize]\npercentile = "99"\n', "lies in [50, 100], not '99'"),
         ('[quantize]\nrounding = "gtpq"\n', "quantize.rounding: unknown 'gtpq'. Did you mean 'gptq'?"),
         ("[quantize]\nrounding = 8\n", "quantize.rounding: unknown 8"),
         ('[quantize]\nrounding = ["gptq"]\n', "quantize.rounding: unknown"),

@@ -129,8 +129,7 @@ def int8(model: FoldedVit, recipe: Recipe | None = None, calibration: Frames | N
     """``model`` quantized on 16 frames, or on those given."""
     images = frames(model.config, 16, seed=100) if calibration is None else calibration
     recipe = recipe or Recipe()
-    plan, _ = quantize(model, collect(model, [images], images=len(images), recipe=recipe), recipe)
-    return plan
+    return quantize(model, collect(model, [images], images=len(images), recipe=recipe), recipe).plan
 
 
 def as_double(part: Any) -> Any:

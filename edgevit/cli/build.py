@@ -20,7 +20,16 @@ from edgevit.cli.options import import_options, json_option, model_options, no_c
 @click.option("--eval-limit", type=click.IntRange(1), default=1024, show_default=True, help="Measure on at most so many images.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Bundle folder, or .zip; MODEL.edgevit here by default.")
 @click.option(
-    "--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True, help="What GEMMs compute in."
+    "--precision",
+    type=click.Choice(["auto", "int8", "fp32"]),
+    help="What GEMMs compute in: all INT8 (the default), all FP32, or auto: INT8 as far as --max-drop allows.",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Points of top-1 (without labels: of agreement with FP32) that INT8 may cost; parts that cost more stay FP32. "
+    "auto alone means 0.5.",
 )
 @click.option("--recipe", default="default", show_default=True, help="Calibration: a name in calibration/, or a .toml path.")
 @click.option("--reference/--no-reference", default=True, show_default=True, help="Keep the FP32 graph for 'compare'.")
@@ -59,6 +68,9 @@ def build(**values: Any) -> None:
         return
     for text in manifest.notes:
         note(text)
+    for part, reason in manifest.reasons.items():
+        if not part.endswith("attention"):
+            note(f"{part} stays FP32: {reason}")
     if result.comparison:
         from edgevit.cli.compare import print_comparison
 
@@ -69,10 +81,18 @@ def build(**values: Any) -> None:
 
 def _request(values: dict[str, Any]) -> Any:
     from edgevit.build import BuildRequest
+    from edgevit.errors import ConfigError
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
 
     options = import_options(values)
+    precision = values["precision"] or ("int8" if values["max_drop"] is None else "auto")
+    if precision != "auto" and values["max_drop"] is not None:
+        msg = f"--precision {precision} leaves --max-drop nothing to choose. Give one of the two, or --precision auto."
+        raise ConfigError(msg)
+    if precision == "auto":
+        values["max_drop"] = 0.5 if values["max_drop"] is None else values["max_drop"]
+    values["precision"] = "int8" if precision == "auto" else precision
     out = values.pop("out") or Path(f"{values['model'].resolve().stem}.edgevit")
     target, recipe = load_target(values.pop("target")), load_recipe(values.pop("recipe"))
     return BuildRequest(**values, out=out, target=target, recipe=recipe, options=options)

@@ -1,19 +1,21 @@
-"""Even the channel ranges of a GEMM's input by moving scale into its weights. Exact; free at run time.
+"""Centre and even the channel ranges of a GEMM's input by changing its neighbours. Exact; free at run time.
 
-A per-tensor quantizer has one step for all channels, so channels of small range get few of its 256
-codes. Dividing channel j of the input by s_j and multiplying column j of the weight by s_j leaves
-the product as it is (SmoothQuant, arXiv 2211.10438; RepQ-ViT, arXiv 2212.08254). Where the division goes:
+A per-tensor quantizer has one step for all channels and a grid that is symmetric about zero, so
+channels of small range and channels that live on one side get few of its 256 codes. Subtracting c_j
+from channel j of the input and dividing by s_j, while column j of the weight is multiplied by s_j and
+W c added to the bias, leaves the product as it is (SmoothQuant, arXiv 2211.10438; RepQ-ViT, arXiv
+2212.08254; Outlier Suppression+, arXiv 2304.09145). Where the subtraction and the division go:
 
 - qkv, fc1: into the LayerNorm in front;
-- proj: into the value rows of qkv, since attention mixes tokens and not channels;
-- fc2: GELU lets no factor through, so a multiplication by a constant vector stays in front of the
-  quantizer. Every engine fuses it into the kernel that quantizes (no extra kernel in TensorRT's plan,
-  no measurable time in OpenVINO or ONNX Runtime).
+- proj: into the value rows of qkv, since attention mixes tokens and not channels and its weights sum to 1;
+- fc2: GELU lets nothing through, so a multiplication by one constant vector and an addition of another
+  stay in front of the quantizer. Engines fuse both into the kernel that quantizes (no extra kernel in
+  TensorRT's plan, no measurable time in OpenVINO or ONNX Runtime).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,47 +27,73 @@ from edgevit.model.quantplan import QuantizedLinear
 NORM_OF = {"qkv": "norm1", "fc1": "norm2"}
 
 
-def migration_scales(input_absmax: Tensor, weight: Tensor, alpha: float) -> Tensor:
-    """Divisors s [C] of a GEMM's input: s_j = max|x_j|^alpha / max|W_:j|^(1 - alpha), geometric mean 1.
+@dataclass(frozen=True, kw_only=True)
+class Transform:
+    """x becomes (x - centre) / scales, both float32 [C] or, image by image, [N, 1, C]."""
 
-    ``input_absmax`` is [C], ``weight`` [out, C]. Dead channels keep 1; the rest stays within 1e-2..1e2.
+    centre: Tensor
+    scales: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The transformed ``x`` [..., C]."""
+        return (x - self.centre) / self.scales
+
+    def inverse(self, linear: Linear) -> Linear:
+        """The GEMM that computes from transformed inputs what ``linear`` computes from plain ones."""
+        return Linear(linear.weight * self.scales, linear.bias + linear.weight @ self.centre)
+
+
+def migration_scales(ranges: Tensor, weight: Tensor, alpha: float) -> Tensor:
+    """Divisors s of a GEMM's input: s_j = range_j^alpha / max|W_:j|^(1 - alpha), geometric mean 1; alpha 0 is off.
+
+    ``ranges`` is [..., C], ``weight`` [out, C]. Dead channels keep 1; the rest stays within 1e-3..1e3.
     """
-    weight_absmax = weight.abs().amax(0)
-    alive = (input_absmax > 0) & (weight_absmax > 0)
-    scales = torch.ones_like(input_absmax)
-    scales[alive] = input_absmax[alive] ** alpha / weight_absmax[alive] ** (1 - alpha)
-    scales[alive] /= scales[alive].log().mean().exp()
-    return scales.clamp(1e-2, 1e2)
+    weight_absmax = weight.abs().amax(0).expand_as(ranges)
+    alive = (ranges > 0) & (weight_absmax > 0)
+    if not alpha:
+        return torch.ones_like(ranges)
+    logs = torch.where(alive, alpha * ranges.log() - (1 - alpha) * weight_absmax.log(), 0.0)
+    mean = logs.sum(-1, keepdim=True) / alive.sum(-1, keepdim=True).clamp_min(1)
+    return torch.where(alive, (logs - mean).exp().clamp(1e-3, 1e3), 1.0)
 
 
 def can_migrate(block: FoldedBlock, kind: str) -> bool:
-    """Whether the input of GEMM ``kind`` can be rescaled: a norm-free ViT has nothing in front of qkv and fc1."""
+    """Whether the input of GEMM ``kind`` can be transformed: a norm-free ViT has nothing in front of qkv and fc1."""
     return kind not in NORM_OF or getattr(block, NORM_OF[kind]) is not None
 
 
-def migrate(block: FoldedBlock, kind: str, scales: Tensor) -> FoldedBlock:
-    """``block`` computing the same function with the input of ``kind`` divided by ``scales`` [C].
+def migrate(block: FoldedBlock, kind: str, transform: Transform) -> FoldedBlock:
+    """``block`` computing the same function with the input of ``kind`` transformed.
 
-    fc2 is left as it is: its scales live in `QuantizedLinear.multiplier`.
+    fc2 is left as it is: its transform lives in `QuantizedLinear.multiplier` and `QuantizedLinear.offset`.
     """
     if kind == "fc2":
         return block
-    linear: Linear = getattr(block, kind)
-    changes: dict[str, Any] = {kind: Linear(linear.weight * scales, linear.bias)}
+    changes: dict[str, Any] = {kind: transform.inverse(getattr(block, kind))}
     if kind == "proj":
-        factors = _value_rows(scales)
-        changes["qkv"] = Linear(block.qkv.weight / factors[:, None], block.qkv.bias / factors)
+        centre, factors = _value_rows(transform)
+        changes["qkv"] = Linear(block.qkv.weight / factors[:, None], (block.qkv.bias - centre) / factors)
     else:
         norm: Norm = getattr(block, NORM_OF[kind])
-        changes[NORM_OF[kind]] = Norm(norm.weight / scales, norm.bias / scales)
+        changes[NORM_OF[kind]] = Norm(norm.weight / transform.scales, transform(norm.bias))
     return replace(block, **changes)
 
 
-def migrate_values(qkv: QuantizedLinear, scales: Tensor) -> QuantizedLinear:
-    """A quantized qkv whose values are divided by ``scales``: per-channel steps take it, codes stay."""
-    factors = _value_rows(scales)
-    return replace(qkv, weight_scale=qkv.weight_scale / factors, bias=qkv.bias / factors)
+def migrate_values(qkv: QuantizedLinear, transform: Transform) -> QuantizedLinear:
+    """A quantized qkv whose values are transformed: per-channel steps and the bias take it, codes stay."""
+    centre, factors = _value_rows(transform)
+    return replace(qkv, weight_scale=qkv.weight_scale / factors, bias=(qkv.bias - centre) / factors)
 
 
-def _value_rows(scales: Tensor) -> Tensor:
-    return torch.cat([torch.ones(2 * len(scales)), scales])
+def migrate_outputs(extremes: tuple[Tensor, Tensor], transform: Transform) -> tuple[Tensor, Tensor]:
+    """Lowest and highest outputs [3C] of a qkv whose values are transformed."""
+    centre, factors = _value_rows(transform)
+    low, high = extremes
+    return (low - centre) / factors, (high - centre) / factors
+
+
+def _value_rows(transform: Transform) -> tuple[Tensor, Tensor]:
+    """Centre and scales of qkv's output [3C]: those of the transform for the values, none for queries and keys."""
+    channels = len(transform.scales)
+    nothing = torch.zeros(2 * channels)
+    return torch.cat([nothing, transform.centre]), torch.cat([nothing + 1, transform.scales])

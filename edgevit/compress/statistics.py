@@ -1,4 +1,4 @@
-"""What calibration remembers of each GEMM's input: ranges, second moments and a bounded sample of tokens."""
+"""What calibration remembers of each GEMM's input: extremes, second moments and a bounded sample of tokens."""
 
 from __future__ import annotations
 
@@ -9,91 +9,160 @@ from torch import Tensor
 
 from edgevit.model.folded import Linear, plain_linear
 
+TOP = 5  # images whose extremes are kept per channel: one to leave out, four to see how the tail ends
+
+
+@dataclass
+class Extremes:
+    """Per channel the ``TOP`` largest values that single images reached, and which images those were.
+
+    ``values`` float32 [C, TOP] descend; ``images`` int64 [C, TOP] are positions in the calibration
+    set. Places that no image has filled hold -inf and -1.
+    """
+
+    values: Tensor
+    images: Tensor
+
+    @classmethod
+    def none(cls, channels: int) -> Extremes:
+        """Nothing seen yet."""
+        return cls(torch.full((channels, TOP), -torch.inf), torch.full((channels, TOP), -1))
+
+    def add(self, largest: Tensor, first_image: int) -> None:
+        """Take in the largest values [N, C] of images ``first_image``, ``first_image + 1``, ..."""
+        numbers = torch.arange(first_image, first_image + len(largest)).expand(largest.shape[1], -1)
+        values, images = torch.cat([self.values, largest.T], 1), torch.cat([self.images, numbers], 1)
+        self.values, order = values.topk(TOP, dim=1)
+        self.images = images.gather(1, order)
+
+    def without(self, images: Tensor) -> Tensor:
+        """``values`` [N, C, TOP - 1] as they would be had each of ``images`` int64 [N] alone not been seen."""
+        own = self.images == images[:, None, None]
+        shift = own.cumsum(2)[..., :-1] > 0  # behind the image's own place all move up
+        return torch.where(shift, self.values[:, 1:], self.values[:, :-1])
+
 
 @dataclass
 class InputStatistics:
     """Running statistics of one GEMM's input, however many images pass.
 
-    ``low`` and ``high`` are per-channel extremes [C] over every token of every image; ``products``
-    [C, C] is the sum of x x^T over the same ``count`` tokens, or None if it was not asked for;
-    ``tokens`` [<= limit, C] is the sample that candidate scales are compared on;
+    ``highs`` and ``lows`` are per-channel extremes over every token of every image (``lows`` of -x);
+    ``total`` [C] is the sum of x and ``products`` [C, C] that of x x^T over the same ``count`` tokens
+    (None if it was not asked for); ``sample`` [limit, C] holds the ``used`` tokens that candidates are
+    compared on, of images ``owners`` [limit], each standing for ``weights`` [limit] tokens of its image;
     ``output_low`` and ``output_high`` [out] are the extremes of the GEMM's output.
     """
 
-    low: Tensor
-    high: Tensor
+    highs: Extremes
+    lows: Extremes
     sample: Tensor
+    owners: Tensor
+    weights: Tensor
     output_low: Tensor
     output_high: Tensor
+    total: Tensor
     products: Tensor | None = None
     count: int = 0
     used: int = 0
+    images: int = 0
 
     @property
     def tokens(self) -> Tensor:
-        """The sampled rows."""
+        """The sampled rows [N, C]."""
         return self.sample[: self.used]
 
     @property
-    def absmax(self) -> Tensor:
-        """Largest magnitude per channel [C]."""
-        return torch.maximum(self.high, -self.low)
+    def shares(self) -> Tensor:
+        """What each sampled row stands for, as shares [N, 1] of all tokens."""
+        weights = self.weights[: self.used, None]
+        return weights / weights.sum()
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean per channel [C]."""
+        return self.total / self.count
+
+    @property
+    def high(self) -> Tensor:
+        """Largest value per channel [C]."""
+        return self.highs.values[:, 0]
+
+    @property
+    def low(self) -> Tensor:
+        """Smallest value per channel [C]."""
+        return -self.lows.values[:, 0]
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Take in input tokens [N, C] and the GEMM's outputs [N, out]."""
-        self.output_low, self.output_high = torch.minimum(self.output_low, y.amin(0)), torch.maximum(self.output_high, y.amax(0))
-        self.low, self.high = torch.minimum(self.low, x.amin(0)), torch.maximum(self.high, x.amax(0))
-        self.count += len(x)
+        """Take in the input tokens [N, T, C] of N images and the GEMM's outputs [N, T, out]."""
+        self.highs.add(x.amax(1), self.images)
+        self.lows.add(-x.amin(1), self.images)
+        self.output_low = torch.minimum(self.output_low, y.amin((0, 1)))
+        self.output_high = torch.maximum(self.output_high, y.amax((0, 1)))
+        self.images += len(x)
+        flat = x.flatten(0, 1)
+        self.count += len(flat)
+        self.total += flat.sum(0)
         if self.products is not None:
-            self.products.addmm_(x.T, x)
+            self.products.addmm_(flat.T, flat)
+
+    def remember(self, image: Tensor, owner: int, others: Tensor, share: int) -> None:
+        """Put tokens of one ``image`` [T, C] into the sample, at most ``share``: the first, ``others`` (indices), the largest.
+
+        The largest stands for itself alone, whatever else was drawn; the others share the image between them.
+        """
+        largest = image.abs().amax(1).argmax()[None]
+        chosen = torch.cat([torch.zeros(1, dtype=torch.long), others, largest])[: min(share, len(self.sample) - self.used)]
+        place = slice(self.used, self.used + len(chosen))
+        self.sample[place], self.owners[place] = image[chosen], owner
+        self.weights[place] = len(image) / (1 + len(others))
+        self.weights[place][1 + len(others) :] = 1.0
+        self.used += len(chosen)
 
 
 class Collector:
     """A `edgevit.model.folded.LinearOp` that computes the float GEMM and remembers its input.
 
     Each image gives an equal share of the token sample: its first token (the class token, where
-    there is one) and others at random. Ranges see every token, so none of large magnitude is missed.
+    there is one), others at random, and the one with the largest value (an outlier token, where there
+    is one). Extremes see every token, so none of large magnitude is missed.
     """
 
     def __init__(self, *, images: int, tokens: int, seed: int, products: bool) -> None:
         self.statistics: dict[str, InputStatistics] = {}
         self._products = products
         self._limit = tokens
-        # With more images than tokens, every stride-th image gives one.
+        # With more images than tokens, every stride-th image gives some.
         self._stride = -(-images // tokens)
         self._share = max(1, tokens // images)
         self._seed = seed
         # One for each GEMM, so that the sample does not depend on how images are batched.
         self._generators: dict[str, torch.Generator] = {}
-        self._seen: dict[str, int] = {}
 
     def __call__(self, name: str, x: Tensor, weights: Linear) -> Tensor:
         """Observe x [N, T, C] of GEMM ``name`` and return the GEMM's output."""
         if name not in self.statistics:
             self.statistics[name] = self._empty(*weights.weight.shape)
+            self._generators[name] = torch.Generator().manual_seed(self._seed)
         known, y = self.statistics[name], plain_linear(name, x, weights)
-        known.add(x.flatten(0, -2), y.flatten(0, -2))
-        for image in x:
-            seen = self._seen.get(name, 0)
-            self._seen[name] = seen + 1
-            if seen % self._stride == 0:
-                self._remember(known, image, self._generators.setdefault(name, torch.Generator().manual_seed(self._seed)))
+        for number, image in enumerate(x, known.images):
+            if number % self._stride == 0 and known.used < self._limit:
+                known.remember(image, number, self._others(len(image), self._generators[name]), self._share)
+        known.add(x, y)
         return y
+
+    def _others(self, tokens: int, generator: torch.Generator) -> Tensor:
+        count = max(0, min(self._share, tokens) - 2)
+        return torch.randperm(tokens - 1, generator=generator)[:count] + 1
 
     def _empty(self, outputs: int, channels: int) -> InputStatistics:
         return InputStatistics(
-            low=torch.full((channels,), torch.inf),
-            high=torch.full((channels,), -torch.inf),
+            highs=Extremes.none(channels),
+            lows=Extremes.none(channels),
             sample=torch.empty(self._limit, channels),
+            owners=torch.empty(self._limit, dtype=torch.long),
+            weights=torch.empty(self._limit),
             output_low=torch.full((outputs,), torch.inf),
             output_high=torch.full((outputs,), -torch.inf),
+            total=torch.zeros(channels),
             products=torch.zeros(channels, channels) if self._products else None,
         )
-
-    def _remember(self, known: InputStatistics, image: Tensor, generator: torch.Generator) -> None:
-        count = min(self._share, len(image), self._limit - known.used)
-        if count <= 0:
-            return
-        others = torch.randperm(len(image) - 1, generator=generator)[: count - 1] + 1
-        known.sample[known.used : known.used + count] = image[torch.cat([torch.zeros(1, dtype=torch.long), others])]
-        known.used += count

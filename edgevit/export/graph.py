@@ -106,6 +106,8 @@ class _Writer:
             return self.node("Add", name, product, self.constant(f"{name}/bias", weights.bias))
         if quantized.multiplier is not None:
             x = self.node("Mul", f"{name}/input", x, self.constant(f"{name}/multiplier", quantized.multiplier))
+        if quantized.offset is not None:
+            x = self.node("Add", f"{name}/input", x, self.constant(f"{name}/offset", quantized.offset))
         product = self.node("MatMul", name, self.fake_quantized(x, quantized.input_scale, name), self.weight(quantized, name))
         return self.node("Add", name, product, self.constant(f"{name}/bias", quantized.bias))
 
@@ -134,7 +136,7 @@ class _Writer:
 
     def attention(self, qkv: str, block: FoldedBlock, block_name: str, keep: int) -> str:
         """softmax(q k^T) v of all heads, from the joint qkv [N, T, 3 * heads * head_dim]; the scale is in q."""
-        name, plan = f"{block_name}/attention", self.plan.linears.get(f"{block_name}.qkv")
+        name, steps = f"{block_name}/attention", self.plan.attention.get(f"{block_name}.attention")
         heads, tokens = block.heads, self.config.tokens
         depth = block.proj.weight.shape[1] // heads
         shape = self.constant(f"shape/heads_{heads}", [0, tokens, 3, heads, depth])
@@ -142,13 +144,16 @@ class _Writer:
         q, k, v = (self.node("Gather", f"{name}/{part}", split, self.constant(f"index/{i}", np.int64(i)), axis=0)
                    for i, part in enumerate("qkv"))  # fmt: skip
         q = self.first_tokens(q, keep, f"{name}/q", axis=2)
-        if plan is not None and plan.query_step is not None and plan.key_step is not None:
-            q = self.fake_quantized(q, plan.query_step, f"{name}/q")
+        if steps is not None:
+            q = self.fake_quantized(q, steps.query_step, f"{name}/q")
             # In front of the transpose: OpenVINO fuses MatMul and Transpose, with a Q/DQ between them it does not.
-            k = self.fake_quantized(k, plan.key_step, f"{name}/k")
+            k = self.fake_quantized(k, steps.key_step, f"{name}/k")
         k = self.node("Transpose", f"{name}/k", k, perm=[0, 1, 3, 2])
-        scores = self.node("MatMul", f"{name}/scores", q, k)
-        mixed = self.node("MatMul", f"{name}/mix", self.node("Softmax", name, scores, axis=-1), v)
+        probabilities = self.node("Softmax", name, self.node("MatMul", f"{name}/scores", q, k), axis=-1)
+        if steps is not None and steps.value_step is not None and steps.probability_step is not None:
+            probabilities = self.fake_quantized(probabilities, steps.probability_step, f"{name}/probabilities")
+            v = self.fake_quantized(v, steps.value_step, f"{name}/v")
+        mixed = self.node("MatMul", f"{name}/mix", probabilities, v)
         flat = self.constant(f"shape/flat_{keep}_{heads * depth}", [0, keep, heads * depth])
         return self.node("Reshape", f"{name}/merge", self.node("Transpose", f"{name}/merge", mixed, perm=[0, 2, 1, 3]), flat)
 

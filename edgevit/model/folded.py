@@ -149,6 +149,7 @@ def _norm(layer: nn.Module) -> Norm | None:
 
 
 LinearOp = Callable[[str, Tensor, Linear], Tensor]
+AttentionOp = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 
 
 def plain_linear(_name: str, x: Tensor, linear: Linear) -> Tensor:
@@ -156,21 +157,44 @@ def plain_linear(_name: str, x: Tensor, linear: Linear) -> Tensor:
     return F.linear(x, linear.weight, linear.bias)
 
 
+def plain_attention(_name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """softmax(q k^T) v over [N, heads, tokens, head_dim]; the scale is in the queries."""
+    return (queries @ keys.transpose(-1, -2)).softmax(-1) @ values
+
+
 @torch.inference_mode()
-def forward(model: FoldedVit, frames: Tensor, linear: LinearOp = plain_linear) -> Tensor:
+def forward(
+    model: FoldedVit, frames: Tensor, linear: LinearOp = plain_linear, attention: AttentionOp = plain_attention
+) -> Tensor:
     """Logits [N, classes] of uint8 frames [N, H, W, 3], computed as the written graph computes them.
 
     Every GEMM of every block goes through ``linear(name, x, weights)`` with names such as
-    ``blocks.3.fc1``: statistics, fake quantization and sensitivity replace that one callable.
+    ``blocks.3.fc1``, and every product of attention through ``attention(name, q, k, v)`` with names
+    such as ``blocks.3.attention``: statistics, fake quantization and sensitivity replace these two.
     In the last block only the tokens that the head depends on are carried on.
     """
+    x = embed(model, frames)
+    for i in range(len(model.blocks)):
+        x = run_block(model, i, x, linear, attention)
+    return run_head(model, x)
+
+
+@torch.inference_mode()
+def embed(model: FoldedVit, frames: Tensor) -> Tensor:
+    """Tokens [N, T, width] of uint8 frames: what block 0 takes."""
     config = model.config
     x = F.pad(_patches(frames, config) @ model.patch.T, (0, 0, config.prefix_tokens, 0)) + model.positions
-    x = _layer_norm(x, model.embedding_norm, config)
-    last = len(model.blocks) - 1
-    for i, block in enumerate(model.blocks):
-        x = _block(x, block, f"blocks.{i}", config, linear, config.output_tokens if i == last else config.tokens)
-    return _head(x, model)
+    return _layer_norm(x, model.embedding_norm, config)
+
+
+@torch.inference_mode()
+def run_block(
+    model: FoldedVit, index: int, x: Tensor, linear: LinearOp = plain_linear, attention: AttentionOp = plain_attention
+) -> Tensor:
+    """Block ``index`` of `forward` on tokens [N, T, width]; the last carries only ``config.output_tokens`` on."""
+    config, last = model.config, len(model.blocks) - 1
+    keep = config.output_tokens if index == last else config.tokens
+    return _block(x, model.blocks[index], f"blocks.{index}", config, linear, attention, keep)
 
 
 def _patches(frames: Tensor, config: VitConfig) -> Tensor:
@@ -179,17 +203,21 @@ def _patches(frames: Tensor, config: VitConfig) -> Tensor:
     return cells.reshape(-1, rows * columns, side * side * 3).float()
 
 
-def _block(x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp, keep: int) -> Tensor:
+def _block(
+    x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp, attention: AttentionOp, keep: int
+) -> Tensor:
     n, t, _ = x.shape
     qkv = linear(f"{name}.qkv", _layer_norm(x, block.norm1, config), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
-    mixed = (q[:, :, :keep] @ k.transpose(-1, -2)).softmax(-1) @ v
+    mixed = attention(f"{name}.attention", q[:, :, :keep], k, v)
     x = x[:, :keep] + linear(f"{name}.proj", mixed.transpose(1, 2).reshape(n, keep, -1), block.proj)
     hidden = linear(f"{name}.fc1", _layer_norm(x, block.norm2, config), block.fc1)
     return x + linear(f"{name}.fc2", ACTIVATIONS[config.activation](hidden), block.fc2)
 
 
-def _head(x: Tensor, model: FoldedVit) -> Tensor:
+@torch.inference_mode()
+def run_head(model: FoldedVit, x: Tensor) -> Tensor:
+    """Logits [N, classes] of the last block's tokens."""
     config = model.config
     if config.final_norm == "before_pooling":
         x = _layer_norm(x, model.final_norm, config)

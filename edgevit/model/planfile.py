@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from edgevit.model.folded import LINEARS, FoldedBlock, FoldedVit, Linear, Norm
-from edgevit.model.quantplan import QuantizedLinear, QuantPlan
+from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
+
+OPTIONAL = ("multiplier", "offset")
 
 
 def dump_plan(plan: QuantPlan) -> bytes:
@@ -28,10 +30,9 @@ def dump_plan(plan: QuantPlan) -> bytes:
             f"int8.{name}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
             f"int8.{name}.bias": linear.bias,
         }
-        if linear.query_step is not None and linear.key_step is not None:
-            state[f"int8.{name}.score_steps"] = torch.tensor([linear.query_step, linear.key_step], dtype=torch.float32)
-        if linear.multiplier is not None:
-            state[f"int8.{name}.multiplier"] = linear.multiplier
+        state |= {f"int8.{name}.{key}": value for key in OPTIONAL if (value := getattr(linear, key)) is not None}
+    for name, steps in plan.attention.items():
+        state[f"steps.{name}"] = torch.tensor([step for step in astuple(steps) if step is not None], dtype=torch.float32)
     return save({key: value.contiguous() for key, value in state.items()})
 
 
@@ -41,7 +42,10 @@ def load_plan(data: bytes, model: FoldedVit) -> QuantPlan:
     blocks = [_block(block, f"blocks.{i}", state) for i, block in enumerate(model.blocks)]
     names = [key.removeprefix("int8.").removesuffix(".input_scale") for key in state if key.endswith(".input_scale")]
     linears = {name: _quantized(f"int8.{name}", state) for name in sorted(names)}
-    return QuantPlan(model=replace(model, blocks=blocks), linears=linears)
+    attention = {
+        key.removeprefix("steps."): _attention(value.tolist()) for key, value in sorted(state.items()) if key.startswith("steps.")
+    }
+    return QuantPlan(model=replace(model, blocks=blocks), linears=linears, attention=attention)
 
 
 def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlock:
@@ -54,13 +58,16 @@ def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlo
 
 
 def _quantized(name: str, state: dict[str, Tensor]) -> QuantizedLinear:
-    query_step, key_step = state[f"{name}.score_steps"].tolist() if f"{name}.score_steps" in state else (None, None)
     return QuantizedLinear(
         weight=state[f"{name}.weight"],
         weight_scale=state[f"{name}.weight_scale"],
         input_scale=float(state[f"{name}.input_scale"]),
         bias=state[f"{name}.bias"],
-        multiplier=state.get(f"{name}.multiplier"),
-        query_step=query_step,
-        key_step=key_step,
+        **{key: state.get(f"{name}.{key}") for key in OPTIONAL},
     )
+
+
+def _attention(steps: list[float]) -> QuantizedAttention:
+    query, key, *rest = steps
+    value, probability = rest or (None, None)
+    return QuantizedAttention(query_step=query, key_step=key, value_step=value, probability_step=probability)

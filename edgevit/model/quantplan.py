@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevit.model.folded import FoldedVit, Linear, LinearOp, plain_linear
+from edgevit.model.folded import AttentionOp, FoldedVit, Linear, LinearOp, forward, plain_attention, plain_linear
 
 QMAX = 127
 
@@ -18,7 +18,7 @@ class QuantizedLinear:
     """One INT8 GEMM: symmetric, zero-point 0, per-tensor input, per-output-channel weights.
 
     y = input_scale * weight_scale * (q(x) weight^T) + bias, with
-    q(x) = clip(round_half_even(multiplier * x / input_scale), -128, 127).
+    q(x) = clip(round_half_even((multiplier * x + offset) / input_scale), -128, 127).
     """
 
     weight: Tensor
@@ -31,21 +31,38 @@ class QuantizedLinear:
     """float32 [out]; never quantized."""
     multiplier: Tensor | None = None
     """float32 [in]: evens channel ranges where nothing upstream can take the factor (after GELU)."""
-    query_step: float | None = None
-    """qkv only: the step of the queries, a third of the output, where their product with the keys is INT8, too."""
-    key_step: float | None = None
-    """The same for the keys; both or neither are set."""
+    offset: Tensor | None = None
+    """float32 [in]: centres those channels; ``bias`` makes up for it. Only beside a multiplier."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedAttention:
+    """The INT8 products of one block's attention: symmetric, per tensor, over all heads. Steps are float32 values."""
+
+    query_step: float
+    key_step: float
+    value_step: float | None = None
+    """None leaves the second product, of softmax's output and the values, in floating point."""
+    probability_step: float | None = None
+    """Of softmax's output; set exactly if ``value_step`` is."""
+
+    @property
+    def products(self) -> str:
+        """``full``, or ``scores`` where only the first product is INT8."""
+        return "scores" if self.value_step is None else "full"
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantPlan:
     """A folded ViT, reparameterised for quantization, and its INT8 GEMMs by name (``blocks.3.fc1``).
 
-    A GEMM without an entry stays in floating point, with the weights that ``model`` holds.
+    A GEMM or an attention (``blocks.3.attention``) without an entry stays in floating point, with the
+    weights that ``model`` holds.
     """
 
     model: FoldedVit
     linears: dict[str, QuantizedLinear] = field(default_factory=dict)
+    attention: dict[str, QuantizedAttention] = field(default_factory=dict)
 
 
 def quantize_input(x: Tensor, scale: float) -> Tensor:
@@ -62,21 +79,49 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantized_linear(x: Tensor, linear: QuantizedLinear) -> Tensor:
     """The INT8 GEMM computed on integers held in float32, so it rounds where an integer kernel rounds."""
-    x = x if linear.multiplier is None else x * linear.multiplier
+    if linear.multiplier is not None:
+        x = x * linear.multiplier
+    if linear.offset is not None:
+        x = x + linear.offset
     accumulated = F.linear(quantize_input(x, linear.input_scale), linear.weight.float())
-    y = accumulated * (linear.weight_scale * linear.input_scale) + linear.bias
-    if linear.query_step is None or linear.key_step is None:
-        return y
-    query, key, value = y.chunk(3, dim=-1)
-    steps = ((query, linear.query_step), (key, linear.key_step))
-    return torch.cat([*(quantize_input(part, step) * step for part, step in steps), value], dim=-1)
+    return accumulated * (linear.weight_scale * linear.input_scale) + linear.bias
+
+
+def quantized_attention(queries: Tensor, keys: Tensor, values: Tensor, steps: QuantizedAttention) -> Tensor:
+    """softmax(q k^T) v over [N, heads, tokens, head_dim] with the operands of its products rounded to ``steps``."""
+    scores = _rounded(queries, steps.query_step) @ _rounded(keys, steps.key_step).transpose(-1, -2)
+    probabilities = scores.softmax(-1)
+    if steps.probability_step is None or steps.value_step is None:
+        return probabilities @ values
+    return _rounded(probabilities, steps.probability_step) @ _rounded(values, steps.value_step)
+
+
+def _rounded(x: Tensor, step: float) -> Tensor:
+    return quantize_input(x, step) * step
 
 
 def fake_quant(plan: QuantPlan) -> LinearOp:
-    """The callable that makes `edgevit.model.folded.forward` compute what the INT8 graph computes."""
+    """The GEMMs of the INT8 graph, for `edgevit.model.folded.forward`."""
 
     def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
         quantized = plan.linears.get(name)
         return plain_linear(name, x, weights) if quantized is None else quantized_linear(x, quantized)
 
     return linear
+
+
+def fake_quant_attention(plan: QuantPlan) -> AttentionOp:
+    """The attention of the INT8 graph, for `edgevit.model.folded.forward`."""
+
+    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        steps = plan.attention.get(name)
+        if steps is None:
+            return plain_attention(name, queries, keys, values)
+        return quantized_attention(queries, keys, values, steps)
+
+    return attention
+
+
+def simulate(plan: QuantPlan, frames: Tensor) -> Tensor:
+    """Logits [N, classes] that the INT8 graph of ``plan`` gives for uint8 frames [N, H, W, 3]."""
+    return forward(plan.model, frames, fake_quant(plan), fake_quant_attention(plan))

@@ -18,6 +18,7 @@ from edgevit.engine.openvino import _options
 from edgevit.errors import ConfigError, EngineError
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
+from edgevit.recipe import Quantize, Recipe
 from tests.zoo import CLASSES, Frames, folded, frames, int8
 
 ENGINES = sorted(BACKENDS)
@@ -135,18 +136,22 @@ def test_threads_are_honoured(engine: str, fp32: bytes, threads: int | None) -> 
 # --- INT8 runs as INT8 -----------------------------------------------------------------------------------------------
 
 
-def test_onnxruntime_multiplies_integers(fp32: bytes, quantized: bytes) -> None:
+def test_onnxruntime_multiplies_integers(fp32: bytes) -> None:
     """Its optimizer fuses Q/DQ into integer GEMMs: none is left that dequantizes weights on every frame."""
 
     def ops(model: bytes) -> Counter[str]:
         compiled = backend("onnxruntime").compile(model, threads=1)
         return Counter(node.op_type for node in onnx.load_from_string(compiled).graph.node)
 
-    counted = ops(quantized)
-    assert counted["MatMulIntegerToFloat"] == 8 + 2  # the GEMMs, and each block's scores
-    assert counted["QuantizeLinear"] == 8 + 2 * 2
-    assert counted["DequantizeLinear"] == 0
-    assert counted["MatMul"] == 2 + 2  # patch embedding, head, and each block's product with the values
+    # Per block, INT8 products of attention; the patch embedding and the head stay in floating point.
+    for attention, products in (("off", 0), ("scores", 1), ("full", 2)):
+        counted = ops(write_graph(int8(folded(), Recipe(quantize=Quantize(attention=attention)))))
+        # Behind the product with the values stands proj's own Q: one integer kernel does both.
+        fused = 2 * (products == 2)
+        assert (counted["MatMulIntegerToFloat"], counted["QLinearMatMul"]) == (8 + 2 * products - fused, fused), attention
+        assert counted["QuantizeLinear"] == 8 + 2 * 2 * products - fused, attention
+        assert counted["DequantizeLinear"] == 0, attention
+        assert counted["MatMul"] == 2 + 2 * (2 - products), attention
     assert ops(fp32)["MatMulIntegerToFloat"] == 0
 
 

@@ -17,8 +17,15 @@ from torch import Tensor
 
 from edgevit.engine import BACKENDS, open_session
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import LINEARS, FoldedVit, Linear, fold, forward, plain_linear
-from edgevit.model.quantplan import QuantPlan, fake_quant, quantize_input, quantized_linear
+from edgevit.model.folded import LINEARS, FoldedVit, Linear, fold, forward, plain_attention
+from edgevit.model.quantplan import (
+    QuantizedLinear,
+    QuantPlan,
+    quantize_input,
+    quantized_attention,
+    quantized_linear,
+    simulate,
+)
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
 
@@ -82,34 +89,50 @@ def test_bgr_models() -> None:
 CLEAR = 5e-5
 
 
+def inside(x: Tensor, quantized: QuantizedLinear) -> Tensor:
+    """A GEMM's input as its quantizer sees it."""
+    x = x if quantized.multiplier is None else x * quantized.multiplier
+    return x if quantized.offset is None else x + quantized.offset
+
+
 def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
     """Per frame, how many steps its quantized inputs stay away from the middle between two codes."""
     nearest = torch.full((len(images),), 0.5)
 
-    def linear(name: str, x: Tensor, _weights: Linear) -> Tensor:
-        quantized = plan.linears[name]
-        steps = (x if quantized.multiplier is None else x * quantized.multiplier) / quantized.input_scale
-        margin = ((steps - steps.floor()) - 0.5).abs().flatten(1).amin(1)
-        torch.minimum(nearest, margin, out=nearest)
-        if quantized.query_step is not None and quantized.key_step is not None:
-            query, key, _ = quantized_linear(x, replace(quantized, query_step=None, key_step=None)).chunk(3, dim=-1)
-            for part, step in ((query, quantized.query_step), (key, quantized.key_step)):
-                steps = part / step
-                torch.minimum(nearest, ((steps - steps.floor()) - 0.5).abs().flatten(1).amin(1), out=nearest)
-        return quantized_linear(x, quantized)
+    def look(x: Tensor, step: float) -> None:
+        steps = x / step
+        torch.minimum(nearest, ((steps - steps.floor()) - 0.5).abs().flatten(1).amin(1), out=nearest)
 
-    forward(plan.model, torch.from_numpy(images), linear)
+    def linear(name: str, x: Tensor, _weights: Linear) -> Tensor:
+        look(inside(x, plan.linears[name]), plan.linears[name].input_scale)
+        return quantized_linear(x, plan.linears[name])
+
+    def attention(name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        steps = plan.attention.get(name)
+        if steps is None:
+            return plain_attention(name, q, k, v)
+        look(q, steps.query_step)
+        look(k, steps.key_step)
+        if steps.probability_step is not None and steps.value_step is not None:
+            rounded = [quantize_input(part, step) * step for part, step in ((q, steps.query_step), (k, steps.key_step))]
+            look((rounded[0] @ rounded[1].transpose(-1, -2)).softmax(-1), steps.probability_step)
+            look(v, steps.value_step)
+        return quantized_attention(q, k, v, steps)
+
+    forward(plan.model, torch.from_numpy(images), linear, attention)
     return nearest
 
 
+@pytest.mark.parametrize("attention", ["off", "scores", "full"])
 @pytest.mark.parametrize("name", ZOO)
-def test_int8_graph_is_the_fake_quantized_model(name: str) -> None:
+def test_int8_graph_is_the_fake_quantized_model(name: str, attention: str) -> None:
     """As written and on both engines, which run it on integers; one frame at a time and as a batch."""
-    plan = int8(folded(**ZOO[name]))
+    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention=attention)))
+    assert {steps.products for steps in plan.attention.values()} == {attention} - {"off"}
     graph, images = write_graph(plan), frames(plan.model.config, 64, seed=3)
     images = images[(margins(plan, images) > CLEAR).numpy()]
-    assert len(images) >= 24
-    expected = forward(plan.model, torch.from_numpy(images), fake_quant(plan))
+    assert len(images) >= 12
+    expected = simulate(plan, torch.from_numpy(images))
     assert largest(expected, forward(plan.model, torch.from_numpy(images))) > 1e-2  # quantization is visible at all
     for engine in ("as written", *ENGINES):
         assert largest(run(engine, graph, images), expected) < 1e-4, engine
@@ -119,7 +142,7 @@ def test_int8_graph_is_the_fake_quantized_model(name: str) -> None:
 @pytest.mark.parametrize("name", ZOO)
 def test_every_int8_gemm_is_exact(name: str) -> None:
     """On any frames: torch follows the graph's codes, and would itself choose another only at a middle."""
-    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(scores=False)))
+    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention="off")))
     images = frames(plan.model.config, 8, seed=9)
     proto = onnx.load_from_string(write_graph(plan))
     codes = {key: f"blocks.{key.split('.')[1]}/{key.split('.')[2]}/QuantizeLinear" for key in plan.linears}
@@ -135,7 +158,7 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
     def linear(key: str, x: Tensor, _weights: Linear) -> Tensor:
         nonlocal differing
         quantized = plan.linears[key]
-        steps = (x if quantized.multiplier is None else x * quantized.multiplier) / quantized.input_scale
+        steps = inside(x, quantized) / quantized.input_scale
         written = torch.from_numpy(values[codes[key]]).float()
         other = written != quantize_input(steps, 1.0)
         differing += int(other.sum())
@@ -151,69 +174,103 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
     assert largest(logits, values["logits"]) < 1e-4
 
 
+def test_fc2_is_centred_in_its_input() -> None:
+    """One Mul and one Add stand between GELU and its quantizer; without an offset (a recipe without centring) only the Mul."""
+    for centring in (True, False):
+        plan = int8(folded(), Recipe(quantize=Quantize(centring=centring, migration=(0.75,), tails=(0.25,))))
+        nodes = {node.name: node for node in onnx.load_from_string(write_graph(plan)).graph.node}
+        for i in range(2):
+            linear, name = plan.linears[f"blocks.{i}.fc2"], f"blocks.{i}/fc2"
+            assert (linear.offset is None) or centring
+            chain = [
+                f"{name}/input/{op}" for op, part in (("Mul", linear.multiplier), ("Add", linear.offset)) if part is not None
+            ]
+            source = [f"blocks.{i}/act/Gelu", *chain]
+            for before, after in zip(source, [*chain, f"{name}/QuantizeLinear"], strict=True):
+                assert nodes[after].input[0] == before
+        assert centring == any(linear.offset is not None for linear in plan.linears.values())
+        images = frames(plan.model.config, 64, seed=3)
+        images = images[(margins(plan, images) > CLEAR).numpy()]
+        assert largest(run("as written", write_graph(plan), images), simulate(plan, torch.from_numpy(images))) < 1e-4
+
+
 @pytest.mark.parametrize("name", ["plain", "mean pooling", "pruned blocks", "registers"])
-def test_every_query_and_key_is_exact(name: str) -> None:
-    """On any frames: the codes of queries and keys are those of qkv's own output, and the scores are their product."""
-    plan = int8(folded(**ZOO[name]))
+def test_every_operand_of_attention_is_exact(name: str) -> None:
+    """On any frames: codes are those of qkv's and softmax's own outputs, and both products are products of codes."""
+    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention="full")))
     # Evened ranges have about the same step, so a mistaken one would not be seen.
-    for key, linear in plan.linears.items():
-        if linear.key_step is not None:
-            plan.linears[key] = replace(linear, key_step=float(np.float32(linear.key_step * 1.5)))
+    for key, steps in plan.attention.items():
+        plan.attention[key] = replace(steps, key_step=float(np.float32(steps.key_step * 1.5)))
     images = frames(plan.model.config, 8, seed=9)
     proto = onnx.load_from_string(write_graph(plan))
     blocks = [f"blocks.{i}" for i in range(len(plan.model.blocks))]
-    kinds = {"qkv/Add": 1, "attention/q/QuantizeLinear": 3, "attention/k/QuantizeLinear": 3, "attention/scores/MatMul": 1}
+    parts = ("q", "k", "v", "probabilities")
+    kinds = {"qkv/Add": 1, "attention/scores/MatMul": 1, "attention/Softmax": 1, "attention/mix/MatMul": 1}
+    kinds |= {f"attention/{part}/QuantizeLinear": 3 for part in parts}
     outputs = {f"{block}/{part}": kind for block in blocks for part, kind in kinds.items()}
     proto.graph.output.extend(onnx.helper.make_tensor_value_info(output, kind, None) for output, kind in outputs.items())
     values = dict(zip(outputs, unoptimized(proto.SerializeToString()).run(list(outputs), {"frames": images}), strict=True))
     for block, weights in zip(blocks, plan.model.blocks, strict=True):
-        linear = plan.linears[f"{block}.qkv"]
-        assert linear.query_step is not None
-        assert linear.key_step is not None
-        q, k, _ = (part.unflatten(-1, (weights.heads, -1)).transpose(1, 2)
+        steps = plan.attention[f"{block}.attention"]
+        assert steps.value_step is not None
+        assert steps.probability_step is not None
+        q, k, v = (part.unflatten(-1, (weights.heads, -1)).transpose(1, 2)
                    for part in torch.from_numpy(values[f"{block}/qkv/Add"]).chunk(3, dim=-1))  # fmt: skip
-        written = [torch.from_numpy(values[f"{block}/attention/{part}/QuantizeLinear"]).float() for part in "qk"]
+        written = [torch.from_numpy(values[f"{block}/attention/{part}/QuantizeLinear"]).float() for part in parts]
         q = q[:, :, : written[0].shape[2]]  # of the last block only the tokens that are read
-        for part, codes, step in zip((q, k), written, (linear.query_step, linear.key_step), strict=True):
+        sources = (q, k, v, torch.from_numpy(values[f"{block}/attention/Softmax"]))
+        grids = (steps.query_step, steps.key_step, steps.value_step, steps.probability_step)
+        for part, codes, step in zip(sources, written, grids, strict=True):
             assert torch.equal(codes, quantize_input(part, step)), block
             assert codes.abs().max() > 60  # the steps fit
-        wanted = written[0] @ written[1].transpose(2, 3) * (linear.query_step * linear.key_step)
-        assert largest(wanted, values[f"{block}/attention/scores/MatMul"]) < 1e-6 * float(wanted.abs().max()), block
+        products = {
+            "scores": written[0] @ written[1].transpose(2, 3) * (steps.query_step * steps.key_step),
+            "mix": written[3] @ written[2] * (steps.probability_step * steps.value_step),
+        }
+        for product, wanted in products.items():
+            assert largest(wanted, values[f"{block}/attention/{product}/MatMul"]) < 1e-6 * float(wanted.abs().max()), block
 
 
-def test_queries_and_keys_are_quantized_in_front_of_their_product() -> None:
+@pytest.mark.parametrize(("attention", "parts"), [("scores", ("q", "k")), ("full", ("q", "k", "v", "probabilities"))])
+def test_operands_of_attention_are_quantized_in_front_of_their_products(attention: str, parts: tuple[str, ...]) -> None:
     """Each by its own pair; k's stands before its Transpose, so that OpenVINO fuses that into the MatMul."""
-    plan = int8(folded())
-    nodes = {node.name: node for node in onnx.load_from_string(write_graph(plan)).graph.node}
-    without = int8(folded(), Recipe(quantize=Quantize(scores=False)))
-    plain = {node.name: node for node in onnx.load_from_string(write_graph(without)).graph.node}
+
+    def nodes_of(wanted: str) -> dict[str, onnx.NodeProto]:
+        plan = int8(folded(), Recipe(quantize=Quantize(attention=wanted)))
+        return {node.name: node for node in onnx.load_from_string(write_graph(plan)).graph.node}
+
+    nodes, plain = nodes_of(attention), nodes_of("off")
     assert set(nodes) - set(plain) == {
-        f"blocks.{i}/attention/{part}/{op}Linear" for i in (0, 1) for part in "qk" for op in ("Quantize", "Dequantize")
+        f"blocks.{i}/attention/{part}/{op}Linear" for i in (0, 1) for part in parts for op in ("Quantize", "Dequantize")
     }
     assert set(plain) <= set(nodes)
     for i in (0, 1):
         name = f"blocks.{i}/attention"
-        for part in "qk":
+        for part in parts:
             assert nodes[f"{name}/{part}/DequantizeLinear"].input[0] == f"{name}/{part}/QuantizeLinear"
         assert nodes[f"{name}/k/QuantizeLinear"].input[0] == f"{name}/k/Gather"
         assert nodes[f"{name}/k/Transpose"].input[0] == f"{name}/k/DequantizeLinear"
         assert list(nodes[f"{name}/scores/MatMul"].input) == [f"{name}/q/DequantizeLinear", f"{name}/k/Transpose"]
         # Only the class token's queries are read in the last block.
         assert nodes[f"{name}/q/QuantizeLinear"].input[0] == f"{name}/q/{'Slice' if i else 'Gather'}"
+        mixed = list(nodes[f"{name}/mix/MatMul"].input)
+        if attention == "scores":
+            assert mixed == [f"{name}/Softmax", f"{name}/v/Gather"]
+            continue
+        assert mixed == [f"{name}/probabilities/DequantizeLinear", f"{name}/v/DequantizeLinear"]
+        assert nodes[f"{name}/probabilities/QuantizeLinear"].input[0] == f"{name}/Softmax"
+        assert nodes[f"{name}/v/QuantizeLinear"].input[0] == f"{name}/v/Gather"
 
 
-@pytest.mark.parametrize("linears", [("fc1",), ("qkv", "fc2"), ()], ids=str)
+@pytest.mark.parametrize("linears", [("fc1",), ("qkv", "fc2"), ("qkv", "proj"), ()], ids=str)
 def test_partly_int8_graph(linears: tuple[str, ...]) -> None:
     """GEMMs that stay in floating point have the migrated weights that the others need."""
-    plan = int8(folded(), Recipe(quantize=Quantize(linears=linears)))
+    plan = int8(folded(), Recipe(quantize=Quantize(linears=linears, attention="scores")))
     graph = onnx.load_from_string(write_graph(plan)).graph
-    assert Counter(node.op_type for node in graph.node)["QuantizeLinear"] == 2 * (len(linears) + 2 * ("qkv" in linears))
+    attention = {"qkv", "proj"} <= set(linears)  # INT8 attention stands between two INT8 GEMMs
+    assert Counter(node.op_type for node in graph.node)["QuantizeLinear"] == 2 * (len(linears) + 2 * attention)
     images = frames(plan.model.config, 3)
-
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
-        return quantized_linear(x, plan.linears[name]) if name in plan.linears else plain_linear(name, x, weights)
-
-    expected = forward(plan.model, torch.from_numpy(images), linear)
+    expected = simulate(plan, torch.from_numpy(images))
     assert largest(run("as written", write_graph(plan), images), expected) < 2e-2
 
 
@@ -269,7 +326,7 @@ class Graph:
 @pytest.fixture(scope="module", params=ZOO, ids=str)
 def pair(request: pytest.FixtureRequest) -> tuple[FoldedVit, Graph]:
     model = folded(**ZOO[request.param])
-    return model, Graph(write_graph(int8(model)))
+    return model, Graph(write_graph(int8(model, Recipe(quantize=Quantize(attention="scores")))))
 
 
 def test_only_gemm_inputs_of_blocks_are_quantized(pair: tuple[FoldedVit, Graph]) -> None:

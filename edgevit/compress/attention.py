@@ -1,0 +1,148 @@
+"""INT8 for the products of attention, block by block, after what rescaling is free.
+
+Two transforms leave softmax(q k^T) as it is and cost nothing at run time: a constant added to every
+key adds the same number to all scores of a query, which softmax ignores, so keys are centred; and
+channel c of the queries may be divided by d_c if the keys' is multiplied by it, so their ranges are
+evened. Values arrive centred and evened by the migration in front of proj.
+
+The second product is another matter: softmax's output lies in 0..1, and a step of 1/127 turns the
+near-uniform weights of hundreds of tokens into 0 or 1/127. Centred values help (weights sum to 1, so
+only differences from the mean are carried), a step below max/127 helps where weights are small (it
+clips the peaks, so it is searched for), and still DINOv2's blocks end at 11 to 33 dB. So a block gets it
+only if the noise it adds is small beside that of the block's own INT8 proj.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block
+from edgevit.model.quantplan import (
+    QMAX,
+    QuantizedAttention,
+    QuantizedLinear,
+    QuantPlan,
+    quantize_input,
+    quantized_attention,
+    quantized_linear,
+)
+
+TOLERANCE = 0.5  # added noise, as a share of proj's own, up to which a block's attention becomes INT8
+PEAKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125)  # candidates for softmax's largest code, as shares of its largest output
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionReport:
+    """What was measured of one block's attention, and what was made of it."""
+
+    name: str
+    products: str
+    """``off``, ``scores`` (q k^T is INT8) or ``full`` (softmax's output times the values, too)."""
+    noise: dict[str, float]
+    """Noise that ``scores`` and ``full`` add to the block, as multiples of the noise of proj's own INT8 input."""
+
+
+def quantize_attention(
+    plan: QuantPlan, extremes: dict[str, tuple[Tensor, Tensor]], frames: Tensor, wanted: str
+) -> tuple[QuantPlan, list[AttentionReport]]:
+    """``plan`` with INT8 attention in the blocks where ``wanted`` (see `Quantize.attention`) lets it be.
+
+    ``extremes`` are lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
+    on ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in
+    floating point, attention is, too.
+    """
+    linears, attention, reports = dict(plan.linears), dict[str, QuantizedAttention](), list[AttentionReport]()
+
+    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+        return quantized_linear(x, linears[name]) if name in linears else plain_linear(name, x, weights)
+
+    def attend(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        block = name.removesuffix(".attention")
+        qkv, proj, parts = linears.get(f"{block}.qkv"), linears.get(f"{block}.proj"), (queries, keys, values)
+        if qkv is None or proj is None:
+            return plain_attention(name, *parts)
+        levels = {"scores": steps[block], "full": with_values(steps[block], parts, reach[block])}
+        noise = {level: added_noise(offered, parts, proj) for level, offered in levels.items()}
+        products = choose(noise, wanted)
+        reports.append(AttentionReport(name=name, products=products, noise=noise))
+        if products == "off":
+            return plain_attention(name, *parts)
+        attention[name] = levels[products]
+        return quantized_attention(*parts, levels[products])
+
+    steps, reach = dict[str, QuantizedAttention](), dict[str, Tensor]()
+    for name, (low, high) in extremes.items():
+        block, values = name.removesuffix(".qkv"), slice(len(low) // 3 * 2, None)
+        linears[name], steps[block] = even_scores(linears[name], low, high)
+        reach[block] = torch.maximum(high[values], -low[values])
+    x = embed(plan.model, frames)
+    for i in range(len(plan.model.blocks)):
+        x = run_block(plan.model, i, x, linear, attend)
+    return replace(plan, linears=linears, attention=attention), reports
+
+
+def even_scores(qkv: QuantizedLinear, low: Tensor, high: Tensor) -> tuple[QuantizedLinear, QuantizedAttention]:
+    """``qkv`` with keys centred and evened with the queries, and the steps of both.
+
+    ``low`` and ``high`` float32 [3 * inner] are the extremes of its output. A channel whose keys or
+    whose queries never leave zero adds nothing to any score and does not count.
+    """
+    inner = len(low) // 3
+    queries, keys = slice(0, inner), slice(inner, 2 * inner)
+    centre = (high[keys] + low[keys]) / 2
+    query_range, key_range = torch.maximum(high[queries], -low[queries]), (high[keys] - low[keys]) / 2
+    alive = (query_range > 0) & (key_range > 0)
+    even = torch.ones_like(centre)
+    even[alive] = (query_range[alive] / key_range[alive]).sqrt().clamp(1e-2, 1e2)
+    factors = torch.cat([1 / even, even, torch.ones_like(centre)])
+    shift = torch.cat([torch.zeros_like(centre), centre, torch.zeros_like(centre)])
+    evened = replace(qkv, weight_scale=qkv.weight_scale * factors, bias=(qkv.bias - shift) * factors)
+    steps = QuantizedAttention(query_step=_step((query_range / even)[alive]), key_step=_step((key_range * even)[alive]))
+    return evened, steps
+
+
+def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], reach: Tensor) -> QuantizedAttention:
+    """``steps`` with those of the second product: values up to ``reach`` [inner], softmax's output searched on ``parts``.
+
+    ``parts`` are queries, keys and values [N, heads, tokens, head_dim]. Clipping softmax's peaks costs
+    where attention is sharp, a coarse step where it is flat; the candidates of `PEAKS` are compared.
+    """
+    queries, keys, values = parts
+    probabilities = (queries @ keys.transpose(-1, -2)).softmax(-1)
+    wanted, largest = probabilities @ values, float(probabilities.max())
+
+    def error(peak: float) -> float:
+        step = peak * largest / QMAX
+        return float((quantize_input(probabilities, step) * step @ values - wanted).square().sum(dtype=torch.float64))
+
+    return replace(steps, value_step=_step(reach), probability_step=float(np.float32(min(PEAKS, key=error) * largest / QMAX)))
+
+
+def added_noise(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], proj: QuantizedLinear) -> float:
+    """Noise that INT8 attention adds to proj's output, over the noise that proj's own input quantizer makes of it."""
+    plain = plain_attention("", *parts)
+    own = _noise(quantize_input(plain, proj.input_scale) * proj.input_scale - plain, proj)
+    added = _noise(quantized_attention(*parts, steps) - plain, proj)
+    return added / own if own else float("inf") if added else 0.0
+
+
+def choose(noise: dict[str, float], wanted: str) -> str:
+    """The products to make INT8: what ``wanted`` names, and for ``auto`` the most that stays within `TOLERANCE`."""
+    if wanted != "auto":
+        return wanted
+    return next((level for level in ("full", "scores") if noise[level] <= TOLERANCE), "off")
+
+
+def _noise(error: Tensor, proj: QuantizedLinear) -> float:
+    """Energy of an error of attention's output [N, heads, tokens, head_dim] behind proj, about its mean."""
+    behind = error.transpose(1, 2).flatten(2).flatten(0, 1) @ proj.weight.float().T * proj.weight_scale
+    return float((behind - behind.mean(0)).square().sum(dtype=torch.float64))
+
+
+def _step(reach: Tensor) -> float:
+    """The step whose largest code is the largest of ``reach``; a float32 value, 1 if there is none."""
+    return float(np.float32(float(reach.max()) / QMAX)) or 1.0 if reach.numel() else 1.0
