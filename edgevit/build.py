@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import edgevit
+from edgevit.advice import budget_note, calibration_notes
 from edgevit.budget import within_budget
 from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, Manifest, check_replaceable, check_writable, write_bundle
 from edgevit.cache import Cache
@@ -113,6 +114,8 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)
     calibration, held_out, notes = _choose_images(request)
+    if calibration is not None:
+        notes += calibration_notes(calibration, len(checkpoint.labels))
     if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
         notes.append(
             f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "
@@ -188,6 +191,10 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     with timed.stage(f"compile with {engine}"):
         backend(engine).compile(variant.model, threads=request.threads)
     comparison = _compared(request, inputs, [reference] if variant is reference else [reference, variant], cache, timed)
+    if comparison and request.max_drop:
+        flips = 1 - comparison.rows[-1].accuracy.agreement
+        note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
+        inputs = replace(inputs, notes=(*inputs.notes, note)) if note else inputs
     with timed.stage("write bundle"):
         bundle = _write(request, inputs, reference, variant, comparison, timed.seconds)
     return BuildResult(bundle=bundle, comparison=comparison, seconds=timed.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,12 @@ import pytest
 
 from edgevit import advice
 from edgevit.advice import budget_note, calibration_notes, images_needed
+from edgevit.build import BuildRequest, read_inputs
 from edgevit.errors import DataError
 from edgevit.images import ImageSet, load_images
+from edgevit.progress import Progress
+from edgevit.recipe import load_recipe
+from edgevit.target import load_target
 from tests.support import CLASSES, write_images
 
 
@@ -103,6 +108,21 @@ def test_no_more_images_are_decoded_than_the_limit(tmp_path: Path, monkeypatch: 
     assert asked == [0, 1, 2]
 
 
+def test_build_reads_them_into_its_notes(checkpoint_path: Path, tmp_path: Path) -> None:
+    """With INT8 only: nothing is calibrated for FP32."""
+    data = folder_of(tmp_path / "data", *(noise(256, 0) for _ in range(4)))
+    request = BuildRequest(
+        model=checkpoint_path,
+        target=load_target("cpu"),
+        recipe=load_recipe("default"),
+        out=tmp_path / "b.edgevit",
+        data=Path(data.source),
+    )
+    line = "calibration: 3 of 4 images are copies of others"
+    assert line in read_inputs(request, Progress()).notes
+    assert line not in read_inputs(replace(request, precision="fp32"), Progress()).notes
+
+
 # --- accuracy ------------------------------------------------------------------------------------------------------------
 
 
@@ -132,9 +152,9 @@ def test_so_many_images_hold_chance_to_one_in_twenty() -> None:
 
 def test_budget_note() -> None:
     assert budget_note(0.5, 0.012, 512) == (
-        "accuracy: 512 images tell a difference of ±0.949 points at best; a budget of 0.5 needs about 1,844"
+        "accuracy: 512 images tell a difference of +-0.949 points at best; a budget of 0.5 needs about 1,844"
     )
     assert budget_note(0.5, 0.012, 1843) is not None
     assert budget_note(0.5, 0.012, 1844) is None
     assert budget_note(0.5, 0.0, 1) is None
-    assert "1 image tells a difference of ±100 points" in str(budget_note(1, 1.0, 1))
+    assert "1 image tells a difference of +-100 points" in str(budget_note(1, 1.0, 1))

@@ -97,3 +97,18 @@ def test_an_impossible_budget_tells_the_best_found(request_of, monkeypatch: pyte
 def test_no_image_left_to_search_on(request_of, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--max-drop needs images"):
         build(request_of(data=write_images(tmp_path / "few", 3), max_drop=0.5), Cache(), Progress())
+
+
+def test_a_few_flips_need_many_images(request_of) -> None:
+    """What the held-out images cannot tell is said with the number that could."""
+    clipping = replace(POOR, quantize=replace(POOR.quantize, ranges="percentile", percentile=60.0))
+    manifest, _ = report_of(request_of(max_drop=99.0, recipe=clipping))
+    agreement = manifest.accuracy["int8"]["agreement"]
+    assert agreement < 1
+    assert not any("a budget of" in note for note in manifest.notes)  # 99 points are easily told
+
+
+def test_budget_beside_a_fixed_precision(edgevit, checkpoint_path: Path) -> None:
+    outcome = edgevit("build", checkpoint_path, "--precision", "int8", "--max-drop", "0.5")
+    assert outcome.code == 2
+    assert "leaves --max-drop nothing to choose" in outcome.stderr
