@@ -198,11 +198,11 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
         lambda p: p.build(p.model, "--target", p.file("t.toml", "precision = 1\n")), "option", "Did you mean 'precisions'?",
     ),
     "target without engine": (
-        lambda p: p.build(p.model, "--target", p.file("t.toml", 'description = ""\nprecisions = ["int8"]\n')), "option", "engine",
+        lambda p: p.build(p.model, "--target", p.file("t.toml", "description = 'b'\nprecisions = ['int8']\n")), "option", "engine",
     ),
     "unknown engine": (lambda p: ["run", p.bundle, "test://", "--engine", "openvin"], "option", "Did you mean 'openvino'?"),
     "unknown engine of compare": (
-        lambda p: ["compare", p.bundle, "--data", p.data, "--engines", "tensorflow"], "option", "Known: onnxruntime, openvino",
+        lambda p: ["compare", p.bundle, "--data", p.data, "--engines", "xyz"], "option", "Known: onnxruntime, openvino, tensorrt",
     ),
     "checkpoint option for a bundle": (
         lambda p: ["compare", p.bundle, "--data", p.data, "--heads", 3], "option", "heads can only be given for a checkpoint",
@@ -302,7 +302,7 @@ def test_failed_stage_is_not_shown_as_done(edgevit, place: Place) -> None:
         (["bild"], "No such command 'bild'. Did you mean 'build'?"),
         (["frobnicate"], f"Known: {', '.join(sorted(COMMANDS))}"),
         (["build"], "Missing argument 'MODEL'"),
-        (["build", "m.pt", "--precision", "int4"], "'int4' is not one of 'auto', 'int8', 'fp32'"),
+        (["build", "m.pt", "--precision", "int4"], "'int4' is not one of 'auto', 'int8', 'fp16', 'fp32'"),
         (["build", "m.pt", "--max-drop", "-1"], "is not in the range 0<=x<=100"),
         (["build", "m.pt", "--image-size", "big"], "write 224, or HEIGHTxWIDTH"),
         (["build", "m.pt", "--image-size", "0x32"], "write 224, or HEIGHTxWIDTH"),

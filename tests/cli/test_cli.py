@@ -21,6 +21,7 @@ import pytest
 from edgevit import __version__
 from edgevit.bundle import open_bundle
 from edgevit.cli import COMMANDS, main
+from edgevit.shipped import shipped_names
 from tests.support import CLASSES, COMMAND, ROOT, picture, python
 
 HEAVY = ("torch", "onnx", "openvino", "onnxruntime", "cv2", "safetensors", "sklearn")
@@ -184,9 +185,34 @@ def test_inspect(edgevit, bundle_path: Path) -> None:
 
 
 def test_targets(edgevit) -> None:
-    assert "cpu" in edgevit("targets").stdout
-    assert [target["name"] for target in edgevit("targets", "--json").json] == ["cpu"]
+    """Every shipped target is listed, in a table that fits a terminal of 80 columns and in the JSON."""
+    names = list(shipped_names("targets"))
+    lines = edgevit("targets").stdout.splitlines()
+    assert sorted(line.split()[0] for line in lines if line.split() and line.split()[0] in names) == names
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert [target["name"] for target in edgevit("targets", "--json").json] == names
     assert edgevit("targets", "cpu", "--json").json["engine_here"] in ("openvino", "onnxruntime")
+
+
+@pytest.mark.parametrize("name", shipped_names("targets"))
+def test_facts_about_a_target(edgevit, name: str) -> None:
+    """They fit 80 columns, too, and each comes with its source."""
+    outcome = edgevit("targets", name)
+    assert outcome.code == 0
+    assert max(len(line.rstrip()) for line in outcome.stdout.splitlines()) <= 80
+    assert "\nmultiple: " in outcome.stdout
+
+
+def test_facts_of_a_jetson(edgevit) -> None:
+    """Peaks are derived, and the clocks' file is told apart; the table of JetPacks has its day."""
+    lines = [" ".join(line.split()) for line in edgevit("targets", "jetson-orin-nano-8gb").stdout.splitlines()]
+    assert {"15W * standard 0 8 612 68.3 20.1 10.0", "25W * super 1 8 918 102.4 30.1 15.0"} <= set(lines)
+    assert "7W super 3 4 408 ? 6.7 3.3" in lines
+    modes = edgevit("targets", "jetson-orin-nano-8gb", "--json").json["modes"]
+    assert (modes[3]["name"], modes[3]["conf"], modes[3]["int8_tops"], modes[3]["fp16_tflops"]) == ("25W", "super", 30.08, 15.04)
+    assert "JetPacks, as of 2026-08-21" in edgevit("targets", "jetson").stdout
+    assert edgevit("targets", "jetson", "--json").json["date"] == "2026-08-21"
+    assert "RTX 4090 * 128 2520 1008 660.6 330.3" in " ".join(edgevit("targets", "rtx-ada").stdout.split())
 
 
 def test_compare_of_a_bundle(edgevit, bundle_path: Path, image_folder: Path, tmp_path: Path) -> None:

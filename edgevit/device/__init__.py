@@ -1,0 +1,1 @@
+"""The board that edgevit runs on."""

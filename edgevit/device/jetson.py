@@ -1,0 +1,157 @@
+"""Which Jetson this is, read from files; no command is run and nothing is changed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevit.errors import ConfigError
+from edgevit.shipped import shipped_names
+from edgevit.target import FAMILY, Device, JetPack, Target, jetpacks, l4t_range, load_target, version_of
+
+RELEASE = re.compile(r"R(\d+) \(release\), REVISION: (\d+)(?:\.(\d+))?")
+CHIPS = {"tegra210": "5.3", "tegra186": "6.2", "tegra194": "7.2", "tegra234": "8.7", "tegra264": "11.0"}
+ROOT = Path("/")
+GPU_CLOCKS = (
+    "sys/class/devfreq/17000000.gpu",  # Orin, JetPack 6 on
+    "sys/devices/platform/17000000.gpu/devfreq_dev",
+    "sys/devices/17000000.ga10b/devfreq/17000000.ga10b",  # Orin, JetPack 5
+    "sys/class/devfreq/gpu-gpc-0",  # Thor
+    "sys/class/devfreq/gpu-nvd-0",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A Jetson as its files describe it. None is what no file tells."""
+
+    model: str
+    """What the carrier board calls itself."""
+    target: str | None
+    """The target of its module; None if edgevit knows none, or if the memory is not that module's."""
+    compute_capability: str | None
+    l4t: tuple[int, int, int] | None
+    memory_bytes: int | None
+    gpu_mhz: float | None = None
+    """The highest clock that the GPU may take in the present power mode: what to report with a latency."""
+    mode_id: int | None = None
+    """The present power mode, as nvpmodel counts."""
+    mode: str | None = None
+    """Its name in the board's own nvpmodel.conf."""
+
+    @property
+    def jetpack(self) -> JetPack | None:
+        """The JetPack that its L4T belongs to; None if the table has none."""
+        return None if self.l4t is None else jetpack_of(self.l4t)
+
+
+def detect(root: Path = ROOT) -> Board | None:
+    """The Jetson whose file system ``root`` is, or None: the device tree names no Tegra."""
+    compatible = _text(root / "proc/device-tree/compatible").split("\0")
+    chip = next((CHIPS[name] for entry in compatible if (name := entry.removeprefix("nvidia,")) in CHIPS), None)
+    if chip is None:
+        return None
+    release = RELEASE.search(_text(root / "etc/nv_tegra_release"))
+    memory, mode = _memory(root), _mode_id(root)
+    return Board(
+        model=_text(root / "proc/device-tree/model").strip("\0\n ") or "Jetson",
+        target=_target(compatible, memory),
+        compute_capability=chip,
+        l4t=(int(release[1]), int(release[2]), int(release[3] or 0)) if release else None,
+        memory_bytes=memory,
+        gpu_mhz=_gpu_mhz(root),
+        mode_id=mode,
+        mode=_mode_name(root, mode),
+    )
+
+
+def jetpack_of(l4t: tuple[int, int, int]) -> JetPack | None:
+    """The JetPack with this L4T."""
+    for jetpack in jetpacks():
+        first, last = l4t_range(jetpack.l4t)
+        if first <= l4t <= last:
+            return jetpack
+    return None
+
+
+def check_jetpack(board: Board) -> None:
+    """Raise ConfigError if the board's TensorRT cannot compile edgevit's graphs, naming the JetPack to install.
+
+    An L4T that is in no table is judged by its number: newer than the first that will do is taken to do.
+    """
+    minimum = load_target(board.target or FAMILY).minimum["tensorrt"]
+    first = next(item for item in jetpacks() if version_of(item.tensorrt) >= version_of(minimum))
+    if board.l4t is None or board.l4t >= l4t_range(first.l4t)[0]:
+        return
+    has = f"older than JetPack {first.version}"
+    if found := board.jetpack:
+        has = f"JetPack {found.version} with TensorRT {found.tensorrt} and Python {found.python}"
+    step = "There is none for this board: use a Jetson Orin or Thor."
+    if board.compute_capability in _capabilities():
+        step = f"Install JetPack {first.version} or newer; 6.2 on has the Super modes of Orin Nano and NX."
+    msg = (
+        f"{board.model}: L4T {'.'.join(map(str, board.l4t))} is {has}. edgevit needs TensorRT {minimum} or newer, for "
+        f"strongly typed graphs with LayerNormalization, and Python 3.10 or newer. {step}"
+    )
+    raise ConfigError(msg)
+
+
+def here(target: Target, root: Path = ROOT) -> Target:
+    """``target``, narrowed to this board if it is a family that the board belongs to.
+
+    Raises ConfigError for a board with a JetPack that is too old for the target's engine.
+    """
+    board = detect(root)
+    if board is None or target.engine() != "tensorrt":
+        return target
+    check_jetpack(board)
+    return load_target(board.target) if board.target in target.boards else target
+
+
+def _target(compatible: list[str], memory: int | None) -> str | None:
+    for name in shipped_names("targets"):
+        device = load_target(name).device
+        if device and any(module in entry for module in device.modules for entry in compatible):
+            return name if _fits(device, memory) else None
+    return None
+
+
+def _fits(device: Device, memory: int | None) -> bool:
+    """Whether the system sees the module's memory; firmware keeps up to a fifth (Orin Nano 8GB shows 7.3 GiB).
+
+    One device tree serves several modules on some installs, and then only the memory tells them apart.
+    """
+    return memory is None or 0.75 < memory / (device.memory_gb * 2**30) <= 1
+
+
+def _capabilities() -> set[str]:
+    devices = (load_target(name).device for name in load_target(FAMILY).boards)
+    return {device.compute_capability for device in devices if device}
+
+
+def _memory(root: Path) -> int | None:
+    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _gpu_mhz(root: Path) -> float | None:
+    clocks = (_text(root / folder / "max_freq").strip() for folder in GPU_CLOCKS)
+    return next((int(clock) / 1e6 for clock in clocks if clock.isdecimal()), None)
+
+
+def _mode_id(root: Path) -> int | None:
+    found = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    return int(found[1]) if found else None
+
+
+def _mode_name(root: Path, number: int | None) -> str | None:
+    modes = re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", _text(root / "etc/nvpmodel.conf"), re.MULTILINE)
+    return next((name for key, name in modes if int(key) == number), None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
