@@ -32,6 +32,7 @@ from edgevit.model.quantplan import (
 )
 
 TOLERANCE = 0.5  # added noise, as a share of proj's own, up to which a block's attention becomes INT8
+JUDGED = 8  # images that a block's INT8 attention is judged on: thousands of tokens, and the search costs five passes over them
 PEAKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125)  # candidates for softmax's largest code, as shares of its largest output
 
 
@@ -52,7 +53,7 @@ def quantize_attention(
     """``plan`` with INT8 attention in the blocks where ``wanted`` (see `Quantize.attention`) lets it be.
 
     ``extremes`` are lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
-    on ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in
+    on the first of ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in
     floating point, attention is, too.
     """
     linears, attention, reports = dict(plan.linears), dict[str, QuantizedAttention](), list[AttentionReport]()
@@ -65,8 +66,9 @@ def quantize_attention(
         qkv, proj, parts = linears.get(f"{block}.qkv"), linears.get(f"{block}.proj"), (queries, keys, values)
         if qkv is None or proj is None:
             return plain_attention(name, *parts)
-        levels = {"scores": steps[block], "full": with_values(steps[block], parts, reach[block])}
-        noise = {level: added_noise(offered, parts, proj) for level, offered in levels.items()}
+        some = (queries[:JUDGED], keys[:JUDGED], values[:JUDGED])
+        levels = {"scores": steps[block], "full": with_values(steps[block], some, reach[block])}
+        noise = {level: added_noise(offered, some, proj) for level, offered in levels.items()}
         products = choose(noise, wanted)
         reports.append(AttentionReport(name=name, products=products, noise=noise))
         if products == "off":

@@ -75,7 +75,7 @@ def migrate(block: FoldedBlock, kind: str, transform: Transform) -> FoldedBlock:
         changes["qkv"] = Linear(block.qkv.weight / factors[:, None], (block.qkv.bias - centre) / factors)
     else:
         norm: Norm = getattr(block, NORM_OF[kind])
-        changes[NORM_OF[kind]] = Norm(norm.weight / transform.scales, transform(norm.bias))
+        changes[NORM_OF[kind]] = replace(norm, weight=norm.weight / transform.scales, bias=transform(norm.bias))
     return replace(block, **changes)
 
 

@@ -30,6 +30,7 @@ class Norm:
 
     weight: Tensor
     bias: Tensor
+    eps: float
 
 
 @dataclass
@@ -145,7 +146,7 @@ def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
 def _norm(layer: nn.Module) -> Norm | None:
     if not isinstance(layer, nn.LayerNorm):
         return None
-    return Norm(layer.weight.detach().float().clone(), layer.bias.detach().float().clone())
+    return Norm(layer.weight.detach().float().clone(), layer.bias.detach().float().clone(), layer.eps)
 
 
 LinearOp = Callable[[str, Tensor, Linear], Tensor]
@@ -184,7 +185,7 @@ def embed(model: FoldedVit, frames: Tensor) -> Tensor:
     """Tokens [N, T, width] of uint8 frames: what block 0 takes."""
     config = model.config
     x = F.pad(_patches(frames, config) @ model.patch.T, (0, 0, config.prefix_tokens, 0)) + model.positions
-    return _layer_norm(x, model.embedding_norm, config)
+    return _layer_norm(x, model.embedding_norm)
 
 
 @torch.inference_mode()
@@ -207,11 +208,11 @@ def _block(
     x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp, attention: AttentionOp, keep: int
 ) -> Tensor:
     n, t, _ = x.shape
-    qkv = linear(f"{name}.qkv", _layer_norm(x, block.norm1, config), block.qkv)
+    qkv = linear(f"{name}.qkv", _layer_norm(x, block.norm1), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
     mixed = attention(f"{name}.attention", q[:, :, :keep], k, v)
     x = x[:, :keep] + linear(f"{name}.proj", mixed.transpose(1, 2).reshape(n, keep, -1), block.proj)
-    hidden = linear(f"{name}.fc1", _layer_norm(x, block.norm2, config), block.fc1)
+    hidden = linear(f"{name}.fc1", _layer_norm(x, block.norm2), block.fc1)
     return x + linear(f"{name}.fc2", ACTIVATIONS[config.activation](hidden), block.fc2)
 
 
@@ -220,14 +221,14 @@ def run_head(model: FoldedVit, x: Tensor) -> Tensor:
     """Logits [N, classes] of the last block's tokens."""
     config = model.config
     if config.final_norm == "before_pooling":
-        x = _layer_norm(x, model.final_norm, config)
+        x = _layer_norm(x, model.final_norm)
     features = {"class": lambda: x[:, 0], "distillation": lambda: x[:, 1],
                 "mean": lambda: x[:, config.prefix_tokens :].mean(1)}  # fmt: skip
     pooled = torch.cat([features[name]() for name in config.pooling], dim=-1)
     if config.final_norm == "after_pooling":
-        pooled = _layer_norm(pooled, model.final_norm, config)
+        pooled = _layer_norm(pooled, model.final_norm)
     return plain_linear("head", pooled, model.head)
 
 
-def _layer_norm(x: Tensor, norm: Norm | None, config: VitConfig) -> Tensor:
-    return x if norm is None else F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, config.norm_eps)
+def _layer_norm(x: Tensor, norm: Norm | None) -> Tensor:
+    return x if norm is None else F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)

@@ -52,8 +52,8 @@ def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlo
     parts: dict[str, Any] = {}
     for kind in (*LINEARS, "norm1", "norm2"):
         if f"{name}.{kind}.weight" in state:
-            form = Linear if kind in LINEARS else Norm
-            parts[kind] = form(state[f"{name}.{kind}.weight"], state[f"{name}.{kind}.bias"])
+            weights = {"weight": state[f"{name}.{kind}.weight"], "bias": state[f"{name}.{kind}.bias"]}
+            parts[kind] = replace(getattr(block, kind), **weights)
     return replace(block, **parts)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
-from edgevit.engine import BACKENDS, open_session
+from edgevit.engine import CPU_ENGINES, open_session
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import LINEARS, FoldedVit, Linear, fold, forward, plain_attention
 from edgevit.model.quantplan import (
@@ -29,7 +29,7 @@ from edgevit.model.quantplan import (
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
 
-ENGINES = sorted(BACKENDS)
+ENGINES = sorted(CPU_ENGINES)
 
 
 def unoptimized(model: bytes) -> onnxruntime.InferenceSession:

@@ -1,0 +1,211 @@
+"""FP16 for everything that is not INT8: does the model fit, and what is done where it does not.
+
+FP16 ends at 65,504 and its steps are 2^-11 of a value. A ViT overflows it, if at all, in the residual
+stream, which grows from block to block and carries outlier channels. Every block reads the stream
+through a LayerNorm, which does not see its scale: dividing all that is written to it (embedding, proj,
+fc2) by a power of two, and epsilon by its square, changes nothing but the range. What else overflows
+(a GEMM's output, attention scores) is refused with the place and the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgevit.compress.quantize import decibel
+from edgevit.errors import ConfigError
+from edgevit.model.folded import (
+    AttentionOp,
+    FoldedBlock,
+    FoldedVit,
+    Linear,
+    LinearOp,
+    Norm,
+    embed,
+    forward,
+    plain_attention,
+    plain_linear,
+    run_block,
+    run_head,
+)
+from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
+
+if TYPE_CHECKING:
+    from edgevit.preprocess import Frame
+
+LARGEST = 65504.0  # of FP16
+HEADROOM = 2.0  # by how much an unseen image may exceed the calibrated ones
+SMALLEST = 2.0**-24  # above 0, of FP16
+EXACT = 2.0**-10  # relative change of a scale up to which its codes stay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A model that FP16 holds."""
+
+    model: FoldedVit
+    shift: int
+    """The residual stream is divided by two to this power; 0 nearly always."""
+    notes: tuple[str, ...]
+
+
+@torch.inference_mode()
+def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
+    """The largest magnitudes on frames uint8 [N, H, W, 3] of what FP16 has to hold, by place.
+
+    ``stream`` is the residual stream; ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input,
+    ``blocks.3.attention`` the scores.
+    """
+    found: dict[str, float] = {}
+
+    def see(place: str, x: Tensor) -> None:
+        found[place] = max(found.get(place, 0.0), float(x.abs().max()))
+
+    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+        y = plain_linear(name, x, weights)
+        see(f"{name} input", x)
+        see(name, y)
+        if name.endswith(".proj"):
+            see("stream", stream[:, : y.shape[1]] + y)
+        return y
+
+    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        see(name, queries @ keys.transpose(-1, -2))
+        return plain_attention(name, queries, keys, values)
+
+    for batch in batches:
+        stream = embed(model, torch.from_numpy(batch))
+        see("stream", stream)
+        for i in range(len(model.blocks)):
+            stream = run_block(model, i, stream, linear, attention)
+            see("stream", stream)
+    return found
+
+
+def fit(model: FoldedVit, found: dict[str, float]) -> Fitted:
+    """``model`` as FP16 can hold it, given its `peaks`. Raises ConfigError where nothing helps."""
+    limit = LARGEST / HEADROOM
+    stream = found.get("stream", 0.0)
+    for place, peak in found.items():
+        written = place == "stream" or place.endswith((".proj", ".fc2"))  # these are divided, if need be
+        if not np.isfinite(peak) or (peak > limit and (not written or not can_divide(model))):
+            msg = (
+                f"FP16 cannot hold this model: {place} reaches {peak:,.0f} on the calibration images, and FP16 ends at "
+                f"{LARGEST:,.0f} (a factor {HEADROOM:g} is kept for other images). Build with --precision fp32."
+            )
+            raise ConfigError(msg)
+    largest = max((peak for place, peak in found.items() if place == "stream" or place.endswith((".proj", ".fc2"))), default=0.0)
+    if largest <= limit:
+        return Fitted(model=model, shift=0, notes=())
+    shift = int(np.ceil(np.log2(largest / limit)))
+    note = f"fp16: the residual stream reaches {stream:,.0f} and is carried divided by {2**shift} (exact, no cost)"
+    return Fitted(model=divided(model, shift), shift=shift, notes=(note,))
+
+
+def can_divide(model: FoldedVit) -> bool:
+    """Whether every reader of the residual stream is a LayerNorm."""
+    return model.final_norm is not None and all(block.norm1 is not None and block.norm2 is not None for block in model.blocks)
+
+
+def divided(model: FoldedVit, shift: int) -> FoldedVit:
+    """``model`` computing the same logits with its residual stream divided by 2^shift. Needs `can_divide`."""
+    factor = 2.0**-shift
+
+    def reading(norm: Norm | None) -> Norm | None:
+        return None if norm is None else replace(norm, eps=norm.eps * factor**2)
+
+    def writing(linear: Linear) -> Linear:
+        return Linear(linear.weight * factor, linear.bias * factor)
+
+    def block(old: FoldedBlock) -> FoldedBlock:
+        return replace(old, norm1=reading(old.norm1), norm2=reading(old.norm2), proj=writing(old.proj), fc2=writing(old.fc2))
+
+    entry = model.embedding_norm
+    if entry is None:
+        start = replace(model, patch=model.patch * factor, positions=model.positions * factor)
+    else:
+        start = replace(model, embedding_norm=replace(entry, weight=entry.weight * factor, bias=entry.bias * factor))
+    return replace(start, blocks=[block(old) for old in model.blocks], final_norm=reading(model.final_norm))
+
+
+def with_half_scales(plan: QuantPlan) -> QuantPlan:
+    """``plan`` with every scale a value that FP16 has, and codes to match.
+
+    TensorRT's scales have the activations' dtype. A scale below FP16's normal range (LayerScale makes some)
+    loses so many digits that its channel is rounded anew.
+    """
+    linears = {name: _half_linear(linear) for name, linear in plan.linears.items()}
+    return replace(plan, linears=linears, attention={name: _half_steps(steps) for name, steps in plan.attention.items()})
+
+
+def _half_linear(linear: QuantizedLinear) -> QuantizedLinear:
+    scale = linear.weight_scale.half().float().clamp_min(SMALLEST)
+    ratio = linear.weight_scale / scale
+    codes = torch.where((ratio - 1).abs()[:, None] > EXACT, linear.weight * ratio[:, None], linear.weight.float())
+    return replace(
+        linear, weight=codes.round().clamp(-127, 127).to(torch.int8), weight_scale=scale, input_scale=_half(linear.input_scale)
+    )
+
+
+def _half_steps(steps: QuantizedAttention) -> QuantizedAttention:
+    value, probability = steps.value_step, steps.probability_step
+    return QuantizedAttention(
+        query_step=_half(steps.query_step),
+        key_step=_half(steps.key_step),
+        value_step=None if value is None else _half(value),
+        probability_step=None if probability is None else _half(probability),
+    )
+
+
+def _half(step: float) -> float:
+    return max(float(np.float16(step)), SMALLEST)
+
+
+@torch.inference_mode()
+def simulate_half(plan: QuantPlan, frames: Tensor) -> Tensor:
+    """Logits [N, classes] of frames uint8 [N, H, W, 3] with everything that ``plan`` leaves in floating point rounded to FP16.
+
+    Rounded are weights, the inputs and outputs of every GEMM, both products and softmax of attention, and the
+    stream between blocks; sums are in FP32, as tensor cores have them. Inside LayerNorm and GELU nothing is.
+    """
+    linear, attention = _half_ops(plan)
+    model = plan.model
+    x = _round(embed(replace(model, patch=_round(model.patch), positions=_round(model.positions)), frames))
+    for i in range(len(model.blocks)):
+        x = _round(run_block(model, i, x, linear, attention))
+    return run_head(model, x)
+
+
+def half_sqnr(model: FoldedVit, batch: Frame) -> float:
+    """Logit SQNR in dB, against FP32, of ``model`` all in FP16 on frames uint8 [N, H, W, 3]; simulated."""
+    frames = torch.from_numpy(batch)
+    wanted = forward(model, frames)
+    lost = simulate_half(QuantPlan(model=model), frames) - wanted
+    return decibel(float(wanted.square().sum()), float(lost.square().sum()))
+
+
+def _half_ops(plan: QuantPlan) -> tuple[LinearOp, AttentionOp]:
+    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+        quantized = plan.linears.get(name)
+        if quantized is not None:
+            return _round(quantized_linear(_round(x), quantized))
+        return _round(_round(F.linear(_round(x), _round(weights.weight))) + _round(weights.bias))
+
+    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        steps = plan.attention.get(name)
+        if steps is not None:
+            return _round(quantized_attention(queries, keys, values, steps))
+        probabilities = _round(_round(queries @ keys.transpose(-1, -2)).softmax(-1))
+        return _round(probabilities @ values)
+
+    return linear, attention
+
+
+def _round(x: Tensor) -> Tensor:
+    return x.half().float()

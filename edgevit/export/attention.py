@@ -1,0 +1,140 @@
+"""softmax(q k^T) v of all heads, in each of the layouts that `edgevit.export.form.Form` names.
+
+The query scale is in the weights; what comes in is the joint qkv [N, T, 3 * heads * head_dim], what goes out
+[N, keep, heads * head_dim]. Only the queries of the first ``keep`` tokens count (the last block's may be one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgevit.export.nodes import Nodes
+from edgevit.model.quantplan import QuantizedAttention
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """Sizes of one block's attention, and the INT8 steps of its products (None: floating point)."""
+
+    name: str
+    """``blocks.3/attention``."""
+    heads: int
+    depth: int
+    """Of one head."""
+    tokens: int
+    keep: int
+    steps: QuantizedAttention | None
+
+    @property
+    def width(self) -> int:
+        """Of all heads together."""
+        return self.heads * self.depth
+
+
+def write_attention(nodes: Nodes, qkv: str, at: Heads) -> str:
+    """Attention on a joint qkv, in the layout of ``nodes.form``."""
+    layout = nodes.form.attention
+    if layout == "rank5":
+        return _merge_rank5(nodes, _products(nodes, _split_rank5(nodes, qkv, at), at, rank=4), at)
+    if layout == "op":
+        return _merge_op(nodes, _attention_op(nodes, qkv, at), at)
+    return merge_heads_first(nodes, split_heads_first(nodes, qkv, at), at)
+
+
+# rank5: one transposition, q, k and v gathered from it. Queries are cut before the products: OpenVINO computes fewer.
+
+
+def _split_rank5(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]:
+    shape = nodes.constant(f"shape/heads_{at.heads}_{at.depth}", [0, at.tokens, 3, at.heads, at.depth])
+    split = nodes.node("Reshape", f"{at.name}/split", qkv, shape)
+    split = nodes.node("Transpose", f"{at.name}/split", split, perm=[2, 0, 3, 1, 4])
+    q, k, v = (nodes.node("Gather", f"{at.name}/{part}", split, nodes.constant(f"index/{i}", np.int64(i)), axis=0)
+               for i, part in enumerate("qkv"))  # fmt: skip
+    return nodes.first_tokens(q, at.keep, at.tokens, f"{at.name}/q", axis=2), k, v
+
+
+def _merge_rank5(nodes: Nodes, mixed: str, at: Heads) -> str:
+    flat = nodes.constant(f"shape/flat_{at.keep}_{at.width}", [0, at.keep, at.width])
+    return nodes.node("Reshape", f"{at.name}/merge", nodes.node("Transpose", f"{at.name}/merge", mixed, perm=[0, 2, 1, 3]), flat)
+
+
+# rank4 and rank3: heads come first, the batch second or within them. TensorRT then reads q, k and v out of qkv's product
+# where it lies, and merging is one transposition of rank 3 in either.
+
+
+def split_heads_first(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]:
+    """q, k and v of a joint qkv as [heads, N, T, depth] or [heads * N, T, depth]."""
+    rows = nodes.constant(f"shape/rows_{3 * at.heads}_{at.depth}", [-1, 3 * at.heads, at.depth])
+    split = nodes.node("Transpose", f"{at.name}/split", nodes.node("Reshape", f"{at.name}/split", qkv, rows), perm=[1, 0, 2])
+    parts = nodes.node_with(
+        "Split", f"{at.name}/split", tuple(f"{at.name}/{part}" for part in "qkv"), split, axis=0, num_outputs=3
+    )
+    q, k, v = (nodes.node("Reshape", part, part, _heads_shape(nodes, at)) for part in parts)
+    return q, k, v
+
+
+def heads_first(nodes: Nodes, part: str, at: Heads, name: str, bias: str | None = None) -> str:
+    """One of q, k, v [N, T, width] as [heads, N, T, depth] or [heads * N, T, depth]; ``bias`` is [heads, 1, depth]."""
+    rows = nodes.constant(f"shape/rows_{at.heads}_{at.depth}", [-1, at.heads, at.depth])
+    x = nodes.node("Transpose", f"{name}/heads", nodes.node("Reshape", f"{name}/rows", part, rows), perm=[1, 0, 2])
+    if bias is not None:  # behind the transposition: in front of it TensorRT fuses less
+        x = nodes.node("Add", name, x, bias)
+    return nodes.node("Reshape", name, x, _heads_shape(nodes, at))
+
+
+def merge_heads_first(nodes: Nodes, parts: tuple[str, str, str], at: Heads) -> str:
+    """The products on q, k, v as `split_heads_first` gives them, and their heads merged."""
+    rank = 4 if nodes.form.attention == "rank4" else 3
+    mixed = _products(nodes, parts, at, rank=rank)
+    # Cut here, not at the queries: TensorRT's fused attention takes as many queries as keys.
+    mixed = nodes.first_tokens(mixed, at.keep, at.tokens, f"{at.name}/kept", axis=rank - 2)
+    unfold = nodes.constant(f"shape/unfold_{at.heads}_{at.depth}", [at.heads, -1, at.depth])
+    mixed = nodes.node("Transpose", f"{at.name}/merge", nodes.node("Reshape", f"{at.name}/unfold", mixed, unfold), perm=[1, 0, 2])
+    return nodes.node(
+        "Reshape", f"{at.name}/merge", mixed, nodes.constant(f"shape/merged_{at.keep}_{at.width}", [-1, at.keep, at.width])
+    )
+
+
+def _heads_shape(nodes: Nodes, at: Heads) -> str:
+    if nodes.form.attention == "rank4":
+        return nodes.constant(f"shape/heads_first_{at.heads}_{at.depth}", [at.heads, -1, at.tokens, at.depth])
+    return nodes.constant(f"shape/heads_first_{at.depth}", [-1, at.tokens, at.depth])
+
+
+# op: the ONNX Attention node, on [N, heads, T, depth].
+
+
+def _attention_op(nodes: Nodes, qkv: str, at: Heads) -> str:
+    if at.steps is not None:
+        msg = f"{at.name}: the Attention op has no place for the Q/DQ pair behind softmax; write INT8 attention in another layout"
+        raise ValueError(msg)
+    shape = nodes.constant(f"shape/joint_{at.heads}_{at.depth}", [0, at.tokens, 3 * at.heads, at.depth])
+    split = nodes.node("Transpose", f"{at.name}/split", nodes.node("Reshape", f"{at.name}/split", qkv, shape), perm=[0, 2, 1, 3])
+    parts = nodes.node_with(
+        "Split", f"{at.name}/split", tuple(f"{at.name}/{part}" for part in "qkv"), split, axis=1, num_outputs=3
+    )
+    return nodes.node("Attention", at.name, *parts, scale=1.0)
+
+
+def _merge_op(nodes: Nodes, mixed: str, at: Heads) -> str:
+    mixed = nodes.first_tokens(mixed, at.keep, at.tokens, f"{at.name}/kept", axis=2)
+    return _merge_rank5(nodes, mixed, at)
+
+
+# The two products, of whatever rank.
+
+
+def _products(nodes: Nodes, parts: tuple[str, str, str], at: Heads, *, rank: int) -> str:
+    (q, k, v), steps, name = parts, at.steps, at.name
+    if steps is not None:
+        q = nodes.fake_quantized(q, steps.query_step, f"{name}/q")
+        # In front of the transpose: OpenVINO fuses MatMul and Transpose, with a Q/DQ between them it does not.
+        k = nodes.fake_quantized(k, steps.key_step, f"{name}/k")
+    k = nodes.node("Transpose", f"{name}/k", k, perm=[0, 1, 3, 2] if rank == 4 else [0, 2, 1])
+    probabilities = nodes.node("Softmax", name, nodes.node("MatMul", f"{name}/scores", q, k), axis=-1)
+    if steps is not None and steps.value_step is not None and steps.probability_step is not None:
+        probabilities = nodes.fake_quantized(probabilities, steps.probability_step, f"{name}/probabilities")
+        v = nodes.fake_quantized(v, steps.value_step, f"{name}/v")
+    return nodes.node("MatMul", f"{name}/mix", probabilities, v)

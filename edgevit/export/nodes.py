@@ -1,0 +1,70 @@
+"""Nodes and initializers of a graph under construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from edgevit.export.form import Form
+
+DTYPES: dict[str, tuple[np.dtype[Any], int]] = {
+    "fp32": (np.dtype(np.float32), TensorProto.FLOAT),
+    "fp16": (np.dtype(np.float16), TensorProto.FLOAT16),
+}
+
+
+class Nodes:
+    """What a graph consists of; floating-point constants take the form's dtype on their way in."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.dtype, self.onnx_dtype = DTYPES[form.dtype]
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, value: Tensor | NDArray[Any] | np.generic | list[int] | float) -> str:
+        """An initializer; floats take the form's dtype, lists of int become int64.
+
+        Raises OverflowError for a value that the dtype cannot hold; `edgevit.compress.half.fit` keeps that from happening.
+        """
+        if name not in self.constants:
+            array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+            if array.dtype.kind == "f":
+                array = self._cast(name, array)
+            self.constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
+        return name
+
+    def _cast(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        with np.errstate(over="ignore"):
+            cast = array.astype(self.dtype)
+        if not np.isfinite(cast).all():
+            msg = f"{name}: {np.abs(array).max():g} does not fit {self.form.dtype}"
+            raise OverflowError(msg)
+        return cast
+
+    def node(self, op: str, name: str, *inputs: str, **attributes: Any) -> str:
+        """One node named ``name/op`` with one output of the same name."""
+        return self.node_with(op, name, (f"{name}/{op}",), *inputs, **attributes)[0]
+
+    def node_with(self, op: str, name: str, outputs: tuple[str, ...], *inputs: str, **attributes: Any) -> tuple[str, ...]:
+        """One node named ``name/op`` with the ``outputs`` given."""
+        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), f"{name}/{op}", **attributes))
+        return outputs
+
+    def fake_quantized(self, x: str, scale: float, name: str) -> str:
+        """A per-tensor Q/DQ pair on an activation."""
+        step = self.constant(f"{name}/input_scale", np.float32(scale))
+        zero = self.constant("zero_point", np.int8(0))
+        return self.node("DequantizeLinear", name, self.node("QuantizeLinear", name, x, step, zero), step, zero)
+
+    def first_tokens(self, x: str, keep: int, tokens: int, name: str, axis: int = 1) -> str:
+        """The first ``keep`` of ``tokens`` along ``axis``; ``x`` itself if that is all of them."""
+        if keep == tokens:
+            return x
+        ends = (self.constant("index/start", [0]), self.constant(f"index/end_{keep}", [keep]))
+        return self.node("Slice", name, x, *ends, self.constant(f"index/axis_{axis}", [axis]))
