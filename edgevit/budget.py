@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from edgevit.model.folded import fold
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.evaluate import evaluate
-from edgevit.variants import Quantization, Variant, fp32_variant, int8_from
+from edgevit.variants import Quantization, fp32_variant, int8_from
 
 MAX_FLOAT = 0.75  # share of multiply-accumulates that may leave INT8; beyond it a float build is the better answer
 
@@ -78,8 +78,8 @@ def search(ranked: list[str], drop_without: Callable[[tuple[str, ...]], float], 
 def within_budget(
     checkpoint: Checkpoint, result: Quantization, images: ImageSet, max_drop: float, *,
     engine: str, threads: int | None, cache: Cache, progress: Progress,
-) -> Variant:  # fmt: skip
-    """The variant with the most INT8 that loses at most ``max_drop`` points on ``images``.
+) -> Quantization:  # fmt: skip
+    """``result`` with the most INT8 that loses at most ``max_drop`` points on ``images``, measured on ``engine``.
 
     Raises BudgetError with the best found if more than `MAX_FLOAT` of the arithmetic would have to leave INT8.
     """
@@ -105,7 +105,7 @@ def within_budget(
                      "tries": [asdict(item) for item in found.tries]}  # fmt: skip
     report = result.report | {"reverted": _reasons(found, scanned), "search": search_report,
                               "sensitivity": [asdict(part) for part in scanned]}  # fmt: skip
-    return int8_from(plan, report)
+    return replace(result, plan=plan, report=report)
 
 
 def _affordable(scanned: list[Sensitivity]) -> list[str]:

@@ -5,62 +5,27 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import edgevit
-from edgevit.advice import budget_note, calibration_notes
+from edgevit.advice import budget_note
 from edgevit.budget import within_budget
-from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, Manifest, check_replaceable, check_writable, write_bundle
+from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, Manifest, write_bundle
 from edgevit.cache import Cache
+from edgevit.compiling import Compiled, Decision, compile_for
 from edgevit.engine import backend
-from edgevit.errors import ConfigError, DataError
-from edgevit.images import ImageSet, load_images
-from edgevit.model.checkpoint import Checkpoint, load_checkpoint
+from edgevit.export.form import form_for
+from edgevit.inputs import BuildRequest, Inputs, judge_of, read_inputs, spare_images
+from edgevit.model.folded import fold
+from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
-from edgevit.recipe import Recipe
-from edgevit.report.compare import Candidate, Comparison, compare
-from edgevit.target import Target
-from edgevit.variants import Variant, fp32_variant, int8_from, quantization, quantize_key
+from edgevit.report.compare import Candidate, Comparison, Row, compare
+from edgevit.variants import HalfModel, Variant, fp32_variant, half_model, legal_for, quantization, quantize_key
 
 RUNS = 60  # timed inferences per precision
-SEARCHED = 512  # images that a search for a mixed-precision plan measures on, at most
 PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """What a build is asked to do."""
-
-    model: Path
-    target: Target
-    recipe: Recipe
-    out: Path
-    precision: str = "int8"
-    data: Path | None = None
-    """Images to calibrate on; those left over are evaluated on, unless ``eval_data`` has others."""
-    eval_data: Path | None = None
-    eval_limit: int = 1024
-    """Images evaluated at most."""
-    max_drop: float | None = None
-    """Points of top-1 (of agreement, without labels) that INT8 may cost; more than that, and parts stay in FP32."""
-    reference: bool = True
-    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone."""
-    threads: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of `load_checkpoint`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """A request with its files read."""
-
-    checkpoint: Checkpoint
-    calibration: ImageSet | None
-    held_out: ImageSet | None
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +43,8 @@ class BuildResult:
 
     bundle: Bundle
     comparison: Comparison | None
+    compiled: Compiled
+    """The target's engine, or what compiling for it here showed."""
     seconds: dict[str, float]
     """Wall time of each stage."""
 
@@ -98,50 +65,6 @@ class _Timed(Progress):
     def end(self, stage: Any) -> None:
         self.seconds[stage.name] = round(stage.seconds, 3)
         self.inner.end(stage)
-
-
-def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
-    """Load the checkpoint and choose the images. Raises for everything that can be wrong with them."""
-    if request.precision not in request.target.precisions:
-        msg = f"target {request.target.name} offers {', '.join(request.target.precisions)}, not {request.precision}"
-        raise ConfigError(msg)
-    if request.precision == "int8" and request.data is None:
-        msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
-        raise DataError(msg)
-    check_replaceable(request.out)
-    check_writable(request.out)
-    _ = backend(request.target.engine()).version  # a package that is missing is missed now
-    with progress.stage("import model"):
-        checkpoint = load_checkpoint(request.model, **request.options)
-    calibration, held_out, notes = _choose_images(request)
-    if calibration is not None:
-        notes += calibration_notes(calibration, len(checkpoint.labels))
-    if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
-        notes.append(
-            f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "
-            f"{len(checkpoint.labels)} labels, so top-1 is unknown; pass --labels"
-        )
-    return Inputs(checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes))
-
-
-def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | None, list[str]]:
-    notes: list[str] = []
-    calibration, held_out = None, None
-    if request.data is not None:
-        held_out, settings = load_images(request.data), request.recipe.calibrate
-    if held_out is not None and request.precision == "int8":
-        calibration, held_out = held_out.split(settings.images, settings.seed)
-        if len(calibration) < settings.images:
-            notes.append(f"calibration: {request.data} has {len(calibration)} images, the recipe asks for {settings.images}")
-    if request.eval_data is not None:
-        held_out = load_images(request.eval_data)
-    if held_out is not None:
-        used = calibration.fingerprints() if calibration else set()
-        held_out = held_out.held_out(request.eval_limit, request.recipe.calibrate.seed, used)
-    if held_out is None or not len(held_out):
-        notes.append("accuracy: not measured, no images are left for it; pass --eval-data DIR")
-        return calibration, None, notes
-    return calibration, held_out, notes
 
 
 def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
@@ -175,47 +98,44 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     timed = _Timed(progress)
     inputs = read_inputs(request, timed)
     cache.check()
-    engine = request.target.engine()
     with timed.stage("write graph"):
         reference = fp32_variant(inputs.checkpoint)
-    variant = reference
-    if request.precision == "int8" and inputs.calibration is not None:
-        result = quantization(inputs.checkpoint, inputs.calibration, request.recipe, cache, timed)
-        variant = int8_from(result.plan, result.report)
-        if request.max_drop is not None:
-            inputs, images = _spare_images(request, inputs)
-            variant = within_budget(
-                inputs.checkpoint, result, images, request.max_drop, engine=engine, threads=request.threads, cache=cache,
-                progress=timed,
-            )  # fmt: skip
-    with timed.stage(f"compile with {engine}"):
-        backend(engine).compile(variant.model, threads=request.threads)
-    comparison = _compared(request, inputs, [reference] if variant is reference else [reference, variant], cache, timed)
+    inputs, decided = decide(request, inputs, cache, timed)
+    compiled = compile_for(request.target, decided, threads=request.threads, progress=timed)
+    variant, inputs = compiled.variant, replace(inputs, notes=(*inputs.notes, *compiled.notes))
+    rows = [variant] if variant.precision == "fp32" else [reference, variant]
+    comparison = _compared(request, inputs, rows, cache, timed)
     if comparison and request.max_drop:
         flips = 1 - comparison.rows[-1].accuracy.agreement
         note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
         inputs = replace(inputs, notes=(*inputs.notes, note)) if note else inputs
     with timed.stage("write bundle"):
-        bundle = _write(request, inputs, reference, variant, comparison, timed.seconds)
-    return BuildResult(bundle=bundle, comparison=comparison, seconds=timed.seconds)
+        bundle = _write(request, inputs, reference, compiled, comparison, timed.seconds)
+    return BuildResult(bundle=bundle, comparison=comparison, compiled=compiled, seconds=timed.seconds)
 
 
-def _spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSet]:
-    """Images for the search of a mixed-precision plan, and ``inputs`` without them: what chose a plan must not judge it.
-
-    What ``data`` has left beside separate ``eval_data``, else half of the held-out images. Raises DataError if there are none.
-    """
-    calibration, held_out, spare = inputs.calibration, inputs.held_out, None
-    if request.eval_data is not None and request.data is not None and calibration is not None:
-        seen = calibration.fingerprints() | (held_out.fingerprints() if held_out else set())
-        spare = load_images(request.data).held_out(SEARCHED, request.recipe.calibrate.seed, seen)
-    if (spare is None or len(spare) < len(held_out or ()) // 2) and held_out is not None:
-        half = min(SEARCHED, len(held_out) // 2)
-        spare, held_out = held_out.split(half, request.recipe.calibrate.seed)
-    if spare is None or not len(spare):
-        msg = "--max-drop needs images beside those of calibration, and none are left. Pass --eval-data DIR, or more --data."
-        raise DataError(msg)
-    return replace(inputs, held_out=held_out), spare
+def decide(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progress) -> tuple[Inputs, Decision]:
+    """What every GEMM computes in, and ``inputs`` without the images that decided it."""
+    checkpoint, calibration, engine = inputs.checkpoint, inputs.calibration, request.target.engine()
+    half: HalfModel | None = None
+    if form_for(engine, request.precision).dtype == "fp16":
+        half = half_model(checkpoint, calibration, cache, progress) if calibration else None
+        said = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
+        inputs = replace(inputs, notes=(*inputs.notes, *said))
+    # A model that FP16 holds as it is shares its quantization with other targets.
+    changed = half.model if half and half.report["shift"] else None
+    model, report = changed or fold(checkpoint.model, checkpoint.preprocessing), {"half": half.report} if half else {}
+    if request.precision != "int8" or calibration is None:
+        return inputs, Decision(precision=request.precision, plan=QuantPlan(model=model), report=report)
+    result = quantization(checkpoint, calibration, request.recipe, cache, progress, changed)
+    result = legal_for(result, engine)
+    if request.max_drop is not None:
+        inputs, images = spare_images(request, inputs)
+        result = within_budget(
+            checkpoint, result, images, request.max_drop, engine=judge_of(request.target), threads=request.threads, cache=cache,
+            progress=progress,
+        )  # fmt: skip
+    return inputs, Decision(precision="int8", plan=result.plan, report=result.report | report)
 
 
 def _compared(
@@ -223,13 +143,14 @@ def _compared(
 ) -> Comparison | None:
     if inputs.held_out is None:
         return None
-    engine = request.target.engine()
+    judge = judge_of(request.target)
     return compare(
-        [Candidate(precision=variant.precision, engine=engine, model=variant.model) for variant in variants],
+        [Candidate(precision=variant.precision, engine=judge, model=variant.model) for variant in variants],
         inputs.held_out,
         inputs.checkpoint.preprocessing,
         inputs.checkpoint.labels,
-        runs=RUNS,
+        # The judge's milliseconds say nothing about another engine's device.
+        runs=RUNS if judge == request.target.engine() else 0,
         threads=request.threads,
         cache=cache,
         progress=progress,
@@ -240,11 +161,11 @@ def _write(
     request: BuildRequest,
     inputs: Inputs,
     reference: Variant,
-    variant: Variant,
+    compiled: Compiled,
     comparison: Comparison | None,
     seconds: dict[str, float],
 ) -> Bundle:
-    checkpoint = inputs.checkpoint
+    checkpoint, variant = inputs.checkpoint, compiled.variant
     rows = {row.precision: row for row in comparison.rows} if comparison else {}
     conditions = comparison.conditions if comparison else {}
     manifest = Manifest(
@@ -260,17 +181,23 @@ def _write(
         target=request.target.to_dict(),
         engine=request.target.engine(),
         accuracy={**{name: asdict(row.accuracy) for name, row in rows.items()}, "conditions": conditions} if rows else None,
-        latency={**{name: asdict(row.latency) for name, row in rows.items()}, "conditions": conditions} if rows else None,
+        latency=_latency(rows, conditions),
+        compiled=compiled.summary(),
         provenance=_provenance(request, inputs),
         notes=inputs.notes,
         edgevit=edgevit.__version__,
     )
-    report = {**variant.report, "seconds": seconds, "notes": inputs.notes,
+    report = {**variant.report, **compiled.report(), "seconds": seconds, "notes": inputs.notes,
               "comparison": comparison.to_dict() if comparison else None}  # fmt: skip
-    files = {MODEL: variant.model, REPORT: (json.dumps(report, indent=2) + "\n").encode()}
-    if request.reference and variant is not reference:
+    files = {MODEL: variant.model, REPORT: (json.dumps(report, indent=2) + "\n").encode(), **compiled.files}
+    if request.reference and variant.precision != "fp32":
         files[REFERENCE] = reference.model
     return write_bundle(request.out, manifest, files)
+
+
+def _latency(rows: Mapping[str, Row], conditions: dict[str, Any]) -> dict[str, Any] | None:
+    times = {name: asdict(row.latency) for name, row in rows.items() if row.latency is not None}
+    return {**times, "conditions": conditions} if times else None
 
 
 def _reasons(variant: Variant) -> dict[str, str]:

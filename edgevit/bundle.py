@@ -26,6 +26,8 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 REFERENCE = "reference.onnx"
 REPORT = "report.json"
+ENGINE = "engine.plan"
+TIMING_CACHE = "timing.cache"
 # What a damaged or foreign zip can raise: bad directory, bad deflate stream, unknown compression, encryption.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB
@@ -68,6 +70,8 @@ class Manifest:
     """As measured at build time, with its conditions; None without held-out images."""
     latency: dict[str, Any] | None = None
     """As measured at build time, with its conditions."""
+    compiled: dict[str, Any] | None = None
+    """What compiling for the target showed: the plan's figures, estimates per board, and what an engine file is bound to."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """SHA-256 of weights, calibration images and recipe, and the versions that made the bundle."""
     notes: tuple[str, ...] = ()

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgevit.cache import Cache
+from edgevit.compress.half import fit, half_sqnr, peaks, with_half_scales
 from edgevit.compress.quantize import collect, quantize
 from edgevit.errors import DataError
+from edgevit.export.form import CPU, Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import LINEARS, fold
+from edgevit.model.folded import LINEARS, FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
 BATCH = 8  # calibration images per forward pass; bounds memory, changes no result
+HALF_IMAGES = 16  # calibration images that the effect of FP16 is measured on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +41,45 @@ class Variant:
     """What quantization did, JSON-ready: ``layers`` GEMM by GEMM, ``attention`` block by block; empty in floating point."""
 
 
-def fp32_variant(checkpoint: Checkpoint) -> Variant:
-    """The folded model in FP32: the reference that every other precision is held against."""
-    plan = QuantPlan(model=fold(checkpoint.model, checkpoint.preprocessing))
-    return Variant(precision="fp32", model=write_graph(plan), blocks=_precisions(plan))
+def fp32_variant(checkpoint: Checkpoint, engine: str = "") -> Variant:
+    """The folded model in FP32, for the CPU by default: the reference that every other precision is held against."""
+    return float_variant(fold(checkpoint.model, checkpoint.preprocessing), "fp32", engine)
+
+
+def float_variant(model: FoldedVit, precision: str, engine: str) -> Variant:
+    """``model`` in ``precision``, fp32 or fp16, in the form that ``engine`` runs fastest."""
+    plan, form = QuantPlan(model=model), form_for(engine, precision)
+    return Variant(precision=precision, model=write_graph(plan, form), blocks=_precisions(plan, form))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfModel:
+    """A model that FP16 holds, and what says so."""
+
+    model: FoldedVit
+    report: dict[str, Any]
+    """``peaks`` by place, ``shift`` of the residual stream, ``sqnr_db`` of the logits with everything rounded to FP16."""
+    notes: tuple[str, ...]
+
+
+def half_model(checkpoint: Checkpoint, images: ImageSet, cache: Cache, progress: Progress) -> HalfModel:
+    """The folded model made to fit FP16, as measured on ``images``. Raises ConfigError if it cannot be."""
+    folded, contract = fold(checkpoint.model, checkpoint.preprocessing), checkpoint.preprocessing
+    key = {name: value for name, value in quantize_key(checkpoint, images, Recipe()).items() if name != "recipe"}
+    with progress.stage("check fp16 range", total=len(images)) as stage:
+        stored = cache.find("half", **key)
+        stage.cached = stored is not None
+        found = json.loads(stored) if stored else peaks(folded, _counted(images.prepared(contract, BATCH), stage.advance))
+        fitted = fit(folded, found)
+        if stored is None:
+            cache.store("half", json.dumps(found).encode(), **key)
+    some = np.concatenate(list(images.subset(range(min(len(images), HALF_IMAGES))).prepared(contract, BATCH)))
+    sqnr = half_sqnr(fitted.model, some)
+    notes = (
+        *fitted.notes,
+        f"fp16: rounding everything to FP16 leaves {sqnr:.0f} dB of logit SQNR, simulated on {len(some)} images",
+    )
+    return HalfModel(model=fitted.model, report={"peaks": found, "shift": fitted.shift, "sqnr_db": sqnr}, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +102,42 @@ def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache
     return int8_from(result.plan, result.report)
 
 
-def int8_from(plan: QuantPlan, report: dict[str, Any]) -> Variant:
-    """The graph of ``plan``; it is called ``mixed`` if something that quantization offered is in floating point again."""
-    mixed = bool(report.get("reverted"))
-    return Variant(precision="mixed" if mixed else "int8", model=write_graph(plan), blocks=_precisions(plan), report=report)
+def int8_from(plan: QuantPlan, report: dict[str, Any], engine: str = "") -> Variant:
+    """The graph of ``plan`` for ``engine``; ``mixed`` if something that quantization offered is in floating point again."""
+    precision = "mixed" if report.get("reverted") else "int8"
+    form = form_for(engine, precision)
+    return Variant(precision=precision, model=write_graph(plan, form), blocks=_precisions(plan, form), report=report)
 
 
-def quantization(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress) -> Quantization:
-    """Calibrate and quantize, or find the result in the cache. Raises as `int8_variant`."""
+def legal_for(result: Quantization, engine: str) -> Quantization:
+    """``result`` as ``engine`` can run it at full speed.
+
+    TensorRT takes scales of the activations' dtype only, FP16, and fuses attention that is INT8 in both products
+    or in none: with q k^T alone it falls apart into three times the kernels.
+    """
+    if not engine.startswith("tensorrt"):
+        return result
+    plan = with_half_scales(result.plan)
+    full = {name: steps for name, steps in plan.attention.items() if steps.products == "full"}
+    attention = [item | {"products": item["products"] if item["name"] in full else "off"} for item in result.report["attention"]]
+    report = result.report | {"attention": attention}
+    return Quantization(plan=replace(plan, attention=full), report=report, key=result.key | {"engine": engine})
+
+
+def quantization(
+    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress, model: FoldedVit | None = None
+) -> Quantization:
+    """Calibrate and quantize, or find the result in the cache. Raises as `int8_variant`.
+
+    ``model`` is the folded checkpoint, if it is not what `fold` gives; see `half_model`.
+    """
     if not len(images):
         msg = "INT8 needs calibration images, and there are none. Pass --data DIR."
         raise DataError(msg)
-    folded = fold(checkpoint.model, checkpoint.preprocessing)
+    folded = model or fold(checkpoint.model, checkpoint.preprocessing)
     key = quantize_key(checkpoint, images, recipe)
+    if model is not None:
+        key["epsilons"] = [block.norm1.eps if block.norm1 else None for block in model.blocks]  # a divided stream shows there
     with progress.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
         found, reports = cache.find("quantize", **key), cache.find("quantize-report", **key)
         stage.cached = found is not None and reports is not None
@@ -118,12 +181,12 @@ def _counted(batches: Any, advance: Any) -> Any:
         advance(len(batch))
 
 
-def _precisions(plan: QuantPlan) -> tuple[dict[str, str], ...]:
-    return tuple(_block_precisions(plan, f"blocks.{i}") for i in range(len(plan.model.blocks)))
+def _precisions(plan: QuantPlan, form: Form = CPU) -> tuple[dict[str, str], ...]:
+    return tuple(_block_precisions(plan, f"blocks.{i}", form.dtype) for i in range(len(plan.model.blocks)))
 
 
-def _block_precisions(plan: QuantPlan, block: str) -> dict[str, str]:
-    kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else "fp32" for kind in LINEARS}
+def _block_precisions(plan: QuantPlan, block: str, otherwise: str) -> dict[str, str]:
+    kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else otherwise for kind in LINEARS}
     steps = plan.attention.get(f"{block}.attention")
     products = () if steps is None else ("scores",) if steps.value_step is None else ("scores", "values")
-    return kinds | {product: "int8" if product in products else "fp32" for product in ("scores", "values")}
+    return kinds | {product: "int8" if product in products else otherwise for product in ("scores", "values")}

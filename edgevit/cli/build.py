@@ -21,14 +21,14 @@ from edgevit.cli.options import import_options, json_option, model_options, no_c
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Bundle folder, or .zip; MODEL.edgevit here by default.")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "int8", "fp32"]),
-    help="What GEMMs compute in: all INT8 (the default), all FP32, or auto: INT8 as far as --max-drop allows.",
+    type=click.Choice(["auto", "int8", "fp16", "fp32"]),
+    help="What GEMMs compute in: all INT8 (the default), FP16 (GPUs), FP32, or auto: INT8 as far as --max-drop allows.",
 )
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="Points of top-1 (without labels: of agreement with FP32) that INT8 may cost; parts that cost more stay FP32. "
+    help="Points of top-1 (without labels: of agreement with FP32) that INT8 may cost; what costs more stays in floating point. "
     "auto alone means 0.5.",
 )
 @click.option("--recipe", default="default", show_default=True, help="Calibration: a name in calibration/, or a .toml path.")
@@ -64,24 +64,31 @@ def build(**values: Any) -> None:
     if as_json:
         comparison = result.comparison.to_dict() if result.comparison else None
         print_json({"bundle": str(result.bundle.path), "bytes": result.bundle.bytes, "seconds": result.seconds,
-                    "comparison": comparison, "notes": manifest.notes})  # fmt: skip
+                    "comparison": comparison, "compiled": manifest.compiled, "notes": manifest.notes})  # fmt: skip
         return
     for text in manifest.notes:
         note(text)
     for part, reason in manifest.reasons.items():
         if not part.endswith("attention"):
-            note(f"{part} stays FP32: {reason}")
+            note(f"{part} stays in floating point: {reason}")
     if result.comparison:
         from edgevit.cli.compare import print_comparison
 
         print_comparison(result.comparison)
+    if result.compiled.preflight:
+        from edgevit.cli.preflight import print_preflight
+
+        print_preflight(result.compiled)
     click.echo(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
+    if manifest.engine.startswith("tensorrt") and not result.compiled.files:
+        click.echo(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
     click.echo(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
 
 
 def _request(values: dict[str, Any]) -> Any:
-    from edgevit.build import BuildRequest
+    from edgevit.device.jetson import here
     from edgevit.errors import ConfigError
+    from edgevit.inputs import BuildRequest
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
 
@@ -94,7 +101,7 @@ def _request(values: dict[str, Any]) -> Any:
         values["max_drop"] = 0.5 if values["max_drop"] is None else values["max_drop"]
     values["precision"] = "int8" if precision == "auto" else precision
     out = values.pop("out") or Path(f"{values['model'].resolve().stem}.edgevit")
-    target, recipe = load_target(values.pop("target")), load_recipe(values.pop("recipe"))
+    target, recipe = here(load_target(values.pop("target"))), load_recipe(values.pop("recipe"))
     return BuildRequest(**values, out=out, target=target, recipe=recipe, options=options)
 
 

@@ -77,8 +77,10 @@ def print_comparison(comparison: Any) -> None:
             percent(row.accuracy.top1),
             percent(row.accuracy.agreement),
             "-" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db),
-            "/".join(f"{time:.3g}" for time in (row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms)),
-            f"{row.speedup:.2f}x",
+            "/".join(f"{time:.3g}" for time in (row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms))
+            if row.latency
+            else "-",
+            f"{row.speedup:.2f}x" if row.speedup else "-",
             megabytes(row.bytes),
         )
         for row in comparison.rows

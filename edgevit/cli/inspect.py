@@ -45,9 +45,10 @@ def _print(opened: Any) -> None:
     ]
     for precision, row in (manifest.accuracy or {}).items():
         if precision != "conditions":
-            time = manifest.latency[precision]
+            time = (manifest.latency or {}).get(precision)
             measured = f"top-1 {percent(row['top1'])}, agreement {percent(row['agreement'])} on {row['images']} images"
-            facts.append((f"{precision} measured", f"{measured}; p50 {time['p50_ms']:.2f} ms, p99 {time['p99_ms']:.2f} ms"))
+            timed = f"; p50 {time['p50_ms']:.2f} ms, p99 {time['p99_ms']:.2f} ms" if time else ""
+            facts.append((f"{precision} measured", measured + timed))
     table(str(opened.path), ("", ""), facts, left=2)
     files = [(name, megabytes(entry.bytes), entry.sha256[:16]) for name, entry in manifest.files.items()]
     table("Files, all verified", ("file", "size", "sha256"), files)

@@ -16,7 +16,7 @@ from edgevit.cli.options import json_option, threads_option
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source")
-@click.option("--engine", help="openvino or onnxruntime; the bundle's own by default.")
+@click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")
 @threads_option
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
@@ -33,18 +33,17 @@ def run(**values: Any) -> None:
     line of JSON on stdout and the summary is the last. Ctrl-C ends the run
     with its summary.
     """
-    from edgevit.bundle import MODEL, open_bundle
-    from edgevit.engine import open_session
+    from edgevit.bundle import open_bundle
+    from edgevit.engine.of_bundle import session_of
     from edgevit.runtime.loop import classify_frames
     from edgevit.runtime.source import open_source
     from edgevit.runtime.summary import Summary
 
     bundle = open_bundle(values["bundle"])
-    manifest, model = bundle.manifest, bundle.read(MODEL)
+    manifest = bundle.manifest
     with ExitStack() as stack:
         source = stack.enter_context(open_source(values["source"], loop=values["loop"]))
-        engine = values["engine"] or manifest.engine
-        session = stack.enter_context(open_session(engine, model, threads=values["threads"]))
+        session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"]))
         sinks = [stack.enter_context(closing(sink)) for sink in _sinks(source, manifest.precision, values)]
         summary = Summary(source)
         results = classify_frames(

@@ -11,7 +11,11 @@ from edgevit.errors import ConfigError, did_you_mean
 BACKENDS = {
     "openvino": ("edgevit.engine.openvino", "OpenVino"),
     "onnxruntime": ("edgevit.engine.onnxruntime", "OnnxRuntime"),
+    "tensorrt": ("edgevit.engine.tensorrt", "TensorRt"),
+    "tensorrt_rtx": ("edgevit.engine.tensorrt", "TensorRtRtx"),
 }
+CPU_ENGINES = ("openvino", "onnxruntime")
+"""Those that run on any machine they are installed on."""
 
 
 def backend(name: str) -> Backend:
@@ -28,3 +32,11 @@ def open_session(name: str, model: bytes, *, threads: int | None = None) -> Sess
     """Compile an ONNX model with the engine called ``name`` and load it, on this machine."""
     engine = backend(name)
     return engine.load(engine.compile(model, threads=threads), threads=threads)
+
+
+def runs_here(name: str) -> bool:
+    """Whether this machine can run the engine called ``name``, packages of CPU engines aside."""
+    from edgevit.engine.tensorrt import TensorRt
+
+    engine = backend(name)
+    return not isinstance(engine, TensorRt) or engine.runs_here

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgevit.cache import Cache
-from edgevit.engine import backend, open_session
-from edgevit.engine.base import available_threads, processor
+from edgevit.engine import backend
+from edgevit.engine.base import Session, available_threads, processor
 from edgevit.errors import DataError
 from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocessing
@@ -45,8 +45,9 @@ class Row:
     bytes: int
     """Size of the ONNX model."""
     accuracy: Accuracy
-    latency: Latency
-    speedup: float
+    latency: Latency | None
+    """None where nothing was timed: the engine that judged is not the target's."""
+    speedup: float | None
     """p50 of the first row on the same engine, which is FP32, over this p50."""
 
 
@@ -84,13 +85,14 @@ def compare(
 ) -> Comparison:
     """Evaluate and time ``candidates``; the first is the reference for agreement and SQNR.
 
-    ``runs`` inferences of each are timed at batch 1. Raises DataError without images.
+    ``runs`` inferences of each are timed at batch 1; 0 leaves timing out. Raises DataError without images.
     """
     if not len(images):
         msg = f"{images.source}: no images are left to compare on. Give others, or more."
         raise DataError(msg)
-    logits = [_logits(candidate, images, contract, threads, cache, progress) for candidate in candidates]
-    times = _latencies(candidates, images, contract, runs, threads, progress)
+    opened = _Sessions(candidates, threads)
+    logits = [_logits(candidate, opened, images, contract, cache, progress) for candidate in candidates]
+    times = _latencies(opened, images, contract, runs, progress) if runs else [None] * len(candidates)
     targets = images.targets_for(labels)
     rows = tuple(
         Row(
@@ -99,19 +101,34 @@ def compare(
             bytes=len(candidate.model),
             accuracy=accuracy.measure(own, logits[0], targets),
             latency=time,
-            speedup=_baseline(candidate, candidates, times).p50_ms / time.p50_ms,
+            speedup=_speedup(candidate, time, candidates, times),
         )
         for candidate, own, time in zip(candidates, logits, times, strict=True)
     )
     return Comparison(rows=rows, conditions=_conditions(images, targets is not None, threads))
 
 
+class _Sessions:
+    """Opens candidates' sessions; each is compiled once, when it is first needed."""
+
+    def __init__(self, candidates: Sequence[Candidate], threads: int | None) -> None:
+        self.candidates, self.threads = candidates, threads
+        self._compiled: dict[int, bytes] = {}
+
+    def open(self, candidate: Candidate) -> Session:
+        """A session of its own for one candidate."""
+        engine = backend(candidate.engine)
+        if id(candidate) not in self._compiled:
+            self._compiled[id(candidate)] = engine.compile(candidate.model, threads=self.threads)
+        return engine.load(self._compiled[id(candidate)], threads=self.threads)
+
+
 def _logits(
-    candidate: Candidate, images: ImageSet, contract: Preprocessing, threads: int | None, cache: Cache, progress: Progress
+    candidate: Candidate, opened: _Sessions, images: ImageSet, contract: Preprocessing, cache: Cache, progress: Progress
 ) -> accuracy.Logits:
     with progress.stage(f"evaluate {candidate.precision} on {candidate.engine}", total=len(images)) as stage:
         return evaluate(
-            lambda: open_session(candidate.engine, candidate.model, threads=threads),
+            lambda: opened.open(candidate),
             candidate.model,
             images,
             contract,
@@ -122,21 +139,21 @@ def _logits(
 
 
 def _latencies(
-    candidates: Sequence[Candidate], images: ImageSet, contract: Preprocessing, runs: int, threads: int | None, progress: Progress
-) -> list[Latency]:
+    opened: _Sessions, images: ImageSet, contract: Preprocessing, runs: int, progress: Progress
+) -> list[Latency | None]:
     frames = np.concatenate(list(images.subset(range(min(len(images), TIMED_FRAMES))).prepared(contract)))
     with ExitStack() as stack, progress.stage("measure latency", total=runs) as stage:
-        sessions = {
-            str(i): stack.enter_context(open_session(candidate.engine, candidate.model, threads=threads))
-            for i, candidate in enumerate(candidates)
-        }
+        sessions = {str(i): stack.enter_context(opened.open(candidate)) for i, candidate in enumerate(opened.candidates)}
         times = latency.measure(sessions, frames, runs=runs, stage=stage)
-    return [times[str(i)] for i in range(len(candidates))]
+    return [times[str(i)] for i in range(len(opened.candidates))]
 
 
-def _baseline(candidate: Candidate, candidates: Sequence[Candidate], times: Sequence[Latency]) -> Latency:
-    """The first candidate of the same engine, which is FP32 where there is one."""
-    return next(time for other, time in zip(candidates, times, strict=True) if other.engine == candidate.engine)
+def _speedup(
+    candidate: Candidate, time: Latency | None, candidates: Sequence[Candidate], times: Sequence[Latency | None]
+) -> float | None:
+    """Against the first candidate of the same engine, which is FP32 where there is one."""
+    baseline = next(first for other, first in zip(candidates, times, strict=True) if other.engine == candidate.engine)
+    return None if time is None or baseline is None else baseline.p50_ms / time.p50_ms
 
 
 def _conditions(images: ImageSet, labelled: bool, threads: int | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgevit.engine import BACKENDS, Session, backend, open_session
+from edgevit.engine import CPU_ENGINES, Session, backend, open_session
 from edgevit.engine.base import available_threads, processor
 from edgevit.engine.openvino import _options
 from edgevit.errors import ConfigError, EngineError
@@ -21,7 +21,7 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import CLASSES, Frames, folded, frames, int8
 
-ENGINES = sorted(BACKENDS)
+ENGINES = sorted(CPU_ENGINES)
 
 
 @pytest.fixture(scope="module")

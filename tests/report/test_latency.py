@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgevit.engine import BACKENDS, Session, open_session
+from edgevit.engine import CPU_ENGINES, Session, open_session
 from edgevit.engine.base import SessionBase
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
@@ -59,7 +59,7 @@ def test_both_engines(runs: int, stage: Stage, progress: Steps) -> None:
     """Percentiles in order, all runs counted and reported."""
     model = folded()
     graph = write_graph(QuantPlan(model=model))
-    sessions = {name: open_session(name, graph, threads=1) for name in BACKENDS}
+    sessions = {name: open_session(name, graph, threads=1) for name in CPU_ENGINES}
     times = measure(sessions, frames(model.config, 3), runs=runs, stage=stage)
     assert times.keys() == sessions.keys()
     for found in times.values():

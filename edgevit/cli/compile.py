@@ -1,0 +1,43 @@
+"""``edgevit compile``: make a bundle's engine on the device that runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgevit.cli.options import json_option
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="Scratch memory for kernels; a quarter of what is free.")
+@click.option("--optimization-level", type=click.IntRange(0, 5), help="How long TensorRT searches; its own default is 3.")
+@click.option("--version-compatible", is_flag=True, help="Loads in later TensorRT versions, too; may be slower.")
+@click.option("--hardware-compatible", is_flag=True, help="Runs on Ampere and newer, slower. Not on a Jetson.")
+@click.option("--dla-core", type=click.IntRange(0), help="Run what it can on this DLA core, the rest on the GPU.")
+@json_option
+def compile(**values: Any) -> None:
+    """Compile BUNDLE with this machine's TensorRT and keep the engine in it.
+
+    Engines belong to one GPU and one TensorRT: do this once on the board, and again after a JetPack upgrade.
+    """
+    from edgevit.cli.console import ConsoleProgress, note, print_json
+    from edgevit.engine.of_bundle import compile_bundle
+    from edgevit.engine.tensorrt import BuildOptions
+    from edgevit.progress import Progress
+
+    path, as_json, workspace = values.pop("bundle"), values.pop("as_json"), values.pop("workspace")
+    options = BuildOptions(workspace=workspace and workspace * 2**20, **values)
+    progress = Progress() if as_json else ConsoleProgress()
+    with progress.stage("compile") as stage:
+        bundle, built = compile_bundle(path, options, lambda *_: stage.advance())
+    if as_json:
+        print_json({"bundle": str(bundle.path), "version": built.version, "seconds": built.seconds, "bytes": len(built.engine),
+                    "warnings": built.warnings})  # fmt: skip
+        return
+    for text in built.warnings:
+        note(text)
+    click.echo(f"{bundle.path}: engine of {len(built.engine) / 1e6:.1f} MB by {built.version} in {built.seconds:.0f} s")
+    click.echo(f"Classify with it: edgevit run {bundle.path} 0   (camera 0; or a video, a folder, an image)")

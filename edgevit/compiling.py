@@ -1,0 +1,128 @@
+"""From what was decided to what the target runs: the graph in its form, and as far as this machine can, its engine.
+
+CPU engines compile in a second wherever they run. A TensorRT engine belongs to one GPU and one
+TensorRT, so it is compiled where the bundle will run; elsewhere the same builder, if there is one,
+compiles as a preflight: it shows on a laptop what the board would be given, and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from edgevit.bundle import ENGINE, TIMING_CACHE
+from edgevit.compress.sensitivity import groups, revert
+from edgevit.engine import backend, runs_here
+from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, BuiltEngine, build_engine, builder_version, stamp_here
+from edgevit.errors import MissingPackageError
+from edgevit.model.quantplan import QuantPlan
+from edgevit.progress import Progress
+from edgevit.report.preflight import Preflight, examine
+from edgevit.report.roofline import ASSUMPTIONS, Estimate, best_estimates, estimates
+from edgevit.target import Target, load_target
+from edgevit.variants import Variant, float_variant, int8_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What every GEMM computes in."""
+
+    precision: str
+    """fp32, fp16, or int8 (as far as ``plan`` says)."""
+    plan: QuantPlan
+    report: dict[str, Any]
+    """As `Variant.report`."""
+
+    def variant(self, engine: str) -> Variant:
+        """The graph for ``engine``."""
+        if self.precision == "int8":
+            return int8_from(self.plan, self.report, engine)
+        return replace(float_variant(self.plan.model, self.precision, engine), report=self.report)
+
+    def without(self, parts: list[str], reason: str) -> Decision:
+        """The same with ``parts`` in floating point."""
+        reverted = self.report.get("reverted", {}) | dict.fromkeys(parts, reason)
+        return replace(self, plan=revert(self.plan, parts), report=self.report | {"reverted": reverted})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A graph for the target, and what compiling it here gave."""
+
+    variant: Variant
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Engine and timing cache, if this machine is the target."""
+    stamp: dict[str, str] | None = None
+    """What the engine in ``files`` is bound to."""
+    preflight: Preflight | None = None
+    estimates: tuple[Estimate, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the manifest keeps; None for engines that compile at every start."""
+        if self.preflight is None:
+            return None
+        return {
+            "plan": self.preflight.summary(),
+            "estimates": [asdict(estimate) for estimate in self.estimates],
+            "assumptions": list(ASSUMPTIONS),
+            "engine": self.stamp,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """What report.json has beyond that: the plan block by block."""
+        return {} if self.preflight is None else {"plan": self.preflight.to_dict()}
+
+
+def compile_for(target: Target, decided: Decision, *, threads: int | None, progress: Progress) -> Compiled:
+    """Write the graph in the form of ``target`` and compile it, if this machine can. Raises EngineError if it is refused."""
+    engine = target.engine()
+    if engine.startswith("tensorrt"):
+        return _compile_tensorrt(target, decided, progress)
+    variant = decided.variant(engine)
+    with progress.stage(f"compile with {engine}"):
+        backend(engine).compile(variant.model, threads=threads)
+    return Compiled(variant=variant)
+
+
+def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> Compiled:
+    engine = target.engine()
+    try:
+        builder = builder_version(engine)
+    except MissingPackageError as error:
+        unchecked = f"preflight: not compiled, so neither fusion nor INT8 coverage is checked. {error}"
+        return Compiled(variant=decided.variant(engine), notes=(unchecked,))
+    with progress.stage(f"compile with {builder}") as stage:
+        decided, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
+    variant = decided.variant(engine)
+    preflight = examine(built, blocks=len(decided.plan.model.blocks))
+    notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
+    return Compiled(
+        variant=variant,
+        files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if runs_here(engine) else {},
+        stamp=stamp_here() if runs_here(engine) else None,
+        preflight=preflight,
+        estimates=_estimates(preflight, target),
+        notes=notes,
+    )
+
+
+def _estimates(preflight: Preflight, target: Target) -> tuple[Estimate, ...]:
+    """Every power mode of a board, the fastest of each board of a family."""
+    if target.boards:
+        return best_estimates(preflight.plan, map(load_target, target.boards))
+    return estimates(preflight.plan, target)
+
+
+def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, BuiltEngine, tuple[str, ...]]:
+    """Compile; INT8 that the builder refuses in some block goes back to FP16 there, and the notes say so."""
+    notes: tuple[str, ...] = ()
+    while True:
+        try:
+            return decided, build_engine(decided.variant(engine).model, BuildOptions(), advance), notes
+        except BuilderRefusedError as refused:
+            parts = [part for part in groups(decided.plan) if part.rpartition(".")[0] in refused.blocks]
+            if not parts:
+                raise
+            decided = decided.without(parts, f"the builder refuses INT8 here: {refused}")
+            notes += (f"{', '.join(refused.blocks)}: INT8 refused by the builder, kept in FP16: {refused}",)

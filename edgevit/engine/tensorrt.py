@@ -1,0 +1,265 @@
+"""TensorRT: a strongly typed graph compiled to an engine, in a process of its own, and loaded on the GPU it was made for.
+
+From 10.3 (JetPack 6.1) to 11, and TensorRT-RTX; what differs between them is found by asking the module
+what it has, never by its version. The builder runs in a child process (`edgevit.engine.tensorrt_child`):
+it may be killed for memory, and then one line says so. Building needs no GPU where the builder needs none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevit.engine.base import Session
+from edgevit.errors import EngineError, MissingPackageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx"), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt")}
+"""Engine to the Python modules that can compile for it; the second stands in for the first in a preflight."""
+WORKSPACE_SHARE = 4  # of free memory; on a Jetson the GPU's memory is this memory
+SMALLEST_WORKSPACE = 256 * 2**20
+BLOCK = re.compile(r"\bblocks\.\d+")
+
+Advance = Callable[[str, int, int], None]
+"""Called with a phase of the builder, its step, and the number of its steps."""
+
+
+class BuilderRefusedError(EngineError):
+    """TensorRT's parser or builder refuses the graph; ``blocks`` are those that its messages name."""
+
+    def __init__(self, message: str, blocks: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.blocks = blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """How an engine is compiled."""
+
+    batch: tuple[int, int, int] = (1, 1, 1)
+    """Smallest, likeliest and largest number of frames per inference: the optimization profile."""
+    workspace: int | None = None
+    """Bytes of scratch memory that a kernel may want; None is a quarter of what is free, and at least 256 MiB."""
+    optimization_level: int | None = None
+    """0 to 5; None leaves it to TensorRT."""
+    version_compatible: bool = False
+    """The engine loads in later TensorRT versions, too; kernels may be slower."""
+    hardware_compatible: bool = False
+    """The engine runs on Ampere and newer; kernels are slower. Not on a Jetson."""
+    dla_core: int | None = None
+    """Run what it can on this DLA core, the rest on the GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltEngine:
+    """What the builder returned."""
+
+    engine: bytes
+    timing_cache: bytes
+    """Empty where the builder has none."""
+    version: str
+    seconds: float
+    layers: tuple[str, ...]
+    """The compiled plan, a line per layer, as the builder logs it."""
+    inspector: str | None
+    """The plan as the engine inspector's JSON; None without a GPU to load the engine on."""
+    warnings: tuple[str, ...]
+
+
+def builder_module(engine: str = "tensorrt") -> ModuleType:
+    """The Python module that compiles for ``engine``. Raises MissingPackageError with what to install."""
+    for name in MODULES[engine]:
+        if find_spec(name):
+            return import_module(name)
+    what = "tensorrt_rtx" if engine == "tensorrt_rtx" else "tensorrt"
+    msg = (
+        f"Compiling for {engine} needs its Python module, which is not installed. On a Jetson: apt install python3-libnvinfer, "
+        f"and a virtual environment made with --system-site-packages; elsewhere: pip install {what}."
+    )
+    raise MissingPackageError(msg)
+
+
+def builder_version(engine: str = "tensorrt") -> str:
+    """Name and version of what compiles for ``engine`` here. Raises MissingPackageError."""
+    module = builder_module(engine)
+    return f"{module.__name__} {module.__version__}"
+
+
+def build_engine(
+    model: bytes, options: BuildOptions, advance: Advance | None = None, *, engine: str = "tensorrt", timing_cache: bytes = b""
+) -> BuiltEngine:
+    """Compile an ONNX model.
+
+    Raises BuilderRefusedError for what the parser or the builder refuses, EngineError if the builder
+    dies, MissingPackageError without one.
+    """
+    module = builder_module(engine).__name__
+    with tempfile.TemporaryDirectory(prefix="edgevit-") as temporary:
+        folder = Path(temporary)
+        (folder / "model.onnx").write_bytes(model)
+        (folder / "timing.cache").write_bytes(timing_cache)
+        wanted = asdict(options) | {"workspace": options.workspace or _workspace(), "module": module}
+        (folder / "options.json").write_text(json.dumps(wanted))
+        start = time.perf_counter()
+        code, said = _run_child(folder, advance)
+        seconds = time.perf_counter() - start
+        if not (folder / "result.json").is_file():
+            raise EngineError(_death(code, said, module))
+        result = json.loads((folder / "result.json").read_text())
+        if result["refused"]:
+            raise _refusal(result["refused"], result["version"])
+        return BuiltEngine(
+            engine=(folder / "engine.plan").read_bytes(),
+            timing_cache=(folder / "timing.cache").read_bytes(),
+            version=result["version"],
+            seconds=seconds,
+            layers=tuple(result["layers"]),
+            inspector=result["inspector"],
+            warnings=tuple(result["warnings"]),
+        )
+
+
+def _run_child(folder: Path, advance: Advance | None) -> tuple[int, str]:
+    """The child's exit code and the last line that it wrote to stderr."""
+    command = [sys.executable, "-m", "edgevit.engine.tensorrt_child", str(folder)]
+    # A session of its own: Ctrl-C reaches this process alone, which then ends the child.
+    with (
+        (folder / "stderr").open("wb") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as child,
+    ):
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                phase, _, steps = line.rstrip("\n").partition("\t")
+                if advance and steps.count("/") == 1:
+                    step, total = steps.split("/")
+                    advance(phase, int(step), int(total))
+            code = child.wait()
+        finally:
+            child.kill()
+    said = (folder / "stderr").read_text(errors="replace").strip().splitlines()
+    return code, said[-1] if said else ""
+
+
+def _death(code: int, said: str, module: str) -> str:
+    if code == -signal.SIGKILL:
+        return (
+            f"{module}: the builder was killed, most likely for memory. Close other programs, add swap, or compile on "
+            "a machine with more memory."
+        )
+    what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"{module}: the builder ended with {what} and no engine. It said last: {said or 'nothing'}"
+
+
+def _refusal(errors: list[list[str]], version: str) -> BuilderRefusedError:
+    """``errors`` are pairs of a node's name, as far as one is known, and the builder's text."""
+    blocks = sorted({block for error in errors for text in error for block in BLOCK.findall(text)}, key=lambda b: int(b[7:]))
+    lines = [f"{node}: {text}" if node else text for node, text in errors]
+    return BuilderRefusedError(f"{version} refuses this graph: {'; '.join(dict.fromkeys(lines))}", tuple(blocks))
+
+
+def _workspace() -> int:
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        found = None
+    return max(SMALLEST_WORKSPACE, int(found[1]) * 1024 // WORKSPACE_SHARE if found else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """The first CUDA device, and the driver's CUDA version."""
+
+    compute_capability: str
+    integrated: bool
+    cuda: str
+
+
+def gpu() -> Gpu | None:
+    """The GPU of this machine; None without one, or without a driver. No CUDA context is made."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    count, driver, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return None
+    cuda.cuDriverGetVersion(ctypes.byref(driver))
+    cuda.cuDeviceGet(ctypes.byref(device), 0)
+
+    def attribute(number: int) -> int:
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+        return value.value
+
+    capability = f"{attribute(75)}.{attribute(76)}"  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+    version = f"{driver.value // 1000}.{driver.value % 1000 // 10}"
+    return Gpu(compute_capability=capability, integrated=bool(attribute(18)), cuda=version)
+
+
+def stamp_here(engine: str = "tensorrt") -> dict[str, str]:
+    """What an engine compiled on this machine is bound to: the builder, the GPU, the driver and the platform."""
+    found = gpu()
+    return {
+        "builder": builder_version(engine),
+        "compute capability": found.compute_capability if found else "none",
+        "CUDA driver": found.cuda if found else "none",
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+
+
+def check_stamp(stamp: dict[str, str], engine: str = "tensorrt") -> None:
+    """Raise EngineError if an engine with ``stamp`` was compiled elsewhere, saying what differs."""
+    here = stamp_here(engine)
+    changed = [f"{key} was {stamp.get(key, 'unknown')} and is {value}" for key, value in here.items() if stamp.get(key) != value]
+    if changed:
+        msg = f"this engine was compiled elsewhere: {', '.join(changed)}. Compile it here: edgevit compile BUNDLE"
+        raise EngineError(msg)
+
+
+class TensorRt:
+    """Compiled where it runs; an engine belongs to one GPU and one TensorRT. Batch 1, the camera's case."""
+
+    name = "tensorrt"
+    just_in_time = False
+
+    @property
+    def version(self) -> str:
+        """See `edgevit.engine.base.Backend.version`."""
+        return builder_version(self.name)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine has all that running takes: a GPU, its own module, pycuda."""
+        return gpu() is not None and find_spec(MODULES[self.name][0]) is not None and find_spec("pycuda") is not None
+
+    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
+        """See `edgevit.engine.base.Backend.compile`; ``threads`` is of no meaning to a GPU."""
+        return build_engine(model, BuildOptions(), engine=self.name).engine
+
+    def load(self, engine: bytes, *, threads: int | None = None) -> Session:
+        """See `edgevit.engine.base.Backend.load`."""
+        from edgevit.engine.tensorrt_session import TensorRtSession
+
+        return TensorRtSession(engine, builder_module(self.name))
+
+
+class TensorRtRtx(TensorRt):
+    """TensorRT-RTX: compiled ahead of time on any machine, kernels chosen when the engine is first loaded."""
+
+    name = "tensorrt_rtx"

@@ -1,0 +1,145 @@
+"""A compiled TensorRT engine on the GPU, through pycuda.
+
+The primary context is used, the one that CUDA's runtime and other libraries share, and one thread owns
+it: the one that opens the session. Host buffers are pinned; on an integrated GPU they are mapped into its
+address space and nothing is copied. There is no CUDA graph: pycuda has no call to capture one, and a second
+CUDA binding for it would be one more thing to keep alive on a board.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevit.engine.base import cause
+from edgevit.errors import EngineError, needs_extra
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from edgevit.engine.base import Frames, Logits
+
+WARM_UP = 3  # inferences before the first that counts: lazy loading, clocks
+
+
+class _Buffer:
+    """One tensor's memory: pinned on the host, and where the GPU sees it."""
+
+    def __init__(self, cuda: Any, shape: tuple[int, ...], dtype: Any, *, mapped: bool) -> None:
+        self.mapped = mapped
+        flags = cuda.host_alloc_flags.DEVICEMAP if mapped else 0
+        self.host: Any = cuda.pagelocked_empty(shape, dtype, mem_flags=flags)
+        self.memory: Any = None if mapped else cuda.mem_alloc(self.host.nbytes)
+        address: Any = self.host.base.get_device_pointer() if mapped else self.memory
+        self.address = int(address)
+
+    def free(self) -> None:
+        if self.memory is not None:
+            self.memory.free()
+        self.host = self.memory = None
+
+
+class TensorRtSession:
+    """See `edgevit.engine.base.Session`. Use it from the thread that made it, as a context manager."""
+
+    threads = 1
+
+    def __init__(self, engine: bytes, module: Any) -> None:
+        with needs_extra("jetson"):
+            import pycuda.driver as cuda
+        self.engine = f"{module.__name__} {module.__version__}"
+        self._cuda, self._owner, self._open = cuda, threading.get_ident(), False
+        try:
+            cuda.init()
+            device = cuda.Device(0)
+            self.device = device.name()
+            mapped = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
+            self._context = device.retain_primary_context()
+        except cuda.Error as error:
+            msg = f"{self.engine}: no usable GPU: {cause(error)}"
+            raise EngineError(msg) from error
+        self._context.push()
+        self._open, self._buffers = True, list[_Buffer]()
+        try:
+            self._load(engine, module, mapped)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, engine: bytes, module: Any, mapped: bool) -> None:
+        self._logger = module.Logger(module.Logger.ERROR)
+        self._runtime = module.Runtime(self._logger)
+        self._plan = self._runtime.deserialize_cuda_engine(engine)
+        if self._plan is None:
+            msg = f"{self.engine}: this is no engine for this TensorRT and GPU. Compile it here: edgevit compile BUNDLE"
+            raise EngineError(msg)
+        self._execution = self._plan.create_execution_context()
+        self._stream = self._cuda.Stream()
+        names = [self._plan.get_tensor_name(i) for i in range(self._plan.num_io_tensors)]
+        modes = {self._plan.get_tensor_mode(name): name for name in names}
+        source, sink = modes[module.TensorIOMode.INPUT], modes[module.TensorIOMode.OUTPUT]
+        self.shape = tuple(self._plan.get_tensor_shape(source))[1:]
+        self._execution.set_input_shape(source, (1, *self.shape))
+        self._input = self._buffer(source, (1, *self.shape), np.uint8, mapped)
+        self._output = self._buffer(sink, (1, *tuple(self._plan.get_tensor_shape(sink))[1:]), np.float32, mapped)
+        for _ in range(WARM_UP):
+            self._once(np.zeros(self.shape, np.uint8))
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any, mapped: bool) -> _Buffer:
+        buffer = _Buffer(self._cuda, shape, dtype, mapped=mapped)
+        self._buffers.append(buffer)
+        self._execution.set_tensor_address(name, buffer.address)
+        return buffer
+
+    def infer(self, frames_bgr: Frames) -> Logits:
+        """See `edgevit.engine.base.Session.infer`."""
+        if not self._open:
+            msg = f"{self.engine}: this session is closed; load the bundle again"
+            raise EngineError(msg)
+        if threading.get_ident() != self._owner:
+            msg = f"{self.engine}: this session belongs to the thread that opened it; open another one here"
+            raise EngineError(msg)
+        if frames_bgr.dtype.name != "uint8" or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != self.shape or not len(frames_bgr):
+            expected = ", ".join(map(str, self.shape))
+            msg = f"{self.engine}: expected uint8 frames (N, {expected}), got {frames_bgr.dtype} {frames_bgr.shape}"
+            raise EngineError(msg)
+        return np.concatenate([self._once(frame) for frame in frames_bgr])
+
+    def _once(self, frame: Any) -> Logits:
+        np.copyto(self._input.host[0], frame)
+        try:
+            if not self._input.mapped:
+                self._cuda.memcpy_htod_async(self._input.address, self._input.host, self._stream)
+            if not self._execution.execute_async_v3(self._stream.handle):
+                msg = f"{self.engine}: inference failed; TensorRT's message is above"
+                raise EngineError(msg)
+            if not self._output.mapped:
+                self._cuda.memcpy_dtoh_async(self._output.host, self._output.address, self._stream)
+            self._stream.synchronize()
+        except self._cuda.Error as error:
+            msg = f"{self.engine}: inference failed: {cause(error)}"
+            raise EngineError(msg) from error
+        logits: Logits = self._output.host.copy()
+        return logits
+
+    def close(self) -> None:
+        """Free what TensorRT holds, then the buffers, then the context: each needs the one behind it."""
+        if not self._open:
+            return
+        self._open = False
+        for name in ("_execution", "_plan", "_runtime", "_stream"):
+            self.__dict__.pop(name, None)
+        for buffer in self._buffers:
+            buffer.free()
+        self._buffers.clear()
+        self._context.pop()
+        self._context.detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,121 @@
+"""What a build is asked to do, and its files: the checkpoint read, the images chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgevit.advice import calibration_notes
+from edgevit.bundle import check_replaceable, check_writable
+from edgevit.engine import backend, runs_here
+from edgevit.errors import ConfigError, DataError
+from edgevit.images import ImageSet, load_images
+from edgevit.model.checkpoint import Checkpoint, load_checkpoint
+from edgevit.progress import Progress
+from edgevit.recipe import Recipe
+from edgevit.target import Target, load_target
+
+SEARCHED = 512  # images that a search for a mixed-precision plan measures on, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What a build is asked to do."""
+
+    model: Path
+    target: Target
+    recipe: Recipe
+    out: Path
+    precision: str = "int8"
+    data: Path | None = None
+    """Images to calibrate on; those left over are evaluated on, unless ``eval_data`` has others."""
+    eval_data: Path | None = None
+    eval_limit: int = 1024
+    """Images evaluated at most."""
+    max_drop: float | None = None
+    """Points of top-1 (of agreement, without labels) that INT8 may cost; more than that, and parts stay in FP32."""
+    reference: bool = True
+    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone."""
+    threads: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of `load_checkpoint`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A request with its files read."""
+
+    checkpoint: Checkpoint
+    calibration: ImageSet | None
+    held_out: ImageSet | None
+    notes: tuple[str, ...]
+
+
+def judge_of(target: Target) -> str:
+    """The engine that accuracy is measured with: the target's own where it runs here, else this machine's CPU engine."""
+    engine = target.engine()
+    return engine if runs_here(engine) else load_target("cpu").engine()
+
+
+def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
+    """Load the checkpoint and choose the images. Raises for everything that can be wrong with them."""
+    if request.precision not in request.target.precisions:
+        msg = f"target {request.target.name} offers {', '.join(request.target.precisions)}, not {request.precision}"
+        raise ConfigError(msg)
+    if request.precision == "int8" and request.data is None:
+        msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
+        raise DataError(msg)
+    check_replaceable(request.out)
+    check_writable(request.out)
+    _ = backend(judge_of(request.target)).version  # a package that is missing is missed now
+    with progress.stage("import model"):
+        checkpoint = load_checkpoint(request.model, **request.options)
+    calibration, held_out, notes = _choose_images(request)
+    if calibration is not None:
+        notes += calibration_notes(calibration, len(checkpoint.labels))
+    if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
+        notes.append(
+            f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "
+            f"{len(checkpoint.labels)} labels, so top-1 is unknown; pass --labels"
+        )
+    return Inputs(checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes))
+
+
+def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | None, list[str]]:
+    notes: list[str] = []
+    calibration, held_out = None, None
+    if request.data is not None:
+        held_out, settings = load_images(request.data), request.recipe.calibrate
+    if held_out is not None and request.precision != "fp32":
+        calibration, held_out = held_out.split(settings.images, settings.seed)
+        if len(calibration) < settings.images:
+            notes.append(f"calibration: {request.data} has {len(calibration)} images, the recipe asks for {settings.images}")
+    if request.eval_data is not None:
+        held_out = load_images(request.eval_data)
+    if held_out is not None:
+        used = calibration.fingerprints() if calibration else set()
+        held_out = held_out.held_out(request.eval_limit, request.recipe.calibrate.seed, used)
+    if held_out is None or not len(held_out):
+        notes.append("accuracy: not measured, no images are left for it; pass --eval-data DIR")
+        return calibration, None, notes
+    return calibration, held_out, notes
+
+
+def spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSet]:
+    """Images for the search of a mixed-precision plan, and ``inputs`` without them: what chose a plan must not judge it.
+
+    What ``data`` has left beside separate ``eval_data``, else half of the held-out images. Raises DataError if there are none.
+    """
+    calibration, held_out, spare = inputs.calibration, inputs.held_out, None
+    if request.eval_data is not None and request.data is not None and calibration is not None:
+        seen = calibration.fingerprints() | (held_out.fingerprints() if held_out else set())
+        spare = load_images(request.data).held_out(SEARCHED, request.recipe.calibrate.seed, seen)
+    if (spare is None or len(spare) < len(held_out or ()) // 2) and held_out is not None:
+        half = min(SEARCHED, len(held_out) // 2)
+        spare, held_out = held_out.split(half, request.recipe.calibrate.seed)
+    if spare is None or not len(spare):
+        msg = "--max-drop needs images beside those of calibration, and none are left. Pass --eval-data DIR, or more --data."
+        raise DataError(msg)
+    return replace(inputs, held_out=held_out), spare

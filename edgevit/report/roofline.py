@@ -1,0 +1,100 @@
+"""How long a compiled plan would take on a board: an estimate, with what it assumes.
+
+Each kernel takes the longer of its arithmetic and its memory traffic, and a launch on top; kernels follow one
+another. The plan is the one that this machine's builder compiled, which is not the board's own.
+
+One number is fitted: tensor cores reach `EFFICIENCY` of their dense peak in ViT-sized products at batch 1, chosen so
+that ViT-B/16 in FP16 takes the 5.68 ms published for an Orin Nano 8GB at MAXN_SUPER (TensorRT 10.3; onnxsim,
+scripts/nvidia/README.md). What it then says of the INT8 linears of the same model, published at 4.92 ms, is the
+validation: ``benchmarks/roofline.py`` prints it, docs/tensorrt.md has the error. Two figures on one board: take it
+as a way to rank precisions and boards, and measure before promising.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgevit.report.trtplan import CompiledPlan, Kernel
+from edgevit.target import Device, PowerMode, Target
+
+EFFICIENCY = 0.40  # of the tensor cores' dense peak
+DRAM = 0.91  # of the theoretical bandwidth: measured on Orin Nano, read 62.3 of 68.3 GB/s
+LAUNCH = 3e-6  # seconds between kernels of one stream; assumed
+PRECISION = {"int8": "int8", "half": "fp16", "bfloat16": "fp16", "float": "tf32"}
+
+ASSUMPTIONS = (
+    f"products reach {EFFICIENCY:.0%} of the dense peak, fitted to one published figure",
+    f"memory delivers {DRAM:.0%} of its bandwidth, and nothing stays in a cache",
+    f"{1e6 * LAUNCH:g} µs per kernel launch, without a CUDA graph",
+    "the clocks are those of the power mode, not throttled",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roof:
+    """What limits kernels: operations and bytes per second, seconds per launch."""
+
+    int8: float
+    fp16: float
+    tf32: float
+    """TensorRT multiplies float32 on tensor cores, too, in TF32: at half the rate of FP16."""
+    memory: float
+    launch: float = LAUNCH
+
+    def seconds(self, kernel: Kernel) -> tuple[float, float]:
+        """Of arithmetic and of memory traffic, for one kernel."""
+        rate: float = getattr(self, PRECISION.get(kernel.dtype, "fp16"))
+        return 2 * kernel.macs / rate, kernel.bytes / self.memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One board in one power mode, batch 1."""
+
+    target: str
+    mode: str
+    milliseconds: float
+    compute_bound: float
+    """Share of the time in kernels that wait for arithmetic; the others wait for memory, or are launched."""
+    memory_bound: float
+    launches: float
+
+
+def roof_of(device: Device, mode: PowerMode, *, efficiency: float = EFFICIENCY) -> Roof | None:
+    """The roof of a board in a power mode; None where the mode's bandwidth is not known."""
+    if mode.bandwidth_gbs is None:
+        return None
+    half = efficiency * device.peak(mode, "fp16")
+    return Roof(int8=efficiency * device.peak(mode, "int8"), fp16=half, tf32=half / 2, memory=DRAM * mode.bandwidth_gbs * 1e9)
+
+
+def estimate(plan: CompiledPlan, roof: Roof, *, target: str, mode: str) -> Estimate:
+    """The time of one inference under ``roof``."""
+    compute = memory = 0.0
+    for kernel in plan.kernels:
+        arithmetic, traffic = roof.seconds(kernel)
+        if arithmetic >= traffic:
+            compute += arithmetic
+        else:
+            memory += traffic
+    launches = roof.launch * len(plan.kernels)
+    total = compute + memory + launches
+    return Estimate(
+        target=target, mode=mode, milliseconds=1e3 * total, compute_bound=compute / total, memory_bound=memory / total,
+        launches=launches / total,
+    )  # fmt: skip
+
+
+def estimates(plan: CompiledPlan, board: Target) -> tuple[Estimate, ...]:
+    """Every power mode of ``board`` whose clocks and bandwidth are known."""
+    if board.device is None:
+        return ()
+    roofs = [(mode.name, roof_of(board.device, mode)) for mode in board.modes]
+    return tuple(estimate(plan, roof, target=board.name, mode=mode) for mode, roof in roofs if roof is not None)
+
+
+def best_estimates(plan: CompiledPlan, boards: Iterable[Target]) -> tuple[Estimate, ...]:
+    """One per board, in its fastest power mode."""
+    found = [estimates(plan, board) for board in boards]
+    return tuple(min(own, key=lambda item: item.milliseconds) for own in found if own)

@@ -1,0 +1,235 @@
+"""The builder as edgevit drives it: engines, progress, and one clear line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgevit.engine import tensorrt as trt
+from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, build_engine, builder_version, check_stamp, gpu, stamp_here
+from edgevit.errors import EngineError, MissingPackageError
+from edgevit.export.form import Form, form_for
+from edgevit.export.graph import write_graph
+from edgevit.model.quantplan import QuantPlan
+from tests.zoo import folded, int8
+
+PLAN = int8(folded())
+GRAPH = write_graph(PLAN, form_for("tensorrt", "int8"))
+
+
+def broken(node: str, change: str) -> bytes:
+    """GRAPH with one node made into an operation that no one knows."""
+    proto = onnx.load_from_string(GRAPH)
+    found = next(item for item in proto.graph.node if item.name == node)
+    found.op_type = change
+    return proto.SerializeToString()
+
+
+def refusal(model: bytes, **options: object) -> BuilderRefusedError:
+    with pytest.raises(BuilderRefusedError) as caught:
+        build_engine(model, BuildOptions(**options))
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_engine_and_plan(builder: Path) -> None:
+    built = build_engine(GRAPH, BuildOptions())
+    assert built.version == builder_version()
+    assert len(built.engine) > 10_000
+    assert built.seconds > 0
+    assert built.inspector is None or gpu() is not None
+    assert all(line.startswith("Name: ") and "LayerType: " in line for line in built.layers)
+    assert any("[ONNX Layer: blocks.1/fc2/MatMul]" in line for line in built.layers)
+
+
+def test_the_same_graph_gives_the_same_plan(builder: Path) -> None:
+    first, second = (build_engine(GRAPH, BuildOptions()).layers for _ in range(2))
+    assert [line.partition(", Inputs")[0] for line in first] == [line.partition(", Inputs")[0] for line in second]
+
+
+def test_progress_is_told(builder: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    build_engine(GRAPH, BuildOptions(), lambda *step: seen.append(step))
+    assert any(phase == "Building engine" and step == total > 0 for phase, step, total in seen)
+    assert all(0 <= step <= total for _, step, total in seen)
+
+
+def test_a_range_of_batches_gets_a_profile(builder: Path) -> None:
+    free = write_graph(PLAN, Form(dtype="fp16", attention="rank4"))
+    assert build_engine(free, BuildOptions(batch=(1, 4, 8))).engine
+    assert build_engine(free, BuildOptions()).layers  # a free batch is fixed to 1
+
+
+def test_timing_cache_goes_in_and_comes_out(builder: Path) -> None:
+    first = build_engine(GRAPH, BuildOptions())
+    second = build_engine(GRAPH, BuildOptions(), timing_cache=first.timing_cache)
+    assert second.timing_cache[:8] == first.timing_cache[:8]
+    assert build_engine(GRAPH, BuildOptions(), timing_cache=b"not a cache").engine
+
+
+@pytest.mark.parametrize("level", [0, 5])
+def test_optimization_level(builder: Path, level: int) -> None:
+    assert build_engine(GRAPH, BuildOptions(optimization_level=level)).layers
+
+
+def test_a_dla_that_is_not_there_is_refused(builder: Path) -> None:
+    assert "DLA core 0 is asked for, and there are 0 here" in str(refusal(GRAPH, dla_core=0))
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", GRAPH[: len(GRAPH) // 2]], ids=["empty", "junk", "half"])
+def test_what_is_no_model_is_refused(builder: Path, junk: bytes) -> None:
+    assert refusal(junk).blocks == ()
+
+
+def test_a_parser_error_names_its_block(builder: Path) -> None:
+    found = refusal(broken("blocks.1/fc1/MatMul", "MatMulty"))
+    assert found.blocks == ("blocks.1",)
+    assert "blocks.1/fc1/MatMul" in str(found)
+
+
+def test_every_parser_error_is_reported(builder: Path) -> None:
+    """float32 scales on FP16 activations: what TensorRT before 10.13 refuses, and half a type error everywhere."""
+    proto = onnx.load_from_string(GRAPH)
+    for node in proto.graph.node:
+        if node.name in ("blocks.0/norm1/LayerNormalization", "blocks.1/act/Gelu"):
+            node.op_type += "ish"
+    found = refusal(proto.SerializeToString())
+    assert found.blocks[0] == "blocks.0"
+
+
+def test_int32_dequantization_is_refused(builder: Path) -> None:
+    """The exhibit: ONNX Runtime's quantizer stores biases as int32 behind DequantizeLinear, which TensorRT does not take."""
+    scale = helper.make_tensor("s", TensorProto.FLOAT, [], [0.1])
+    bias = helper.make_tensor("b", TensorProto.INT32, [4], [1, 2, 3, 4])
+    zero = helper.make_tensor("z", TensorProto.INT32, [], [0])
+    nodes = [helper.make_node("DequantizeLinear", ["b", "s", "z"], ["d"], "bias/DequantizeLinear"),
+             helper.make_node("Add", ["frames", "d"], ["logits"], "Add")]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("frames", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 4])], [scale, bias, zero],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    assert "int32" in str(refusal(proto.SerializeToString())).lower()
+
+
+def test_the_onnxruntime_quantizers_model_does_not_parse(builder: Path, tmp_path: Path) -> None:
+    import numpy as np
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    from tests.zoo import frames
+
+    source, target = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    source.write_bytes(write_graph(QuantPlan(model=folded())))
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.frames = iter(frames(folded().config, 4))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            frame = next(self.frames, None)
+            return None if frame is None else {"frames": frame[None]}
+
+    quantize_static(
+        source, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip
+    with pytest.raises(BuilderRefusedError):
+        build_engine(target.read_bytes(), BuildOptions())
+
+
+def test_killed_for_memory_is_one_clear_line(builder: Path) -> None:
+    """Killed as the kernel's OOM killer does it, from outside, in the middle of the work."""
+
+    def kill(_phase: str, _step: int, _total: int) -> None:
+        children = subprocess.run(
+            ["pgrep", "-P", str(os.getpid()), "-f", "tensorrt_child"], capture_output=True, text=True
+        ).stdout
+        for child in children.split():
+            os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(EngineError, match="was killed, most likely for memory") as caught:
+        build_engine(GRAPH, BuildOptions(), kill)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_crash_is_one_clear_line(builder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = builder.parent / "crash"
+    module.mkdir(exist_ok=True)
+    (module / "tensorrt_crash.py").write_text("__version__ = '1'\nimport os\nif os.environ.get('CRASH'): os.abort()\n")
+    monkeypatch.syspath_prepend(str(module))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(module), os.environ["PYTHONPATH"]]))
+    monkeypatch.setitem(trt.MODULES, "tensorrt", ("tensorrt_crash",))
+    assert builder_version() == "tensorrt_crash 1"
+    monkeypatch.setenv("CRASH", "1")
+    with pytest.raises(EngineError, match="the builder ended with SIGABRT and no engine"):
+        build_engine(GRAPH, BuildOptions())
+    monkeypatch.delenv("CRASH")
+    with pytest.raises(EngineError, match="AttributeError"):  # a module that is no TensorRT
+        build_engine(GRAPH, BuildOptions())
+
+
+def test_interrupted_leaves_no_process(builder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(GRAPH)
+    code = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pathlib import Path
+from edgevit.engine.tensorrt import BuildOptions, build_engine
+try:
+    build_engine(Path({str(tmp_path / "model.onnx")!r}).read_bytes(), BuildOptions(), lambda *_: print("on", flush=True))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "on\n"
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert said.splitlines()[-1] == "interrupted"
+    deadline = time.monotonic() + 10
+    while (found := subprocess.run(["pgrep", "-f", f"tensorrt_child {tmp_path}"], capture_output=True, text=True).stdout) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    assert not found
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_builds_in_two_threads(builder: Path) -> None:
+    plans: list[int] = []
+    threads = [threading.Thread(target=lambda: plans.append(len(build_engine(GRAPH, BuildOptions()).layers))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(plans) == 2
+    assert plans[0] == plans[1]
+
+
+def test_without_a_builder_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trt, "find_spec", lambda _name: None)
+    with pytest.raises(MissingPackageError, match=r"apt install python3-libnvinfer.*pip install tensorrt\."):
+        builder_version()
+    with pytest.raises(MissingPackageError, match="pip install tensorrt_rtx"):
+        builder_version("tensorrt_rtx")
+
+
+def test_an_engine_of_another_machine_is_refused_with_what_differs(builder: Path) -> None:
+    check_stamp(stamp_here())
+    other = stamp_here() | {"compute capability": "8.7", "builder": "tensorrt 10.3.0"}
+    with pytest.raises(
+        EngineError, match=r"builder was tensorrt 10\.3\.0 and is .*, compute capability was 8\.7 and is .*edgevit compile"
+    ):
+        check_stamp(other)
+    with pytest.raises(EngineError, match="builder was unknown"):
+        check_stamp({})

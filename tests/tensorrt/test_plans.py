@@ -1,0 +1,134 @@
+"""What the compiler makes of our graphs: the counts that forms were chosen by, and every shipped form, target and precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgevit.engine.tensorrt import BuildOptions, build_engine
+from edgevit.export.form import Form, form_for
+from edgevit.export.graph import write_graph
+from edgevit.model.folded import LINEARS, FoldedVit, fold
+from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
+from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.preprocess import Preprocessing
+from edgevit.recipe import Quantize, Recipe
+from edgevit.report.preflight import Preflight, examine
+from edgevit.report.roofline import best_estimates, estimates
+from edgevit.shipped import shipped_names
+from edgevit.target import load_target
+from tests.zoo import ZOO, folded, int8
+
+BLOCKS = 12
+TENSORRT = [name for name in shipped_names("targets") if load_target(name).engine().startswith("tensorrt")]
+
+
+@pytest.fixture(scope="module")
+def deit_s() -> FoldedVit:
+    config = VitConfig(image_size=(224, 224), patch_size=16, width=384, head_dim=64, classes=1000,
+                       blocks=(BlockConfig(heads=6, hidden=1536),) * BLOCKS)  # fmt: skip
+    model = Vit(config).eval()
+    for block in model.blocks:
+        block.qkv.bias.data.normal_()
+    return fold(model, Preprocessing(size=(224, 224), resize=(224, 224)))
+
+
+def quantized(model: FoldedVit, *, attention: bool) -> QuantPlan:
+    """All linears in INT8; kernels do not depend on the values."""
+    linears = {}
+    for i, block in enumerate(model.blocks):
+        for kind in LINEARS:
+            weight, scale = quantize_weight(getattr(block, kind).weight)
+            bias = getattr(block, kind).bias + 0.1
+            linears[f"blocks.{i}.{kind}"] = QuantizedLinear(weight=weight, weight_scale=scale, input_scale=0.05, bias=bias)
+    steps = QuantizedAttention(query_step=0.05, key_step=0.05, value_step=0.05, probability_step=1 / 127)
+    names = [f"blocks.{i}.attention" for i in range(len(model.blocks))]
+    return QuantPlan(model=model, linears=linears, attention=dict.fromkeys(names, steps) if attention else {})
+
+
+def compiled(plan: QuantPlan, form: Form) -> Preflight:
+    return examine(build_engine(write_graph(plan, form), BuildOptions()), blocks=len(plan.model.blocks))
+
+
+@pytest.mark.parametrize(
+    ("precision", "attention", "kernels", "megabytes", "int8_share"),
+    [("int8", True, 112, 79.0, 0.98), ("int8", False, 112, 84.4, 0.90), ("fp16", False, 100, 94.0, 0.0)],
+)
+def test_deit_s(
+    builder: Path, deit_s: FoldedVit, precision: str, attention: bool, kernels: int, megabytes: float, int8_share: float
+) -> None:
+    """197 tokens. Nothing is dequantized at run time, no Q/DQ is left over, all twelve attentions are fused."""
+    plan = quantized(deit_s, attention=attention) if precision == "int8" else QuantPlan(model=deit_s)
+    found = compiled(plan, form_for("tensorrt", precision))
+    assert len(found.plan.kernels) <= kernels
+    assert found.plan.megabytes <= megabytes
+    assert found.plan.int8_share >= int8_share
+    assert found.plan.fused_attention == BLOCKS
+    assert found.warnings == ()
+    gemms = [kernel for kernel in found.plan.kernels if kernel.kind == "gemm" and kernel.block.startswith("blocks.")]
+    assert {kernel.dtype for kernel in gemms} == {"int8" if precision == "int8" else "half"}
+    macs = sum(kernel.macs for kernel in found.plan.kernels)
+    assert macs == pytest.approx(expected_macs(), rel=0.01)
+
+
+def expected_macs() -> int:
+    """Of DeiT-S with a last block that carries one token, counted by hand."""
+    tokens, width, head = 197, 384, 1000 * 384
+    full = tokens * 12 * width**2 + 2 * tokens**2 * width
+    last = tokens * 3 * width**2 + width**2 + 8 * width**2 + 2 * tokens**2 * width
+    return 196 * 768 * width + (BLOCKS - 1) * full + last + head
+
+
+def test_the_cpu_form_would_cost_more(builder: Path, deit_s: FoldedVit) -> None:
+    """Why there are forms: with the layout that CPUs like, qkv weights are dequantized on every frame."""
+    found = compiled(quantized(deit_s, attention=False), Form(dtype="fp16", attention="rank5", batch=1))
+    assert any("weights are dequantized on every frame in blocks.0" in warning for warning in found.warnings)
+    assert len(found.plan.kernels) > 140
+    assert found.plan.megabytes > 100
+
+
+def test_q_and_k_alone_are_no_form_for_tensorrt(builder: Path, deit_s: FoldedVit) -> None:
+    """What `edgevit.variants.legal_for` keeps from happening."""
+    full = quantized(deit_s, attention=True)
+    scores = {name: QuantizedAttention(query_step=0.05, key_step=0.05) for name in full.attention}
+    found = compiled(QuantPlan(model=deit_s, linears=full.linears, attention=scores), form_for("tensorrt", "int8"))
+    assert found.plan.fused_attention < BLOCKS
+    assert "attention is fused in 0 of 12 blocks" in found.warnings[0]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("name", ["plain", "distilled", "registers", "mean pooling", "no norm in blocks", "embedding norm",
+                                  "pruned blocks", "quick gelu", "relu", "gray", "wide image", "one block"])  # fmt: skip
+def test_every_kind_of_vit_compiles(builder: Path, name: str, precision: str) -> None:
+    model = folded(**ZOO[name])
+    plan = int8(model, Recipe(quantize=Quantize(attention="full"))) if precision == "int8" else QuantPlan(model=model)
+    found = compiled(plan, form_for("tensorrt", precision))
+    assert found.plan.kernels
+    assert (found.plan.int8_share > 0.5) == (precision == "int8")
+
+
+def test_every_layout_compiles(builder: Path) -> None:
+    """The op has kernels for real head sizes only."""
+    model = folded(width=64, head_dim=32, blocks=(BlockConfig(heads=2, hidden=64),) * 2)
+    plan = int8(model, Recipe(quantize=Quantize(attention="off")))
+    for layout in ("rank5", "rank4", "rank3", "op"):
+        assert compiled(plan, Form(dtype="fp16", attention=layout, batch=1)).plan.kernels
+
+
+@pytest.mark.parametrize("name", TENSORRT)
+def test_every_target_compiles_and_is_estimated(builder: Path, name: str, deit_tiny: dict[str, Preflight]) -> None:
+    target = load_target(name)
+    for precision in target.precisions:
+        plan = deit_tiny[precision].plan
+        found = best_estimates(plan, map(load_target, target.boards)) if target.boards else estimates(plan, target)
+        assert found
+        assert all(0 < item.milliseconds < 1000 for item in found)
+        assert all(item.compute_bound + item.memory_bound + item.launches == pytest.approx(1) for item in found)
+
+
+@pytest.fixture
+def deit_tiny(builder: Path) -> dict[str, Preflight]:
+    model = folded()
+    plans = {"int8": int8(model), "fp16": QuantPlan(model=model), "fp32": QuantPlan(model=model)}
+    return {precision: compiled(plan, form_for("tensorrt", precision)) for precision, plan in plans.items()}
