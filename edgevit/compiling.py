@@ -13,7 +13,15 @@ from typing import Any
 from edgevit.bundle import ENGINE, TIMING_CACHE
 from edgevit.compress.sensitivity import groups, revert
 from edgevit.engine import backend, runs_here
-from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, BuiltEngine, build_engine, builder_version, stamp_here
+from edgevit.engine.tensorrt import (
+    BuilderRefusedError,
+    BuildOptions,
+    BuiltEngine,
+    NoBuilderError,
+    build_engine,
+    builder_version,
+    stamp_here,
+)
 from edgevit.errors import MissingPackageError
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
@@ -89,18 +97,18 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
     engine = target.engine()
     try:
         builder = builder_version(engine)
-    except MissingPackageError as error:
+        with progress.stage(f"compile with {builder}") as stage:
+            decided, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
+    except (MissingPackageError, NoBuilderError) as error:
         unchecked = f"preflight: not compiled, so neither fusion nor INT8 coverage is checked. {error}"
         return Compiled(variant=decided.variant(engine), notes=(unchecked,))
-    with progress.stage(f"compile with {builder}") as stage:
-        decided, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
     variant = decided.variant(engine)
     preflight = examine(built, blocks=len(decided.plan.model.blocks))
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
     return Compiled(
         variant=variant,
         files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if runs_here(engine) else {},
-        stamp=stamp_here() if runs_here(engine) else None,
+        stamp=stamp_here(engine) if runs_here(engine) else None,
         preflight=preflight,
         estimates=_estimates(preflight, target),
         notes=notes,
@@ -119,7 +127,7 @@ def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Bui
     notes: tuple[str, ...] = ()
     while True:
         try:
-            return decided, build_engine(decided.variant(engine).model, BuildOptions(), advance), notes
+            return decided, build_engine(decided.variant(engine).model, BuildOptions(), advance, engine=engine), notes
         except BuilderRefusedError as refused:
             parts = [part for part in groups(decided.plan) if part.rpartition(".")[0] in refused.blocks]
             if not parts:

@@ -12,10 +12,13 @@ from edgevit.cli.options import json_option
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="Scratch memory for kernels; a quarter of what is free.")
+@click.option(
+    "--workspace",
+    type=click.IntRange(1),
+    metavar="MIB",
+    help="Scratch memory for kernels; on a Jetson a quarter of what is free.",
+)
 @click.option("--optimization-level", type=click.IntRange(0, 5), help="How long TensorRT searches; its own default is 3.")
-@click.option("--version-compatible", is_flag=True, help="Loads in later TensorRT versions, too; may be slower.")
-@click.option("--hardware-compatible", is_flag=True, help="Runs on Ampere and newer, slower. Not on a Jetson.")
 @click.option("--dla-core", type=click.IntRange(0), help="Run what it can on this DLA core, the rest on the GPU.")
 @json_option
 def compile(**values: Any) -> None:

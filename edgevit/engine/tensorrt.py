@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.engine.base import Session
+from edgevit.engine.base import Session, cause
 from edgevit.errors import EngineError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -34,9 +34,17 @@ MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx"), "tensorrt_rtx": ("tensorrt_
 WORKSPACE_SHARE = 4  # of free memory; on a Jetson the GPU's memory is this memory
 SMALLEST_WORKSPACE = 256 * 2**20
 BLOCK = re.compile(r"\bblocks\.\d+")
+PROGRESS = re.compile(r"(.+)\t(\d+)/(\d+)")
+MEMORY = re.compile(
+    r"out ?of ?memory|insufficient memory|could not be allocated|workspace limit|cudaErrorMemoryAllocation", re.IGNORECASE
+)
 
 Advance = Callable[[str, int, int], None]
 """Called with a phase of the builder, its step, and the number of its steps."""
+
+
+class NoBuilderError(EngineError):
+    """TensorRT is installed and its builder cannot start: no GPU, no driver, or another one than it wants."""
 
 
 class BuilderRefusedError(EngineError):
@@ -49,18 +57,19 @@ class BuilderRefusedError(EngineError):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """How an engine is compiled."""
+    """How an engine is compiled.
+
+    Version- and hardware-compatible engines are left out: slower kernels, the second not legal on a Jetson, the first
+    with code of its own in the plan. `edgevit compile` makes the right engine in a minute.
+    """
 
     batch: tuple[int, int, int] = (1, 1, 1)
     """Smallest, likeliest and largest number of frames per inference: the optimization profile."""
     workspace: int | None = None
-    """Bytes of scratch memory that a kernel may want; None is a quarter of what is free, and at least 256 MiB."""
+    """Bytes of scratch memory that a kernel may want. None: where the GPU's memory is the system's (a Jetson), a quarter of
+    what is free and at least 256 MiB, so that building does not push out everything else; elsewhere all the GPU has."""
     optimization_level: int | None = None
     """0 to 5; None leaves it to TensorRT."""
-    version_compatible: bool = False
-    """The engine loads in later TensorRT versions, too; kernels may be slower."""
-    hardware_compatible: bool = False
-    """The engine runs on Ampere and newer; kernels are slower. Not on a Jetson."""
     dla_core: int | None = None
     """Run what it can on this DLA core, the rest on the GPU."""
 
@@ -74,6 +83,8 @@ class BuiltEngine:
     """Empty where the builder has none."""
     version: str
     seconds: float
+    peak_mib: float
+    """Most memory that the builder's process held."""
     layers: tuple[str, ...]
     """The compiled plan, a line per layer, as the builder logs it."""
     inspector: str | None
@@ -85,13 +96,29 @@ def builder_module(engine: str = "tensorrt") -> ModuleType:
     """The Python module that compiles for ``engine``. Raises MissingPackageError with what to install."""
     for name in MODULES[engine]:
         if find_spec(name):
-            return import_module(name)
+            return _imported(name)
     what = "tensorrt_rtx" if engine == "tensorrt_rtx" else "tensorrt"
     msg = (
         f"Compiling for {engine} needs its Python module, which is not installed. On a Jetson: apt install python3-libnvinfer, "
         f"and a virtual environment made with --system-site-packages; elsewhere: pip install {what}."
     )
     raise MissingPackageError(msg)
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        module = import_module(name)
+    except Exception as error:  # of several kinds, by version: a library that is not there, or for another Python
+        msg = (
+            f"{name} is installed and does not load: {cause(error)}. Its libraries and this Python must be those it was made "
+            "for: on a Jetson the system's own python3, in a virtual environment made with --system-site-packages."
+        )
+        raise MissingPackageError(msg) from error
+    if not hasattr(module, "Builder"):  # any folder of that name on the path imports
+        where = module.__file__ or ", ".join(module.__path__)
+        msg = f"{where} is imported as {name} and is not NVIDIA's {name}. Rename it, or leave its folder."
+        raise MissingPackageError(msg)
+    return module
 
 
 def builder_version(engine: str = "tensorrt") -> str:
@@ -105,15 +132,15 @@ def build_engine(
 ) -> BuiltEngine:
     """Compile an ONNX model.
 
-    Raises BuilderRefusedError for what the parser or the builder refuses, EngineError if the builder
-    dies, MissingPackageError without one.
+    Raises BuilderRefusedError for what the parser or the builder refuses, NoBuilderError if it cannot
+    start, EngineError if it dies or lacks memory, MissingPackageError without one.
     """
     module = builder_module(engine).__name__
     with tempfile.TemporaryDirectory(prefix="edgevit-") as temporary:
         folder = Path(temporary)
         (folder / "model.onnx").write_bytes(model)
         (folder / "timing.cache").write_bytes(timing_cache)
-        wanted = asdict(options) | {"workspace": options.workspace or _workspace(), "module": module}
+        wanted = asdict(options) | {"workspace": options.workspace or _workspace(gpu()), "module": module}
         (folder / "options.json").write_text(json.dumps(wanted))
         start = time.perf_counter()
         code, said = _run_child(folder, advance)
@@ -121,6 +148,8 @@ def build_engine(
         if not (folder / "result.json").is_file():
             raise EngineError(_death(code, said, module))
         result = json.loads((folder / "result.json").read_text())
+        if result["no_builder"]:
+            raise NoBuilderError(_no_builder(result["no_builder"], result["version"]))
         if result["refused"]:
             raise _refusal(result["refused"], result["version"])
         return BuiltEngine(
@@ -128,6 +157,7 @@ def build_engine(
             timing_cache=(folder / "timing.cache").read_bytes(),
             version=result["version"],
             seconds=seconds,
+            peak_mib=result["peak_mib"],
             layers=tuple(result["layers"]),
             inspector=result["inspector"],
             warnings=tuple(result["warnings"]),
@@ -140,15 +170,16 @@ def _run_child(folder: Path, advance: Advance | None) -> tuple[int, str]:
     # A session of its own: Ctrl-C reaches this process alone, which then ends the child.
     with (
         (folder / "stderr").open("wb") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as child,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace", start_new_session=True
+        ) as child,
     ):
         assert child.stdout is not None
         try:
             for line in child.stdout:
-                phase, _, steps = line.rstrip("\n").partition("\t")
-                if advance and steps.count("/") == 1:
-                    step, total = steps.split("/")
-                    advance(phase, int(step), int(total))
+                # Other lines are TensorRT's own.
+                if advance and (found := PROGRESS.fullmatch(line.rstrip("\n"))):
+                    advance(found[1], int(found[2]), int(found[3]))
             code = child.wait()
         finally:
             child.kill()
@@ -166,14 +197,26 @@ def _death(code: int, said: str, module: str) -> str:
     return f"{module}: the builder ended with {what} and no engine. It said last: {said or 'nothing'}"
 
 
-def _refusal(errors: list[list[str]], version: str) -> BuilderRefusedError:
+def _no_builder(errors: list[str], version: str) -> str:
+    said = "; ".join(dict.fromkeys(" ".join(text.split()) for text in errors))
+    return f"{version}: the builder cannot start: {said}. It needs an NVIDIA GPU and a driver that is new enough: see nvidia-smi."
+
+
+def _refusal(errors: list[list[str]], version: str) -> EngineError:
     """``errors`` are pairs of a node's name, as far as one is known, and the builder's text."""
+    errors = [[node, " ".join(text.split())] for node, text in errors]
+    if lacking := next((text for _, text in errors if MEMORY.search(text)), None):
+        # Not the graph's fault: a retry with less INT8 would not help.
+        return EngineError(f"{version}: not enough memory: {lacking}. Close other programs, add swap, or see --workspace.")
     blocks = sorted({block for error in errors for text in error for block in BLOCK.findall(text)}, key=lambda b: int(b[7:]))
     lines = [f"{node}: {text}" if node else text for node, text in errors]
     return BuilderRefusedError(f"{version} refuses this graph: {'; '.join(dict.fromkeys(lines))}", tuple(blocks))
 
 
-def _workspace() -> int:
+def _workspace(found_gpu: Gpu | None) -> int | None:
+    """Bytes; None leaves it to TensorRT, which takes what the GPU has."""
+    if found_gpu and not found_gpu.integrated:
+        return None
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import resource
 import signal
 import sys
 from importlib import import_module
@@ -25,13 +26,21 @@ def main(folder: Path) -> None:
     _die_with_parent()
     options = json.loads((folder / "options.json").read_text())
     trt = import_module(options["module"])
-    result: dict[str, Any] = {"version": f"{trt.__name__} {trt.__version__}", "layers": [], "inspector": None, "warnings": []}
+    result: dict[str, Any] = {"version": f"{trt.__name__} {trt.__version__}", "inspector": None, "refused": [], "no_builder": []}
     logger = _logger(trt)
-    result["refused"] = _build(trt, logger, options, folder)
+    try:
+        builder = trt.Builder(logger)
+    except Exception as error:  # pybind11's TypeError: without a driver the library returns no builder
+        result["no_builder"] = logger.errors or [str(error)]
+    else:
+        result["refused"] = _build(trt, builder, logger, options, folder)
     result["layers"], result["warnings"] = logger.layers, list(dict.fromkeys(logger.warnings))
-    if not result["refused"]:
+    if not (result["refused"] or result["no_builder"]):
         result["inspector"] = _inspect(trt, logger, folder / "engine.plan")
-    (folder / "result.json").write_text(json.dumps(result))
+    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    partial = folder / "result.partial"
+    partial.write_text(json.dumps(result))
+    partial.rename(folder / "result.json")  # whole, or the parent says that the builder died
 
 
 def _die_with_parent() -> None:
@@ -60,9 +69,8 @@ def _logger(trt: Any) -> Any:
     return Keeper()
 
 
-def _build(trt: Any, logger: Any, options: dict[str, Any], folder: Path) -> Refused:
+def _build(trt: Any, builder: Any, logger: Any, options: dict[str, Any], folder: Path) -> Refused:
     """Write engine.plan and timing.cache, or return why not."""
-    builder = trt.Builder(logger)
     flags, refused = _network_flags(trt)
     if refused:
         return refused
@@ -103,15 +111,10 @@ def _parser_error(error: Any) -> tuple[str, str]:
 
 def _configure(trt: Any, builder: Any, config: Any, options: dict[str, Any]) -> Refused:
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace"])
+    if options["workspace"] is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace"])
     if options["optimization_level"] is not None:
         config.builder_optimization_level = options["optimization_level"]
-    if options["version_compatible"]:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if options["hardware_compatible"]:
-        if Path("/etc/nv_tegra_release").exists():
-            return [("", "hardware-compatible engines are not supported on a Jetson")]
-        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if options["dla_core"] is not None:
         if options["dla_core"] >= builder.num_DLA_cores:
             return [("", f"DLA core {options['dla_core']} is asked for, and there are {builder.num_DLA_cores} here")]

@@ -9,6 +9,7 @@ CUDA binding for it would be one more thing to keep alive on a board.
 from __future__ import annotations
 
 import threading
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from edgevit.engine.base import Frames, Logits
 
 WARM_UP = 3  # inferences before the first that counts: lazy loading, clocks
+
+
+@cache
+def _gpu(cuda: Any) -> tuple[Any, Any]:
+    """The first GPU and its primary context, retained once: sessions push and pop it in whatever order they begin and end.
+
+    One retained per session would be popped by another's `close`, and pycuda leaves a context that it detaches
+    on the driver's stack.
+    """
+    cuda.init()
+    device = cuda.Device(0)
+    return device, device.retain_primary_context()
 
 
 class _Buffer:
@@ -53,18 +66,20 @@ class TensorRtSession:
         self.engine = f"{module.__name__} {module.__version__}"
         self._cuda, self._owner, self._open = cuda, threading.get_ident(), False
         try:
-            cuda.init()
-            device = cuda.Device(0)
+            device, self._context = _gpu(cuda)
             self.device = device.name()
             mapped = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
-            self._context = device.retain_primary_context()
+            self._context.push()
         except cuda.Error as error:
             msg = f"{self.engine}: no usable GPU: {cause(error)}"
             raise EngineError(msg) from error
-        self._context.push()
         self._open, self._buffers = True, list[_Buffer]()
         try:
             self._load(engine, module, mapped)
+        except cuda.Error as error:
+            self.close()
+            msg = f"{self.engine}: the engine cannot be loaded: {cause(error)}. If that is memory, close other programs"
+            raise EngineError(msg) from error
         except BaseException:
             self.close()
             raise
@@ -77,10 +92,17 @@ class TensorRtSession:
             msg = f"{self.engine}: this is no engine for this TensorRT and GPU. Compile it here: edgevit compile BUNDLE"
             raise EngineError(msg)
         self._execution = self._plan.create_execution_context()
+        if self._execution is None:
+            msg = f"{self.engine}: the engine finds no room in memory; TensorRT's message is above. Close other programs"
+            raise EngineError(msg)
         self._stream = self._cuda.Stream()
         names = [self._plan.get_tensor_name(i) for i in range(self._plan.num_io_tensors)]
-        modes = {self._plan.get_tensor_mode(name): name for name in names}
-        source, sink = modes[module.TensorIOMode.INPUT], modes[module.TensorIOMode.OUTPUT]
+        found = {(self._plan.get_tensor_mode(name), self._plan.get_tensor_dtype(name)): name for name in names}
+        wanted = ((module.TensorIOMode.INPUT, module.DataType.UINT8), (module.TensorIOMode.OUTPUT, module.DataType.FLOAT))
+        if len(names) != len(wanted) or set(found) != set(wanted):  # its bytes would be read as what they are not
+            msg = f"{self.engine}: this engine is not edgevit's: those take frames of uint8 and give logits of float32"
+            raise EngineError(msg)
+        source, sink = (found[kind] for kind in wanted)
         self.shape = tuple(self._plan.get_tensor_shape(source))[1:]
         self._execution.set_input_shape(source, (1, *self.shape))
         self._input = self._buffer(source, (1, *self.shape), np.uint8, mapped)
@@ -129,6 +151,9 @@ class TensorRtSession:
         """Free what TensorRT holds, then the buffers, then the context: each needs the one behind it."""
         if not self._open:
             return
+        if threading.get_ident() != self._owner:
+            msg = f"{self.engine}: this session belongs to the thread that opened it; close it there"
+            raise EngineError(msg)
         self._open = False
         for name in ("_execution", "_plan", "_runtime", "_stream"):
             self.__dict__.pop(name, None)
@@ -136,7 +161,6 @@ class TensorRtSession:
             buffer.free()
         self._buffers.clear()
         self._context.pop()
-        self._context.detach()
 
     def __enter__(self) -> Self:
         return self

@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
         lambda p: p.build(p.model, "--target", p.file("t.toml", "precision = 1\n")), "option", "Did you mean 'precisions'?",
     ),
     "target without engine": (
-        lambda p: p.build(p.model, "--target", p.file("t.toml", "description = 'b'\nprecisions = ['int8']\n")), "option", "engine",
+        lambda p: p.build(p.model, "--target", p.file("t.toml", "description='b'\nprecisions = ['int8']\n")), "option", "engine",
     ),
     "unknown engine": (lambda p: ["run", p.bundle, "test://", "--engine", "openvin"], "option", "Did you mean 'openvino'?"),
     "unknown engine of compare": (

@@ -97,13 +97,14 @@ def test_a_parser_error_names_its_block(builder: Path) -> None:
 
 
 def test_every_parser_error_is_reported(builder: Path) -> None:
-    """float32 scales on FP16 activations: what TensorRT before 10.13 refuses, and half a type error everywhere."""
     proto = onnx.load_from_string(GRAPH)
+    wrong = ("blocks.0/norm1/LayerNormalization", "blocks.0/act/Gelu", "blocks.1/act/Gelu")
     for node in proto.graph.node:
-        if node.name in ("blocks.0/norm1/LayerNormalization", "blocks.1/act/Gelu"):
+        if node.name in wrong:
             node.op_type += "ish"
     found = refusal(proto.SerializeToString())
-    assert found.blocks[0] == "blocks.0"
+    assert found.blocks == ("blocks.0", "blocks.1")
+    assert all(f"{name}: " in str(found) for name in wrong)
 
 
 def test_int32_dequantization_is_refused(builder: Path) -> None:
@@ -161,10 +162,11 @@ def test_killed_for_memory_is_one_clear_line(builder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_crash_is_one_clear_line(builder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = builder.parent / "crash"
-    module.mkdir(exist_ok=True)
-    (module / "tensorrt_crash.py").write_text("__version__ = '1'\nimport os\nif os.environ.get('CRASH'): os.abort()\n")
+def test_a_crash_is_one_clear_line(builder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "crash"
+    module.mkdir()
+    source = "__version__, Builder = '1', None\nimport os\nif os.environ.get('CRASH'): os.abort()\n"
+    (module / "tensorrt_crash.py").write_text(source)
     monkeypatch.syspath_prepend(str(module))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(module), os.environ["PYTHONPATH"]]))
     monkeypatch.setitem(trt.MODULES, "tensorrt", ("tensorrt_crash",))

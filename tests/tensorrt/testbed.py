@@ -12,6 +12,7 @@ The two versions belong together.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("tensorrt_cu13_bindings==11.4.0.106", "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0")
@@ -46,20 +48,35 @@ def unsupported() -> str | None:
         return f"TensorRT-RTX's wheel is for x86-64 Linux, this is {sys.platform} {platform.machine()}"
     if not (3, 10) <= sys.version_info[:2] <= (3, 13):
         return f"TensorRT's wheel is for CPython 3.10 to 3.13, this is {platform.python_version()}"
+    if find_spec("pip") is None:
+        return "pip is needed in this Python: python -m ensurepip"
     if shutil.which("cc") is None:
         return "a C compiler is needed: apt install gcc"
     return None
 
 
 def make(folder: Path) -> Path:
-    """Make the test bed in ``folder``, or find it there; returns ``folder``. Raises CalledProcessError if pip or cc fails."""
+    """Make the test bed in ``folder``, or find it there; returns ``folder``.
+
+    Raises CalledProcessError if pip or cc fails, FileExistsError rather than replace a folder with something else in it.
+    """
+    folder = folder.resolve()  # the stand-ins name their library by it
     marker = folder / "complete"
     wanted = hashlib.sha256(SHIM.read_bytes() + "".join(PACKAGES).encode() + MODULE.encode()).hexdigest()
     if marker.is_file() and marker.read_text() == wanted:
         return folder
+    if not marker.is_file() and folder.is_dir() and any(folder.iterdir()):
+        msg = f"{folder} has something else in it; name an empty folder or a new one"
+        raise FileExistsError(msg)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside, then renamed: two runs at once, or one that is killed, leave no half of it.
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+    # One at a time, and beside, then renamed: a second run waits for the first, one that is killed leaves no half of it.
+    with (
+        (folder.parent / f".{folder.name}.lock").open("w") as lock,
+        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if marker.is_file() and marker.read_text() == wanted:
+            return folder
         fresh = Path(temporary) / "site"
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(fresh), *PACKAGES]
         subprocess.run(install, check=True, capture_output=True, text=True)
@@ -101,6 +118,8 @@ if __name__ == "__main__":
     if reason := unsupported():
         sys.exit(f"error: {reason}")
     try:
-        print(make(Path(sys.argv[1]).resolve()))
+        print(make(Path(sys.argv[1])))
+    except FileExistsError as error:
+        sys.exit(f"error: {error}")
     except subprocess.CalledProcessError as error:
         sys.exit(f"error: {error.stderr.strip().splitlines()[-1] if error.stderr.strip() else error}")
