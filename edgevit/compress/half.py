@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgevit.compress.migrate import Transform, can_migrate, migrate, migrate_values
 from edgevit.compress.quantize import decibel
 from edgevit.errors import ConfigError
 from edgevit.model.folded import (
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 LARGEST = 65504.0  # of FP16
 HEADROOM = 2.0  # by how much an unseen image may exceed the calibrated ones
 SMALLEST = 2.0**-24  # above 0, of FP16
-EXACT = 2.0**-10  # relative change of a scale up to which its codes stay
+NORMAL = 2.0**-14  # the smallest that FP16 has in full precision
+EXACT = 2.0**-8  # relative change of a scale up to which its codes stay: rounding them anew would cost as much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +137,48 @@ def divided(model: FoldedVit, shift: int) -> FoldedVit:
 
 
 def with_half_scales(plan: QuantPlan) -> QuantPlan:
-    """``plan`` with every scale a value that FP16 has, and codes to match.
+    """``plan`` with every scale a value that FP16 has, and codes to match; what it computes stays.
 
-    TensorRT's scales have the activations' dtype. A scale below FP16's normal range (LayerScale makes some)
-    loses so many digits that its channel is rounded anew.
+    TensorRT's scales have the activations' dtype. Inputs measured in steps leave weights with scales of 1e-5 and less,
+    which FP16 holds with few digits, so a power of two goes from them into the inputs. A scale that is still
+    below FP16's normal range (LayerScale makes some) may lose so many digits that its channel is rounded anew.
     """
+    plan = replace(plan, model=replace(plan.model, blocks=list(plan.model.blocks)), linears=dict(plan.linears))
+    for name in list(plan.linears):
+        plan = _with_small_steps(plan, name)
     linears = {name: _half_linear(linear) for name, linear in plan.linears.items()}
     return replace(plan, linears=linears, attention={name: _half_steps(steps) for name, steps in plan.attention.items()})
+
+
+def _with_small_steps(plan: QuantPlan, name: str) -> QuantPlan:
+    """The input of one GEMM divided by a power of two, down to a step of `NORMAL`, and its weights multiplied by it.
+
+    As edgevit.compress.migrate does it: in the norm in front, the value rows, or fc2's multiplier. What has none of these stays.
+    """
+    linear, (block, _, kind) = plan.linears[name], name.rpartition(".")
+    index, power = int(block.rpartition(".")[2]), int(np.floor(np.log2(linear.input_scale / NORMAL)))
+    if power <= 0 or not can_migrate(plan.model.blocks[index], kind) or (kind == "fc2" and linear.multiplier is None):
+        return plan
+    factor = 2.0**power
+    inputs = linear.weight.shape[1]
+    transform = Transform(centre=torch.zeros(inputs), scales=torch.full((inputs,), factor))
+    plan.model.blocks[index] = migrate(plan.model.blocks[index], kind, transform)
+    plan.linears[name] = replace(
+        linear,
+        input_scale=linear.input_scale / factor,
+        weight_scale=linear.weight_scale * factor,
+        multiplier=None if linear.multiplier is None else linear.multiplier / factor,
+        offset=None if linear.offset is None else linear.offset / factor,
+    )
+    if kind != "proj":
+        return plan
+    qkv, products = f"{block}.qkv", f"{block}.attention"
+    if qkv in plan.linears:
+        plan.linears[qkv] = migrate_values(plan.linears[qkv], transform)
+    steps = plan.attention.get(products)
+    if steps is None or steps.value_step is None:
+        return plan
+    return replace(plan, attention=plan.attention | {products: replace(steps, value_step=steps.value_step / factor)})
 
 
 def _half_linear(linear: QuantizedLinear) -> QuantizedLinear:

@@ -15,13 +15,14 @@ from math import prod
 from typing import Any
 
 BYTES = {"float": 4, "half": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "bool": 1, "fp8": 1, "int32": 4, "int64": 8}
-_NAMES = {"fp32": "float", "fp16": "half", "bf16": "bfloat16"}
+_NAMES = {"fp32": "float", "fp16": "half", "bf16": "bfloat16", "boolean": "bool"}
 _HEAD = re.compile(r"Name: (.*?), LayerType: (\w+),")
 _SECTION = re.compile(r"(Inputs|Constants|Outputs): \[(.*?)\](?=, (?:Inputs|Constants|Outputs|TacticName|StreamId|Metadata)|$)")
-_TENSOR = re.compile(r"Dimensions: \[([\d,-]*)\].*?Datatype: (\w+)")
+_TENSOR = re.compile(r"Name: ([^,]*), .*?Dimensions: \[([\d,-]*)\].*?Datatype: (\w+)")
+_CONSTANT = re.compile(r"dconst|[Cc]onstant|_(alpha|beta)\b")  # names of constants that a builder lists among the inputs
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\]")
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
-_NO_KERNELS = ("signal", "wait", "shape_call", "no_op")
+_NO_KERNELS = ("signal", "wait", "shape_call", "no_op", "noop")
 WEIGHT_SIZE = 16384  # elements from which a constant is a weight and not a bias, a scale or a norm
 
 
@@ -67,12 +68,11 @@ class Kernel:
         """Multiply-accumulates of its matrix products."""
         if self.kind == "attention":
             return _attention_macs(self)
-        weights = self.weights
         if self.kind != "gemm" or not self.inputs:
             return 0
+        weights = self.weights
         if weights is None:  # a product of two activations
-            depth = self.inputs[0].shape[-1] if self.inputs[0].shape else 1
-            return self.outputs[0].elements * depth
+            return self.outputs[0].elements * self.inputs[0].shape[-1]
         rows = max((prod(x.shape[:-1]) for x in self.inputs if x.shape and x.shape[-1] in weights.shape[-2:]), default=1)
         return weights.elements * rows
 
@@ -84,9 +84,12 @@ class Kernel:
 
     @property
     def dtype(self) -> str:
-        """What its products multiply."""
-        source = self.weights or (self.inputs[0] if self.inputs else None)
-        return source.dtype if source else "half"
+        """What its products multiply: the wider operand's type, as int8 times float is a product of floats."""
+        if self.weights is None:
+            return max((x.dtype for x in self.inputs), key=lambda dtype: BYTES.get(dtype, 4), default="half")
+        if self.weights.dtype == "int8" and not any(x.dtype == "int8" for x in self.inputs):
+            return self.inputs[0].dtype if self.inputs else "half"
+        return self.weights.dtype
 
     @property
     def block(self) -> str:
@@ -104,27 +107,23 @@ class Kernel:
 
 
 def _attention_macs(kernel: Kernel) -> int:
-    """Two products of heads x queries x keys x depth each."""
-    largest, queries = max(x.elements for x in kernel.inputs), min(x.elements for x in (*kernel.inputs, *kernel.outputs))
-    depth, tokens = sorted(max(kernel.inputs, key=lambda x: x.elements).shape[-2:])
-    heads = largest // (depth * tokens)
-    return 2 * heads * (queries // (heads * depth) or 1) * tokens * depth
+    """Two products of queries x keys x width each. The last input is the values, or q, k and v in one: keys are its rows."""
+    return 2 * kernel.outputs[0].elements * kernel.inputs[-1].shape[-2]
 
 
 def parse_layers(lines: Iterable[str]) -> tuple[Kernel, ...]:
-    """Kernels of the log's lines (``Name: ..., LayerType: ...``), in plan order; rows that launch nothing are left out."""
+    """Kernels of the log's lines (``Name: ..., LayerType: ...``), in plan order; rows that launch nothing are left out.
+
+    Builders differ in where they list weights: under Constants (TensorRT-RTX 1.x), among the inputs (TensorRT 9), or nowhere
+    (TensorRT 10.x, NVIDIA/TensorRT#4397), where they follow from the shapes. Raises ValueError if the batch is free.
+    """
     kernels = []
     for line in lines:
         head = _HEAD.match(line)
         if head is None or head[2].lower() in _NO_KERNELS:
             continue
         sections = {key: _tensors(text) for key, text in _SECTION.findall(line)}
-        kernels.append(
-            _kernel(
-                head[1], head[2], sections.get("Inputs", ()), sections.get("Constants", ()), sections.get("Outputs", ()),
-                tuple(_NODE.findall(line)),
-            )
-        )  # fmt: skip
+        kernels.append(_kernel(head[1], head[2], sections, tuple(_NODE.findall(line))))
     return tuple(kernels)
 
 
@@ -138,20 +137,27 @@ def parse_inspector(text: str) -> tuple[Kernel, ...]:
     for layer in layers:
         if str(layer.get("LayerType", "")).lower() in _NO_KERNELS:
             continue
-        constants = list(map(_inspected, layer.get("Constants", [])))
-        if isinstance(layer.get("Weights"), dict) and layer["Weights"].get("Count"):
-            width = constants[0].shape[-1] if constants else max(1, _last(layer.get("Outputs", [])))
-            rows = max(1, int(layer["Weights"]["Count"]) // width)
-            constants.append(Tensor(shape=(rows, width), dtype=_dtype(str(layer["Weights"].get("Type", "half")))))
-        inputs, outputs = (tuple(map(_inspected, layer.get(key, []))) for key in ("Inputs", "Outputs"))
+        sections = {key: [_inspected(tensor) for tensor in layer.get(key, [])] for key in ("Inputs", "Constants", "Outputs")}
+        if isinstance(layer.get("Weights"), dict) and layer["Weights"].get("Count") and sections["Outputs"]:
+            width = max(1, *sections["Outputs"][0][1].shape[-1:])
+            shape = (max(1, int(layer["Weights"]["Count"]) // width), width)
+            sections["Constants"].append(("weights", Tensor(shape=shape, dtype=_dtype(str(layer["Weights"].get("Type"))))))
         nodes = tuple(_NODE.findall(str(layer.get("Metadata", ""))))
-        kernels.append(_kernel(str(layer["Name"]), str(layer.get("LayerType", "")), inputs, tuple(constants), outputs, nodes))
+        kernels.append(_kernel(str(layer["Name"]), str(layer.get("LayerType", "")), sections, nodes))
     return tuple(kernels)
 
 
-def _kernel(
-    name: str, layer_type: str, inputs: tuple[Tensor, ...], constants: tuple[Tensor, ...], outputs: tuple[Tensor, ...], nodes: Any
-) -> Kernel:
+_Named = tuple[str, Tensor]
+
+
+def _kernel(name: str, layer_type: str, sections: dict[str, list[_Named]], nodes: tuple[str, ...]) -> Kernel:
+    listed, outputs = sections.get("Inputs", []), tuple(tensor for _, tensor in sections.get("Outputs", []))
+    inputs = tuple(tensor for tensor_name, tensor in listed if not _CONSTANT.search(tensor_name))
+    constants = tuple(tensor for tensor_name, tensor in listed if _CONSTANT.search(tensor_name))
+    constants += tuple(tensor for _, tensor in sections.get("Constants", []))
+    if any(side < 0 for tensor in (*inputs, *outputs) for side in tensor.shape):
+        msg = f"{name}: the plan is of a free batch, and its sizes are not known: compile for one batch"
+        raise ValueError(msg)
     operations = {node.rpartition("/")[2] for node in nodes}
     if "_mha" in name or "MHA" in name:
         kind = "attention"
@@ -165,23 +171,30 @@ def _kernel(
         kind = "norm"
     else:
         kind = "other"
+    if kind == "gemm" and not constants:
+        constants = _unlisted_weights(inputs, outputs)
     return Kernel(name=name, kind=kind, inputs=inputs, constants=constants, outputs=outputs, nodes=nodes)
 
 
-def _tensors(text: str) -> tuple[Tensor, ...]:
-    return tuple(
-        Tensor(shape=tuple(int(side) for side in sides.split(",") if side), dtype=_dtype(dtype))
-        for sides, dtype in _TENSOR.findall(text)
-    )
+def _unlisted_weights(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What inputs [..., rows, depth] and outputs [..., rows, width] imply; nothing in a product of two activations."""
+    if not inputs or not outputs or len(inputs[0].shape) < 2 or any(x.shape[-2:-1] == inputs[0].shape[-1:] for x in inputs[1:]):
+        return ()
+    left = max(inputs, key=lambda x: x.elements)  # the other may be a residual, which is never wider
+    return (Tensor(shape=(left.shape[-1], outputs[0].elements // prod(left.shape[:-1])), dtype=left.dtype),)
 
 
-def _inspected(tensor: dict[str, Any]) -> Tensor:
+def _tensors(text: str) -> list[_Named]:
+    return [(name, Tensor(shape=_sides(sides.split(",")), dtype=_dtype(dtype))) for name, sides, dtype in _TENSOR.findall(text)]
+
+
+def _inspected(tensor: dict[str, Any]) -> _Named:
     described = str(tensor.get("Datatype") or tensor.get("Format/Datatype", ""))
-    return Tensor(shape=tuple(int(side) for side in tensor.get("Dimensions", [])), dtype=_dtype(described))
+    return str(tensor.get("Name", "")), Tensor(shape=_sides(tensor.get("Dimensions", [])), dtype=_dtype(described))
 
 
-def _last(tensors: list[dict[str, Any]]) -> int:
-    return int((tensors[0].get("Dimensions") or [1])[-1]) if tensors else 1
+def _sides(sides: Iterable[Any]) -> tuple[int, ...]:
+    return tuple(int(side) for side in sides if side != "")
 
 
 def _dtype(text: str) -> str:

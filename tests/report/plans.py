@@ -1,0 +1,18 @@
+"""Recorded layer lists, one line a layer, as TensorRT-RTX 1.7.1 logs them at verbosity VERBOSE.
+
+``fp16``, ``int8``, ``int8_attention``: edgevit's forms of two blocks of DeiT-S (197 tokens, batch 1, one token out of the last
+block); ``dequantized``: a form whose qkv weights the builder dequantizes; ``free``: a free batch. ``vit_b_*``: ViT-B/16 in the
+form that exporters write, every token through every block.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def recorded(name: str) -> tuple[str, ...]:
+    """The lines of ``name``."""
+    return tuple(gzip.decompress((FIXTURES / f"{name}.txt.gz").read_bytes()).decode().splitlines())

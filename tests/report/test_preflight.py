@@ -1,0 +1,52 @@
+"""What the preflight says of a recorded plan."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgevit.engine.tensorrt import BuiltEngine
+from edgevit.report.preflight import Preflight, examine
+from tests.report.plans import recorded
+
+
+def preflight(name: str, inspector: str | None = None) -> Preflight:
+    built = BuiltEngine(
+        engine=b"engine", timing_cache=b"", layers=recorded(name), inspector=inspector, warnings=(),
+        version="tensorrt_rtx 1.7.1", seconds=1.234, peak_mib=1.0,
+    )  # fmt: skip
+    return examine(built, blocks=2)
+
+
+def test_rows_add_up_to_the_plan() -> None:
+    found = preflight("int8")
+    assert [row.block for row in found.rows] == ["embed", "blocks.0", "blocks.1", "head"]
+    assert sum(row.kernels for row in found.rows) == len(found.plan.kernels)
+    assert sum(row.megabytes for row in found.rows) == pytest.approx(found.plan.megabytes)
+    gmacs = sum(row.gmacs for row in found.rows)
+    assert sum(row.gmacs * row.int8_share for row in found.rows) / gmacs == pytest.approx(found.plan.int8_share)
+    assert [row.fused_attention for row in found.rows] == [0, 1, 1, 0]
+    assert found.rows[0].int8_share == 0
+
+
+def test_summary() -> None:
+    found = preflight("dequantized").summary()
+    assert found["warnings"][0].startswith("weights are dequantized on every frame in blocks.0")
+    assert (found["builder"], found["seconds"], found["engine_bytes"]) == ("tensorrt_rtx 1.7.1", 1.23, 6)
+    assert found["int8_share"] == pytest.approx(0.67, abs=0.005)
+
+
+def test_report_is_json_with_every_kernel() -> None:
+    found = preflight("fp16")
+    document = json.loads(json.dumps(found.to_dict()))
+    assert len(document["layers"]) == document["kernels"] == 20
+    assert sum(layer["macs"] for layer in document["layers"]) == pytest.approx(1e9 * document["gmacs"], rel=1e-3)
+
+
+def test_the_inspector_wins_over_the_log() -> None:
+    """It describes the engine as the GPU runs it."""
+    layer = {"Name": "n", "LayerType": "kgen", "Inputs": [], "Outputs": [], "Metadata": "[ONNX Layer: head/MatMul]"}
+    found = preflight("fp16", json.dumps({"Layers": [layer]}))
+    assert [kernel.name for kernel in found.plan.kernels] == ["n"]
+    assert found.warnings == ("attention is fused in 0 of 2 blocks, not in blocks.0, blocks.1",)
