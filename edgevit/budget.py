@@ -77,18 +77,20 @@ def search(ranked: list[str], drop_without: Callable[[tuple[str, ...]], float], 
 
 def within_budget(
     checkpoint: Checkpoint, result: Quantization, images: ImageSet, max_drop: float, *,
-    engine: str, threads: int | None, cache: Cache, progress: Progress,
+    judge: str, engine: str, threads: int | None, cache: Cache, progress: Progress,
 ) -> Quantization:  # fmt: skip
-    """``result`` with the most INT8 that loses at most ``max_drop`` points on ``images``, measured on ``engine``.
+    """``result`` with the most INT8 that loses at most ``max_drop`` points on ``images``.
+
+    What is measured is the graph as ``engine`` will get it, on the engine ``judge``.
 
     Raises BudgetError with the best found if more than `MAX_FLOAT` of the arithmetic would have to leave INT8.
     """
     targets = images.targets_for(checkpoint.labels)
-    reference = _logits(fp32_variant(checkpoint).model, checkpoint, images, engine, threads, cache, progress)
+    reference = _logits(fp32_variant(checkpoint, judge).model, checkpoint, images, judge, threads, cache, progress)
 
     def drop_without(parts: tuple[str, ...]) -> float:
-        model = int8_from(revert(result.plan, parts), {}).model
-        own = measure(_logits(model, checkpoint, images, engine, threads, cache, progress), reference, targets)
+        model = int8_from(revert(result.plan, parts), {}, engine).model
+        own = measure(_logits(model, checkpoint, images, judge, threads, cache, progress), reference, targets)
         full = measure(reference, reference, targets)
         lost = 1 - own.agreement if own.top1 is None or full.top1 is None else full.top1 - own.top1
         return round(100 * lost, 6)

@@ -12,17 +12,19 @@ from typing import Any
 import edgevit
 from edgevit.advice import budget_note
 from edgevit.budget import within_budget
-from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, Manifest, write_bundle
+from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, Bundle, Manifest, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, Decision, compile_for
 from edgevit.engine import backend
+from edgevit.errors import MissingPackageError
 from edgevit.export.form import form_for
-from edgevit.inputs import BuildRequest, Inputs, judge_of, read_inputs, spare_images
+from edgevit.fp16 import HalfModel, half_model, half_report
+from edgevit.inputs import BuildRequest, Inputs, is_here, judge_of, read_inputs, spare_images
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
 from edgevit.report.compare import Candidate, Comparison, Row, compare
-from edgevit.variants import HalfModel, Variant, fp32_variant, half_model, legal_for, quantization, quantize_key
+from edgevit.variants import Variant, fp32_variant, legal_for, quantization, quantize_key
 
 RUNS = 60  # timed inferences per precision
 PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
@@ -73,6 +75,8 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
     checkpoint, engine = inputs.checkpoint, request.target.engine()
     config = checkpoint.model.config
     stages = [PlannedStage(name="import model", what=f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")]
+    if inputs.calibration is not None and form_for(engine, request.precision).dtype == "fp16":
+        stages.append(PlannedStage(name="check fp16 range", what=f"{len(inputs.calibration)} images of {request.data}"))
     if request.precision == "int8" and inputs.calibration is not None:
         key = quantize_key(checkpoint, inputs.calibration, request.recipe)
         images = f"{len(inputs.calibration)} images of {request.data}"
@@ -80,13 +84,20 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
         stages.append(PlannedStage(name="quantize", what=f"recipe {request.recipe.name}, {images}", cached=cached))
         if request.max_drop is not None:
             stages.append(PlannedStage(name="search", what=f"the most INT8 that loses at most {request.max_drop:g} points"))
-    stages.append(PlannedStage(name="compile", what=f"{request.precision} with {backend(engine).version}"))
+    stages.append(PlannedStage(name="compile", what=f"{request.precision} with {_compiler(engine)}"))
     if inputs.held_out is not None:
-        stages.append(
-            PlannedStage(name="evaluate", what=f"fp32 and {request.precision} on {len(inputs.held_out)} held-out images")
-        )
-        stages.append(PlannedStage(name="measure latency", what=f"{RUNS} inferences of each, interleaved"))
+        what = f"fp32 and {request.precision} on {len(inputs.held_out)} held-out images, with {judge_of(request.target)}"
+        stages.append(PlannedStage(name="evaluate", what=what))
+        if is_here(request.target):
+            stages.append(PlannedStage(name="measure latency", what=f"{RUNS} inferences of each, interleaved"))
     return [*stages, PlannedStage(name="write bundle", what=str(request.out))]
+
+
+def _compiler(engine: str) -> str:
+    try:
+        return backend(engine).version
+    except MissingPackageError:
+        return f"{engine}: not here, so not checked"
 
 
 def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:
@@ -99,12 +110,12 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     inputs = read_inputs(request, timed)
     cache.check()
     with timed.stage("write graph"):
-        reference = fp32_variant(inputs.checkpoint)
+        reference = fp32_variant(inputs.checkpoint, judge_of(request.target))
     inputs, decided = decide(request, inputs, cache, timed)
     compiled = compile_for(request.target, decided, threads=request.threads, progress=timed)
     variant, inputs = compiled.variant, replace(inputs, notes=(*inputs.notes, *compiled.notes))
     rows = [variant] if variant.precision == "fp32" else [reference, variant]
-    comparison = _compared(request, inputs, rows, cache, timed)
+    comparison = _compared(request, inputs, rows, compiled, cache, timed)
     if comparison and request.max_drop:
         flips = 1 - comparison.rows[-1].accuracy.agreement
         note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
@@ -119,38 +130,52 @@ def decide(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
     checkpoint, calibration, engine = inputs.checkpoint, inputs.calibration, request.target.engine()
     half: HalfModel | None = None
     if form_for(engine, request.precision).dtype == "fp16":
-        half = half_model(checkpoint, calibration, cache, progress) if calibration else None
+        half = half_model(checkpoint, calibration, request.precision, cache, progress) if calibration else None
         said = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
         inputs = replace(inputs, notes=(*inputs.notes, *said))
     # A model that FP16 holds as it is shares its quantization with other targets.
-    changed = half.model if half and half.report["shift"] else None
-    model, report = changed or fold(checkpoint.model, checkpoint.preprocessing), {"half": half.report} if half else {}
+    changed = half.model if half and half.changed else None
+    model = changed or fold(checkpoint.model, checkpoint.preprocessing)
+    report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
     if request.precision != "int8" or calibration is None:
-        return inputs, Decision(precision=request.precision, plan=QuantPlan(model=model), report=report)
+        return _judged_in_half(inputs, Decision(precision=request.precision, plan=QuantPlan(model=model), report=report))
     result = quantization(checkpoint, calibration, request.recipe, cache, progress, changed)
     result = legal_for(result, engine)
     if request.max_drop is not None:
         inputs, images = spare_images(request, inputs)
         result = within_budget(
-            checkpoint, result, images, request.max_drop, engine=judge_of(request.target), threads=request.threads, cache=cache,
-            progress=progress,
+            checkpoint, result, images, request.max_drop, judge=judge_of(request.target), engine=engine, threads=request.threads,
+            cache=cache, progress=progress,
         )  # fmt: skip
-    return inputs, Decision(precision="int8", plan=result.plan, report=result.report | report)
+    return _judged_in_half(inputs, Decision(precision="int8", plan=result.plan, report=result.report | report))
+
+
+def _judged_in_half(inputs: Inputs, decided: Decision) -> tuple[Inputs, Decision]:
+    """The decision with what FP16 does to it, where it has FP16 in it and there are images to tell."""
+    if "half" not in decided.report or inputs.calibration is None:
+        return inputs, decided
+    found, note = half_report(inputs.checkpoint, decided.plan, inputs.calibration)
+    report = decided.report | {"half": decided.report["half"] | found}
+    return replace(inputs, notes=(*inputs.notes, note)), replace(decided, report=report)
 
 
 def _compared(
-    request: BuildRequest, inputs: Inputs, variants: list[Variant], cache: Cache, progress: Progress
+    request: BuildRequest, inputs: Inputs, variants: list[Variant], compiled: Compiled, cache: Cache, progress: Progress
 ) -> Comparison | None:
     if inputs.held_out is None:
         return None
     judge = judge_of(request.target)
+    ready = {compiled.variant.model: compiled.files[ENGINE]} if ENGINE in compiled.files else {}
     return compare(
-        [Candidate(precision=variant.precision, engine=judge, model=variant.model) for variant in variants],
+        [
+            Candidate(precision=item.precision, engine=judge, model=item.model, compiled=ready.get(item.model))
+            for item in variants
+        ],
         inputs.held_out,
         inputs.checkpoint.preprocessing,
         inputs.checkpoint.labels,
         # The judge's milliseconds say nothing about another engine's device.
-        runs=RUNS if judge == request.target.engine() else 0,
+        runs=RUNS if is_here(request.target) else 0,
         threads=request.threads,
         cache=cache,
         progress=progress,
@@ -203,7 +228,7 @@ def _latency(rows: Mapping[str, Row], conditions: dict[str, Any]) -> dict[str, A
 def _reasons(variant: Variant) -> dict[str, str]:
     """Why parts of an INT8 model are in floating point."""
     noise = "INT8 would add {:.1f} times the noise of the block's own proj (full), {:.1f} times (scores alone)"
-    refused = {item["name"]: noise.format(item["noise"]["full"], item["noise"]["scores"])
+    refused = {item["name"]: item.get("reason") or noise.format(item["noise"]["full"], item["noise"]["scores"])
                for item in variant.report.get("attention", ()) if item["products"] == "off"}  # fmt: skip
     return refused | variant.report.get("reverted", {})
 

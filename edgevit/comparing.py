@@ -9,6 +9,7 @@ from typing import Any
 
 from edgevit.bundle import MODEL, REFERENCE, is_bundle, open_bundle
 from edgevit.cache import Cache
+from edgevit.engine import runs_here
 from edgevit.errors import ConfigError, DataError, needs_extra
 from edgevit.images import ImageSet, load_images
 from edgevit.preprocess import Preprocessing
@@ -65,7 +66,10 @@ def _of_bundle(path: Path, images: ImageSet, limit: int, options: Mapping[str, A
     graphs = {"fp32": REFERENCE, manifest.precision: MODEL}
     with progress.stage("verify bundle"):
         models = {precision: bundle.read(name) for precision, name in graphs.items() if name in manifest.files}
-    notes = []
+    notes, engine = [], manifest.engine
+    if not runs_here(engine):
+        engine = load_target("cpu").engine()
+        notes.append(f"{manifest.engine} does not run here: compared on {engine}, whose milliseconds are not the device's")
     if "fp32" not in models:
         notes.append(f"{path} was built with --no-reference: there is no FP32 in it to compare with")
     calibrated = set(manifest.provenance.get("calibration_images", ()))
@@ -78,7 +82,7 @@ def _of_bundle(path: Path, images: ImageSet, limit: int, options: Mapping[str, A
         images=held_out,
         contract=manifest.preprocessing,
         labels=manifest.labels,
-        engine=manifest.engine,
+        engine=engine,
         notes=tuple(notes),
     )
 

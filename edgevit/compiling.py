@@ -12,7 +12,7 @@ from typing import Any
 
 from edgevit.bundle import ENGINE, TIMING_CACHE
 from edgevit.compress.sensitivity import groups, revert
-from edgevit.engine import backend, runs_here
+from edgevit.engine import backend
 from edgevit.engine.tensorrt import (
     BuilderRefusedError,
     BuildOptions,
@@ -22,13 +22,16 @@ from edgevit.engine.tensorrt import (
     builder_version,
     stamp_here,
 )
-from edgevit.errors import MissingPackageError
+from edgevit.errors import ConfigError, EngineError, MissingPackageError
+from edgevit.inputs import is_here
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
 from edgevit.report.preflight import Preflight, examine
 from edgevit.report.roofline import ASSUMPTIONS, Estimate, best_estimates, estimates
 from edgevit.target import Target, load_target
 from edgevit.variants import Variant, float_variant, int8_from
+
+UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +45,14 @@ class Decision:
     """As `Variant.report`."""
 
     def variant(self, engine: str) -> Variant:
-        """The graph for ``engine``."""
-        if self.precision == "int8":
-            return int8_from(self.plan, self.report, engine)
-        return replace(float_variant(self.plan.model, self.precision, engine), report=self.report)
+        """The graph for ``engine``. Raises ConfigError for a weight that FP16 cannot hold."""
+        try:
+            if self.precision == "int8":
+                return int8_from(self.plan, self.report, engine)
+            return replace(float_variant(self.plan.model, self.precision, engine), report=self.report)
+        except OverflowError as error:
+            msg = f"FP16 cannot hold this model: {error}. Build with --precision fp32."
+            raise ConfigError(msg) from error
 
     def without(self, parts: list[str], reason: str) -> Decision:
         """The same with ``parts`` in floating point."""
@@ -99,20 +106,32 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         builder = builder_version(engine)
         with progress.stage(f"compile with {builder}") as stage:
             decided, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
-    except (MissingPackageError, NoBuilderError) as error:
-        unchecked = f"preflight: not compiled, so neither fusion nor INT8 coverage is checked. {error}"
-        return Compiled(variant=decided.variant(engine), notes=(unchecked,))
+    except EngineError as error:
+        # Elsewhere than on the target compiling is advice: a stand-in that dies must not take the build with it.
+        if isinstance(error, BuilderRefusedError) or (is_here(target) and not isinstance(error, NoBuilderError)):
+            raise
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
+    except MissingPackageError as error:
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     variant = decided.variant(engine)
-    preflight = examine(built, blocks=len(decided.plan.model.blocks))
+    preflight = _examined(built, len(decided.plan.model.blocks))
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
     return Compiled(
         variant=variant,
-        files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if runs_here(engine) else {},
-        stamp=stamp_here(engine) if runs_here(engine) else None,
+        files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if is_here(target) else {},
+        stamp=stamp_here(engine) if is_here(target) else None,
         preflight=preflight,
         estimates=_estimates(preflight, target),
         notes=notes,
     )
+
+
+def _examined(built: BuiltEngine, blocks: int) -> Preflight:
+    """From the inspector, if there is one and it says what it should; else from the builder's log."""
+    try:
+        return examine(built, blocks=blocks)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return examine(replace(built, inspector=None), blocks=blocks)
 
 
 def _estimates(preflight: Preflight, target: Target) -> tuple[Estimate, ...]:

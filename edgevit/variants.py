@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgevit.cache import Cache
-from edgevit.compress.half import fit, half_sqnr, peaks, with_half_scales
+from edgevit.compress.half import with_half_scales
 from edgevit.compress.quantize import collect, quantize
 from edgevit.errors import DataError
 from edgevit.export.form import CPU, Form, form_for
@@ -24,8 +22,8 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
+UNFUSED = "TensorRT fuses attention with both products in INT8 or none, and here only q k^T would be"
 BATCH = 8  # calibration images per forward pass; bounds memory, changes no result
-HALF_IMAGES = 16  # calibration images that the effect of FP16 is measured on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,36 +48,6 @@ def float_variant(model: FoldedVit, precision: str, engine: str) -> Variant:
     """``model`` in ``precision``, fp32 or fp16, in the form that ``engine`` runs fastest."""
     plan, form = QuantPlan(model=model), form_for(engine, precision)
     return Variant(precision=precision, model=write_graph(plan, form), blocks=_precisions(plan, form))
-
-
-@dataclass(frozen=True, kw_only=True)
-class HalfModel:
-    """A model that FP16 holds, and what says so."""
-
-    model: FoldedVit
-    report: dict[str, Any]
-    """``peaks`` by place, ``shift`` of the residual stream, ``sqnr_db`` of the logits with everything rounded to FP16."""
-    notes: tuple[str, ...]
-
-
-def half_model(checkpoint: Checkpoint, images: ImageSet, cache: Cache, progress: Progress) -> HalfModel:
-    """The folded model made to fit FP16, as measured on ``images``. Raises ConfigError if it cannot be."""
-    folded, contract = fold(checkpoint.model, checkpoint.preprocessing), checkpoint.preprocessing
-    key = {name: value for name, value in quantize_key(checkpoint, images, Recipe()).items() if name != "recipe"}
-    with progress.stage("check fp16 range", total=len(images)) as stage:
-        stored = cache.find("half", **key)
-        stage.cached = stored is not None
-        found = json.loads(stored) if stored else peaks(folded, _counted(images.prepared(contract, BATCH), stage.advance))
-        fitted = fit(folded, found)
-        if stored is None:
-            cache.store("half", json.dumps(found).encode(), **key)
-    some = np.concatenate(list(images.subset(range(min(len(images), HALF_IMAGES))).prepared(contract, BATCH)))
-    sqnr = half_sqnr(fitted.model, some)
-    notes = (
-        *fitted.notes,
-        f"fp16: rounding everything to FP16 leaves {sqnr:.0f} dB of logit SQNR, simulated on {len(some)} images",
-    )
-    return HalfModel(model=fitted.model, report={"peaks": found, "shift": fitted.shift, "sqnr_db": sqnr}, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +87,10 @@ def legal_for(result: Quantization, engine: str) -> Quantization:
         return result
     plan = with_half_scales(result.plan)
     full = {name: steps for name, steps in plan.attention.items() if steps.products == "full"}
-    attention = [item | {"products": item["products"] if item["name"] in full else "off"} for item in result.report["attention"]]
+    attention = [
+        item if item["products"] != "scores" else item | {"products": "off", "reason": UNFUSED}
+        for item in result.report["attention"]
+    ]
     report = result.report | {"attention": attention}
     return Quantization(plan=replace(plan, attention=full), report=report, key=result.key | {"engine": engine})
 
@@ -143,7 +114,7 @@ def quantization(
         stage.cached = found is not None and reports is not None
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
-            calibration = collect(folded, _counted(batches, stage.advance), images=len(images), recipe=recipe)
+            calibration = collect(folded, counted(batches, stage.advance), images=len(images), recipe=recipe)
             result = quantize(folded, calibration, recipe, lambda _name: stage.advance())
             report = {key: [asdict(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             found, reports = dump_plan(result.plan), json.dumps(report).encode()
@@ -175,7 +146,8 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def _counted(batches: Any, advance: Any) -> Any:
+def counted(batches: Any, advance: Any) -> Any:
+    """``batches``, each told to ``advance`` when it is done with."""
     for batch in batches:
         yield batch
         advance(len(batch))

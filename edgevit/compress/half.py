@@ -28,10 +28,11 @@ from edgevit.model.folded import (
     Linear,
     LinearOp,
     Norm,
-    embed,
     forward,
+    patch_product,
     plain_attention,
     plain_linear,
+    positioned,
     run_block,
     run_head,
 )
@@ -61,8 +62,9 @@ class Fitted:
 def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
     """The largest magnitudes on frames uint8 [N, H, W, 3] of what FP16 has to hold, by place.
 
-    ``stream`` is the residual stream; ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input,
-    ``blocks.3.attention`` the scores.
+    ``stream`` is the residual stream, ``embed`` the product of patches and weights, with and without positions;
+    ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input, ``blocks.3.attention`` the scores,
+    ``blocks.3.attention without key bias`` the same; ``head`` the logits.
     """
     found: dict[str, float] = {}
 
@@ -78,16 +80,46 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
         return y
 
     def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        see(name, queries @ keys.transpose(-1, -2))
+        scores = queries @ keys.transpose(-1, -2)
+        see(name, scores)
+        bias = _key_bias(model.blocks[int(name.split(".")[1])])
+        see(f"{name} without key bias", scores - (queries * bias[:, None]).sum(-1, keepdim=True))
         return plain_attention(name, queries, keys, values)
 
     for batch in batches:
-        stream = embed(model, torch.from_numpy(batch))
+        product = patch_product(model, torch.from_numpy(batch))
+        see("embed", product)
+        see("embed", product + model.positions[model.config.prefix_tokens :])
+        stream = positioned(model, product)
         see("stream", stream)
         for i in range(len(model.blocks)):
             stream = run_block(model, i, stream, linear, attention)
             see("stream", stream)
+        see("head", run_head(model, stream))
     return found
+
+
+def _key_bias(block: FoldedBlock) -> Tensor:
+    """[heads, head_dim]."""
+    inner = block.proj.weight.shape[1]
+    return block.qkv.bias[inner : 2 * inner].view(block.heads, -1)
+
+
+def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
+    """``model`` without the biases of keys, which add the same to all scores of a query: a kernel less, the same softmax.
+
+    A block keeps them where scores would become much larger without, and FP16 coarser.
+    """
+
+    def bare(index: int, block: FoldedBlock) -> FoldedBlock:
+        name = f"blocks.{index}.attention"
+        if found[f"{name} without key bias"] > 2 * found[name]:
+            return block
+        inner, bias = block.proj.weight.shape[1], block.qkv.bias.clone()
+        bias[inner : 2 * inner] = 0
+        return replace(block, qkv=Linear(block.qkv.weight, bias))
+
+    return replace(model, blocks=[bare(i, block) for i, block in enumerate(model.blocks)])
 
 
 def fit(model: FoldedVit, found: dict[str, float]) -> Fitted:
@@ -95,19 +127,26 @@ def fit(model: FoldedVit, found: dict[str, float]) -> Fitted:
     limit = LARGEST / HEADROOM
     stream = found.get("stream", 0.0)
     for place, peak in found.items():
-        written = place == "stream" or place.endswith((".proj", ".fc2"))  # these are divided, if need be
+        if place.endswith("without key bias"):  # as the model is, it is not
+            continue
+        written = _is_written(place)
         if not np.isfinite(peak) or (peak > limit and (not written or not can_divide(model))):
             msg = (
                 f"FP16 cannot hold this model: {place} reaches {peak:,.0f} on the calibration images, and FP16 ends at "
                 f"{LARGEST:,.0f} (a factor {HEADROOM:g} is kept for other images). Build with --precision fp32."
             )
             raise ConfigError(msg)
-    largest = max((peak for place, peak in found.items() if place == "stream" or place.endswith((".proj", ".fc2"))), default=0.0)
+    largest = max((peak for place, peak in found.items() if _is_written(place)), default=0.0)
     if largest <= limit:
         return Fitted(model=model, shift=0, notes=())
     shift = int(np.ceil(np.log2(largest / limit)))
     note = f"fp16: the residual stream reaches {stream:,.0f} and is carried divided by {2**shift} (exact, no cost)"
     return Fitted(model=divided(model, shift), shift=shift, notes=(note,))
+
+
+def _is_written(place: str) -> bool:
+    """Whether it is part of what goes into the residual stream, which can be divided."""
+    return place in ("stream", "embed") or place.endswith((".proj", ".fc2"))
 
 
 def can_divide(model: FoldedVit) -> bool:
@@ -128,11 +167,10 @@ def divided(model: FoldedVit, shift: int) -> FoldedVit:
     def block(old: FoldedBlock) -> FoldedBlock:
         return replace(old, norm1=reading(old.norm1), norm2=reading(old.norm2), proj=writing(old.proj), fc2=writing(old.fc2))
 
-    entry = model.embedding_norm
-    if entry is None:
-        start = replace(model, patch=model.patch * factor, positions=model.positions * factor)
-    else:
-        start = replace(model, embedding_norm=replace(entry, weight=entry.weight * factor, bias=entry.bias * factor))
+    start, entry = replace(model, patch=model.patch * factor, positions=model.positions * factor), model.embedding_norm
+    if entry is not None:  # it reads what is divided, and writes the stream
+        divided_entry = Norm(entry.weight * factor, entry.bias * factor, entry.eps * factor**2)
+        start = replace(start, embedding_norm=divided_entry)
     return replace(start, blocks=[block(old) for old in model.blocks], final_norm=reading(model.final_norm))
 
 
@@ -182,7 +220,9 @@ def _with_small_steps(plan: QuantPlan, name: str) -> QuantPlan:
 
 
 def _half_linear(linear: QuantizedLinear) -> QuantizedLinear:
-    scale = linear.weight_scale.half().float().clamp_min(SMALLEST)
+    # Below the normal range upwards: a smaller scale would clip the largest weights.
+    coarse = (linear.weight_scale / SMALLEST).ceil() * SMALLEST
+    scale = torch.where(linear.weight_scale < NORMAL, coarse, linear.weight_scale.half().float()).clamp_min(SMALLEST)
     ratio = linear.weight_scale / scale
     codes = torch.where((ratio - 1).abs()[:, None] > EXACT, linear.weight * ratio[:, None], linear.weight.float())
     return replace(
@@ -208,22 +248,25 @@ def _half(step: float) -> float:
 def simulate_half(plan: QuantPlan, frames: Tensor) -> Tensor:
     """Logits [N, classes] of frames uint8 [N, H, W, 3] with everything that ``plan`` leaves in floating point rounded to FP16.
 
-    Rounded are weights, the inputs and outputs of every GEMM, both products and softmax of attention, and the
-    stream between blocks; sums are in FP32, as tensor cores have them. Inside LayerNorm and GELU nothing is.
+    Rounded are weights, the inputs and outputs of every GEMM from patches to head, both products and softmax of
+    attention, and the stream between blocks; sums are in FP32, as tensor cores have them. Inside LayerNorm and GELU nothing is.
     """
     linear, attention = _half_ops(plan)
-    model = plan.model
-    x = _round(embed(replace(model, patch=_round(model.patch), positions=_round(model.positions)), frames))
+    model = replace(plan.model, patch=_round(plan.model.patch), positions=_round(plan.model.positions))
+    x = _round(positioned(model, _round(patch_product(model, frames))))
     for i in range(len(model.blocks)):
         x = _round(run_block(model, i, x, linear, attention))
     return run_head(model, x)
 
 
-def half_sqnr(model: FoldedVit, batch: Frame) -> float:
-    """Logit SQNR in dB, against FP32, of ``model`` all in FP16 on frames uint8 [N, H, W, 3]; simulated."""
+def half_sqnr(plan: QuantPlan, reference: FoldedVit, batch: Frame) -> float:
+    """Logit SQNR in dB against FP32 of ``plan``, all that is not INT8 in FP16, on frames uint8 [N, H, W, 3]; simulated.
+
+    nan where FP16 does not hold it.
+    """
     frames = torch.from_numpy(batch)
-    wanted = forward(model, frames)
-    lost = simulate_half(QuantPlan(model=model), frames) - wanted
+    wanted = forward(reference, frames)
+    lost = simulate_half(plan, frames) - wanted
     return decibel(float(wanted.square().sum()), float(lost.square().sum()))
 
 

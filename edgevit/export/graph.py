@@ -120,17 +120,13 @@ class _Writer(Nodes):
         return merge_heads_first(self, self.three_products(x, block.qkv, at, f"{name}/qkv"), at)
 
     def three_products(self, x: str, qkv: Linear, at: Heads, name: str) -> tuple[str, str, str]:
-        """q, k and v by a product each.
-
-        Keys go without their bias, which adds the same to all scores of a query; the values' is in proj already.
-        """
+        """q, k and v by a product each, with a bias where there is one; the values' is in proj already."""
         parts = []
         for i, part in enumerate("qkv"):
             rows = slice(i * at.width, (i + 1) * at.width)
             product = self.node("MatMul", f"{name}/{part}", x, self.constant(f"{name}/{part}/weight", qkv.weight[rows].T))
             bias = qkv.bias[rows].reshape(at.heads, 1, at.depth)
-            wanted = part != "k" and bool(bias.any())
-            added = self.constant(f"{name}/{part}/bias", bias) if wanted else None
+            added = self.constant(f"{name}/{part}/bias", bias) if bool(bias.any()) else None
             parts.append(heads_first(self, product, at, f"{at.name}/{part}", added))
         return parts[0], parts[1], parts[2]
 

@@ -183,9 +183,19 @@ def forward(
 @torch.inference_mode()
 def embed(model: FoldedVit, frames: Tensor) -> Tensor:
     """Tokens [N, T, width] of uint8 frames: what block 0 takes."""
-    config = model.config
-    x = F.pad(_patches(frames, config) @ model.patch.T, (0, 0, config.prefix_tokens, 0)) + model.positions
-    return _layer_norm(x, model.embedding_norm)
+    return positioned(model, patch_product(model, frames))
+
+
+@torch.inference_mode()
+def patch_product(model: FoldedVit, frames: Tensor) -> Tensor:
+    """Patches of uint8 frames times the patch weights [N, patches, width]: the first GEMM."""
+    return _patches(frames, model.config) @ model.patch.T
+
+
+@torch.inference_mode()
+def positioned(model: FoldedVit, product: Tensor) -> Tensor:
+    """Tokens [N, T, width] from that: prefix tokens, positions and an embedding norm, if there is one."""
+    return _layer_norm(F.pad(product, (0, 0, model.config.prefix_tokens, 0)) + model.positions, model.embedding_norm)
 
 
 @torch.inference_mode()

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from edgevit.cache import Cache
+from edgevit.device.jetson import detect
 from edgevit.engine import backend
 from edgevit.engine.base import Session, available_threads, processor
+from edgevit.engine.tensorrt import gpu
 from edgevit.errors import DataError
 from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocessing
@@ -33,6 +35,8 @@ class Candidate:
     precision: str
     engine: str
     model: bytes
+    compiled: bytes | None = None
+    """What ``engine`` compiled of it on this machine, if it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ def compare(
         )
         for candidate, own, time in zip(candidates, logits, times, strict=True)
     )
-    return Comparison(rows=rows, conditions=_conditions(images, targets is not None, threads))
+    return Comparison(rows=rows, conditions=_conditions(rows, images, targets is not None, threads))
 
 
 class _Sessions:
@@ -113,7 +117,7 @@ class _Sessions:
 
     def __init__(self, candidates: Sequence[Candidate], threads: int | None) -> None:
         self.candidates, self.threads = candidates, threads
-        self._compiled: dict[int, bytes] = {}
+        self._compiled = {id(candidate): candidate.compiled for candidate in candidates if candidate.compiled is not None}
 
     def open(self, candidate: Candidate) -> Session:
         """A session of its own for one candidate."""
@@ -156,16 +160,28 @@ def _speedup(
     return None if time is None or baseline is None else baseline.p50_ms / time.p50_ms
 
 
-def _conditions(images: ImageSet, labelled: bool, threads: int | None) -> dict[str, Any]:
+def _conditions(rows: Sequence[Row], images: ImageSet, labelled: bool, threads: int | None) -> dict[str, Any]:
     return {
+        "engine": ", ".join(dict.fromkeys(row.engine for row in rows)),
         "images": len(images),
         "source": images.source,
         "labels": labelled,
-        "device": processor(),
+        "device": _device(rows),
         "threads": threads or available_threads(),
         "batch": 1,
         "order": f"interleaved, {latency.TURN} inferences a turn, {latency.WARM_UP} to warm up first",
     }
+
+
+def _device(rows: Sequence[Row]) -> str:
+    """The processor, and where TensorRT ran the board with its power mode and clock, or the GPU."""
+    if not any(row.engine.startswith("tensorrt") for row in rows):
+        return processor()
+    board, found = detect(), gpu()
+    if board is not None:
+        mode = ", ".join(text for text in (board.mode, f"GPU at {board.gpu_mhz:g} MHz" if board.gpu_mhz else None) if text)
+        return f"{board.model}{f' ({mode})' if mode else ''}"
+    return f"GPU of compute capability {found.compute_capability}" if found else processor()
 
 
 def _flat(row: Row) -> dict[str, Any]:

@@ -56,10 +56,17 @@ class Preflight:
 
 
 def examine(built: BuiltEngine, *, blocks: int) -> Preflight:
-    """The preflight of an engine for a ViT of so many blocks."""
-    kernels = parse_inspector(built.inspector) if built.inspector else parse_layers(built.layers)
+    """The preflight of an engine for a ViT of so many blocks; without kernels and with a warning if its plan cannot be read."""
+    problem = None
+    try:
+        kernels = parse_inspector(built.inspector) if built.inspector else parse_layers(built.layers)
+        if not kernels:
+            problem = "the builder listed no layers"
+    except ValueError as error:  # the engine is good all the same
+        kernels, problem = (), str(error)
     plan = CompiledPlan(kernels=kernels, engine_bytes=len(built.engine), builder=built.version, seconds=built.seconds)
-    return Preflight(plan=plan, rows=tuple(_rows(plan)), warnings=plan.warnings(blocks))
+    unread = f"the plan cannot be read, so neither fusion nor INT8 coverage is checked: {problem}"
+    return Preflight(plan=plan, rows=tuple(_rows(plan)), warnings=(unread,) if problem else plan.warnings(blocks))
 
 
 def _rows(plan: CompiledPlan) -> list[BlockRow]:

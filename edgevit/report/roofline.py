@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from edgevit.report.trtplan import CompiledPlan, Kernel
 from edgevit.target import Device, PowerMode, Target
@@ -89,10 +90,16 @@ def estimate(plan: CompiledPlan, roof: Roof, *, target: str, mode: str) -> Estim
 
 
 def estimates(plan: CompiledPlan, board: Target) -> tuple[Estimate, ...]:
-    """Every power mode of ``board`` whose clocks and bandwidth are known."""
-    if board.device is None:
+    """Every power mode of ``board`` whose clocks and bandwidth are known, once: its standard and super confs share some.
+
+    None for a plan that could not be read.
+    """
+    if board.device is None or not plan.kernels:
         return ()
-    roofs = [(mode.name, roof_of(board.device, mode)) for mode in board.modes]
+    different: dict[Any, PowerMode] = {}
+    for mode in board.modes:
+        different.setdefault((mode.name, mode.sms, mode.gpu_mhz, mode.bandwidth_gbs), mode)
+    roofs = [(mode.name, roof_of(board.device, mode)) for mode in different.values()]
     return tuple(estimate(plan, roof, target=board.name, mode=mode) for mode, roof in roofs if roof is not None)
 
 

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from edgevit.compress.half import LARGEST, NORMAL, SMALLEST, can_divide, divided, fit, peaks, simulate_half, with_half_scales
+from edgevit.compress.half import (
+    LARGEST,
+    NORMAL,
+    SMALLEST,
+    can_divide,
+    divided,
+    fit,
+    peaks,
+    simulate_half,
+    with_half_scales,
+    without_key_biases,
+)
 from edgevit.errors import ConfigError
 from edgevit.model.folded import FoldedVit, Linear, forward
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan, simulate
@@ -46,8 +57,50 @@ def test_peaks_are_the_largest_magnitudes() -> None:
     forward(model, torch.from_numpy(images), linear)
     found = peaks(model, [images[:2], images[2:]])
     assert {name: found[name] for name in seen} == pytest.approx(seen, rel=1e-5)
-    assert {"stream", "blocks.0.attention", "blocks.1.attention"} <= set(found)
+    assert {"stream", "embed", "head", "blocks.0.attention", "blocks.1.attention"} <= set(found)
     assert found["stream"] > 0
+    assert found["head"] == pytest.approx(float(forward(model, torch.from_numpy(images)).abs().max()), rel=1e-5)
+
+
+def test_key_biases_go_where_scores_stay_small() -> None:
+    model = folded()
+    images = frames(model.config, 4)
+    bare = without_key_biases(model, peaks(model, [images]))
+    inner = model.blocks[0].proj.weight.shape[1]
+    assert all(not block.qkv.bias[inner : 2 * inner].any() for block in bare.blocks)
+    assert (forward(bare, torch.from_numpy(images)) - forward(model, torch.from_numpy(images))).abs().max() < 1e-4
+
+
+def test_key_biases_that_keep_scores_small_stay() -> None:
+    """Keys of mean -b with a bias of b: without it scores would be large, and FP16 coarse where they differ."""
+    model = folded()
+    images = frames(model.config, 4)
+    for block in model.blocks:
+        inner = block.proj.weight.shape[1]
+        rows = slice(inner, 2 * inner)
+        assert block.norm1 is not None
+        block.qkv.bias[rows] += 400  # of the norm's constant part ...
+        block.norm1.bias += 1
+        block.qkv.weight[rows] -= 400 / block.qkv.weight.shape[1]  # ... which the weights take away again
+    found = peaks(model, [images])
+    assert found["blocks.0.attention without key bias"] > 2 * found["blocks.0.attention"]
+    kept = without_key_biases(model, found)
+    assert torch.equal(kept.blocks[0].qkv.bias, model.blocks[0].qkv.bias)
+
+
+def test_an_overflowing_embedding_is_seen() -> None:
+    """In front of an embedding norm nothing else tells."""
+    model = folded(embedding_norm=True)
+    images = frames(model.config, 4)
+    wanted = forward(model, torch.from_numpy(images))
+    model = replace(model, patch=model.patch * 3e5, positions=model.positions * 3e5)
+    assert model.embedding_norm is not None
+    model = replace(model, embedding_norm=replace(model.embedding_norm, eps=model.embedding_norm.eps * 9e10))
+    found = peaks(model, [images])
+    assert found["embed"] > LARGEST
+    assert not torch.isfinite(simulate_half(QuantPlan(model=model), torch.from_numpy(images))).all()
+    fitted = fit(model, found)
+    assert sqnr(wanted, simulate_half(QuantPlan(model=fitted.model), torch.from_numpy(images))) > 40
 
 
 @pytest.mark.parametrize("name", DIVISIBLE)
@@ -139,6 +192,21 @@ def test_half_scales_leave_the_float_model_what_it_computes(name: str) -> None:
     images = torch.from_numpy(frames(plan.model.config, 4))
     assert (forward(half.model, images) - forward(plan.model, images)).abs().max() < 1e-4
     assert sqnr(simulate(plan, images), simulate(half, images)) > 30
+
+
+@pytest.mark.parametrize("size", [8.9e-8, 1.48e-7, 2e-7, 4.4e-7, 3e-6])
+def test_a_scale_below_the_normal_range_never_clips_the_largest_weight(size: float) -> None:
+    """A norm-free block has no power to lend: the scale is rounded up."""
+    plan = int8(folded(block_norm=False, final_norm="none"))
+    name = "blocks.0.fc1"
+    old = plan.linears[name]
+    codes = old.weight.clone()
+    codes[:, 0] = 127
+    tiny = replace(old, weight=codes, weight_scale=torch.full_like(old.weight_scale, size))
+    half = with_half_scales(replace(plan, linears=plan.linears | {name: tiny})).linears[name]
+    assert (half.weight_scale >= tiny.weight_scale * (1 - 2**-9)).all()
+    worst = (weights(half)[:, 0] / weights(tiny)[:, 0] - 1).abs().max()
+    assert worst < 0.5 * float(half.weight_scale[0]) / (127 * size) + 1e-3
 
 
 def test_scales_below_fp16_range_get_codes_of_their_own() -> None:

@@ -8,12 +8,14 @@ import pytest
 
 from edgevit.engine.tensorrt import BuiltEngine
 from edgevit.report.preflight import Preflight, examine
+from edgevit.report.roofline import best_estimates, estimates
+from edgevit.target import load_target
 from tests.report.plans import recorded
 
 
-def preflight(name: str, inspector: str | None = None) -> Preflight:
+def preflight(name: str | None, inspector: str | None = None) -> Preflight:
     built = BuiltEngine(
-        engine=b"engine", timing_cache=b"", layers=recorded(name), inspector=inspector, warnings=(),
+        engine=b"engine", timing_cache=b"", layers=recorded(name) if name else (), inspector=inspector, warnings=(),
         version="tensorrt_rtx 1.7.1", seconds=1.234, peak_mib=1.0,
     )  # fmt: skip
     return examine(built, blocks=2)
@@ -50,3 +52,26 @@ def test_the_inspector_wins_over_the_log() -> None:
     found = preflight("fp16", json.dumps({"Layers": [layer]}))
     assert [kernel.name for kernel in found.plan.kernels] == ["n"]
     assert found.warnings == ("attention is fused in 0 of 2 blocks, not in blocks.0, blocks.1",)
+
+
+@pytest.mark.parametrize(
+    ("name", "inspector", "problem"),
+    [
+        ("free", None, "free batch"),
+        (None, None, "the builder listed no layers"),
+        ("fp16", '{"Layers": ["blocks.0/qkv/MatMul_myl0_3"], "Bindings": []}', "without detailed profiling verbosity"),
+        ("fp16", '{"Layers": [{"Name": "{ForeignNode[a...b]}", "LayerType": "Myelin"}]}', "as one layer"),
+        ("fp16", "no JSON", "Expecting value"),
+    ],
+)
+def test_a_plan_that_cannot_be_read_costs_the_report_and_not_the_engine(name: str, inspector: str, problem: str) -> None:
+    """One warning says so, and none that follows from having read nothing; there is nothing to estimate either."""
+    found = preflight(name, inspector)
+    (warning,) = found.warnings
+    assert warning.startswith("the plan cannot be read, so neither fusion nor INT8 coverage is checked: ")
+    assert problem in warning
+    assert found.rows == ()
+    summary = found.summary()
+    assert (summary["kernels"], summary["engine_bytes"], summary["int8_share"]) == (0, 6, 0)
+    board = load_target("jetson-orin-nano-8gb")
+    assert estimates(found.plan, board) == best_estimates(found.plan, [board]) == ()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgevit.report.roofline import DRAM, EFFICIENCY, LAUNCH, Estimate, Roof, best_estimates, estimate, estimates, roof_of
 from edgevit.report.trtplan import CompiledPlan, Kernel, Tensor, parse_layers
+from edgevit.shipped import shipped_names
 from edgevit.target import PowerMode, load_target
 from tests.report.plans import recorded
 
@@ -58,7 +61,47 @@ def test_modes_of_unknown_bandwidth_are_left_out() -> None:
     assert BOARD.device is not None
     assert roof_of(BOARD.device, PowerMode(name="m", sms=4, gpu_mhz=408)) is None
     found = estimates(of(gemm(197, 384, 384)), BOARD)
-    assert [item.mode for item in found] == [mode.name for mode in BOARD.modes if mode not in unknown]
+    assert {item.mode for item in found} == {mode.name for mode in BOARD.modes if mode not in unknown}
+
+
+def test_a_mode_of_two_confs_is_estimated_once() -> None:
+    """Of an Orin NX, 10W is the same in both, 15W is not, and of 25W one conf has two clocks."""
+    modes = (
+        PowerMode(name="10W", sms=4, gpu_mhz=612, bandwidth_gbs=68.3),
+        PowerMode(name="15W", sms=4, gpu_mhz=612, bandwidth_gbs=102.4),
+        PowerMode(name="10W", sms=4, gpu_mhz=612, bandwidth_gbs=68.3, conf="super", id=3),
+        PowerMode(name="15W", sms=8, gpu_mhz=408, bandwidth_gbs=102.4, conf="super"),
+        PowerMode(name="15W", sms=4, gpu_mhz=918, bandwidth_gbs=102.4, conf="super"),
+        PowerMode(name="15W", sms=4, gpu_mhz=918, bandwidth_gbs=68.3, conf="super"),
+        PowerMode(name="20W", sms=4, gpu_mhz=612, bandwidth_gbs=68.3, conf="super"),
+    )
+    found = estimates(of(gemm(197, 768, 3072), gemm(1, 768, 3072)), replace(BOARD, modes=modes))
+    assert [item.mode for item in found] == ["10W", "15W", "15W", "15W", "15W", "20W"]
+    assert len({item.milliseconds for item in found}) == 5  # 20W is 10W by another name
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_names("targets") if load_target(name).modes])
+def test_shipped_modes_are_estimated_once(name: str) -> None:
+    board = load_target(name)
+    known = {(mode.name, mode.sms, mode.gpu_mhz, mode.bandwidth_gbs) for mode in board.modes if mode.bandwidth_gbs}
+    found = estimates(of(gemm(197, 768, 3072)), board)
+    assert len(found) == len(known)
+    assert all(0 < item.milliseconds < 100 for item in found)
+
+
+def test_no_estimate_without_a_gpu_or_a_plan() -> None:
+    assert estimates(of(gemm(197, 384, 384)), load_target("cpu")) == ()
+    assert estimates(of(), BOARD) == ()
+
+
+def test_no_kernel_beats_its_roofs() -> None:
+    """The bound of a whole plan: neither all arithmetic nor all traffic at once can take longer than the estimate."""
+    plan = of(*parse_layers(recorded("int8")))
+    roof = Roof(int8=4e12, fp16=2e12, tf32=1e12, memory=3e10)
+    sums = [sum(seconds) for seconds in zip(*map(roof.seconds, plan.kernels), strict=True)]
+    found = estimate(plan, roof, target="t", mode="m")
+    assert 1e3 * (max(sums) + LAUNCH * len(plan.kernels)) < found.milliseconds < 1e3 * (sum(sums) + LAUNCH * len(plan.kernels))
+    assert found.compute_bound + found.memory_bound + found.launches == pytest.approx(1)
 
 
 def test_best_of_each_board() -> None:

@@ -1,0 +1,69 @@
+"""Whether a model holds in FP16: measured on calibration images before quantization, simulated on what came out of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgevit.cache import Cache
+from edgevit.compress.half import fit, half_sqnr, peaks, without_key_biases
+from edgevit.errors import ConfigError
+from edgevit.images import ImageSet
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.quantplan import QuantPlan
+from edgevit.progress import Progress
+from edgevit.recipe import Recipe
+from edgevit.variants import BATCH, counted, quantize_key
+
+IMAGES = 16  # calibration images that the effect of FP16 is simulated on
+ENOUGH = 30.0  # dB of logit SQNR, below which FP16 is warned of
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfModel:
+    """A model that FP16 holds, and what says so."""
+
+    model: FoldedVit
+    changed: bool
+    """Whether it is not the folded checkpoint any more (it computes the same)."""
+    peaks: dict[str, float]
+    """Largest magnitudes by place, as `edgevit.compress.half.peaks` finds them."""
+    notes: tuple[str, ...]
+
+
+def half_model(checkpoint: Checkpoint, images: ImageSet, precision: str, cache: Cache, progress: Progress) -> HalfModel:
+    """The folded model made to fit FP16, as measured on ``images``. Raises ConfigError if it cannot be."""
+    folded, contract = fold(checkpoint.model, checkpoint.preprocessing), checkpoint.preprocessing
+    key = {name: value for name, value in quantize_key(checkpoint, images, Recipe()).items() if name != "recipe"}
+    with progress.stage("check fp16 range", total=len(images)) as stage:
+        stored = cache.find("half", **key)
+        stage.cached = stored is not None
+        found = json.loads(stored) if stored else peaks(folded, counted(images.prepared(contract, BATCH), stage.advance))
+        fitted = fit(folded, found)
+        if stored is None:
+            cache.store("half", json.dumps(found).encode(), **key)
+    model = without_key_biases(fitted.model, found) if precision == "fp16" else fitted.model
+    return HalfModel(model=model, changed=precision == "fp16" or fitted.shift > 0, peaks=found, notes=fitted.notes)
+
+
+def half_report(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet) -> tuple[dict[str, Any], str]:
+    """The SQNR that ``plan`` keeps with all that is not INT8 in FP16, simulated on a few of ``images``, and a note about it.
+
+    Raises ConfigError if logits are not finite.
+    """
+    contract = checkpoint.preprocessing
+    some = np.concatenate(list(images.subset(range(min(len(images), IMAGES))).prepared(contract, BATCH)))
+    sqnr = half_sqnr(plan, fold(checkpoint.model, contract), some)
+    if not math.isfinite(sqnr):
+        msg = "FP16 cannot hold this model: its logits are not finite on the calibration images. Build with --precision fp32."
+        raise ConfigError(msg)
+    what = "INT8 with FP16 around it" if plan.linears else "FP16"
+    note = f"fp16: in {what}, simulated, the logits keep {sqnr:.0f} dB against FP32 on {len(some)} calibration images"
+    if sqnr < ENOUGH:
+        note += "; that is little: compare with --precision fp32"
+    return {"sqnr_db": sqnr, "images": len(some)}, note
