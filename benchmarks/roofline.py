@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tensorrt_forms import random_plan, random_vit
+from tensorrt_forms import bare, random_plan, random_vit
 
 from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
@@ -41,7 +41,7 @@ def main() -> None:
         ("FP16, as exporters write it (fitted)", QuantPlan(model=whole), exporters, PUBLISHED["fp16"]),
         ("INT8 linears, as exporters write it", random_plan(whole, attention=False), exporters, PUBLISHED["int8"]),
         ("FP32, as exporters write it", QuantPlan(model=whole), replace(exporters, dtype="fp32"), PUBLISHED["fp32"]),
-        ("FP16, edgevit's form", QuantPlan(model=model), form_for("tensorrt", "fp16"), None),
+        ("FP16, edgevit's form", QuantPlan(model=bare(model)), form_for("tensorrt", "fp16"), None),
         ("INT8 linears, edgevit's form", random_plan(model, attention=False), form_for("tensorrt", "int8"), None),
     ):
         compiled = examine(build_engine(write_graph(plan, form), BuildOptions()), blocks=len(model.blocks)).plan

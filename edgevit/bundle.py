@@ -111,17 +111,59 @@ class Manifest:
 
 def _check_values(manifest: Manifest) -> None:
     """Raise ValueError or KeyError for what a command would stumble over later."""
+    for key in ("precision", "engine"):
+        _require(isinstance(getattr(manifest, key), str), f"{key} must be a text")
     for key in ("model", "recipe", "target", "provenance"):
-        if not isinstance(getattr(manifest, key), dict):
-            msg = f"{key} must be an object"
-            raise ValueError(msg)
+        _require(isinstance(getattr(manifest, key), dict), f"{key} must be an object")
     if not all(isinstance(label, str) for label in manifest.labels) or len(manifest.labels) != manifest.model["classes"]:
         msg = f"labels must be {manifest.model['classes']} texts, one per class of the model"
         raise ValueError(msg)
-    if not all(isinstance(block, dict) for block in manifest.blocks):
-        msg = "blocks must be objects"
-        raise ValueError(msg)
+    _require(all(isinstance(block, dict) for block in manifest.blocks), "blocks must be objects")
+    _require(isinstance(manifest.model["image_size"], list), "model.image_size must be a list")
+    for key in ("versions", "weights"):
+        _require(isinstance(manifest.provenance.get(key, {}), dict), f"provenance.{key} must be an object")
+    _require(_are_texts(manifest.provenance.get("calibration_images", [])), "provenance.calibration_images must be texts")
+    _ = manifest.model["width"], manifest.model["patch_size"]
     _ = manifest.recipe["name"], manifest.target["name"], manifest.provenance["weights"]["sha256"]
+    _check_measured("accuracy", manifest.accuracy)
+    _check_measured("latency", manifest.latency)
+    _check_compiled(manifest.compiled)
+
+
+def _check_measured(key: str, measured: Any) -> None:
+    """Figures by precision, beside their conditions."""
+    _require(measured is None or isinstance(measured, dict), f"{key} must be null or an object")
+    for name, row in (measured or {}).items():
+        _require(isinstance(row, dict), f"{key}.{name} must be an object")
+        _check_numbers(f"{key}.{name}", row, ("top1", "agreement", "p50_ms", "p99_ms"))
+
+
+def _check_compiled(compiled: Any) -> None:
+    _require(compiled is None or isinstance(compiled, dict), "compiled must be null or an object")
+    stamp, plan = ((compiled or {}).get(key) for key in ("engine", "plan"))
+    _require(stamp is None or isinstance(stamp, dict), "compiled.engine must be null or an object")
+    _require(plan is None or isinstance(plan, dict), "compiled.plan must be null or an object")
+    stamp, plan = stamp or {}, plan or {}
+    _require(_are_texts(list(stamp.values())), "compiled.engine must be an object of texts")
+    _require(_are_texts(plan.get("warnings", [])), "compiled.plan.warnings must be a list of texts")
+    _check_numbers("compiled.plan", plan, ("int8_share", "megabytes"))
+
+
+def _check_numbers(where: str, row: dict[str, Any], keys: tuple[str, ...]) -> None:
+    """Each of ``keys``, where it is there, is null or a number that a float can hold."""
+    for key in keys:
+        value = row.get(key)
+        fits = value is None or type(value) is float or (type(value) is int and abs(value) < 2**63)
+        _require(fits, f"{where}.{key} must be null or a number")
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _require(fits: bool, message: str) -> None:
+    if not fits:
+        raise ValueError(message)
 
 
 class Bundle:
@@ -207,7 +249,8 @@ def check_replaceable(path: Path) -> None:
 def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
     """Write a bundle folder, or a zip if ``path`` ends in ``.zip``: beside first, then renamed into place.
 
-    An older bundle at ``path`` is replaced; anything else there is left alone and BundleError raised.
+    An older bundle at ``path`` is replaced, and stays a folder or a zip, whatever its name; anything else there is left
+    alone and BundleError raised.
     Raises StorageError if the disk is full or read-only; nothing half-written stays.
     """
     path = Path(path)
@@ -215,11 +258,12 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     entries = {name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
     manifest = replace(manifest, files=entries)
     contents = {MANIFEST: manifest.to_json().encode(), **files}
+    packed = zipfile.is_zipfile(path) if path.exists() else path.suffix == ".zip"
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            fresh = _write_zip(staging, contents) if path.suffix == ".zip" else _write_folder(staging, contents)
+            fresh = _write_zip(staging, contents) if packed else _write_folder(staging, contents)
             _swap(fresh, path, staging / "replaced")
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -27,7 +27,7 @@ from edgevit.inputs import is_here
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
 from edgevit.report.preflight import Preflight, examine
-from edgevit.report.roofline import ASSUMPTIONS, Estimate, best_estimates, estimates
+from edgevit.report.roofline import Estimate, assumptions, best_estimates, estimates
 from edgevit.target import Target, load_target
 from edgevit.variants import Variant, float_variant, int8_from
 
@@ -71,6 +71,8 @@ class Compiled:
     """What the engine in ``files`` is bound to."""
     preflight: Preflight | None = None
     estimates: tuple[Estimate, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    """What the estimates rest on."""
     notes: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any] | None:
@@ -78,9 +80,9 @@ class Compiled:
         if self.preflight is None:
             return None
         return {
-            "plan": self.preflight.summary(),
+            "plan": self.preflight.summary() | {"stand_in": not self.files},
             "estimates": [asdict(estimate) for estimate in self.estimates],
-            "assumptions": list(ASSUMPTIONS),
+            "assumptions": list(self.assumptions),
             "engine": self.stamp,
         }
 
@@ -114,7 +116,7 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
     except MissingPackageError as error:
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     variant = decided.variant(engine)
-    preflight = _examined(built, len(decided.plan.model.blocks))
+    preflight = examine(built, blocks=len(decided.plan.model.blocks))
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
     return Compiled(
         variant=variant,
@@ -122,23 +124,18 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         stamp=stamp_here(engine) if is_here(target) else None,
         preflight=preflight,
         estimates=_estimates(preflight, target),
+        assumptions=assumptions(_boards(target)),
         notes=notes,
     )
 
 
-def _examined(built: BuiltEngine, blocks: int) -> Preflight:
-    """From the inspector, if there is one and it says what it should; else from the builder's log."""
-    try:
-        return examine(built, blocks=blocks)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return examine(replace(built, inspector=None), blocks=blocks)
-
-
 def _estimates(preflight: Preflight, target: Target) -> tuple[Estimate, ...]:
     """Every power mode of a board, the fastest of each board of a family."""
-    if target.boards:
-        return best_estimates(preflight.plan, map(load_target, target.boards))
-    return estimates(preflight.plan, target)
+    return best_estimates(preflight.plan, _boards(target)) if target.boards else estimates(preflight.plan, target)
+
+
+def _boards(target: Target) -> list[Target]:
+    return [load_target(name) for name in target.boards] or [target]
 
 
 def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, BuiltEngine, tuple[str, ...]]:

@@ -92,6 +92,17 @@ def test_what_is_written_is_read_again(path: Path, manifest: Manifest) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("name", ["tiny.zip", "tiny.edgevit"])
+def test_a_bundle_stays_what_it_is(path: Path, manifest: Manifest, name: str) -> None:
+    """Replaced in its own form, whatever it was renamed to."""
+    write_bundle(path, manifest, FILES)
+    was_folder = path.is_dir()
+    renamed = path.rename(path.parent / name)
+    write_bundle(renamed, replace(manifest, name="newer"), FILES)
+    assert renamed.is_dir() == was_folder
+    assert open_bundle(renamed).manifest.name == "newer"
+
+
 def test_hashes_are_those_of_sha256sum(path: Path, manifest: Manifest) -> None:
     """Anyone can check a bundle without edgevit."""
     import hashlib
@@ -369,6 +380,27 @@ def test_missing_key(tmp_path: Path, manifest: Manifest, key: str) -> None:
         ("provenance", 3),
         ("blocks", [1]),
         ("surprise", 1),
+        ("engine", 3),
+        ("engine", ["tensorrt"]),
+        ("precision", None),
+        ("model", {"classes": 3, "width": 32, "patch_size": 8, "image_size": 32}),
+        ("model", {"classes": 3, "image_size": [32, 32]}),
+        ("accuracy", 5),
+        ("accuracy", {"int8": 0.5}),
+        ("accuracy", {"int8": {"top1": "high"}}),
+        ("accuracy", {"conditions": "good"}),
+        ("latency", [1]),
+        ("latency", {"int8": [1]}),
+        ("latency", {"int8": {"p50_ms": 10**400}}),
+        ("compiled", "yes"),
+        ("compiled", {"engine": "here"}),
+        ("compiled", {"engine": {"builder": 11}}),
+        ("compiled", {"plan": [1]}),
+        ("compiled", {"plan": {"int8_share": "all"}}),
+        ("compiled", {"plan": {"warnings": "none"}}),
+        ("provenance", {"weights": "w.pt"}),
+        ("provenance", {"weights": {"sha256": ""}, "versions": [1]}),
+        ("provenance", {"weights": {"sha256": ""}, "calibration_images": [[1]]}),
     ],
 )
 def test_wrong_value(tmp_path: Path, manifest: Manifest, key: str, value: object) -> None:

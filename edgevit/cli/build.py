@@ -78,7 +78,7 @@ def build(**values: Any) -> None:
     if result.compiled.preflight:
         from edgevit.cli.preflight import print_preflight
 
-        print_preflight(result.compiled)
+        print_preflight(result.compiled, request.target)
     click.echo(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
     if manifest.engine.startswith("tensorrt") and not result.compiled.files:
         click.echo(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")

@@ -14,12 +14,11 @@ from edgevit.cli.options import json_option
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--workspace",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 2**20),
     metavar="MIB",
     help="Scratch memory for kernels; on a Jetson a quarter of what is free.",
 )
 @click.option("--optimization-level", type=click.IntRange(0, 5), help="How long TensorRT searches; its own default is 3.")
-@click.option("--dla-core", type=click.IntRange(0), help="Run what it can on this DLA core, the rest on the GPU.")
 @json_option
 def compile(**values: Any) -> None:
     """Compile BUNDLE with this machine's TensorRT and keep the engine in it.
@@ -27,8 +26,8 @@ def compile(**values: Any) -> None:
     Engines belong to one GPU and one TensorRT: do this once on the board, and again after a JetPack upgrade.
     """
     from edgevit.cli.console import ConsoleProgress, note, print_json
-    from edgevit.engine.of_bundle import compile_bundle
     from edgevit.engine.tensorrt import BuildOptions
+    from edgevit.ondevice import compile_bundle
     from edgevit.progress import Progress
 
     path, as_json, workspace = values.pop("bundle"), values.pop("as_json"), values.pop("workspace")

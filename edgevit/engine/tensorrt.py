@@ -39,6 +39,14 @@ MEMORY = re.compile(
     r"out ?of ?memory|insufficient memory|could not be allocated|workspace limit|cudaErrorMemoryAllocation", re.IGNORECASE
 )
 
+LONGEST = 300  # characters of a child's last words in a message; pybind11 writes the repr of every argument
+# What `python -m` would do, but for the current folder, which it puts first on the path: a tensorrt.py or resource.py there
+# is the user's own. (-P is 3.11's.) edgevit's folder is last, for a parent that found it in its own current folder.
+CHILD = (
+    "import sys; folder, root = sys.argv[1:]; sys.path[:] = [*filter(None, sys.path), root]; "
+    "from edgevit.engine.tensorrt_child import main; main(folder)"
+)
+
 Advance = Callable[[str, int, int], None]
 """Called with a phase of the builder, its step, and the number of its steps."""
 
@@ -61,6 +69,9 @@ class BuildOptions:
 
     Version- and hardware-compatible engines are left out: slower kernels, the second not legal on a Jetson, the first
     with code of its own in the plan. `edgevit compile` makes the right engine in a minute.
+
+    So is DLA, a Jetson's other accelerator: the runtime would have to be told the core, too; NVIDIA's DLA does not take
+    explicit Q/DQ graphs in FP16, which ours are; and Orin Nano and Thor have none.
     """
 
     batch: tuple[int, int, int] = (1, 1, 1)
@@ -70,8 +81,9 @@ class BuildOptions:
     what is free and at least 256 MiB, so that building does not push out everything else; elsewhere all the GPU has."""
     optimization_level: int | None = None
     """0 to 5; None leaves it to TensorRT."""
-    dla_core: int | None = None
-    """Run what it can on this DLA core, the rest on the GPU."""
+    tf32: bool = True
+    """Multiply FP32 in TF32 (10 bits of mantissa), as TensorRT does by itself. False: FP32 products in FP32, for an
+    accuracy reference. Of no effect on FP16 and INT8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +96,13 @@ class BuiltEngine:
     version: str
     seconds: float
     peak_mib: float
-    """Most memory that the builder's process held."""
+    """Most memory that the builder's process held while it compiled."""
     layers: tuple[str, ...]
     """The compiled plan, a line per layer, as the builder logs it."""
     inspector: str | None
-    """The plan as the engine inspector's JSON; None without a GPU to load the engine on."""
+    """The plan as the engine inspector's JSON; None without a GPU to load the engine on, or if that failed."""
     warnings: tuple[str, ...]
+    """TensorRT's, and why a plan on a GPU was not inspected."""
 
 
 def builder_module(engine: str = "tensorrt") -> ModuleType:
@@ -152,6 +165,7 @@ def build_engine(
             raise NoBuilderError(_no_builder(result["no_builder"], result["version"]))
         if result["refused"]:
             raise _refusal(result["refused"], result["version"])
+        inspector, failed = _inspected(folder / "inspector.json", code, said)
         return BuiltEngine(
             engine=(folder / "engine.plan").read_bytes(),
             timing_cache=(folder / "timing.cache").read_bytes(),
@@ -159,14 +173,14 @@ def build_engine(
             seconds=seconds,
             peak_mib=result["peak_mib"],
             layers=tuple(result["layers"]),
-            inspector=result["inspector"],
-            warnings=tuple(result["warnings"]),
+            inspector=inspector,
+            warnings=(*result["warnings"], *failed),
         )
 
 
 def _run_child(folder: Path, advance: Advance | None) -> tuple[int, str]:
-    """The child's exit code and the last line that it wrote to stderr."""
-    command = [sys.executable, "-m", "edgevit.engine.tensorrt_child", str(folder)]
+    """The child's exit code and its last words on stderr."""
+    command = [sys.executable, "-c", CHILD, str(folder), str(Path(__file__).parents[2])]
     # A session of its own: Ctrl-C reaches this process alone, which then ends the child.
     with (
         (folder / "stderr").open("wb") as errors,
@@ -183,8 +197,29 @@ def _run_child(folder: Path, advance: Advance | None) -> tuple[int, str]:
             code = child.wait()
         finally:
             child.kill()
-    said = (folder / "stderr").read_text(errors="replace").strip().splitlines()
-    return code, said[-1] if said else ""
+    return code, _last_words((folder / "stderr").read_text(errors="replace"))
+
+
+def _last_words(text: str) -> str:
+    """The exception of a traceback, without the lines that pybind11 adds to it, or else the last line; cut to LONGEST."""
+    lines = text.strip().splitlines()
+    traces = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    raised = next((line for line in lines[traces[-1] + 1 :] if line and not line[0].isspace()), None) if traces else None
+    said = (raised or (lines[-1] if lines else "nothing")).partition(" The following argument types are supported")[0]
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
+
+
+def _inspected(report: Path, code: int, said: str) -> tuple[str | None, list[str]]:
+    """The inspector's JSON, if any, and why there is none. The engine is as good without it."""
+    if not report.is_file():
+        how = "killed, most likely for memory" if code == -signal.SIGKILL else f"{_ending(code)}: {said}"
+        return None, [f"the engine is complete, and its plan could not be inspected: {how}"] if code else []
+    text = report.read_text(errors="replace")
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return None, [f"the engine is complete, and its inspector's report is no JSON: {cause(error)}"]
+    return text, []
 
 
 def _death(code: int, said: str, module: str) -> str:
@@ -193,8 +228,11 @@ def _death(code: int, said: str, module: str) -> str:
             f"{module}: the builder was killed, most likely for memory. Close other programs, add swap, or compile on "
             "a machine with more memory."
         )
-    what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"{module}: the builder ended with {what} and no engine. It said last: {said or 'nothing'}"
+    return f"{module}: the builder ended with {_ending(code)} and no engine. It said last: {said}"
+
+
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def _no_builder(errors: list[str], version: str) -> str:
@@ -229,6 +267,10 @@ class Gpu:
     """The first CUDA device, and the driver's CUDA version."""
 
     compute_capability: str
+    multiprocessors: int
+    """Those that are on: a Jetson's lower power modes (nvpmodel) switch some off."""
+    memory: int
+    """Bytes in total; on a Jetson what the system has."""
     integrated: bool
     cuda: str
 
@@ -239,11 +281,12 @@ def gpu() -> Gpu | None:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return None
-    count, driver, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    count, driver, device, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
     if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         return None
     cuda.cuDriverGetVersion(ctypes.byref(driver))
     cuda.cuDeviceGet(ctypes.byref(device), 0)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
 
     def attribute(number: int) -> int:
         value = ctypes.c_int()
@@ -251,16 +294,27 @@ def gpu() -> Gpu | None:
         return value.value
 
     capability = f"{attribute(75)}.{attribute(76)}"  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-    version = f"{driver.value // 1000}.{driver.value % 1000 // 10}"
-    return Gpu(compute_capability=capability, integrated=bool(attribute(18)), cuda=version)
+    return Gpu(
+        compute_capability=capability,
+        multiprocessors=attribute(16),  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+        memory=memory.value,
+        integrated=bool(attribute(18)),  # CU_DEVICE_ATTRIBUTE_INTEGRATED
+        cuda=f"{driver.value // 1000}.{driver.value % 1000 // 10}",
+    )
 
 
 def stamp_here(engine: str = "tensorrt") -> dict[str, str]:
-    """What an engine compiled on this machine is bound to: the builder, the GPU, the driver and the platform."""
+    """What an engine compiled on this machine is bound to: the builder, the GPU, the driver and the platform.
+
+    All Orins have one compute capability. What tells them apart is what an engine's kernels were chosen for, multiprocessors
+    and memory; the latter in whole GiB, as a kernel's own share differs a little from one JetPack to the next.
+    """
     found = gpu()
     return {
         "builder": builder_version(engine),
         "compute capability": found.compute_capability if found else "none",
+        "multiprocessors": str(found.multiprocessors) if found else "none",
+        "GPU memory": f"{found.memory // 2**30} GiB" if found else "none",
         "CUDA driver": found.cuda if found else "none",
         "platform": f"{sys.platform} {platform.machine()}",
     }

@@ -1,7 +1,9 @@
-"""The process that runs TensorRT's builder: ``python -m edgevit.engine.tensorrt_child FOLDER``.
+"""The process that runs TensorRT's builder; `edgevit.engine.tensorrt.build_engine` starts it and reads what it leaves.
 
-FOLDER holds model.onnx, options.json (`BuildOptions` and the module's name) and timing.cache. Progress goes to
-stdout, a line ``phase<TAB>step/steps`` each; result.json comes last, and engine.plan unless the graph is refused.
+Its folder holds model.onnx, options.json (`BuildOptions` and the module's name) and timing.cache. Progress goes to
+stdout, a line ``phase<TAB>step/steps`` each. Then come engine.plan, unless the graph is refused; result.json; and
+inspector.json, if there is a GPU. That comes last as it takes the engine's memory a second time: where a small
+board cannot give that, this process fails or is killed, and the engine is already there.
 """
 
 from __future__ import annotations
@@ -15,58 +17,51 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from edgevit.engine.base import cause
+from edgevit.engine.tensorrt_log import keeper
+
 Refused = list[tuple[str, str]]
 """Node, where one is known, and the builder's text."""
 
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
-def main(folder: Path) -> None:
-    """Compile what FOLDER holds."""
+def main(path: str) -> None:
+    """Compile what the folder at ``path`` holds."""
     _die_with_parent()
+    folder = Path(path)
     options = json.loads((folder / "options.json").read_text())
     trt = import_module(options["module"])
-    result: dict[str, Any] = {"version": f"{trt.__name__} {trt.__version__}", "inspector": None, "refused": [], "no_builder": []}
-    logger = _logger(trt)
+    logger = keeper(trt)
+    result = _compile(trt, logger, options, folder)
+    _write_whole(folder / "result.json", json.dumps(result))
+    if not (result["refused"] or result["no_builder"]):
+        _inspect(trt, logger, folder)
+
+
+def _compile(trt: Any, logger: Any, options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write engine.plan and say how it went. The builder's memory is free when this returns."""
+    result: dict[str, Any] = {"version": f"{trt.__name__} {trt.__version__}", "refused": [], "no_builder": []}
     try:
         builder = trt.Builder(logger)
     except Exception as error:  # pybind11's TypeError: without a driver the library returns no builder
-        result["no_builder"] = logger.errors or [str(error)]
+        result["no_builder"] = list(logger.errors) or [cause(error)]
     else:
         result["refused"] = _build(trt, builder, logger, options, folder)
-    result["layers"], result["warnings"] = logger.layers, list(dict.fromkeys(logger.warnings))
-    if not (result["refused"] or result["no_builder"]):
-        result["inspector"] = _inspect(trt, logger, folder / "engine.plan")
+    result["layers"], result["warnings"] = logger.layers, logger.warnings
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    partial = folder / "result.partial"
-    partial.write_text(json.dumps(result))
-    partial.rename(folder / "result.json")  # whole, or the parent says that the builder died
+    return result
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.rename(path)  # whole, or the parent finds none
 
 
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
-
-
-def _logger(trt: Any) -> Any:
-    """A logger that keeps errors, warnings and the list of layers, which comes at level VERBOSE."""
-
-    class Keeper(trt.ILogger):  # type: ignore[misc]  # the module is only known at run time
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
-            self.layers: list[str] = []
-
-        def log(self, severity: Any, text: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(text.strip())
-            elif severity == trt.ILogger.WARNING:
-                self.warnings.append(text.strip())
-            elif "Name: " in text and "LayerType: " in text:
-                self.layers += [line for line in text.splitlines() if line.startswith("Name: ")]
-
-    return Keeper()
 
 
 def _build(trt: Any, builder: Any, logger: Any, options: dict[str, Any], folder: Path) -> Refused:
@@ -81,9 +76,8 @@ def _build(trt: Any, builder: Any, logger: Any, options: dict[str, Any], folder:
     if not network.num_inputs:
         return [("", "it has no input: this is no model")]
     config = builder.create_builder_config()
-    refused = _configure(trt, builder, config, options) or _set_batch(builder, network, config, tuple(options["batch"]))
-    if refused:
-        return refused
+    _configure(trt, config, options)
+    _set_batch(builder, network, config, tuple(options["batch"]))
     cache = _timing_cache(config, (folder / "timing.cache").read_bytes())
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -109,35 +103,30 @@ def _parser_error(error: Any) -> tuple[str, str]:
     return node, " ".join(error.desc().split())
 
 
-def _configure(trt: Any, builder: Any, config: Any, options: dict[str, Any]) -> Refused:
+def _configure(trt: Any, config: Any, options: dict[str, Any]) -> None:
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options["workspace"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace"])
     if options["optimization_level"] is not None:
         config.builder_optimization_level = options["optimization_level"]
-    if options["dla_core"] is not None:
-        if options["dla_core"] >= builder.num_DLA_cores:
-            return [("", f"DLA core {options['dla_core']} is asked for, and there are {builder.num_DLA_cores} here")]
-        config.default_device_type, config.DLA_core = trt.DeviceType.DLA, options["dla_core"]
-        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    if not options["tf32"] and hasattr(trt.BuilderFlag, "TF32"):
+        config.clear_flag(trt.BuilderFlag.TF32)
     if hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
         config.progress_monitor = _monitor(trt)
-    return []
 
 
-def _set_batch(builder: Any, network: Any, config: Any, batch: tuple[int, int, int]) -> Refused:
+def _set_batch(builder: Any, network: Any, config: Any, batch: tuple[int, int, int]) -> None:
     """One shape for one batch size, an optimization profile for a range of them."""
     frames = network.get_input(0)
     shape = tuple(frames.shape)[1:]
     smallest, likeliest, largest = batch
     if smallest == largest:
         frames.shape = (largest, *shape)
-        return []
+        return
     frames.shape = (-1, *shape)
     profile = builder.create_optimization_profile()
     profile.set_shape(frames.name, (smallest, *shape), (likeliest, *shape), (largest, *shape))
     config.add_optimization_profile(profile)
-    return []
 
 
 def _timing_cache(config: Any, known: bytes) -> Any:
@@ -174,18 +163,14 @@ def _monitor(trt: Any) -> Any:
     return Monitor()
 
 
-def _inspect(trt: Any, logger: Any, plan: Path) -> str | None:
-    """The engine inspector's JSON, where there is a GPU to load the engine on."""
+def _inspect(trt: Any, logger: Any, folder: Path) -> None:
+    """Write the engine inspector's JSON, where there is a GPU to load the engine on; what goes wrong is the parent's to tell."""
     from edgevit.engine.tensorrt import gpu
 
     if gpu() is None:
-        return None
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan.read_bytes())
+        return
+    engine = trt.Runtime(logger).deserialize_cuda_engine((folder / "engine.plan").read_bytes())
     if engine is None:
-        return None
-    text: str = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return text
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+        sys.exit(logger.errors[-1] if logger.errors else "the runtime gives no engine and no reason")
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    _write_whole(folder / "inspector.json", text)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevit.engine.base import cause
+from edgevit.engine.tensorrt_log import keeper
 from edgevit.errors import EngineError, needs_extra
 
 if TYPE_CHECKING:
@@ -85,15 +86,15 @@ class TensorRtSession:
             raise
 
     def _load(self, engine: bytes, module: Any, mapped: bool) -> None:
-        self._logger = module.Logger(module.Logger.ERROR)
+        self._logger = keeper(module)
         self._runtime = module.Runtime(self._logger)
         self._plan = self._runtime.deserialize_cuda_engine(engine)
         if self._plan is None:
-            msg = f"{self.engine}: this is no engine for this TensorRT and GPU. Compile it here: edgevit compile BUNDLE"
+            msg = f"{self.engine}: no engine for this TensorRT and GPU{self._said()}. Compile it here: edgevit compile BUNDLE"
             raise EngineError(msg)
         self._execution = self._plan.create_execution_context()
         if self._execution is None:
-            msg = f"{self.engine}: the engine finds no room in memory; TensorRT's message is above. Close other programs"
+            msg = f"{self.engine}: the engine finds no room in memory{self._said()}. Close other programs"
             raise EngineError(msg)
         self._stream = self._cuda.Stream()
         names = [self._plan.get_tensor_name(i) for i in range(self._plan.num_io_tensors)]
@@ -109,6 +110,17 @@ class TensorRtSession:
         self._output = self._buffer(sink, (1, *tuple(self._plan.get_tensor_shape(sink))[1:]), np.float32, mapped)
         for _ in range(WARM_UP):
             self._once(np.zeros(self.shape, np.uint8))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """TensorRT's so far, each once: that an engine is of another GPU model, that lazy loading is off."""
+        return tuple(self._logger.warnings)
+
+    def _said(self) -> str:
+        """TensorRT's last error, in brackets; nothing if it gave none."""
+        said = " ".join(self._logger.errors[-1].split()) if self._logger.errors else ""
+        self._logger.errors.clear()  # the next failure is not explained by this one
+        return f" ({said})" if said else ""
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any, mapped: bool) -> _Buffer:
         buffer = _Buffer(self._cuda, shape, dtype, mapped=mapped)
@@ -136,7 +148,7 @@ class TensorRtSession:
             if not self._input.mapped:
                 self._cuda.memcpy_htod_async(self._input.address, self._input.host, self._stream)
             if not self._execution.execute_async_v3(self._stream.handle):
-                msg = f"{self.engine}: inference failed; TensorRT's message is above"
+                msg = f"{self.engine}: inference failed{self._said()}"
                 raise EngineError(msg)
             if not self._output.mapped:
                 self._cuda.memcpy_dtoh_async(self._output.host, self._output.address, self._stream)

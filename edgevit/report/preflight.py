@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgevit.engine.tensorrt import BuiltEngine
-from edgevit.report.trtplan import CompiledPlan, parse_inspector, parse_layers
+from edgevit.report.trtplan import CompiledPlan, Kernel, parse_inspector, parse_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +57,24 @@ class Preflight:
 
 def examine(built: BuiltEngine, *, blocks: int) -> Preflight:
     """The preflight of an engine for a ViT of so many blocks; without kernels and with a warning if its plan cannot be read."""
-    problem = None
-    try:
-        kernels = parse_inspector(built.inspector) if built.inspector else parse_layers(built.layers)
-        if not kernels:
-            problem = "the builder listed no layers"
-    except ValueError as error:  # the engine is good all the same
-        kernels, problem = (), str(error)
+    kernels, problem = _kernels(built)  # the engine is good whatever is wrong with its description
     plan = CompiledPlan(kernels=kernels, engine_bytes=len(built.engine), builder=built.version, seconds=built.seconds)
     unread = f"the plan cannot be read, so neither fusion nor INT8 coverage is checked: {problem}"
     return Preflight(plan=plan, rows=tuple(_rows(plan)), warnings=(unread,) if problem else plan.warnings(blocks))
+
+
+def _kernels(built: BuiltEngine) -> tuple[tuple[Kernel, ...], str | None]:
+    """From the inspector, or if that is missing or strange from the builder's log; else none and why."""
+    problem = "the builder listed no layers"
+    for read in (lambda: parse_inspector(built.inspector or '{"Layers": []}'), lambda: parse_layers(built.layers)):
+        try:
+            kernels = read()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            problem = str(error)
+        else:
+            if kernels:
+                return kernels, None
+    return (), problem
 
 
 def _rows(plan: CompiledPlan) -> list[BlockRow]:

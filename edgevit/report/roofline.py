@@ -14,7 +14,7 @@ rank precisions and boards, and measure before promising.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ ASSUMPTIONS = (
     f"{1e6 * LAUNCH:g} µs per kernel launch, without a CUDA graph",
     "the clocks are those of the power mode, not throttled",
 )
+VALIDATED = "8.7"  # compute capability of the Orins, which the published figures are of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,17 @@ class Estimate:
     """Share of the time in kernels that wait for arithmetic; the others wait for memory, or are launched."""
     memory_bound: float
     launches: float
+    conf: str = "standard"
+    """Which nvpmodel file has the mode: standard, or super."""
+
+
+def assumptions(boards: Sequence[Target]) -> tuple[str, ...]:
+    """What the estimates of ``boards`` assume, and which of them are on a GPU that no published figure was held against."""
+    others = [board.name for board in boards if board.device is not None and board.device.compute_capability != VALIDATED]
+    if not others:
+        return ASSUMPTIONS
+    which = "this kind of GPU" if len(others) == len(boards) else f"the kind of GPU of {', '.join(others)}"
+    return (*ASSUMPTIONS, f"not validated on {which}")
 
 
 def roof_of(device: Device, mode: PowerMode, *, efficiency: float = EFFICIENCY) -> Roof | None:
@@ -72,7 +84,7 @@ def roof_of(device: Device, mode: PowerMode, *, efficiency: float = EFFICIENCY) 
     return Roof(int8=efficiency * device.peak(mode, "int8"), fp16=half, tf32=half / 2, memory=DRAM * mode.bandwidth_gbs * 1e9)
 
 
-def estimate(plan: CompiledPlan, roof: Roof, *, target: str, mode: str) -> Estimate:
+def estimate(plan: CompiledPlan, roof: Roof, *, target: str, mode: str, conf: str = "standard") -> Estimate:
     """The time of one inference under ``roof``."""
     compute = memory = 0.0
     for kernel in plan.kernels:
@@ -85,7 +97,7 @@ def estimate(plan: CompiledPlan, roof: Roof, *, target: str, mode: str) -> Estim
     total = compute + memory + launches
     return Estimate(
         target=target, mode=mode, milliseconds=1e3 * total, compute_bound=compute / total, memory_bound=memory / total,
-        launches=launches / total,
+        launches=launches / total, conf=conf,
     )  # fmt: skip
 
 
@@ -94,16 +106,23 @@ def estimates(plan: CompiledPlan, board: Target) -> tuple[Estimate, ...]:
 
     None for a plan that could not be read.
     """
-    if board.device is None or not plan.kernels:
-        return ()
-    different: dict[Any, PowerMode] = {}
-    for mode in board.modes:
-        different.setdefault((mode.name, mode.sms, mode.gpu_mhz, mode.bandwidth_gbs), mode)
-    roofs = [(mode.name, roof_of(board.device, mode)) for mode in different.values()]
-    return tuple(estimate(plan, roof, target=board.name, mode=mode) for mode, roof in roofs if roof is not None)
+    return tuple(found for _, found in _by_mode(plan, board))
 
 
 def best_estimates(plan: CompiledPlan, boards: Iterable[Target]) -> tuple[Estimate, ...]:
-    """One per board, in its fastest power mode."""
-    found = [estimates(plan, board) for board in boards]
-    return tuple(min(own, key=lambda item: item.milliseconds) for own in found if own)
+    """One per board, in its fastest power mode; of equally fast ones that with the higher clock."""
+    found = [_by_mode(plan, board) for board in boards]
+    return tuple(min(own, key=lambda item: (item[1].milliseconds, -item[0].gpu_mhz))[1] for own in found if own)
+
+
+def _by_mode(plan: CompiledPlan, board: Target) -> list[tuple[PowerMode, Estimate]]:
+    if board.device is None or not plan.kernels:
+        return []
+    different: dict[Any, PowerMode] = {}
+    for mode in board.modes:
+        different.setdefault((mode.name, mode.sms, mode.gpu_mhz, mode.bandwidth_gbs), mode)
+    found = []
+    for mode in different.values():
+        if roof := roof_of(board.device, mode):
+            found.append((mode, estimate(plan, roof, target=board.name, mode=mode.name, conf=mode.conf)))
+    return found

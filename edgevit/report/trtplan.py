@@ -21,9 +21,7 @@ from typing import Any
 BYTES = {"float": 4, "half": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "bool": 1, "fp8": 1, "int32": 4, "int64": 8}
 _NAMES = {"fp32": "float", "fp16": "half", "bf16": "bfloat16", "boolean": "bool"}
 _HEAD = re.compile(r"Name: (.*?), LayerType: (\w+),")
-_SECTION = re.compile(
-    r"(Inputs|Constants|Outputs): \[(.*?)\](?=, (?:Inputs|Constants|Outputs|ParameterType|TacticName|StreamId|Metadata)|$)"
-)
+_SECTION = re.compile(r"(Inputs|Constants|Outputs): \[(.*?)\](?=, (?:Inputs|Constants|Outputs|TacticName|StreamId|Metadata)|$)")
 _TENSOR = re.compile(r"Name: ([^,]*), .*?Dimensions: \[([\d,-]*)\].*?Datatype: ([^,}]*)")
 _WEIGHTS = re.compile(r'Weights: \{"Type": "(\w+)", "Count": (\d+)\}')
 _MAPS = re.compile(r"OutMaps: (\d+)")

@@ -5,22 +5,29 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgevit.bundle import MODEL, Manifest, write_bundle
 from edgevit.engine.tensorrt import TensorRt
+from edgevit.engine.tensorrt_log import MOST
 from edgevit.engine.tensorrt_session import WARM_UP, TensorRtSession, _gpu
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
+from edgevit.preprocess import Preprocessing
+from edgevit.report.preflight import examine
 from tests.zoo import folded, frames
 
 SHAPE, CLASSES = (8, 6, 3), 5
+FREED = ["free execution context", "free engine", "free runtime", "free stream"]  # in this order, buffers and context after them
 
 
 class Driver(ModuleType):
@@ -41,6 +48,7 @@ class Driver(ModuleType):
         self.stack: list[object] = []
         self.regions: dict[int, np.ndarray] = {}
         self.integrated, self.memory, self.retained = integrated, memory, 0
+        self.illness = ""  # what the driver says of work that was queued before
         self.host_alloc_flags = SimpleNamespace(DEVICEMAP=2)
         self.device_attribute = SimpleNamespace(INTEGRATED="integrated")
 
@@ -71,7 +79,12 @@ class Driver(ModuleType):
 
     def Stream(self) -> Any:  # noqa: N802  # the same
         self.needs_context("new stream")
-        return Freed(self, "stream", handle=7, synchronize=lambda: None)
+        return Freed(self, "stream", handle=7, synchronize=self.synchronize)
+
+    def synchronize(self) -> None:
+        self.needs_context("synchronize")
+        if self.illness:
+            raise self.Error(self.illness)
 
     def pagelocked_empty(self, shape: tuple[int, ...], dtype: Any, *, mem_flags: int) -> Any:
         self.needs_context(f"pinned {'mapped' if mem_flags else 'plain'}")
@@ -140,22 +153,24 @@ class TensorRtModule:
     TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
     DataType = SimpleNamespace(UINT8="uint8", FLOAT="float32", HALF="float16")
 
-    class Logger:
-        ERROR = 1
+    class ILogger:
+        INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
 
-        def __init__(self, _level: int) -> None:
-            pass
+    def __init__(self, driver: Driver, *, logits: str = "float32", room: bool = True, runs: bool = True) -> None:
+        self.driver, self.logits, self.room, self.runs = driver, logits, room, runs
 
-    def __init__(self, driver: Driver, *, logits: str = "float32", room: bool = True) -> None:
-        self.driver, self.logits, self.room = driver, logits, room
-
-    def Runtime(self, _logger: Any) -> Any:  # noqa: N802  # TensorRT's own name
+    def Runtime(self, logger: Any) -> Any:  # noqa: N802  # TensorRT's own name
+        self.logger = logger
         return Freed(self.driver, "runtime", deserialize_cuda_engine=self._engine)
 
     def _engine(self, plan: bytes) -> Any:
         self.driver.needs_context("deserialize")
         if plan != b"a plan":
+            self.logger.log(self.ILogger.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1:\n Serialization (magic tag)")
             return None
+        for _ in range(2):
+            self.logger.log(self.ILogger.WARNING, "Using an engine plan file across different models of devices\n")
+        self.logger.log(self.ILogger.INFO, "Loaded engine size: 9 MiB")
         io = {"frames": ("input", "uint8", (1, *SHAPE)), "logits": ("output", self.logits, (1, CLASSES))}
         return Freed(
             self.driver, "engine", num_io_tensors=2, get_tensor_name=lambda i: list(io)[i], get_tensor_mode=lambda n: io[n][0],
@@ -169,6 +184,9 @@ class TensorRtModule:
 
         def execute(stream: int) -> bool:
             assert stream == 7
+            if not self.runs:
+                self.logger.log(self.ILogger.ERROR, "enqueueV3: Error Code 1: Cask (launch failed)\n")
+                return False  # TensorRT raises nothing: it logs
             regions = self.driver.regions
             source = regions[addresses["frames"]].view(np.uint8).ravel()
             target = regions[addresses["logits"]].view(np.uint8).ravel()
@@ -208,9 +226,19 @@ def test_every_frame_goes_in_as_it_is_and_its_logits_come_out(driver: Driver) ->
         assert driver.log.count("execute") == WARM_UP + 2
         first = logits.copy()
         session.infer(some_frames(1) // 2)
-    assert logits.dtype == np.float32
+    assert (logits.dtype, logits.shape) == (np.float32, (2, CLASSES))
     np.testing.assert_array_equal(logits, 2.0 * images.reshape(2, -1)[:, :CLASSES])
     np.testing.assert_array_equal(logits, first)  # a later call does not change them
+
+
+def test_tensorrts_warnings_are_kept_once(driver: Driver) -> None:
+    with TensorRtSession(b"a plan", TensorRtModule(driver)) as session:
+        assert session.warnings == ("Using an engine plan file across different models of devices",)
+        for i in range(10 * MOST):  # for weeks
+            session._logger.log(TensorRtModule.ILogger.WARNING, f"frame {i} was late")
+            session._logger.log(TensorRtModule.ILogger.ERROR, f"frame {i} was lost")
+        assert len(session.warnings) == len(session._logger.errors) == MOST
+        assert session._logger.errors[-1] == f"frame {10 * MOST - 1} was lost"
 
 
 def test_an_integrated_gpu_copies_nothing(driver: Driver) -> None:
@@ -224,8 +252,7 @@ def test_all_is_freed_before_the_context_is_popped(driver: Driver) -> None:
     with TensorRtSession(b"a plan", TensorRtModule(driver)) as session:
         session.infer(some_frames())
         driver.log.clear()
-    expected = ["free execution context", "free engine", "free runtime", "free stream"]
-    assert driver.log == [*expected, *([] if driver.integrated else ["free device memory"] * 2), "pop"]
+    assert driver.log == [*FREED, *([] if driver.integrated else ["free device memory"] * 2), "pop"]
     assert driver.stack == []
     session.close()  # a second time is of no effect
     with pytest.raises(EngineError, match="closed"):
@@ -272,7 +299,11 @@ def test_other_shapes_are_refused(driver: Driver, shape: tuple[int, ...]) -> Non
 @pytest.mark.parametrize(
     ("plan", "options", "message"),
     [
-        (b"garbage", {}, r"no engine for this TensorRT and GPU\. Compile it here: edgevit compile"),
+        (
+            b"garbage",
+            {},
+            r"and GPU \(IRuntime::.* Error Code 1: Serialization \(magic tag\)\)\. Compile it here: edgevit compile",
+        ),
         (b"a plan", {"logits": "float16"}, "not edgevit's"),
         (b"a plan", {"room": False}, "finds no room in memory"),
     ],
@@ -287,11 +318,88 @@ def test_what_cannot_be_loaded_is_refused_and_leaves_nothing(
     assert not [line for line in driver.log if "WITHOUT CONTEXT" in line]
 
 
+@pytest.mark.parametrize("images", [some_frames(3)[::-1], some_frames(3)[..., ::-1], np.asfortranarray(some_frames(3))])
+def test_frames_need_not_lie_in_one_piece(driver: Driver, images: np.ndarray) -> None:
+    """A camera's are often a view of something larger."""
+    with TensorRtSession(b"a plan", TensorRtModule(driver)) as session:
+        np.testing.assert_array_equal(session.infer(images), 2.0 * images.reshape(3, -1)[:, :CLASSES])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32", "uint16"])
+def test_other_types_are_refused(driver: Driver, dtype: str) -> None:
+    """Also int8, which is as long as uint8."""
+    with (
+        TensorRtSession(b"a plan", TensorRtModule(driver)) as session,
+        pytest.raises(EngineError, match=rf"expected uint8 frames \(N, 8, 6, 3\), got {dtype} \(2, 8, 6, 3\)"),
+    ):
+        session.infer(some_frames().astype(dtype))
+    assert driver.log.count("execute") == WARM_UP
+
+
+def test_each_frame_is_waited_for_before_its_logits_are_read(driver: Driver) -> None:
+    """The copy back is queued on the same stream: read earlier, the logits are the last frame's."""
+    with TensorRtSession(b"a plan", TensorRtModule(driver)) as session:
+        driver.log.clear()
+        session.infer(some_frames(2))
+    once = ["execute", "synchronize"] if driver.integrated else ["to device", "execute", "from device", "synchronize"]
+    assert driver.log[: 2 * len(once)] == once * 2
+
+
+def test_an_inference_that_fails_says_so_and_the_session_lives(driver: Driver) -> None:
+    module = TensorRtModule(driver)
+    with TensorRtSession(b"a plan", module) as session:
+        module.runs = False
+        with pytest.raises(EngineError, match=r"tensorrt 10\.3\.0: inference failed \(enqueueV3: .* \(launch failed\)\)$"):
+            session.infer(some_frames())
+        assert not session._logger.errors  # it explains no later failure
+        module.runs, driver.illness = True, "cuStreamSynchronize failed: an illegal memory access was encountered"
+        with pytest.raises(EngineError, match="inference failed: cuStreamSynchronize failed: an illegal memory access") as caught:
+            session.infer(some_frames())
+        assert "\n" not in str(caught.value)
+        driver.illness = ""
+        images = some_frames()
+        np.testing.assert_array_equal(session.infer(images), 2.0 * images.reshape(2, -1)[:, :CLASSES])
+    assert driver.stack == []
+
+
+def test_a_first_inference_that_fails_closes_what_was_loaded(driver: Driver) -> None:
+    """In the order of every close: each needs the one behind it."""
+    with pytest.raises(EngineError, match="inference failed"):
+        TensorRtSession(b"a plan", TensorRtModule(driver, runs=False))
+    freed = [line for line in driver.log if line.startswith("free") or line == "pop"]
+    assert freed == [*FREED, *([] if driver.integrated else ["free device memory"] * 2), "pop"]
+    assert driver.stack == []
+
+
+def test_an_error_inside_the_with_block_closes_the_session(driver: Driver) -> None:
+    with pytest.raises(ZeroDivisionError), TensorRtSession(b"a plan", TensorRtModule(driver)) as session:
+        raise ZeroDivisionError
+    with pytest.raises(EngineError, match="closed"):
+        session.infer(some_frames())
+    assert driver.log[-1] == "pop"
+    assert driver.stack == []
+
+
 def test_no_memory_on_the_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = next(installing := installed(Driver(integrated=False, memory=False), monkeypatch))
     with pytest.raises(EngineError, match=r"cannot be loaded: cuMemAlloc failed: out of memory"):
         TensorRtSession(b"a plan", TensorRtModule(fake))
     assert fake.stack == []
+    assert fake.log[-5:] == [*FREED, "pop"]  # no device memory: there was none
+    next(installing, None)
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = next(installing := installed(Driver(integrated=False), monkeypatch))
+
+    def init() -> None:
+        msg = "cuInit failed: no CUDA-capable device is detected"
+        raise fake.Error(msg)
+
+    monkeypatch.setattr(fake, "init", init)
+    with pytest.raises(EngineError, match=r"tensorrt 10\.3\.0: no usable GPU: cuInit failed: no CUDA-capable device"):
+        TensorRtSession(b"a plan", TensorRtModule(fake))
+    assert fake.log == []
     next(installing, None)
 
 
@@ -305,8 +413,13 @@ def agree(ours: np.ndarray, reference: np.ndarray) -> None:
     np.testing.assert_allclose(ours, reference, atol=0.02 * np.abs(reference).max())
 
 
+needs_gpu = pytest.mark.skipif(
+    find_spec("pycuda") is None or not TensorRt().runs_here, reason="needs an NVIDIA GPU, TensorRT and pycuda"
+)
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(find_spec("pycuda") is None or not TensorRt().runs_here, reason="needs an NVIDIA GPU, TensorRT and pycuda")
+@needs_gpu
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_on_a_gpu(precision: str) -> None:
     """Real TensorRT against ONNX Runtime on the CPU."""
@@ -320,3 +433,34 @@ def test_on_a_gpu(precision: str) -> None:
         agree(session.infer(images[::-1]), reference.infer(images[::-1]))
     with pytest.raises(EngineError, match="no engine for this TensorRT and GPU"):
         TensorRt().load(engine[: len(engine) // 2])
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_bundle_on_a_gpu(tmp_path: Path) -> None:
+    """Compiled into the bundle, opened from it, its plan read from the real inspector; two sessions side by side."""
+    from edgevit.engine import open_session
+    from edgevit.engine.of_bundle import session_of
+    from edgevit.engine.tensorrt import BuildOptions
+    from edgevit.ondevice import compile_bundle
+
+    model, plan = folded(), QuantPlan(model=folded())
+    images = np.stack(list(frames(model.config, 3)))
+    size = model.config.image_size
+    manifest = Manifest(
+        name="tiny", family="timm", model=asdict(model.config), preprocessing=Preprocessing(size=size, resize=size),
+        labels=tuple("01234"), precision="fp16", blocks=(), recipe={"name": "default"}, target={"name": "jetson"},
+        engine="tensorrt", provenance={"weights": {"sha256": "0" * 64}}, edgevit="0",
+    )  # fmt: skip
+    write_bundle(tmp_path / "tiny.edgevit", manifest, {MODEL: write_graph(plan, form_for("tensorrt", "fp16"))})
+    bundle, built = compile_bundle(tmp_path / "tiny.edgevit", BuildOptions())
+    found = examine(built, blocks=len(model.blocks))
+    assert built.inspector is not None
+    assert found.plan.kernels, found.warnings
+    with open_session("onnxruntime", write_graph(plan)) as reference, session_of(bundle) as first, session_of(bundle) as second:
+        kept = first.infer(images)
+        agree(kept, reference.infer(images))
+        agree(second.infer(images[::-1]), reference.infer(images[::-1]))
+        agree(kept, reference.infer(images))
+    with pytest.raises(EngineError, match="closed"):
+        first.infer(images)

@@ -59,9 +59,9 @@ def test_the_inspector_wins_over_the_log() -> None:
     [
         ("free", None, "free batch"),
         (None, None, "the builder listed no layers"),
-        ("fp16", '{"Layers": ["blocks.0/qkv/MatMul_myl0_3"], "Bindings": []}', "without detailed profiling verbosity"),
-        ("fp16", '{"Layers": [{"Name": "{ForeignNode[a...b]}", "LayerType": "Myelin"}]}', "as one layer"),
-        ("fp16", "no JSON", "Expecting value"),
+        (None, '{"Layers": ["blocks.0/qkv/MatMul_myl0_3"], "Bindings": []}', "without detailed profiling verbosity"),
+        (None, '{"Layers": [{"Name": "{ForeignNode[a...b]}", "LayerType": "Myelin"}]}', "as one layer"),
+        (None, "no JSON", "Expecting value"),
     ],
 )
 def test_a_plan_that_cannot_be_read_costs_the_report_and_not_the_engine(name: str, inspector: str, problem: str) -> None:
@@ -75,3 +75,8 @@ def test_a_plan_that_cannot_be_read_costs_the_report_and_not_the_engine(name: st
     assert (summary["kernels"], summary["engine_bytes"], summary["int8_share"]) == (0, 6, 0)
     board = load_target("jetson-orin-nano-8gb")
     assert estimates(found.plan, board) == best_estimates(found.plan, [board]) == ()
+
+
+@pytest.mark.parametrize("inspector", ["no JSON", '{"Layers": ["a name and nothing else"]}', "[]"])
+def test_a_strange_inspector_leaves_the_log(inspector: str) -> None:
+    assert preflight("fp16", inspector).summary() == preflight("fp16").summary()

@@ -6,7 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from edgevit.report.roofline import DRAM, EFFICIENCY, LAUNCH, Estimate, Roof, best_estimates, estimate, estimates, roof_of
+from edgevit.report.roofline import (
+    ASSUMPTIONS,
+    DRAM,
+    EFFICIENCY,
+    LAUNCH,
+    Estimate,
+    Roof,
+    assumptions,
+    best_estimates,
+    estimate,
+    estimates,
+    roof_of,
+)
 from edgevit.report.trtplan import CompiledPlan, Kernel, Tensor, parse_layers
 from edgevit.shipped import shipped_names
 from edgevit.target import PowerMode, load_target
@@ -65,12 +77,12 @@ def test_modes_of_unknown_bandwidth_are_left_out() -> None:
 
 
 def test_a_mode_of_two_confs_is_estimated_once() -> None:
-    """Of an Orin NX, 10W is the same in both, 15W is not, and of 25W one conf has two clocks."""
+    """What has the same name, multiprocessors, clock and bandwidth; one that differs in any of them stays."""
     modes = (
         PowerMode(name="10W", sms=4, gpu_mhz=612, bandwidth_gbs=68.3),
         PowerMode(name="15W", sms=4, gpu_mhz=612, bandwidth_gbs=102.4),
         PowerMode(name="10W", sms=4, gpu_mhz=612, bandwidth_gbs=68.3, conf="super", id=3),
-        PowerMode(name="15W", sms=8, gpu_mhz=408, bandwidth_gbs=102.4, conf="super"),
+        PowerMode(name="15W", sms=8, gpu_mhz=612, bandwidth_gbs=102.4, conf="super"),
         PowerMode(name="15W", sms=4, gpu_mhz=918, bandwidth_gbs=102.4, conf="super"),
         PowerMode(name="15W", sms=4, gpu_mhz=918, bandwidth_gbs=68.3, conf="super"),
         PowerMode(name="20W", sms=4, gpu_mhz=612, bandwidth_gbs=68.3, conf="super"),
@@ -119,3 +131,27 @@ def test_published_latency_of_vit_b(name: str, published: float, error: float) -
     best = min(found, key=lambda item: item.milliseconds)
     assert best.mode == "MAXN_SUPER"
     assert best.milliseconds == pytest.approx(published, rel=error)
+
+
+def test_an_estimate_tells_its_conf() -> None:
+    modes = (PowerMode(name="25W", sms=4, gpu_mhz=612, bandwidth_gbs=68.3), PowerMode(name="25W", sms=4, gpu_mhz=918,
+             bandwidth_gbs=102.4, conf="super"))  # fmt: skip
+    found = estimates(of(gemm(197, 768, 3072)), replace(BOARD, modes=modes))
+    assert [(item.mode, item.conf) for item in found] == [("25W", "standard"), ("25W", "super")]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_equally_fast_modes_the_higher_clock(order: int) -> None:
+    """A plan that only waits for memory is as fast at any clock."""
+    modes = (PowerMode(name="slow", sms=8, gpu_mhz=612, bandwidth_gbs=68.3), PowerMode(name="fast", sms=8, gpu_mhz=918,
+             bandwidth_gbs=68.3))[::order]  # fmt: skip
+    (best,) = best_estimates(of(gemm(1, 768, 3072)), [replace(BOARD, modes=modes)])
+    assert (best.mode, best.compute_bound) == ("fast", 0)
+
+
+def test_what_is_not_validated_is_said() -> None:
+    """The published figures are of Orins."""
+    agx, thor = load_target("jetson-agx-orin-64gb"), load_target("jetson-thor-t5000")
+    assert assumptions([BOARD, agx]) == ASSUMPTIONS
+    assert assumptions([thor])[len(ASSUMPTIONS) :] == ("not validated on this kind of GPU",)
+    assert assumptions([BOARD, thor])[len(ASSUMPTIONS) :] == ("not validated on the kind of GPU of jetson-thor-t5000",)

@@ -107,8 +107,8 @@ def test_merged_products_with_several_outputs() -> None:
 def test_a_second_output_of_one_product_is_no_second_product() -> None:
     """The sum, and the same quantized for the next product."""
     line = (
-        "Name: __myl_FcAddAddMul_myl0_9, LayerType: fusion, Inputs: [ { Name: r, Dimensions: [1,197,384], Datatype: Half }, { Name:"
-        " x, Dimensions: [1,197,384], Datatype: Half }], Constants: [ { Name: w, Dimensions: [1,384,384], Datatype: Half }], "
+        "Name: __myl_FcAddAddMul_myl0_9, LayerType: fusion, Inputs: [ { Name: r, Dimensions: [1,197,384], Datatype: Half }, { "
+        "Name: x, Dimensions: [1,197,384], Datatype: Half }], Constants: [ { Name: w, Dimensions: [384,384], Datatype: Half }], "
         "Outputs: [ { Name: y, Dimensions: [1,197,384], Datatype: Half }, { Name: z, Dimensions: [1,197,384], Datatype: Int8 }], "
         "TacticName: t"
     )
@@ -142,8 +142,8 @@ def test_nodes_in_metadata(separator: str) -> None:
     """TensorRT 10 puts a control character between them, TensorRT-RTX nothing."""
     metadata = separator.join(["[ONNX Layer: blocks.7/proj/MatMul]", "[ONNX Layer: blocks.7/proj/Add]"])
     kernel = only(
-        "Name: __myl_Fc_myl0_69, LayerType: fusion, Inputs: [ { Name: x, Dimensions: [1,197,384], Format/Datatype: Half }], Outputs: "
-        f"[ {{ Name: y, Dimensions: [1,197,384], Format/Datatype: Half }}], TacticName: t, StreamId: 0, Metadata: {metadata}"
+        "Name: __myl_Fc_myl0_69, LayerType: fusion, Inputs: [ { Name: x, Dimensions: [1,197,384], Format/Datatype: Half }], "
+        f"Outputs: [ {{ Name: y, Dimensions: [1,197,384], Format/Datatype: Half }}], TacticName: t, Metadata: {metadata}"
     )
     assert kernel.nodes == ("blocks.7/proj/MatMul", "blocks.7/proj/Add")
     assert kernel.block == "blocks.7"
@@ -209,6 +209,43 @@ def test_attention_of_more_depth_than_tokens() -> None:
     assert kernel.macs == 2 * 2 * 5 * 5 * 64
 
 
+def test_attention_of_one_query() -> None:
+    """The last block's: one row of probabilities for each of 6 heads."""
+    kernel = only(
+        "Name: _gemv_mha_v1_myl0_17, LayerType: kgen, Inputs: [ { Name: q, Dimensions: [6,1,64], Datatype: Half }, { Name: k, "
+        "Dimensions: [6,64,197], Datatype: Half }, { Name: v, Dimensions: [6,197,64], Datatype: Half }], Outputs: [ { Name: y, "
+        "Dimensions: [6,1,64], Datatype: Half }], TacticName: t"
+    )
+    assert kernel.macs == 2 * 6 * TOKENS * 64
+
+
+@pytest.mark.parametrize("name", ["_gemm_mha_v2_myl0_5", "__myl_FcAdd_myl0_9"])
+def test_products_of_which_no_tensor_is_told(name: str) -> None:
+    (kernel,) = parse_inspector(json.dumps({"Layers": [{"Name": name, "LayerType": "kgen"}]}))
+    assert (kernel.macs, kernel.bytes) == (0, 0)
+
+
+def test_int8_weights_beside_half_inputs_are_multiplied_as_half() -> None:
+    """The kernel converts them as it reads them: fewer bytes, but no INT8 product, and nothing to warn of."""
+    kernel = only(
+        "Name: __myl_CastMulFc_myl0_4, LayerType: fusion, Inputs: [ { Name: x, Dimensions: [1,197,384], Datatype: Half }], "
+        "Constants: [ { Name: w, Dimensions: [1,384,1152], Datatype: Int8 }], Outputs: [ { Name: y, Dimensions: [1,197,1152], "
+        "Datatype: Half }], TacticName: t, StreamId: 0, Metadata: [ONNX Layer: blocks.0/qkv/MatMul]"
+    )
+    assert (kernel.dtype, kernel.weights) == ("half", Tensor(shape=(1, 384, 1152), dtype="int8"))
+    assert not kernel.dequantizes_weights
+
+
+@pytest.mark.parametrize(("side", "expected"), [(127, False), (128, True)])
+def test_small_constants_are_no_weights(side: int, expected: bool) -> None:
+    """Scales and biases are converted, too: what is below 16,384 numbers costs nothing."""
+    kernel = only(
+        f"Name: __myl_CastMul_myl0_3, LayerType: kgen, Inputs: [], Constants: [ {{ Name: w, Dimensions: [128,{side}], Datatype: "
+        f"Int8 }}], Outputs: [ {{ Name: y, Dimensions: [128,{side}], Datatype: Half }}], TacticName: t"
+    )
+    assert kernel.dequantizes_weights == expected
+
+
 def test_weights_among_the_inputs() -> None:
     """As TensorRT 9 lists them (and its spelling of the type)."""
     kernel = only(
@@ -217,20 +254,21 @@ def test_weights_among_the_inputs() -> None:
         "Format/Datatype: Float }], Outputs: [ { Name: y, Dimensions: [1,1000], Format/Datatype: Half }], TacticName: t"
     )
     assert kernel.weights == Tensor(shape=(384, 1000), dtype="half")
+    assert kernel.inputs == (Tensor(shape=(1, 384), dtype="half"),)
     assert kernel.macs == 384_000
     assert kernel.dtype == "half"
 
 
 def test_weights_that_are_told_by_their_count() -> None:
     """A matrix product that TensorRT runs as a convolution, outside of Myelin: its residual is the second input."""
+    image = "Format/Datatype: Channel major FP32 format where channel % 4 == 0"
     kernel = only(
-        "Name: blocks.0/proj/MatMul + blocks.0/residual1/Add, LayerType: CaskGemmConvolution, Inputs: [ { Name: x, Location: Device, "
-        "Dimensions: [197,384,1,1], Format/Datatype: Channel major FP32 format where channel % 4 == 0 }, { Name: r, Location: Device, "
-        "Dimensions: [197,192,1,1], Format/Datatype: Channel major FP32 format where channel % 4 == 0 }], Outputs: [ { Name: y, "
-        "Location: Device, Dimensions: [197,192,1,1], Format/Datatype: Channel major FP32 format where channel % 4 == 0 }], "
-        'ParameterType: Convolution, Kernel: [1,1], Stride: [1,1], OutMaps: 192, Groups: 1, Weights: {"Type": "Float", "Count": 73728'
-        '}, Bias: {"Type": "Float", "Count": 192}, HasBias: 1, HasResidual: 1, TacticName: t, StreamId: 0, Metadata: [ONNX Layer: '
-        "blocks.0/proj/MatMul]\x1e[ONNX Layer: blocks.0/residual1/Add]"
+        "Name: blocks.0/proj/MatMul + blocks.0/residual1/Add, LayerType: CaskGemmConvolution, Inputs: [ { Name: x, Location: "
+        f"Device, Dimensions: [197,384,1,1], {image} }}, {{ Name: r, Location: Device, Dimensions: [197,192,1,1], {image} }}], "
+        f"Outputs: [ {{ Name: y, Location: Device, Dimensions: [197,192,1,1], {image} }}], ParameterType: Convolution, Kernel: "
+        '[1,1], Stride: [1,1], OutMaps: 192, Groups: 1, Weights: {"Type": "Float", "Count": 73728}, Bias: {"Type": "Float", '
+        '"Count": 192}, HasBias: 1, HasResidual: 1, TacticName: t, StreamId: 0, Metadata: [ONNX Layer: blocks.0/proj/MatMul]\x1e'
+        "[ONNX Layer: blocks.0/residual1/Add]"
     )
     assert [x.dtype for x in (*kernel.inputs, *kernel.outputs)] == ["float"] * 3
     assert kernel.weights == Tensor(shape=(384, 192), dtype="float")
@@ -249,13 +287,16 @@ def test_weights_that_are_not_listed(shape: str) -> None:
     assert (kernel.dtype, kernel.block) == ("int8", "blocks.0")
 
 
-def test_residual_beside_weights_that_are_not_listed() -> None:
+@pytest.mark.parametrize("tokens", [TOKENS, WIDTH])
+def test_residual_beside_weights_that_are_not_listed(tokens: int) -> None:
+    """Also where tokens are as many as channels, and residual times input were possible."""
     kernel = only(
-        "Name: __myl_FcAddAdd_myl0_9, LayerType: kgen, Inputs: [ { Name: r, Dimensions: [1,197,384], Format/Datatype: Half }, "
-        "{ Name: x, Dimensions: [1,197,1536], Format/Datatype: Half }], Outputs: [ { Name: y, Dimensions: [1,197,384], "
-        "Format/Datatype: Half }]"
+        f"Name: __myl_FcAddAdd_myl0_9, LayerType: kgen, Inputs: [ {{ Name: r, Dimensions: [1,{tokens},384], Format/Datatype: "
+        f"Half }}, {{ Name: x, Dimensions: [1,{tokens},1536], Format/Datatype: Half }}], Outputs: [ {{ Name: y, Dimensions: "
+        f"[1,{tokens},384], Format/Datatype: Half }}]"
     )
-    assert kernel.macs == TOKENS * 4 * WIDTH**2
+    assert kernel.macs == tokens * 4 * WIDTH**2
+    assert kernel.weights == Tensor(shape=(4 * WIDTH, WIDTH), dtype="half")
 
 
 def test_product_of_activations_has_no_weights() -> None:

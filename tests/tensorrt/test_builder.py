@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from edgevit.engine import tensorrt as trt
-from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, build_engine, builder_version, check_stamp, gpu, stamp_here
+from edgevit.engine.tensorrt import (
+    BuilderRefusedError,
+    BuildOptions,
+    Gpu,
+    build_engine,
+    builder_version,
+    check_stamp,
+    gpu,
+    stamp_here,
+)
+from edgevit.engine.tensorrt_child import _configure
+from edgevit.engine.tensorrt_log import keeper
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
@@ -81,8 +96,21 @@ def test_optimization_level(builder: Path, level: int) -> None:
     assert build_engine(GRAPH, BuildOptions(optimization_level=level)).layers
 
 
-def test_a_dla_that_is_not_there_is_refused(builder: Path) -> None:
-    assert "DLA core 0 is asked for, and there are 0 here" in str(refusal(GRAPH, dla_core=0))
+@pytest.mark.parametrize("tf32", [True, False])
+def test_tf32(builder: Path, tf32: bool) -> None:
+    import tensorrt
+
+    options = asdict(BuildOptions() if tf32 else BuildOptions(tf32=False))  # on by default
+    config = tensorrt.Builder(keeper(tensorrt)).create_builder_config()
+    _configure(tensorrt, config, options)
+    assert config.get_flag(tensorrt.BuilderFlag.TF32) is tf32
+    assert build_engine(write_graph(PLAN, Form(dtype="fp32")), BuildOptions(tf32=tf32)).layers
+
+
+def test_a_module_without_tf32_has_nothing_to_clear() -> None:
+    module = SimpleNamespace(ProfilingVerbosity=SimpleNamespace(DETAILED=2), BuilderFlag=SimpleNamespace())
+    _configure(module, config := SimpleNamespace(), asdict(BuildOptions(tf32=False)))
+    assert vars(config) == {"profiling_verbosity": 2}
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", GRAPH[: len(GRAPH) // 2]], ids=["empty", "junk", "half"])
@@ -199,7 +227,7 @@ except KeyboardInterrupt:
     said, _ = process.communicate(timeout=60)
     assert said.splitlines()[-1] == "interrupted"
     deadline = time.monotonic() + 10
-    while (found := subprocess.run(["pgrep", "-f", f"tensorrt_child {tmp_path}"], capture_output=True, text=True).stdout) and (
+    while (found := subprocess.run(["pgrep", "-f", f"tensorrt_child.*{tmp_path}"], capture_output=True, text=True).stdout) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.05)
@@ -235,3 +263,64 @@ def test_an_engine_of_another_machine_is_refused_with_what_differs(builder: Path
         check_stamp(other)
     with pytest.raises(EngineError, match="builder was unknown"):
         check_stamp({})
+
+
+class Board:
+    """libcuda.so.1 of a Jetson, as far as it is asked."""
+
+    def __init__(self, multiprocessors: int, memory: int) -> None:
+        self.attributes, self.memory = {75: 8, 76: 7, 16: multiprocessors, 18: 1}, memory
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802  # CUDA's own name, here and below
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = 1
+        return 0
+
+    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
+        version._obj.value = 12060
+        return 0
+
+    def cuDeviceGet(self, _device: Any, _ordinal: int) -> int:  # noqa: N802
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, number: int, _device: Any) -> int:  # noqa: N802
+        value._obj.value = self.attributes[number]
+        return 0
+
+    def cuDeviceTotalMem_v2(self, size: Any, _device: Any) -> int:  # noqa: N802
+        assert isinstance(size._obj, ctypes.c_size_t)
+        size._obj.value = self.memory
+        return 0
+
+
+def test_an_orin_is_not_every_orin(builder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on(board: Board) -> None:
+        fake = SimpleNamespace(CDLL=lambda _name: board, byref=ctypes.byref, c_int=ctypes.c_int, c_size_t=ctypes.c_size_t)
+        monkeypatch.setattr(trt, "ctypes", fake)
+
+    mib = 2**20
+    on(Board(16, 62_800 * mib))
+    assert gpu() == Gpu(compute_capability="8.7", multiprocessors=16, memory=62_800 * mib, integrated=True, cuda="12.6")
+    agx = stamp_here()
+    check_stamp(agx)
+    on(Board(16, 62_700 * mib))  # another kernel of the same board
+    check_stamp(agx)
+    on(Board(8, 7_600 * mib))
+    with pytest.raises(
+        EngineError, match=r"elsewhere: multiprocessors was 16 and is 8, GPU memory was 61 GiB and is 7 GiB\. Compile it here"
+    ):
+        check_stamp(agx)
+    on(Board(8, 3_500 * mib))  # an Orin Nano of 4 GB has the larger one's multiprocessors, or fewer
+    with pytest.raises(EngineError, match=r"GPU memory was 61 GiB and is 3 GiB"):
+        check_stamp(agx)
+
+
+def test_files_of_the_current_folder_are_not_run(builder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's own tensorrt.py or resource.py; and TensorRT is found by PYTHONPATH alone."""
+    for name in ("tensorrt", "resource", "json"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the current folder was run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(builder))
+    assert build_engine(GRAPH, BuildOptions()).engine

@@ -1,4 +1,4 @@
-"""TensorRT that is installed and of no use: every case is one line that says what to do. Modules here are made up."""
+"""TensorRT that is installed and of no use, or fails at the end: every case is one line. Modules here are made up."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from edgevit.cli import main
 from edgevit.engine import tensorrt as trt
 from edgevit.engine.tensorrt import (
     BuilderRefusedError,
     BuildOptions,
     Gpu,
     NoBuilderError,
+    _last_words,
     _workspace,
     build_engine,
     builder_version,
@@ -41,6 +44,31 @@ class NetworkDefinitionCreationFlag:
 class BuilderFlag:
     FP16 = 0
 """
+
+INSPECTED = """
+# The test bed's own, and in the child, a GPU with a runtime that ends as it is told to.
+import os, sys
+from tensorrt import *
+from tensorrt import __version__
+if sys.argv[0] == "-c":
+    import edgevit.engine.tensorrt
+    edgevit.engine.tensorrt.gpu = lambda: "a GPU"
+class LayerInformationFormat:
+    JSON = 1
+class Runtime:
+    def __init__(self, logger):
+        self.logger = logger
+    def deserialize_cuda_engine(self, plan):
+        assert len(plan) > 10_000
+        FAILURE
+        return self
+    def create_engine_inspector(self):
+        return self
+    def get_engine_information(self, format):
+        return '{"Layers": []}'
+"""
+
+UNSEEN = "the engine is complete, and its plan could not be inspected"
 
 Install = Callable[[str], None]
 
@@ -97,7 +125,10 @@ def test_too_little_memory_is_not_the_graphs_fault(builder: Path) -> None:
 
 
 def test_memory_that_the_gpu_does_not_share_is_not_divided() -> None:
-    board, card = (Gpu(compute_capability="8.7", integrated=integrated, cuda="12.6") for integrated in (True, False))
+    board, card = (
+        Gpu(compute_capability="8.7", multiprocessors=8, memory=2**33, integrated=integrated, cuda="12.6")
+        for integrated in (True, False)
+    )
     assert _workspace(card) is None
     for shared in (board, None):
         share = _workspace(shared)
@@ -107,3 +138,47 @@ def test_memory_that_the_gpu_does_not_share_is_not_divided() -> None:
 
 def test_peak_memory_is_told(builder: Path) -> None:
     assert 50 < build_engine(GRAPH, BuildOptions()).peak_mib < 100_000
+
+
+@pytest.mark.parametrize(
+    ("failure", "warning"),
+    [
+        ("raise MemoryError('std::bad_alloc')", f"{UNSEEN}: exit code 1: MemoryError: std::bad_alloc"),
+        ("os.kill(os.getpid(), 9)", f"{UNSEEN}: killed, most likely for memory"),
+        ("self.logger.log(ILogger.ERROR, 'no room'); return None", f"{UNSEEN}: exit code 1: no room"),
+        ("Runtime.get_engine_information = lambda *_: '{\"Layers\": [nan'",
+         "the engine is complete, and its inspector's report is no JSON: Expecting value: line 1 column 13 (char 12)"),
+        ("pass", None),
+    ],
+    ids=["exception", "killed", "not loaded", "no JSON", "fine"],
+)  # fmt: skip
+def test_an_engine_outlives_its_inspection(builder: Path, install: Install, failure: str, warning: str | None) -> None:
+    install(INSPECTED.replace("FAILURE", failure))
+    built = build_engine(GRAPH, BuildOptions())
+    assert len(built.engine) > 10_000
+    assert built.layers
+    assert built.inspector == (None if warning else '{"Layers": []}')
+    assert [text for text in built.warnings if "inspect" in text] == ([warning] if warning else [])
+
+
+def test_an_absurd_workspace_is_one_short_line(builder: Path) -> None:
+    with pytest.raises(EngineError, match=r"exit code 1 and no engine.*TypeError: .*incompatible function arguments\.$"):
+        build_engine(GRAPH, BuildOptions(workspace=2**70))
+    result = CliRunner().invoke(main, ["compile", "bundle", "--workspace", str(2**20 + 1)])
+    assert result.exit_code == 2
+    assert "1<=x<=1048576" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "nothing"),
+        ("one\ntwo\n", "two"),
+        ("Traceback (most recent call last):\n  File\nValueError: first\n\nDuring it:\n\n"
+         "Traceback (most recent call last):\n  File\nTypeError: f(): bad. The following argument types are supported:\n"
+         "    1. (int) -> None\n\nInvoked with: 'a'\n", "TypeError: f(): bad."),
+        ("x" * 1000, "x" * 300 + " ..."),
+    ],
+)  # fmt: skip
+def test_last_words(text: str, words: str) -> None:
+    assert _last_words(text) == words

@@ -15,9 +15,7 @@ from edgevit import compiling
 from edgevit.build import BuildRequest, build
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, open_bundle
 from edgevit.cache import Cache
-from edgevit.engine import of_bundle, runs_here
-from edgevit.engine.of_bundle import compile_bundle, session_of
-from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions
+from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.errors import ConfigError, DataError, EngineError
 from edgevit.progress import Progress
 from edgevit.recipe import load_recipe
@@ -139,41 +137,3 @@ def test_int8_needs_images(request_of: Request) -> None:
 def test_a_budget_is_searched_on_the_cpu(builder: Path, request_of: Request) -> None:
     manifest = built(request_of("jetson", max_drop=20.0)).bundle.manifest
     assert manifest.precision == "int8"
-
-
-# --- compiling and running on the device -------------------------------------------------------------------------------------
-
-
-def test_a_bundle_that_is_not_compiled_says_how(builder: Path, request_of: Request) -> None:
-    bundle = built(request_of("jetson")).bundle
-    with pytest.raises(EngineError, match=r"not compiled yet\. On the device that runs it: edgevit compile"):
-        session_of(bundle)
-    with session_of(bundle, "onnxruntime", threads=1) as session:  # any engine runs the graph
-        assert session.engine.startswith("onnxruntime")
-
-
-def test_compiling_where_it_cannot_run_is_refused(builder: Path, request_of: Request) -> None:
-    if runs_here("tensorrt"):
-        pytest.skip("this machine runs TensorRT engines")
-    path = built(request_of("jetson")).bundle.path
-    with pytest.raises(EngineError, match="lacks a GPU"):
-        compile_bundle(path, BuildOptions())
-
-
-def test_a_cpu_bundle_has_nothing_to_compile(request_of: Request) -> None:
-    path = built(request_of("cpu")).bundle.path
-    with pytest.raises(ConfigError, match="compiles in a second at every start"):
-        compile_bundle(path, BuildOptions())
-
-
-def test_compile_puts_the_engine_into_the_bundle(builder: Path, request_of: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a board, but for the GPU: the engine is there, bound to this machine, and the rest of the bundle is as it was."""
-    before = built(request_of("jetson")).bundle
-    monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
-    after, compiled = compile_bundle(before.path, BuildOptions())
-    assert after.read(ENGINE) == compiled.engine
-    assert after.read(MODEL) == before.read(MODEL)
-    assert open_bundle(before.path).manifest.compiled["engine"]["builder"] == compiled.version  # type: ignore[index]
-    monkeypatch.setattr("edgevit.engine.tensorrt.platform.machine", lambda: "aarch64")
-    with pytest.raises(EngineError, match="compiled elsewhere: platform was linux x86_64 and is linux aarch64"):
-        session_of(open_bundle(before.path))
