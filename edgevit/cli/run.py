@@ -34,6 +34,7 @@ def run(**values: Any) -> None:
     with its summary.
     """
     from edgevit.bundle import open_bundle
+    from edgevit.cli.console import note
     from edgevit.engine.of_bundle import session_of
     from edgevit.runtime.loop import classify_frames
     from edgevit.runtime.source import open_source
@@ -44,6 +45,8 @@ def run(**values: Any) -> None:
     with ExitStack() as stack:
         source = stack.enter_context(open_source(values["source"], loop=values["loop"]))
         session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"]))
+        for text in session.warnings:
+            note(text)
         sinks = [stack.enter_context(closing(sink)) for sink in _sinks(source, manifest.precision, values)]
         summary = Summary(source)
         results = classify_frames(

@@ -30,6 +30,11 @@ class Session(Protocol):
     threads: int
     """CPU threads that one inference uses."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the engine warned of when it was loaded."""
+        ...
+
     def infer(self, frames_bgr: Frames) -> Logits:
         """Logits float32 [N, classes] of prepared frames uint8 [N, H, W, 3] BGR.
 
@@ -78,6 +83,7 @@ class SessionBase:
     engine: str
     device: str
     threads: int
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Logits]) -> None:
         self.engine, self.device, self.threads, self.shape = engine, processor(), threads, shape
