@@ -12,13 +12,13 @@ from typing import Any
 import edgevit
 from edgevit.advice import budget_note
 from edgevit.budget import within_budget
-from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, Bundle, Manifest, write_bundle
+from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, Decision, compile_for
 from edgevit.engine import backend
 from edgevit.errors import MissingPackageError
 from edgevit.export.form import form_for
-from edgevit.fp16 import HalfModel, half_model, half_report
+from edgevit.fp16 import HalfModel, half_model, simulated
 from edgevit.inputs import BuildRequest, Inputs, is_here, judge_of, read_inputs, spare_images
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
@@ -154,9 +154,9 @@ def _judged_in_half(inputs: Inputs, decided: Decision) -> tuple[Inputs, Decision
     """The decision with what FP16 does to it, where it has FP16 in it and there are images to tell."""
     if "half" not in decided.report or inputs.calibration is None:
         return inputs, decided
-    found, note = half_report(inputs.checkpoint, decided.plan, inputs.calibration)
-    report = decided.report | {"half": decided.report["half"] | found}
-    return replace(inputs, notes=(*inputs.notes, note)), replace(decided, report=report)
+    found = simulated(inputs.checkpoint, decided.plan, inputs.calibration)
+    report = decided.report | {"half": decided.report["half"] | found.report}
+    return replace(inputs, notes=(*inputs.notes, found.note)), replace(decided, report=report, samples=found.samples)
 
 
 def _compared(
@@ -215,6 +215,8 @@ def _write(
     report = {**variant.report, **compiled.report(), "seconds": seconds, "notes": inputs.notes,
               "comparison": comparison.to_dict() if comparison else None}  # fmt: skip
     files = {MODEL: variant.model, REPORT: (json.dumps(report, indent=2) + "\n").encode(), **compiled.files}
+    if request.reference and compiled.samples is not None:
+        files[SAMPLES] = compiled.samples
     if request.reference and variant.precision != "fp32":
         files[REFERENCE] = reference.model
     return write_bundle(request.out, manifest, files)

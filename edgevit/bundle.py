@@ -28,6 +28,8 @@ REFERENCE = "reference.onnx"
 REPORT = "report.json"
 ENGINE = "engine.plan"
 TIMING_CACHE = "timing.cache"
+SAMPLES = "samples.npz"
+"""A few frames with the logits they should give, for the device to check its engine with; see `edgevit.ondevice`."""
 # What a damaged or foreign zip can raise: bad directory, bad deflate stream, unknown compression, encryption.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB

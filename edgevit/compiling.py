@@ -43,6 +43,8 @@ class Decision:
     plan: QuantPlan
     report: dict[str, Any]
     """As `Variant.report`."""
+    samples: bytes | None = None
+    """See `edgevit.bundle.SAMPLES`; for engines that are compiled on the device."""
 
     def variant(self, engine: str) -> Variant:
         """The graph for ``engine``. Raises ConfigError for a weight that FP16 cannot hold."""
@@ -74,6 +76,8 @@ class Compiled:
     assumptions: tuple[str, ...] = ()
     """What the estimates rest on."""
     notes: tuple[str, ...] = ()
+    samples: bytes | None = None
+    """As `Decision.samples`."""
 
     def summary(self) -> dict[str, Any] | None:
         """What the manifest keeps; None for engines that compile at every start."""
@@ -112,9 +116,9 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         # Elsewhere than on the target compiling is advice: a stand-in that dies must not take the build with it.
         if isinstance(error, BuilderRefusedError) or (is_here(target) and not isinstance(error, NoBuilderError)):
             raise
-        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",), samples=decided.samples)
     except MissingPackageError as error:
-        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",), samples=decided.samples)
     variant = decided.variant(engine)
     preflight = examine(built, blocks=len(decided.plan.model.blocks))
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
@@ -126,6 +130,7 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         estimates=_estimates(preflight, target),
         assumptions=assumptions(_boards(target)),
         notes=notes,
+        samples=decided.samples,
     )
 
 

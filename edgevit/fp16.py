@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edgevit.cache import Cache
-from edgevit.compress.half import fit, half_sqnr, peaks, without_key_biases
+from edgevit.compress.half import fit, half_logits, peaks, without_key_biases
+from edgevit.compress.quantize import decibel
 from edgevit.errors import ConfigError
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
@@ -21,6 +22,7 @@ from edgevit.recipe import Recipe
 from edgevit.variants import BATCH, counted, quantize_key
 
 IMAGES = 16  # calibration images that the effect of FP16 is simulated on
+SAMPLED = 8  # of them go into the bundle
 ENOUGH = 30.0  # dB of logit SQNR, below which FP16 is warned of
 
 
@@ -51,19 +53,30 @@ def half_model(checkpoint: Checkpoint, images: ImageSet, precision: str, cache: 
     return HalfModel(model=model, changed=precision == "fp16" or fitted.shift > 0, peaks=found, notes=fitted.notes)
 
 
-def half_report(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet) -> tuple[dict[str, Any], str]:
-    """The SQNR that ``plan`` keeps with all that is not INT8 in FP16, simulated on a few of ``images``, and a note about it.
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """What FP16 makes of a plan on a few images."""
 
-    Raises ConfigError if logits are not finite.
-    """
+    report: dict[str, Any]
+    """``sqnr_db`` of the logits against FP32, on so many ``images``."""
+    note: str
+    samples: bytes
+    """For the device's own check, .npz: ``frames`` uint8 [N, H, W, 3], ``logits`` of FP32 and ``expected`` ones [N, classes]."""
+
+
+def simulated(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet) -> Simulated:
+    """``plan`` with all that is not INT8 in FP16, on a few of ``images``. Raises ConfigError if logits are not finite."""
     contract = checkpoint.preprocessing
     some = np.concatenate(list(images.subset(range(min(len(images), IMAGES))).prepared(contract, BATCH)))
-    sqnr = half_sqnr(plan, fold(checkpoint.model, contract), some)
-    if not math.isfinite(sqnr):
+    wanted, found = half_logits(plan, fold(checkpoint.model, contract), some)
+    if not np.isfinite(found).all():
         msg = "FP16 cannot hold this model: its logits are not finite on the calibration images. Build with --precision fp32."
         raise ConfigError(msg)
+    sqnr = decibel(float(np.square(wanted).sum()), float(np.square(found - wanted).sum()))
     what = "INT8 with FP16 around it" if plan.linears else "FP16"
     note = f"fp16: in {what}, simulated, the logits keep {sqnr:.0f} dB against FP32 on {len(some)} calibration images"
     if sqnr < ENOUGH:
         note += "; that is little: compare with --precision fp32"
-    return {"sqnr_db": sqnr, "images": len(some)}, note
+    stream = io.BytesIO()
+    np.savez_compressed(stream, frames=some[:SAMPLED], logits=wanted[:SAMPLED], expected=found[:SAMPLED])
+    return Simulated(report={"sqnr_db": sqnr, "images": len(some)}, note=note, samples=stream.getvalue())

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import io
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edgevit.bundle import ENGINE, MODEL, TIMING_CACHE, Bundle, Manifest, check_writable, open_bundle, write_bundle
+import numpy as np
+
+from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifest, check_writable, open_bundle, write_bundle
 from edgevit.engine import backend, runs_here
 from edgevit.engine.of_bundle import lacking
 from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, build_engine, stamp_here
 from edgevit.errors import ConfigError, EngineError
+from edgevit.report.accuracy import measure
 from edgevit.report.preflight import examine
+
+MISSED = 10.0  # dB that an engine may fall behind its simulation: it sums in another order, and eight images are few
+ENOUGH = 25.0  # dB from which an engine is taken as it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotCheck:
+    """What a fresh engine makes of the bundle's samples."""
+
+    images: int
+    agreement: float
+    """Share of them with FP32's class."""
+    sqnr_db: float | None
+    """Of the logits against FP32; None if they are equal."""
+    expected_db: float | None
+    """The same as simulated at build time."""
 
 
 def compile_bundle(path: Path, options: BuildOptions, advance: Advance | None = None) -> tuple[Bundle, BuiltEngine]:
     """Compile the bundle at ``path`` for this machine and put the engine into it, whole or not at all.
 
-    Raises ConfigError if there is nothing to compile, EngineError if this machine cannot run the result, StorageError,
-    before it compiles, if the bundle cannot be written.
+    Raises ConfigError if there is nothing to compile, EngineError if this machine cannot run the result or the result
+    computes something else, StorageError, before it compiles, if the bundle cannot be written.
     """
     bundle = open_bundle(path)
     manifest, name = bundle.manifest, bundle.manifest.engine
@@ -30,13 +50,43 @@ def compile_bundle(path: Path, options: BuildOptions, advance: Advance | None = 
     check_writable(path)
     files = {file: bundle.read(file) for file in manifest.files}
     built = build_engine(files[MODEL], options, advance, engine=name, timing_cache=files.get(TIMING_CACHE, b""))
+    check = spot_check(name, built.engine, files[SAMPLES]) if SAMPLES in files else None
     fresh = files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}
-    return write_bundle(path, _with_engine(manifest, built, stamp_here(name)), fresh), built
+    return write_bundle(path, _with_engine(manifest, built, stamp_here(name), check), fresh), built
 
 
-def _with_engine(manifest: Manifest, built: BuiltEngine, stamp: dict[str, str]) -> Manifest:
+def spot_check(name: str, engine: bytes, samples: bytes) -> SpotCheck:
+    """Run a fresh engine on the bundle's samples: some TensorRT versions compile FP16 ViTs that compute something else.
+
+    Raises EngineError if logits are not finite, or far from what they were simulated to be.
+    """
+    with np.load(io.BytesIO(samples), allow_pickle=False) as stored:
+        frames, wanted, expected = stored["frames"], stored["logits"], stored["expected"]
+    with backend(name).load(engine) as session:
+        found = session.infer(frames)
+    if not np.isfinite(found).all():
+        msg = f"{name}: the compiled engine's logits are not finite. Build the bundle again with --precision fp32."
+        raise EngineError(msg)
+    check = SpotCheck(
+        images=len(frames),
+        agreement=float((found.argmax(1) == wanted.argmax(1)).mean()),
+        sqnr_db=measure(found, wanted, None).sqnr_db,
+        expected_db=measure(expected, wanted, None).sqnr_db,
+    )
+    if check.sqnr_db is not None and check.expected_db is not None and check.sqnr_db < min(check.expected_db - MISSED, ENOUGH):
+        msg = (
+            f"{name}: the compiled engine is {check.sqnr_db:.0f} dB from FP32 on {check.images} sample images, and "
+            f"{check.expected_db:.0f} dB were simulated: this TensorRT compiles it wrongly. Update it, or build with "
+            "--precision fp32."
+        )
+        raise EngineError(msg)
+    return check
+
+
+def _with_engine(manifest: Manifest, built: BuiltEngine, stamp: dict[str, str], check: SpotCheck | None) -> Manifest:
     """What the manifest says once the engine is the device's own: its plan takes the place of the stand-in's."""
     found = examine(built, blocks=len(manifest.blocks))
     compiled = (manifest.compiled or {}) | {"plan": found.summary() | {"stand_in": False}, "engine": stamp}
+    compiled["check"] = asdict(check) if check else None
     notes = [text for text in manifest.notes if not text.startswith(("plan: ", "preflight: "))]
     return replace(manifest, compiled=compiled, notes=(*notes, *(f"plan: {warning}" for warning in found.warnings)))

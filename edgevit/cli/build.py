@@ -32,7 +32,12 @@ from edgevit.cli.options import import_options, json_option, model_options, no_c
     "auto alone means 0.5.",
 )
 @click.option("--recipe", default="default", show_default=True, help="Calibration: a name in calibration/, or a .toml path.")
-@click.option("--reference/--no-reference", default=True, show_default=True, help="Keep the FP32 graph for 'compare'.")
+@click.option(
+    "--reference/--no-reference",
+    default=True,
+    show_default=True,
+    help="Keep what 'compare' (the FP32 graph) and on a board 'compile' (eight calibration images) check with.",
+)
 @model_options
 @threads_option
 @no_cache_option

@@ -41,5 +41,9 @@ def compile(**values: Any) -> None:
         return
     for text in built.warnings:
         note(text)
+    check = (bundle.manifest.compiled or {}).get("check")
+    if check:
+        close = f"{check['sqnr_db']:.0f} dB" if check["sqnr_db"] is not None else "identical"
+        click.echo(f"checked on {check['images']} samples: {100 * check['agreement']:.0f} % agreement with FP32, {close}")
     click.echo(f"{bundle.path}: engine of {len(built.engine) / 1e6:.1f} MB by {built.version} in {built.seconds:.0f} s")
     click.echo(f"Classify with it: edgevit run {bundle.path} 0   (camera 0; or a video, a folder, an image)")

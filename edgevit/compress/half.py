@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.compress.migrate import Transform, can_migrate, migrate, migrate_values
-from edgevit.compress.quantize import decibel
 from edgevit.errors import ConfigError
 from edgevit.model.folded import (
     AttentionOp,
@@ -39,6 +38,8 @@ from edgevit.model.folded import (
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgevit.preprocess import Frame
 
 LARGEST = 65504.0  # of FP16
@@ -259,15 +260,10 @@ def simulate_half(plan: QuantPlan, frames: Tensor) -> Tensor:
     return run_head(model, x)
 
 
-def half_sqnr(plan: QuantPlan, reference: FoldedVit, batch: Frame) -> float:
-    """Logit SQNR in dB against FP32 of ``plan``, all that is not INT8 in FP16, on frames uint8 [N, H, W, 3]; simulated.
-
-    nan where FP16 does not hold it.
-    """
+def half_logits(plan: QuantPlan, reference: FoldedVit, batch: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits [N, classes] of frames uint8 [N, H, W, 3]: of ``reference`` in FP32, and of ``plan`` as `simulate_half` has it."""
     frames = torch.from_numpy(batch)
-    wanted = forward(reference, frames)
-    lost = simulate_half(plan, frames) - wanted
-    return decibel(float(wanted.square().sum()), float(lost.square().sum()))
+    return forward(reference, frames).numpy(), simulate_half(plan, frames).numpy()
 
 
 def _half_ops(plan: QuantPlan) -> tuple[LinearOp, AttentionOp]:

@@ -1,0 +1,99 @@
+"""The check of a fresh engine on the bundle's samples; what plays the GPU is ONNX Runtime on the graph that ships."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgevit import build as build_module
+from edgevit import ondevice
+from edgevit.bundle import MODEL, SAMPLES, Bundle, open_bundle
+from edgevit.cache import Cache
+from edgevit.engine import open_session
+from edgevit.errors import EngineError
+from edgevit.inputs import BuildRequest
+from edgevit.ondevice import spot_check
+from edgevit.progress import Progress
+from edgevit.recipe import load_recipe
+from edgevit.target import load_target
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+@pytest.fixture(params=["int8", "fp16"])
+def bundle(
+    request: pytest.FixtureRequest, checkpoint_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bundle:
+    monkeypatch.setattr(build_module, "RUNS", 5)
+    monkeypatch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)  # no preflight: it is not what is tested
+    return built(checkpoint_path, image_folder, tmp_path, precision=request.param)
+
+
+def built(model: Path, data: Path, folder: Path, **changes: Any) -> Bundle:
+    target, recipe = load_target("jetson"), load_recipe("fast")
+    wanted = BuildRequest(model=model, target=target, recipe=recipe, out=folder / "out.edgevit", data=data, threads=1, **changes)
+    return open_bundle(build_module.build(wanted, Cache(), Progress()).bundle.path)
+
+
+class Device:
+    """A backend whose engines are ONNX models; ``change`` is what its hardware does to logits."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+
+    def load(self, engine: bytes) -> Any:
+        session = open_session("onnxruntime", engine, threads=1)
+        infer = session.infer
+        session.infer = lambda frames: self.change(np.concatenate([infer(frame[None]) for frame in frames]))  # type: ignore[method-assign]
+        return session
+
+
+def check(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, change: Change = lambda logits: logits) -> ondevice.SpotCheck:
+    monkeypatch.setattr(ondevice, "backend", lambda _name: Device(change))
+    return spot_check("tensorrt", bundle.read(MODEL), bundle.read(SAMPLES))
+
+
+def test_samples_are_frames_with_their_logits(bundle: Bundle) -> None:
+    with np.load(io.BytesIO(bundle.read(SAMPLES)), allow_pickle=False) as stored:
+        frames, logits, expected = stored["frames"], stored["logits"], stored["expected"]
+    assert frames.dtype == np.uint8
+    assert frames.shape == (8, 32, 32, 3)
+    assert logits.shape == expected.shape == (8, len(bundle.manifest.labels))
+    with open_session("onnxruntime", bundle.read("reference.onnx"), threads=1) as session:
+        assert np.abs(np.concatenate([session.infer(frame[None]) for frame in frames]) - logits).max() < 1e-4
+
+
+def test_an_engine_that_computes_the_graph_passes(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = check(bundle, monkeypatch)
+    assert (found.images, found.agreement) == (8, 1.0)
+    assert found.sqnr_db is not None
+    assert found.expected_db is not None
+    assert found.sqnr_db > 25
+
+
+def test_an_engine_of_infinities_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match=r"logits are not finite.*--precision fp32"):
+        check(bundle, monkeypatch, lambda logits: np.where(logits == logits.max(), np.inf, logits))
+
+
+def test_an_engine_that_computes_something_else_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match=r"is \d+ dB from FP32 on 8 sample images, and \d+ dB were simulated"):
+        check(
+            bundle, monkeypatch, lambda logits: logits + 0.5 * logits.std() * np.sin(np.arange(logits.size)).reshape(logits.shape)
+        )
+
+
+def test_cpu_bundles_carry_no_images(bundle_path: Path) -> None:
+    assert SAMPLES not in open_bundle(bundle_path).manifest.files
+
+
+def test_images_are_left_out_on_request(
+    checkpoint_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)
+    assert set(built(checkpoint_path, image_folder, tmp_path, reference=False).manifest.files) == {MODEL, "report.json"}
