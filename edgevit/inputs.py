@@ -39,8 +39,8 @@ class BuildRequest:
     max_drop: float | None = None
     """Points of top-1 (of agreement, without labels) that INT8 may cost; more than that, and parts stay in FP32."""
     reference: bool = True
-    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone; for TensorRT also a few calibration images
-    with their logits, so that `compile` can check the engine on its device."""
+    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone; for TensorRT also a few
+    calibration images with their logits, so that `compile` can check the engine on its device."""
     threads: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `load_checkpoint`."""
