@@ -98,7 +98,7 @@ class Bench:
             model, seconds = self.ridge(share)
             start = time.perf_counter()
             settings = RecoverSettings(epochs=self.options.epochs)
-            model = recover(model, self.checkpoint, self.images, settings, self.cache, Progress())
+            model = recover(model, self.checkpoint, self.images, settings, self.cache, Progress()).model
             return self.row(f"recover {self.options.epochs}", share, model, seconds + time.perf_counter() - start)
         model, seconds = self.ridge(share) if method == "ridge" else self.closed_form(method, share)
         return self.row(method, share, model, seconds)

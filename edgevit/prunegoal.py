@@ -106,7 +106,11 @@ def _prune_to(
     pruned = prune(scored, cuts, progress)
     model = pruned.model
     if settings.recover:
-        model = recover(model, checkpoint, images, RecoverSettings(epochs=settings.recover, seed=settings.seed), cache, progress)
+        recovered = recover(
+            model, checkpoint, images, RecoverSettings(epochs=settings.recover, seed=settings.seed), cache, progress
+        )
+        model = recovered.model
+        extra["recovery"] = {"loss_before": recovered.before, "loss": recovered.after, "kept": recovered.kept}
     report = pruned.to_dict() | {"settings": asdict(settings)} | extra
     return Outcome(checkpoint=_with_model(checkpoint, model), report=report, summary=f"pruned: {pruned.describe()}")
 

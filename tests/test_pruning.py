@@ -202,7 +202,10 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
     student = run(checkpoint, images, share=0.5, compensation="bias").model
     before = {key: value.clone() for key, value in student.state_dict().items()}
     asked = RecoverSettings(epochs=4, rate=1e-3)
-    whole = recover(student, checkpoint, images, asked, Cache(enabled=False), Progress())
+    done = recover(student, checkpoint, images, asked, Cache(enabled=False), Progress())
+    whole = done.model
+    assert done.kept
+    assert done.after < done.before
     assert change(checkpoint, whole, images) < 0.5 * change(checkpoint, student, images)
     assert all(torch.equal(before[key], value) for key, value in student.state_dict().items())
 
@@ -211,16 +214,28 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
 
         def advance(self, stage: object, steps: int) -> None:
             self.steps += steps
-            if self.steps > 2.5 * len(images):
+            if self.steps > 2.2 * len(images):
                 raise KeyboardInterrupt
 
     cache = Cache(root=tmp_path / "kept")
     with pytest.raises(KeyboardInterrupt):
         recover(student, checkpoint, images, asked, cache, Interrupted())
-    resumed = recover(student, checkpoint, images, asked, cache, Progress())
+    resumed = recover(student, checkpoint, images, asked, cache, Progress()).model
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
-    labelled = recover(student, checkpoint, images, replace(asked, labels=0.5), Cache(enabled=False), Progress())
+    labelled = recover(student, checkpoint, images, replace(asked, labels=0.5), Cache(enabled=False), Progress()).model
     assert any(not torch.equal(value, labelled.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+def test_training_that_does_not_help_is_left(checkpoint: Checkpoint, images: ImageSet) -> None:
+    """The student is its teacher: any step leads away."""
+    from edgevit.compress.recover import RecoverSettings
+    from edgevit.recovering import recover
+
+    asked = RecoverSettings(epochs=1, rate=0.1)
+    done = recover(checkpoint.model, checkpoint, images, asked, Cache(enabled=False), Progress())
+    assert not done.kept
+    state = checkpoint.model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in done.model.state_dict().items())
 
 
 def test_prune_with_recovery_by_command(

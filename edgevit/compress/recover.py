@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edgevit.model.vit import Vit
 
+EVERY = 8  # of so many images, one is held out
 WARM_UP = 0.1  # share of all steps
 BATCHES_OF = 16
 
@@ -47,6 +48,16 @@ class Examples:
     targets: Tensor | None = None
     """int64 [count]: true classes."""
 
+    @property
+    def held_out(self) -> list[int]:
+        """Every eighth, to tell whether training helped."""
+        return list(range(EVERY - 1, self.count, EVERY))
+
+    @property
+    def trained(self) -> list[int]:
+        """All others."""
+        return [number for number in range(self.count) if number % EVERY != EVERY - 1]
+
 
 @dataclass
 class Training:
@@ -68,13 +79,14 @@ class Training:
     @property
     def steps(self) -> int:
         """Of one epoch."""
-        return -(-self.examples.count // self.settings.batch)
+        return -(-len(self.examples.trained) // self.settings.batch)
 
     def run_epoch(self, advance: Callable[[int], None]) -> float:
         """One epoch; ``advance`` gets the images of each step. Returns the mean loss. Raises ValueError if it is not finite."""
         # By epoch, not by what came before: a resumed run draws the same.
         generator = torch.Generator().manual_seed(self.settings.seed * 100003 + self.epoch)
-        order, losses = torch.randperm(self.examples.count, generator=generator), list[float]()
+        own = torch.tensor(self.examples.trained)
+        order, losses = own[torch.randperm(len(own), generator=generator)], list[float]()
         for numbers in order.split(self.settings.batch):
             images = self.examples.images(numbers.tolist()).to(self.device)
             mirrored = torch.rand(len(images), generator=generator) < 0.5
@@ -96,17 +108,30 @@ class Training:
             raise ValueError(msg)
         return mean
 
+    @torch.no_grad()
+    def loss_on(self, numbers: list[int]) -> float:
+        """Mean loss of the student on images by number, as it stands, nothing mirrored and labels unread."""
+        total = 0.0
+        for start in range(0, len(numbers), self.settings.batch):
+            part = numbers[start : start + self.settings.batch]
+            total += len(part) * float(self._distance(self.examples.images(part).to(self.device))[0])
+        return total / len(numbers)
+
     def _loss(self, images: Tensor, numbers: Tensor) -> Tensor:
+        loss, logits = self._distance(images)
+        if self.settings.labels and self.examples.targets is not None:
+            loss = loss + self.settings.labels * F.cross_entropy(logits, self.examples.targets[numbers].to(self.device))
+        return loss
+
+    def _distance(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the student is from the teacher, and the student's logits."""
         with torch.no_grad():
             wanted = self.teacher.features(images)
             answers = self.teacher.head(wanted)
         features = self.student.features(images)
         logits = self.student.head(features)
         loss = F.kl_div(logits.log_softmax(-1), answers.log_softmax(-1), log_target=True, reduction="batchmean")
-        loss = loss + F.mse_loss(features, wanted) / wanted.var().clamp_min(1e-12)
-        if self.settings.labels and self.examples.targets is not None:
-            loss = loss + self.settings.labels * F.cross_entropy(logits, self.examples.targets[numbers].to(self.device))
-        return loss
+        return loss + F.mse_loss(features, wanted) / wanted.var().clamp_min(1e-12), logits
 
     def dump(self) -> bytes:
         """Everything that the next epoch depends on (safetensors)."""
