@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from edgevit.errors import ConfigError
 
@@ -81,7 +81,9 @@ class Access:
         given = dict(query).get("token")
         if given is not None and self._right(given):
             rest = urlencode([pair for pair in query if pair[0] != "token"])
-            response = Response(status_code=303, headers={"location": scope["path"] + (f"?{rest}" if rest else "")})
+            # One slash: two would be the name of another server.
+            location = "/" + quote(scope["path"].lstrip("/\\")) + (f"?{rest}" if rest else "")
+            response = Response(status_code=303, headers={"location": location})
             response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
             return response
         bearer = headers.get("authorization", "")

@@ -122,7 +122,7 @@ def _parse(url: str) -> tuple[Any, int, str]:
     except ValueError:
         port = 0
     topic = unquote(parts.path.strip("/")) if port else ""
-    if not (port and parts.hostname and topic) or set(topic) & set("#+\0"):
+    if not (port and parts.hostname and topic) or set(url) & set("#?") or set(topic) & set("#+?\0"):
         msg = f"--mqtt: {url.rpartition('@')[2]!r} is no broker and topic: write mqtt://[USER:PASSWORD@]HOST[:PORT]/TOPIC or mqtts://..."
         raise ConfigError(msg)
     return parts, port, topic
