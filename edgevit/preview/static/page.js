@@ -150,9 +150,12 @@ const [LEFT, RIGHT, TOP, BOTTOM, SECONDS] = [40, 596, 8, 148, 60];
 function chart(history) {
   const points = history.filter(([ago]) => ago <= SECONDS);
   if (!points.length) return;
-  const top = niceAbove(Math.max(...points.map(([, , largest]) => largest)));
+  // One late frame must not flatten all others: what is above the chart is cut off.
+  const most = points.map(([, , largest]) => largest).sort((a, b) => a - b);
+  const usual = 1.2 * most[Math.floor(0.9 * (most.length - 1))];
+  const top = niceAbove(Math.max(usual, ...points.map(([, median]) => 1.5 * median)));
   const x = (ago) => (RIGHT - ((RIGHT - LEFT) * ago) / SECONDS).toFixed(1);
-  const y = (ms) => (BOTTOM - ((BOTTOM - TOP) * ms) / top).toFixed(1);
+  const y = (ms) => (BOTTOM - ((BOTTOM - TOP) * Math.min(ms, top)) / top).toFixed(1);
   const line = (values) => values.map(([ago, ms]) => `${x(ago)},${y(ms)}`).join(" ");
   const medians = points.map(([ago, median]) => [ago, median]);
   const largest = points.map(([ago, , most]) => [ago, most]);
