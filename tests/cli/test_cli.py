@@ -268,7 +268,7 @@ def test_run_on_a_folder(edgevit, bundle_path: Path, image_folder: Path) -> None
     assert sum(frame["name"].split("/")[0] == frame["label"] for frame in frames) > 80
     assert [frame["frame"] for frame in frames] == list(range(96))
     assert set(frames[0]) == {
-        "frame", "name", "seconds", "label", "confidence", "top_k", "read_ms", "prepare_ms", "infer_ms", "latency_ms"
+        "time", "frame", "name", "seconds", "label", "confidence", "top_k", "read_ms", "prepare_ms", "infer_ms", "latency_ms"
     }  # fmt: skip
 
 
