@@ -23,6 +23,9 @@ from edgevit.cli.options import json_option, threads_option
 @click.option("--loop", is_flag=True, help="Start a file or folder over when it ends.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated video: .mp4 or .avi.")
 @click.option("--headless", is_flag=True, help="Open no window, even on a display.")
+@click.option(
+    "--telemetry/--no-telemetry", default=True, show_default=True, help="Record power, clocks, load and heat once a second."
+)
 @json_option
 def run(**values: Any) -> None:
     """Classify SOURCE with BUNDLE.
@@ -35,6 +38,7 @@ def run(**values: Any) -> None:
     """
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import note
+    from edgevit.device.telemetry import open_telemetry
     from edgevit.engine.of_bundle import session_of
     from edgevit.runtime.loop import classify_frames
     from edgevit.runtime.source import open_source
@@ -52,6 +56,9 @@ def run(**values: Any) -> None:
         results = classify_frames(
             source, session, manifest.preprocessing, manifest.labels, top_k=values["top_k"], limit=values["limit"]
         )
+        telemetry = stack.enter_context(open_telemetry()) if values["telemetry"] else None
+        for text in telemetry.notes if telemetry else ():
+            note(text)
         try:
             for result in stack.enter_context(closing(results)):
                 summary.add(result)
@@ -60,7 +67,7 @@ def run(**values: Any) -> None:
                     break
         except KeyboardInterrupt:
             click.echo("", err=True)
-    _finish(summary, f"{session.engine} on {session.device}, {session.threads} threads", values)
+    _finish(summary, telemetry, f"{session.engine} on {session.device}, {session.threads} threads", values)
 
 
 def _sinks(source: Any, precision: str, values: dict[str, Any]) -> Iterator[Any]:
@@ -106,12 +113,17 @@ class _Lines:
             click.echo()
 
 
-def _finish(summary: Any, engine: str, values: dict[str, Any]) -> None:
+def _finish(summary: Any, telemetry: Any, engine: str, values: dict[str, Any]) -> None:
     import json
 
+    from edgevit.device.telemetry import lines
+
+    recorded = telemetry.summary(summary.frames) if telemetry else None
     if values["as_json"]:
-        click.echo(json.dumps({"summary": summary.to_dict(), "engine": engine}, ensure_ascii=False))
+        document = summary.to_dict() | ({"telemetry": recorded} if recorded else {})
+        click.echo(json.dumps({"summary": document, "engine": engine}, ensure_ascii=False))
     else:
-        click.echo("\n".join([*summary.lines(), f"engine            {engine}"]))
+        machine = lines(recorded) if recorded else []
+        click.echo("\n".join([*summary.lines(), *machine, f"engine            {engine}"]))
     if values["save"] is not None and summary.frames:
         click.echo(f"annotated video: {values['save']}", err=True)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgevit.device.files import first_number, text
 from edgevit.errors import ConfigError
 from edgevit.shipped import shipped_names
 from edgevit.target import FAMILY, Device, JetPack, Target, jetpacks, l4t_range, load_target, version_of
@@ -48,14 +49,14 @@ class Board:
 
 def detect(root: Path = ROOT) -> Board | None:
     """The Jetson whose file system ``root`` is, or None: the device tree names no Tegra."""
-    compatible = _text(root / "proc/device-tree/compatible").split("\0")
+    compatible = text(root / "proc/device-tree/compatible").split("\0")
     chip = next((CHIPS[name] for entry in compatible if (name := entry.removeprefix("nvidia,")) in CHIPS), None)
     if chip is None:
         return None
-    release = RELEASE.search(_text(root / "etc/nv_tegra_release"))
+    release = RELEASE.search(text(root / "etc/nv_tegra_release"))
     memory, mode = _memory(root), _mode_id(root)
     return Board(
-        model=_text(root / "proc/device-tree/model").strip("\0\n ") or "Jetson",
+        model=text(root / "proc/device-tree/model").strip("\0\n ") or "Jetson",
         target=_target(compatible, memory),
         compute_capability=chip,
         l4t=(int(release[1]), int(release[2]), int(release[3] or 0)) if release else None,
@@ -131,27 +132,20 @@ def _capabilities() -> set[str]:
 
 
 def _memory(root: Path) -> int | None:
-    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    found = re.search(r"^MemTotal:\s+(\d+) kB", text(root / "proc/meminfo"), re.MULTILINE)
     return int(found[1]) * 1024 if found else None
 
 
 def _gpu_mhz(root: Path) -> float | None:
-    clocks = (_text(root / folder / "max_freq").strip() for folder in GPU_CLOCKS)
-    return next((int(clock) / 1e6 for clock in clocks if clock.isdecimal()), None)
+    hertz = first_number(root / folder / "max_freq" for folder in GPU_CLOCKS)
+    return None if hertz is None else hertz / 1e6
 
 
 def _mode_id(root: Path) -> int | None:
-    found = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    found = re.search(r"pmode:(\d+)", text(root / "var/lib/nvpmodel/status"))
     return int(found[1]) if found else None
 
 
 def _mode_name(root: Path, number: int | None) -> str | None:
-    modes = re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", _text(root / "etc/nvpmodel.conf"), re.MULTILINE)
+    modes = re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", text(root / "etc/nvpmodel.conf"), re.MULTILINE)
     return next((name for key, name in modes if int(key) == number), None)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
