@@ -13,6 +13,7 @@ from typing import Any
 from edgevit.device import tegrastats
 from edgevit.device.files import first_number, number, text
 from edgevit.device.jetson import GPU_CLOCKS
+from edgevit.device.memory import meminfo
 from edgevit.device.power import find_rails, read_rails
 from edgevit.device.throttling import Throttling
 
@@ -65,7 +66,7 @@ class KernelFiles:
         self._cpus = sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
         self._gpu_clocks = [root / folder / "cur_freq" for folder in GPU_CLOCKS]
         self._gpu_loads = [root / path for path in GPU_LOADS]
-        self._meminfo = root / "proc/meminfo"
+        self._root = root
 
     def __call__(self) -> Sample:
         """Read them."""
@@ -83,11 +84,10 @@ class KernelFiles:
         )
 
     def _memory(self) -> float | None:
-        pairs = (line.partition(":")[::2] for line in text(self._meminfo).splitlines())
-        kib = {name: int(value.split()[0]) for name, value in pairs if value.split()[:1] and value.split()[0].isdecimal()}
-        if not {"MemTotal", "MemAvailable"} <= kib.keys():
+        found = meminfo(self._root)
+        if not {"MemTotal", "MemAvailable"} <= found.keys():
             return None
-        return (kib["MemTotal"] - kib["MemAvailable"]) / 1024
+        return (found["MemTotal"] - found["MemAvailable"]) / 2**20
 
     def close(self) -> None:
         """Nothing is kept open."""
