@@ -148,7 +148,7 @@ def _check_compiled(compiled: Any) -> None:
     stamp, plan = stamp or {}, plan or {}
     _require(_are_texts(list(stamp.values())), "compiled.engine must be an object of texts")
     _require(_are_texts(plan.get("warnings", [])), "compiled.plan.warnings must be a list of texts")
-    _check_numbers("compiled.plan", plan, ("int8_share", "megabytes"))
+    _check_numbers("compiled.plan", plan, ("int8_share", "megabytes", "builder_mib"))
 
 
 def _check_numbers(where: str, row: dict[str, Any], keys: tuple[str, ...]) -> None:

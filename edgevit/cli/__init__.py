@@ -12,7 +12,7 @@ from edgevit import __version__
 from edgevit.errors import EdgevitError, did_you_mean
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
-COMMANDS = ("build", "prune", "compile", "run", "compare", "inspect", "targets", "demo")
+COMMANDS = ("build", "prune", "compile", "run", "compare", "inspect", "targets", "doctor", "demo")
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
@@ -68,7 +68,7 @@ def main(debug: bool) -> None:
     """Turn a trained Vision Transformer into an INT8 bundle and classify camera frames with it.
 
     \b
-    Exit codes: 0 done, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine,
+    Exit codes: 0 done, 1 doctor found problems, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine,
     7 source, 8 missing package, 9 storage, 70 internal error, 130 interrupted.
     """
     # Read when cv2 is first imported: its warnings about damaged images come twice, ours name the file.

@@ -16,6 +16,7 @@ from edgevit.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from edgevit.bundle import Manifest
     from edgevit.engine.base import Session
+    from edgevit.preview.telemetry import Sample
     from edgevit.runtime.decide import Decider, Decision
     from edgevit.runtime.frame import Source
     from edgevit.runtime.sinks.base import Delivery, Receiver, Sink
@@ -100,13 +101,17 @@ class Outputs:
 
 
 @contextmanager
-def open_outputs(source: Source, session: Session, manifest: Manifest, values: dict[str, Any]) -> Iterator[Outputs]:
-    """Open all that the options ask for, and close it again, whatever happens."""
+def open_outputs(
+    source: Source, session: Session, manifest: Manifest, values: dict[str, Any], sample: Sample | None = None
+) -> Iterator[Outputs]:
+    """Open all that the options ask for, and close it again, whatever happens; ``sample`` gives the page the device's state."""
     from contextlib import ExitStack, closing
 
     outputs = Outputs()
     with ExitStack() as stack:
         for sink in _sinks(outputs, source, session, manifest, values):
+            outputs.sinks.append(stack.enter_context(closing(sink)))
+        for sink in _preview(source, session, manifest, values, sample):
             outputs.sinks.append(stack.enter_context(closing(sink)))
         yield outputs
 
@@ -134,11 +139,12 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
         screens.append(guarded(WindowSink(), "window", retry=False))
     if screens:
         yield Overlays(screens, precision=manifest.precision)
-    yield from _preview(source, session, manifest, values)
     yield from _events(outputs, manifest, values)
 
 
-def _preview(source: Source, session: Session, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
+def _preview(
+    source: Source, session: Session, manifest: Manifest, values: dict[str, Any], sample: Sample | None
+) -> Iterator[Sink]:  # fmt: skip
     if values["serve"] is None:
         if values["serve_token"] is not None and "EDGEVIT_SERVE_TOKEN" not in os.environ:
             msg = "--serve-token goes with --serve HOST:PORT"
@@ -153,7 +159,7 @@ def _preview(source: Source, session: Session, manifest: Manifest, values: dict[
         "precision": manifest.precision,
         "engine": f"{session.engine} on {session.device}",
     }
-    preview = Preview(values["serve"], info=info, token=values["serve_token"])
+    preview = Preview(values["serve"], info=info, token=values["serve_token"], telemetry=sample)
     note(f"preview: {preview.url}")
     yield preview
 

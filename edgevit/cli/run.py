@@ -21,6 +21,9 @@ from edgevit.cli.outputs import decider_of, open_outputs, output_options
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
 @click.option("--loop", is_flag=True, help="Start a file or folder over when it ends.")
 @output_options
+@click.option(
+    "--telemetry/--no-telemetry", default=True, show_default=True, help="Record power, clocks, load and heat once a second."
+)
 @json_option
 def run(**values: Any) -> None:
     """Classify SOURCE with BUNDLE.
@@ -35,6 +38,7 @@ def run(**values: Any) -> None:
 
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import note
+    from edgevit.device.telemetry import open_telemetry
     from edgevit.engine.of_bundle import session_of
     from edgevit.runtime.loop import classify_frames
     from edgevit.runtime.source import open_source
@@ -48,7 +52,11 @@ def run(**values: Any) -> None:
         session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"]))
         for text in session.warnings:
             note(text)
-        outputs = stack.enter_context(open_outputs(source, session, manifest, values))
+        telemetry = stack.enter_context(open_telemetry()) if values["telemetry"] else None
+        for text in telemetry.notes if telemetry else ():
+            note(text)
+        sample = telemetry.sample if telemetry else None
+        outputs = stack.enter_context(open_outputs(source, session, manifest, values, sample))
         summary = Summary(source)
         results = classify_frames(
             source, session, manifest.preprocessing, manifest.labels, top_k=decider.wanted, limit=values["limit"]
@@ -61,18 +69,23 @@ def run(**values: Any) -> None:
                     break
         except KeyboardInterrupt:
             click.echo("", err=True)
-    _finish(summary, f"{session.engine} on {session.device}, {session.threads} threads", outputs, values)
+    _finish(summary, telemetry, f"{session.engine} on {session.device}, {session.threads} threads", outputs, values)
     outputs.check()
 
 
-def _finish(summary: Any, engine: str, outputs: Any, values: dict[str, Any]) -> None:
+def _finish(summary: Any, telemetry: Any, engine: str, outputs: Any, values: dict[str, Any]) -> None:
     import json
 
+    from edgevit.device.telemetry import lines
+
+    recorded = telemetry.summary(summary.frames) if telemetry else None
     if values["as_json"]:
+        document = summary.to_dict() | ({"telemetry": recorded} if recorded else {})
         deliveries = [each.to_dict() for each in outputs.deliveries]
-        click.echo(json.dumps({"summary": summary.to_dict(), "engine": engine, "outputs": deliveries}, ensure_ascii=False))
+        click.echo(json.dumps({"summary": document, "engine": engine, "outputs": deliveries}, ensure_ascii=False))
     else:
-        lines = [*summary.lines(), f"engine            {engine}", *(each.line() for each in outputs.deliveries)]
-        click.echo("\n".join(lines))
+        machine = lines(recorded) if recorded else []
+        deliveries = [each.line() for each in outputs.deliveries]
+        click.echo("\n".join([*summary.lines(), *machine, f"engine            {engine}", *deliveries]))
     if values["save"] is not None and summary.frames:
         click.echo(f"annotated video: {values['save']}", err=True)

@@ -6,10 +6,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgevit.device.dpkg import installed
+from edgevit.device.files import first_number, text
+from edgevit.device.memory import meminfo
 from edgevit.errors import ConfigError
 from edgevit.shipped import shipped_names
 from edgevit.target import FAMILY, Device, JetPack, Target, jetpacks, l4t_range, load_target, version_of
 
+PACKAGE = re.compile(r"(\d+)\.(\d+)\.(\d+)-")
+"""The version of nvidia-l4t-core, such as 36.4.3-20250107174145."""
+TNSPEC = re.compile(r"^TNSPEC (\d{4})-\w+-(\d{4})-", re.MULTILINE)
+"""Part number and variant of the module in nv_boot_control.conf."""
 RELEASE = re.compile(r"R(\d+) \(release\), REVISION: (\d+)(?:\.(\d+))?")
 CHIPS = {"tegra210": "5.3", "tegra186": "6.2", "tegra194": "7.2", "tegra234": "8.7", "tegra264": "11.0"}
 ROOT = Path("/")
@@ -48,22 +55,27 @@ class Board:
 
 def detect(root: Path = ROOT) -> Board | None:
     """The Jetson whose file system ``root`` is, or None: the device tree names no Tegra."""
-    compatible = _text(root / "proc/device-tree/compatible").split("\0")
+    compatible = text(root / "proc/device-tree/compatible").split("\0")
     chip = next((CHIPS[name] for entry in compatible if (name := entry.removeprefix("nvidia,")) in CHIPS), None)
     if chip is None:
         return None
-    release = RELEASE.search(_text(root / "etc/nv_tegra_release"))
-    memory, mode = _memory(root), _mode_id(root)
+    memory, mode = meminfo(root).get("MemTotal"), _mode_id(root)
     return Board(
-        model=_text(root / "proc/device-tree/model").strip("\0\n ") or "Jetson",
-        target=_target(compatible, memory),
+        model=text(root / "proc/device-tree/model").strip("\0\n ") or "Jetson",
+        target=_target([*compatible, *_of_boot_control(root)], memory),
         compute_capability=chip,
-        l4t=(int(release[1]), int(release[2]), int(release[3] or 0)) if release else None,
+        l4t=_l4t(root),
         memory_bytes=memory,
         gpu_mhz=_gpu_mhz(root),
         mode_id=mode,
-        mode=_mode_name(root, mode),
+        mode=None if mode is None else power_modes(root).get(mode),
     )
+
+
+def power_modes(root: Path = ROOT) -> dict[int, str]:
+    """Name by id of the modes in the board's own nvpmodel.conf: both differ from install to install."""
+    conf = text(root / "etc/nvpmodel.conf")
+    return {int(key): name for key, name in re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", conf, re.MULTILINE)}
 
 
 def jetpack_of(l4t: tuple[int, int, int]) -> JetPack | None:
@@ -130,28 +142,24 @@ def _capabilities() -> set[str]:
     return {device.compute_capability for device in devices if device}
 
 
-def _memory(root: Path) -> int | None:
-    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+def _l4t(root: Path) -> tuple[int, int, int] | None:
+    if release := RELEASE.search(text(root / "etc/nv_tegra_release")):
+        return int(release[1]), int(release[2]), int(release[3] or 0)
+    package = PACKAGE.match(installed(root).get("nvidia-l4t-core", ""))  # images that are made by other means lack the file
+    return (int(package[1]), int(package[2]), int(package[3])) if package else None
+
+
+def _of_boot_control(root: Path) -> list[str]:
+    """The module as the bootloader knows it, where the device tree names the carrier only."""
+    found = TNSPEC.search(text(root / "etc/nv_boot_control.conf"))
+    return [f"nvidia,p{found[1]}-{found[2]}"] if found else []
 
 
 def _gpu_mhz(root: Path) -> float | None:
-    clocks = (_text(root / folder / "max_freq").strip() for folder in GPU_CLOCKS)
-    return next((int(clock) / 1e6 for clock in clocks if clock.isdecimal()), None)
+    hertz = first_number(root / folder / "max_freq" for folder in GPU_CLOCKS)
+    return None if hertz is None else hertz / 1e6
 
 
 def _mode_id(root: Path) -> int | None:
-    found = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    found = re.search(r"pmode:(\d+)", text(root / "var/lib/nvpmodel/status"))
     return int(found[1]) if found else None
-
-
-def _mode_name(root: Path, number: int | None) -> str | None:
-    modes = re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", _text(root / "etc/nvpmodel.conf"), re.MULTILINE)
-    return next((name for key, name in modes if int(key) == number), None)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -30,6 +30,8 @@ class Preflight:
     plan: CompiledPlan
     rows: tuple[BlockRow, ...]
     warnings: tuple[str, ...]
+    peak_mib: float = 0.0
+    """Most memory that the builder's process held."""
 
     def summary(self) -> dict[str, Any]:
         """The plan's figures, JSON-ready."""
@@ -43,6 +45,7 @@ class Preflight:
             "int8_share": round(plan.int8_share, 4),
             "fused_attention": plan.fused_attention,
             "engine_bytes": plan.engine_bytes,
+            "builder_mib": round(self.peak_mib),
             "warnings": list(self.warnings),
         }
 
@@ -64,7 +67,8 @@ def examine(built: BuiltEngine, *, blocks: int, bare: Collection[int] = ()) -> P
     kernels, problem = _kernels(built)  # the engine is good whatever is wrong with its description
     plan = CompiledPlan(kernels=kernels, engine_bytes=len(built.engine), builder=built.version, seconds=built.seconds)
     unread = f"the plan cannot be read, so neither fusion nor INT8 coverage is checked: {problem}"
-    return Preflight(plan=plan, rows=tuple(_rows(plan)), warnings=(unread,) if problem else plan.warnings(blocks, bare))
+    warnings = (unread,) if problem else plan.warnings(blocks, bare)
+    return Preflight(plan=plan, rows=tuple(_rows(plan)), warnings=warnings, peak_mib=built.peak_mib)
 
 
 def _kernels(built: BuiltEngine) -> tuple[tuple[Kernel, ...], str | None]:

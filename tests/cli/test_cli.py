@@ -287,6 +287,17 @@ def test_run_on_a_video(edgevit, bundle_path: Path, video: Path) -> None:
     assert {frame["name"] for frame in frames} == {video.name}
 
 
+def test_run_records_the_machine(edgevit, bundle_path: Path) -> None:
+    """Clocks, load and heat are in the summary, for machines and for people; --no-telemetry leaves them out."""
+    options = ["run", bundle_path, "test://64x48", "--headless", "--limit", 3]
+    summary = edgevit(*options, "--json").lines[-1]["summary"]
+    assert {"seconds", "mode", "power_w", "joules_per_frame", "throttled"} <= summary["telemetry"].keys()
+    assert summary["telemetry"]["memory_mb"]["mean"] > 50
+    assert re.search(r"^machine .*memory \d+ MB", edgevit(*options).stdout, re.MULTILINE)
+    assert "telemetry" not in edgevit(*options, "--json", "--no-telemetry").lines[-1]["summary"]
+    assert "machine" not in edgevit(*options, "--no-telemetry").stdout
+
+
 def test_run_top_k_and_limit(edgevit, bundle_path: Path) -> None:
     """--top-k beyond the classes gives all of them; --limit ends an endless source."""
     for asked, given in ((1, 1), (2, 2), (9, 3)):
