@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import socket
@@ -167,6 +168,26 @@ def test_broker_that_refuses_is_said(tmp_path: Path) -> None:
     assert "the broker refuses: Not authorized" in notes[0]
     assert "secret" not in "".join([*notes, sink.delivery.line()])
     assert sink.delivery.dropped == 1
+
+
+@needs_broker
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt install openssl")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves the refused socket to the collector
+def test_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    make = ("openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "1", *subject)
+    subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+    notes = Notes()
+    with (
+        Broker(tmp_path, f"allow_anonymous true\ncertfile {certificate}\nkeyfile {key}") as broker,
+        closing(Mqtt(f"mqtts://127.0.0.1:{broker.port}/t", note=notes)) as sink,
+    ):
+        sink.send(decision())
+        eventually(lambda: notes)
+    gc.collect()
+    assert "cannot reach the broker" in notes[0]
+    assert (sink.delivery.sent, sink.delivery.dropped) == (0, 1)
 
 
 @pytest.mark.parametrize(
