@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,7 @@ class Broker:
     """Mosquitto on a loopback port of its own; it keeps its port when it is started again."""
 
     def __init__(self, folder: Path, settings: str = "allow_anonymous true") -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._config = folder / "mosquitto.conf"
         # Started by root, it would become a user that may not read this folder.
         self._config.write_text(f"user root\nlistener {self.port} 127.0.0.1\n{settings}\n")
@@ -57,6 +57,14 @@ class Broker:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def free_port() -> int:
+    """Below those that the system gives to connections: one of these could take the port while the broker is away."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Listener:
