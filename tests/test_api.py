@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import edgevit
 from edgevit.errors import BundleError, ConfigError, EngineError, SourceError
 from edgevit.runtime.source import open_source
-from tests.support import CLASSES, picture
+from tests.support import CLASSES, ROOT, picture
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +158,19 @@ def test_types_are_known_to_checkers(tmp_path: Path) -> None:
     )  # fmt: skip
     assert 'Revealed type is "edgevit.api.Classifier"' in outcome.stdout, outcome.stdout
     assert 'Revealed type is "edgevit.runtime.classify.Prediction"' in outcome.stdout
+
+
+def test_documented_programs_run(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/python.md has them, on the tiny bundle; only the camera is another."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cells.edgevit").symlink_to(bundle_path)
+    (tmp_path / "cell.png").write_bytes(cv2.imencode(".png", picture("disc", 1))[1].tobytes())
+    writer = cv2.VideoWriter("cells.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for seed in range(5):
+        writer.write(cv2.resize(picture("disc", seed), (64, 48)))
+    writer.release()
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block.replace('run("0"', 'run("test://64x64?frames=4"'), {})
+    assert len((tmp_path / "cells.csv").read_text().splitlines()) == 6

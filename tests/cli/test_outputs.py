@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.fakes import eventually
-from tests.support import CLASSES, COMMAND, python
+from edgevit.cli.outputs import OPTIONS
+from edgevit.runtime.sinks.command import environment
+from edgevit.runtime.sinks.condition import ALWAYS, CHANGED, COMPARISONS, FIGURES
+from edgevit.runtime.sinks.record import record
+from tests.runtime.fakes import decision, eventually
+from tests.support import CLASSES, COMMAND, ROOT, python
 
 TEST = "test://64x64?frames=12"
 
@@ -200,3 +204,18 @@ def test_runs_without_any_extra_of_these(edgevit_process, bundle_path: Path) -> 
 def test_help_has_no_option_twice(edgevit) -> None:
     options = re.findall(r"^  (--[a-z-]+)", edgevit("run", "--help").stdout, re.MULTILINE)
     assert len(options) == len(set(options)) > 20
+
+
+def test_every_output_option_is_documented() -> None:
+    docs = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("outputs.md", "preview.md"))
+    for option in OPTIONS:
+        (name,) = (each for each in option(lambda: None).__click_params__[0].opts if each.startswith("--"))
+        assert f"{name} " in docs or f"`{name}`" in docs, name
+
+
+def test_every_term_and_variable_is_documented() -> None:
+    docs = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    for word in (*FIGURES, *COMPARISONS, CHANGED, ALWAYS, *environment(record(decision()))):
+        assert word in docs, word
+    for key in record(decision()):
+        assert f"`{key}`" in docs, key

@@ -57,7 +57,7 @@ class Loop:
 
 @pytest.fixture
 def loop(serve) -> Iterator[Loop]:
-    loop = Loop(serve(token=TOKEN, telemetry=lambda: {"gpu_temperature": 51.25, "power_mode": "15W", "fan": None}))
+    loop = Loop(serve(token=TOKEN, telemetry=lambda: {"gpu_celsius": 51.25, "power_mode": "15W", "fan": None}))
     yield loop
     loop.stop()
 
@@ -89,7 +89,7 @@ def test_page_shows_what_happens(page: Page, loop: Loop) -> None:
     assert 5 < float(text(page, "fps")) < 25
     assert text(page, "p50") == "12.5 ms"
     assert int(text(page, "dropped")) > 1
-    assert text(page, "device").split("\n") == ["gpu temperature", "51.3", "power mode", "15W"]
+    assert text(page, "device").split("\n") == ["gpu", "51.3 °C", "power mode", "15W"]
     assert text(page, "raw") == f"This frame alone: {LABEL}, 75.0 %"
     assert page.look("document.title").startswith(LABEL)
     assert page.look("document.getElementById('status').hidden")

@@ -3,6 +3,10 @@
 const EVERY_MS = 500;
 const PATIENCE_MS = 4000; // without an answer
 const QUIET_SECONDS = 3; // without a frame
+// What the last word of a value's name says about it.
+const UNITS = {
+  percent: "%", celsius: "°C", c: "°C", mib: "MiB", mb: "MB", watts: "W", w: "W", mw: "mW", mhz: "MHz", rpm: "rpm", seconds: "s",
+};
 const at = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
@@ -138,14 +142,17 @@ function showDevice(telemetry) {
   at("devicebox").hidden = !pairs.length;
   at("device").replaceChildren(...pairs.map(([name, value]) => {
     const group = element("div");
+    const words = name.split("_");
+    const unit = typeof value === "number" ? UNITS[words.at(-1)] : undefined;
     const text = typeof value === "number" ? String(Number(value.toFixed(1))) : value;
-    group.append(element("dt", name.replaceAll("_", " ")), element("dd", text));
+    const title = (unit && words.length > 1 ? words.slice(0, -1) : words).join(" ");
+    group.append(element("dt", title), element("dd", unit ? `${text} ${unit}` : text));
     return group;
   }));
 }
 
 // Left and right edge, top and bottom of the chart in the units of its viewBox.
-const [LEFT, RIGHT, TOP, BOTTOM, SECONDS] = [40, 596, 8, 148, 60];
+const [LEFT, RIGHT, TOP, BOTTOM, SECONDS] = [40, 596, 14, 148, 60];
 
 function chart(history) {
   const points = history.filter(([ago]) => ago <= SECONDS);
@@ -179,7 +186,7 @@ function gridLine(ms, y) {
 
 function niceAbove(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 0.1)));
-  return [1, 2, 4, 6, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
+  return [1, 2, 3, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
 }
 
 watch();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from edgevit.runtime.decide import Decision
@@ -23,6 +24,9 @@ class Events:
         return True
 
     def close(self) -> None:
-        """Close the receivers."""
-        for receiver in self._receivers:
-            receiver.close()
+        """Close the receivers, all at the same time: each may take seconds."""
+        threads = [threading.Thread(target=receiver.close) for receiver in self._receivers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -80,7 +81,10 @@ class Mqtt:
             while not {*self._published, status.mid} <= self._acknowledged and time.monotonic() < deadline:
                 time.sleep(0.01)
         self._client.disconnect()
-        self._client.loop_stop()
+        # Waits for the client's thread, which may be connecting to a host that does not answer.
+        stop = threading.Thread(target=self._client.loop_stop, daemon=True)
+        stop.start()
+        stop.join(CLOSE_SECONDS)
         self._settle()
         self.delivery.dropped += len(self._published)
 

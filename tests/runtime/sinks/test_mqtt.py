@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import random
 import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,7 @@ class Broker:
     """Mosquitto on a loopback port of its own; it keeps its port when it is started again."""
 
     def __init__(self, folder: Path, settings: str = "allow_anonymous true") -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._config = folder / "mosquitto.conf"
         # Started by root, it would become a user that may not read this folder.
         self._config.write_text(f"user root\nlistener {self.port} 127.0.0.1\n{settings}\n")
@@ -56,6 +57,14 @@ class Broker:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def free_port() -> int:
+    """Below those that the system gives to connections: one of these could take the port while the broker is away."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Listener:
@@ -167,6 +176,26 @@ def test_broker_that_refuses_is_said(tmp_path: Path) -> None:
     assert "the broker refuses: Not authorized" in notes[0]
     assert "secret" not in "".join([*notes, sink.delivery.line()])
     assert sink.delivery.dropped == 1
+
+
+@needs_broker
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt install openssl")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves the refused socket to the collector
+def test_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    make = ("openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "1", *subject)
+    subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+    notes = Notes()
+    with (
+        Broker(tmp_path, f"allow_anonymous true\ncertfile {certificate}\nkeyfile {key}") as broker,
+        closing(Mqtt(f"mqtts://127.0.0.1:{broker.port}/t", note=notes)) as sink,
+    ):
+        sink.send(decision())
+        eventually(lambda: notes)
+    gc.collect()
+    assert "cannot reach the broker" in notes[0]
+    assert (sink.delivery.sent, sink.delivery.dropped) == (0, 1)
 
 
 @pytest.mark.parametrize(
