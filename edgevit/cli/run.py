@@ -71,9 +71,12 @@ def run(**values: Any) -> None:
 
 
 def _sinks(source: Any, precision: str, values: dict[str, Any]) -> Iterator[Any]:
+    from edgevit.runtime.notify import open_notifier
     from edgevit.runtime.sinks import JsonLines, Overlays, VideoSink, WindowSink, has_display
 
     yield JsonLines(sys.stdout) if values["as_json"] else _Lines(moving=source.fps is not None)
+    if notifier := open_notifier():
+        yield notifier
     screens: list[Any] = []
     if values["save"] is not None:
         screens.append(VideoSink(values["save"], fps=source.fps or 30.0))
