@@ -118,6 +118,7 @@ def open_outputs(
 
 def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
     from edgevit.cli.console import note
+    from edgevit.runtime.notify import open_notifier
     from edgevit.runtime.sinks.guard import Guarded
     from edgevit.runtime.sinks.lines import CsvFile, JsonFile, JsonLines
     from edgevit.runtime.sinks.screens import Overlays, WindowSink, has_display
@@ -128,6 +129,8 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
         return outputs.guards[-1]
 
     yield JsonLines(sys.stdout) if values["as_json"] else Lines(moving=source.fps is not None)
+    if notifier := open_notifier():
+        yield notifier
     if values["jsonl"] is not None:
         yield guarded(JsonFile(values["jsonl"]), values["jsonl"])
     if values["csv"] is not None:

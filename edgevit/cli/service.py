@@ -1,0 +1,137 @@
+"""``edgevit service``: a systemd unit that keeps a classifier running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgevit.cli.options import json_option
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--name", default="edgevit", show_default=True, help="What systemctl calls it.")
+@click.option("--user", help="Whom it runs as; you, by default.")
+@click.option(
+    "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
+)
+@click.option("--memory", type=click.IntRange(128), metavar="MIB", help="Memory it may take; three quarters of the machine's.")
+@click.option("--writable", multiple=True, type=click.Path(path_type=Path), help="A folder it may write to; may be given again.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The unit; NAME.service by default.")
+@json_option
+def service(**values: Any) -> None:
+    """Write a systemd unit that runs BUNDLE on SOURCE, and say how to enable it.
+
+    \b
+    Everything after -- goes to edgevit run:
+      edgevit service cells.edgevit csi://0 -- --top-k 1 --json
+    Nothing is installed or started. The service is restarted when it fails or
+    gives no label for a while, and may read its bundle, use the camera and
+    the GPU, and little else.
+    """
+    from edgevit.cli.console import note, print_json
+    from edgevit.device.service import commands, unit
+
+    made, secret = _service(values), "@" in values["source"] and "://" in values["source"]
+    path = values["output"] or Path(f"{made.name}.service")
+    _write(path, unit(made), private=secret)
+    steps = commands(path, made.name, private=secret)
+    if values["as_json"]:
+        print_json({"unit": str(path), "name": made.name, "command": list(made.command), "steps": list(steps)})
+        return
+    if secret:
+        note(f"{path} holds the source's password, and ps and systemctl show it: use an account that may only watch")
+    click.echo(f"{path}: as {made.user}, {' '.join(made.command[2:])}")
+    click.echo("\n".join(["Put it into service:", *(f"  {step}" for step in steps)]))
+
+
+def _service(values: dict[str, Any]) -> Any:
+    """What is asked for, checked as far as this machine can: the bundle, run's options, the user."""
+    import sys
+
+    from edgevit.bundle import open_bundle
+    from edgevit.cli.run import run
+    from edgevit.device.jetson import detect
+    from edgevit.device.service import Service
+    from edgevit.engine import CPU_ENGINES
+
+    bundle = open_bundle(values["bundle"])
+    path, source = bundle.path.absolute(), _absolute(values["source"])
+    arguments = [str(path), source, "--headless", *values["options"]]
+    asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
+    saved = [asked["save"].absolute().parent] if asked.get("save") else []
+    return Service(
+        name=_checked(values["name"]),
+        command=(sys.executable, "-m", "edgevit", "run", *arguments),
+        bundle=path,
+        user=_user(values["user"]),
+        groups=_groups(),
+        # A Jetson decodes and reads CSI cameras on its GPU's nodes, whatever engine classifies.
+        on_gpu=(asked.get("engine") or bundle.manifest.engine) not in CPU_ENGINES or detect() is not None,
+        csi=source.startswith("csi:"),
+        writable=tuple(dict.fromkeys([*(folder.absolute() for folder in values["writable"]), *saved])),
+        watchdog_s=values["watchdog"],
+        memory=f"{values['memory']}M" if values["memory"] else "75%",
+    )
+
+
+def _absolute(source: str) -> str:
+    """A service has no current folder: a file that is meant as one is named whole."""
+    return str(Path(source).absolute()) if not source.isdecimal() and Path(source).exists() else source
+
+
+def _checked(name: str) -> str:
+    import re
+
+    from edgevit.errors import ConfigError
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        msg = f"--name {name!r}: a service's name has letters, digits, - and _ only."
+        raise ConfigError(msg)
+    return name
+
+
+def _user(asked: str | None) -> str:
+    import getpass
+    import os
+    import pwd
+
+    from edgevit.errors import ConfigError
+
+    name = asked or os.environ.get("SUDO_USER") or getpass.getuser()
+    if name == "root" and asked is None:
+        msg = "a camera does not need root. Name the user to run as: --user NAME"
+        raise ConfigError(msg)
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        msg = f"--user {name}: there is no such user here. Make one: sudo useradd --system --groups video {name}"
+        raise ConfigError(msg) from None
+    return name
+
+
+def _groups() -> tuple[str, ...]:
+    """The groups that own cameras and GPUs, where this system has them: a unit that names another does not start."""
+    import grp
+
+    known = {group.gr_name for group in grp.getgrall()}
+    return tuple(name for name in ("video", "render") if name in known)
+
+
+def _write(path: Path, text: str, *, private: bool) -> None:
+    from edgevit.device.files import text as read
+    from edgevit.device.service import MARK
+    from edgevit.errors import ConfigError, storage_errors
+
+    if path.exists() and not read(path).startswith(MARK):
+        msg = f"{path}: exists and was not written by edgevit service; it is not overwritten. Choose another place with -o."
+        raise ConfigError(msg)
+    with storage_errors(path):
+        beside = path.with_name(f".{path.name}.partial")
+        beside.touch(mode=0o600 if private else 0o644)
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)

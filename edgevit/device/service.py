@@ -1,0 +1,166 @@
+"""A systemd unit that keeps a classifier running: restarted, watched, and allowed no more than it needs.
+
+Source: systemd.service(5), systemd.exec(5), systemd.resource-control(5).
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgevit.errors import ConfigError
+
+MARK = "# Written by edgevit service."
+"""How a unit's first line begins: what does not begin so is not ours to overwrite."""
+HOPELESS = (2, 3, 5, 8)
+"""Exit codes that no restart changes: a wrong option, a wrong model, a damaged or unsigned bundle, a missing package."""
+INTERRUPTED = 130
+STARTING_S = 600
+"""An engine that is compiled at the start, on a small board, and the first frame of a camera far away."""
+UNKEPT = (Path("/tmp"), Path("/var/tmp"))
+"""Folders that a service has of its own, or that a restart empties."""
+
+ALWAYS = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=read-only
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectProc=invisible
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+RemoveIPC=yes
+SystemCallArchitectures=native
+KeyringMode=private
+LimitCORE=0
+UMask=0077
+# Not MemoryDenyWriteExecute: CPU engines write the code that they run.
+"""
+ON_CPU = """\
+# The processor and cameras are all it needs.
+DevicePolicy=closed
+DeviceAllow=char-video4linux rw
+ProtectClock=yes
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+"""
+ON_GPU = """\
+# No DevicePolicy, ProtectClock or SystemCallFilter: a GPU's nodes and calls differ from driver to driver.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What is to run, and as whom."""
+
+    name: str
+    command: tuple[str, ...]
+    """The program and its arguments; the program by its whole path."""
+    bundle: Path
+    user: str
+    groups: tuple[str, ...] = ()
+    """Of the machine; those that own cameras and GPU."""
+    on_gpu: bool = False
+    csi: bool = False
+    """Whether it reads a CSI camera: NVIDIA's service for them listens in /tmp."""
+    writable: tuple[Path, ...] = ()
+    """Folders that it may write to; none else."""
+    environment: dict[str, str] = field(default_factory=dict)
+    watchdog_s: int = 30
+    memory: str = "75%"
+    """As MemoryMax: a share of the machine's, or an amount such as 1024M."""
+
+
+def unit(service: Service) -> str:
+    """The unit's text. Raises ConfigError for a path or an argument that a unit cannot hold."""
+    for path in (service.bundle, *service.writable):
+        if any(folder in path.parents for folder in UNKEPT):
+            msg = f"{path}: what lies in /tmp does not outlive a restart. Move it, for example to /opt or /var/lib."
+            raise ConfigError(msg)
+    lines = [
+        f"{MARK} Change it with systemctl edit, or write it anew.",
+        "[Unit]",
+        f"Description=edgevit {_plain(service.bundle.name)}",
+        "Wants=network-online.target",
+        "After=network-online.target nvargus-daemon.service",
+        "# A camera that is away for an hour must not exhaust the restarts.",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=notify",
+        "NotifyAccess=main",
+        f"ExecStart={' '.join(map(quoted, service.command))}",
+        f"User={_plain(service.user)}",
+        *([f"SupplementaryGroups={' '.join(map(_plain, service.groups))}"] if service.groups else []),
+        "# As Ctrl-C: the run ends with its summary.",
+        "KillSignal=SIGINT",
+        f"SuccessExitStatus={INTERRUPTED}",
+        "Restart=on-failure",
+        "RestartSec=2",
+        f"RestartPreventExitStatus={' '.join(map(str, HOPELESS))}",
+        f"TimeoutStartSec={STARTING_S}",
+        "TimeoutStopSec=15",
+        "# Every label is a sign of life.",
+        f"WatchdogSec={service.watchdog_s}",
+        f"MemoryMax={_plain(service.memory)}",
+        "TasksMax=512",
+        f"CacheDirectory={_plain(service.name)}",
+        *(f"Environment={quoted(f'{key}={value}', expands=False)}" for key, value in _environment(service).items()),
+        "",
+        f"ReadOnlyPaths={quoted(str(service.bundle), expands=False)}",
+        *(f"ReadWritePaths={quoted(str(path), expands=False)}" for path in service.writable),
+        "# NVIDIA's camera service has its socket in /tmp." if service.csi else "# Nothing of it is of others' concern.",
+        f"PrivateTmp={'no' if service.csi else 'yes'}",
+        *ALWAYS.splitlines(),
+        *(ON_GPU if service.on_gpu else ON_CPU).splitlines(),
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def quoted(word: str, *, expands: bool = True) -> str:
+    """``word`` as one word of a unit, in which systemd's quotes, escapes and specifiers mean nothing.
+
+    ``expands`` says whether its variables would mean something, too: they do in a command. Raises ConfigError for control
+    characters.
+    """
+    _refuse_control(word)
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text.replace("$", "$$") if expands else text}"'
+
+
+def commands(path: Path, name: str, *, private: bool = False) -> tuple[str, ...]:
+    """What to type to put the unit at ``path`` into service and to watch it; ``private`` if it holds a password."""
+    return (
+        f"sudo install -m {600 if private else 644} {shlex.quote(str(path))} /etc/systemd/system/{name}.service",
+        "sudo systemctl daemon-reload",
+        f"sudo systemctl enable --now {name}",
+        f"journalctl -fu {name}",
+    )
+
+
+def _environment(service: Service) -> dict[str, str]:
+    cache = f"/var/cache/{service.name}"
+    return {"EDGEVIT_CACHE": cache, "CUDA_CACHE_PATH": f"{cache}/cuda", "PYTHONDONTWRITEBYTECODE": "1", **service.environment}
+
+
+def _plain(text: str) -> str:
+    _refuse_control(text)
+    return text.replace("%", "%%") if "%" in text[:-1] else text
+
+
+def _refuse_control(text: str) -> None:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        msg = f"{text!r}: a service cannot have a name or an argument with control characters. Rename it."
+        raise ConfigError(msg)

@@ -1,0 +1,226 @@
+"""The unit: what systemd makes of it, what it allows, and what it cannot hold."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgevit.device.service import MARK, Service, commands, quoted, unit
+from edgevit.errors import ConfigError
+
+ANALYZE = shutil.which("systemd-analyze")
+needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
+
+SERVICE = Service(
+    name="edgevit",
+    command=(sys.executable, "-m", "edgevit", "run", "/opt/cells.edgevit", "0", "--headless"),
+    bundle=Path("/opt/cells.edgevit"),
+    user="root",
+)
+
+
+def analyze(verb: str, folder: Path, service: Service, *options: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "edgevit.service"
+    path.write_text(unit(service), encoding="utf-8")
+    assert ANALYZE is not None
+    return subprocess.run([ANALYZE, verb, *options, path], capture_output=True, text=True, timeout=60, check=False)
+
+
+def settings(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"on_gpu": True},
+        {"csi": True},
+        {"groups": ("video",)},
+        {"writable": (Path("/srv/a folder"), Path("/srv/100%"))},
+        {"memory": "1024M", "watchdog_s": 5, "environment": {"EDGEVIT_X": 'a "b" %n $HOME'}},
+        {"bundle": Path('/opt/größe "7" 100% $HOME.edgevit')},
+        {"command": (sys.executable, "-m", "edgevit", "run", "/opt/a b", "rtsp://u:p%40ss@cam/1?x=${y}", "--save", "a'b\\c.mp4")},
+    ],
+    ids=["plain", "gpu", "csi", "groups", "writable", "settings", "odd bundle", "odd command"],
+)
+def test_systemd_accepts_it(changes: dict, tmp_path: Path) -> None:
+    """Not a word of complaint: a wrong key is only a warning there."""
+    done = analyze("verify", tmp_path, replace(SERVICE, **changes))
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+@needs_systemd
+def test_a_wrong_key_would_be_noticed(tmp_path: Path) -> None:
+    """The test above can fail."""
+    path = tmp_path / "edgevit.service"
+    path.write_text(unit(SERVICE).replace("RestartSec=", "RestartSeconds="), encoding="utf-8")
+    done = subprocess.run([ANALYZE, "verify", path], capture_output=True, text=True, timeout=60, check=False)
+    assert "RestartSeconds" in done.stderr
+
+
+@needs_systemd
+@pytest.mark.parametrize(("changes", "most"), [({}, 3.0), ({"on_gpu": True}, 5.0)])
+def test_exposure(changes: dict, most: float, tmp_path: Path) -> None:
+    """systemd's own score, 0 to 10: without any of this it is 9.6."""
+    service = replace(SERVICE, user="edgevit", **changes)
+    done = analyze("security", tmp_path, service, "--offline=true", "--no-pager")
+    found = re.search(r"exposure level for edgevit\.service: ([\d.]+)", done.stdout)
+    assert found is not None, done.stdout + done.stderr
+    assert float(found[1]) <= most
+
+
+def test_what_it_says() -> None:
+    """Watched, restarted, limited, and not restarted for what a restart cannot change."""
+    found = settings(unit(replace(SERVICE, user="cam", watchdog_s=12, memory="512M", groups=("video", "render"))))
+    for key, value in {
+        "Type": "notify", "User": "cam", "SupplementaryGroups": "video render", "WatchdogSec": "12", "MemoryMax": "512M",
+        "Restart": "on-failure", "RestartPreventExitStatus": "2 3 5 8", "ProtectSystem": "strict", "NoNewPrivileges": "yes",
+        "KillSignal": "SIGINT", "PrivateTmp": "yes", "DevicePolicy": "closed", "ReadOnlyPaths": '"/opt/cells.edgevit"',
+    }.items():  # fmt: skip
+        assert found[key] == [value], key
+
+
+def test_what_a_gpu_needs() -> None:
+    """Its nodes and calls differ from driver to driver, and NVIDIA's camera service listens in /tmp."""
+    found = settings(unit(replace(SERVICE, on_gpu=True, csi=True)))
+    assert not {"DevicePolicy", "DeviceAllow", "SystemCallFilter", "ProtectClock", "PrivateDevices"} & found.keys()
+    assert found["PrivateTmp"] == ["no"]
+
+
+def test_only_named_folders_are_writable() -> None:
+    found = settings(unit(replace(SERVICE, writable=(Path("/srv/videos"), Path("/srv/my videos")))))
+    assert found["ReadWritePaths"] == ['"/srv/videos"', '"/srv/my videos"']
+    assert "ReadWritePaths" not in settings(unit(SERVICE))
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("plain", '"plain"'),
+        ("two words", '"two words"'),
+        ('say "hi"', r'"say \"hi\""'),
+        ("back\\slash", r'"back\\slash"'),
+        ("50%", '"50%%"'),
+        ("$HOME ${x}", '"$$HOME $${x}"'),
+        ("-x;y", '"-x;y"'),
+    ],
+)
+def test_quoted(word: str, expected: str) -> None:
+    assert quoted(word) == expected
+
+
+@pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/sh", "a\0b", "\x1b[31m", "a\rb"])
+def test_control_characters(word: str) -> None:
+    """A line break would let a file's name write lines of the unit."""
+    for service in (replace(SERVICE, command=(sys.executable, word)), replace(SERVICE, bundle=Path("/opt") / word),
+                    replace(SERVICE, environment={"X": word}), replace(SERVICE, user=word)):  # fmt: skip
+        with pytest.raises(ConfigError, match="control characters"):
+            unit(service)
+
+
+@pytest.mark.parametrize("path", ["/tmp/b.edgevit", "/var/tmp/x/b.edgevit"])
+def test_folders_that_do_not_last(path: str) -> None:
+    with pytest.raises(ConfigError, match="does not outlive a restart"):
+        unit(replace(SERVICE, bundle=Path(path)))
+
+
+def test_commands() -> None:
+    """A unit with a password is not for everyone to read."""
+    assert commands(Path("a b.service"), "cam")[0] == "sudo install -m 644 'a b.service' /etc/systemd/system/cam.service"
+    assert "-m 600" in commands(Path("cam.service"), "cam", private=True)[0]
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Arguments of the command; tests lie in /tmp, where a service would not."""
+    monkeypatch.setattr("edgevit.device.service.UNKEPT", ())
+    return lambda *more: ["service", "--user", getpass.getuser(), "-o", tmp_path / "cam.service", bundle_path, *more]
+
+
+def test_command(edgevit, asked, bundle_path: Path, tmp_path: Path) -> None:
+    """What follows -- is run's; a folder for videos becomes writable; the steps are complete."""
+    (tmp_path / "videos").mkdir()
+    video = tmp_path / "videos" / "out.mp4"
+    outcome = edgevit(*asked("0", "--name", "cam", "--", "--top-k", 2, "--save", video))
+    assert outcome.code == 0, outcome.stderr
+    assert "sudo systemctl enable --now cam" in outcome.stdout
+    found = settings((tmp_path / "cam.service").read_text(encoding="utf-8"))
+    assert found["ExecStart"][0].endswith(f'"run" "{bundle_path}" "0" "--headless" "--top-k" "2" "--save" "{video}"')
+    assert found["ReadWritePaths"] == [f'"{tmp_path}/videos"']
+    assert found["CacheDirectory"] == ["cam"]
+
+
+def test_command_json(edgevit, asked, tmp_path: Path) -> None:
+    outcome = edgevit(*asked("test://64x48", "--json"))
+    assert outcome.json["unit"] == str(tmp_path / "cam.service")
+    assert outcome.json["command"][1:4] == ["-m", "edgevit", "run"]
+    assert len(outcome.json["steps"]) == 4
+
+
+def test_the_units_command_runs(edgevit, asked) -> None:
+    """What ExecStart names is there and classifies."""
+    command = edgevit(*asked("test://64x48?frames=2", "--json")).json["command"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert "2 frames" in done.stdout
+
+
+def test_relative_files_become_whole(edgevit, asked, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(image_folder.parent)
+    assert str(image_folder) in edgevit(*asked(image_folder.name, "--json")).json["command"]
+
+
+def test_password_in_the_source(edgevit, asked, tmp_path: Path) -> None:
+    """The unit is for its owner alone, and a note says where it shows all the same."""
+    outcome = edgevit(*asked("rtsp://me:secret@camera/1"))
+    assert outcome.code == 0, outcome.stderr
+    assert "secret" not in outcome.stderr
+    assert "ps and systemctl show it" in outcome.stderr
+    assert (tmp_path / "cam.service").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["0", "--", "--top-k", "0"], "top-k"),
+        (["0", "--", "--no-such-option"], "No such option"),
+        (["0", "--name", "../evil"], "letters, digits"),
+        (["0", "--watchdog", "1"], "watchdog"),
+    ],
+)
+def test_wrong_options(edgevit, asked, arguments: list[str], words: str, tmp_path: Path) -> None:
+    """Refused when the unit is written, not when it is started."""
+    outcome = edgevit(*asked(*arguments))
+    assert outcome.code == 2
+    assert words in outcome.stderr
+    assert not (tmp_path / "cam.service").exists()
+
+
+def test_unknown_user(edgevit, bundle_path: Path, tmp_path: Path) -> None:
+    outcome = edgevit("service", bundle_path, "0", "--user", "no-such-user", "-o", tmp_path / "cam.service")
+    assert outcome.code == 2
+    assert "sudo useradd --system --groups video no-such-user" in outcome.stderr
+
+
+def test_other_files_are_left_alone(edgevit, asked, tmp_path: Path) -> None:
+    (tmp_path / "cam.service").write_text("[Unit]\nDescription=mine\n")
+    outcome = edgevit(*asked("0"))
+    assert outcome.code == 2
+    assert "not written by edgevit service" in outcome.stderr
+    (tmp_path / "cam.service").write_text(f"{MARK} old\n")
+    assert edgevit(*asked("0")).code == 0
