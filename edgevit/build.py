@@ -23,7 +23,8 @@ from edgevit.inputs import BuildRequest, Inputs, is_here, judge_of, read_inputs,
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
-from edgevit.report.compare import Candidate, Comparison, Row, compare
+from edgevit.report.compare import Candidate, compare
+from edgevit.report.rows import Comparison, Row
 from edgevit.variants import Variant, fp32_variant, legal_for, quantization, quantize_key
 
 RUNS = 60  # timed inferences per precision

@@ -15,7 +15,8 @@ from edgevit.images import ImageSet, load_images
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
-from edgevit.report.compare import Candidate, Comparison, compare
+from edgevit.report.compare import Candidate, compare
+from edgevit.report.rows import Comparison
 from edgevit.target import load_target
 
 

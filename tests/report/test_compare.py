@@ -21,8 +21,9 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Progress, Stage
 from edgevit.report import evaluate as evaluating
-from edgevit.report.compare import Candidate, Comparison, compare
+from edgevit.report.compare import Candidate, compare
 from edgevit.report.evaluate import evaluate
+from edgevit.report.rows import Comparison
 from tests.zoo import contract, folded, frames, int8
 
 LABELS = ("a", "b", "c", "d", "e")
