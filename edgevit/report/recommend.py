@@ -24,13 +24,15 @@ class Recommendation:
 
     row: int
     """Position of the recommended row."""
+    baseline: int
+    """Position of the row that its gain is stated against: the reference's precision on the engine that it is fastest on."""
     headline: str
     reasons: tuple[str, ...]
     """One sentence each: what was close, what was faster but worse, what the images cannot tell."""
 
 
 def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
-    """The fastest row that is not measurably worse than the first; among equally fast ones the one closest to it.
+    """The fastest row that is not measurably worse than the first; among equally fast ones the one closest to that.
 
     ``ratio(i, j)`` is the 95 % interval of row i's median time over row j's, None if it was not measured. Two rows are
     equally fast if it holds 1. Rows are never recommended for a speed that lies inside the noise.
@@ -38,18 +40,23 @@ def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
     sound = [i for i, row in enumerate(rows) if not is_worse(row)]
     timed = [i for i in sound if rows[i].latency is not None]
     if len(rows) == 1:
-        return Recommendation(row=0, headline=f"Only {rows[0].name} was measured: there is nothing to choose from.", reasons=())
+        return Recommendation(
+            row=0, baseline=0, headline=f"Only {rows[0].name} was measured: there is nothing to choose from.", reasons=()
+        )
     if not timed:
         return _by_size(rows, sound)
+    # The gain is what INT8 gives, not what another engine does: against the reference where it is fastest.
+    baseline = min((i for i in range(len(rows)) if _is_plain(rows, i)), key=lambda i: _p50(rows[i]))
     fastest = min(timed, key=lambda i: _p50(rows[i]))
     equal = [i for i in timed if i == fastest or _inside_noise(ratio(i, fastest))]
-    best = min(equal, key=lambda i: (i != 0, -rows[i].accuracy.agreement, -_sqnr(rows[i]), _p50(rows[i])))
+    best = min(equal, key=lambda i: (not _is_plain(rows, i), -rows[i].accuracy.agreement, -_sqnr(rows[i]), _p50(rows[i])))
     reasons = [
         *_close(rows, best, [i for i in equal if i != best]),
         *_worse(rows, best),
         *_doubts(rows[best] if best else None),
     ]
-    return Recommendation(row=best, headline=_headline(rows, best, ratio), reasons=tuple(reasons))
+    headline = _headline(rows, best, baseline, ratio)
+    return Recommendation(row=best, baseline=baseline, headline=headline, reasons=tuple(reasons))
 
 
 def is_worse(row: Row) -> bool:
@@ -83,36 +90,39 @@ def p_value(p: float) -> str:
     return f"{p:.2g}" if p >= 0.001 else "under 0.001"
 
 
-def _headline(rows: Sequence[Row], best: int, ratio: Ratio) -> str:
-    if best == 0:
-        return f"Keep {rows[0].name}: nothing is measurably faster without a measurable loss."
-    row, low_high = rows[best], ratio(0, best)
-    first = rows[0]
-    if first.latency is None or row.latency is None:
-        return f"Use {row.name}: {loss(row)}."
-    factor = f"{first.latency.p50_ms / row.latency.p50_ms:.2f}x faster than {first.name}"
-    sure = f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if low_high else ""
-    return f"Use {row.name}: {factor}{sure}, {loss(row)}."
+def _is_plain(rows: Sequence[Row], i: int) -> bool:
+    """Whether a row is the reference's own precision, on whatever engine."""
+    return (rows[i].subject, rows[i].precision) == (rows[0].subject, rows[0].precision)
+
+
+def _headline(rows: Sequence[Row], best: int, baseline: int, ratio: Ratio) -> str:
+    row = rows[best]
+    if _is_plain(rows, best):
+        return f"Keep {row.name}: nothing is measurably faster without a measurable loss."
+    sure = ratio(baseline, best)
+    factor = f"{_p50(rows[baseline]) / _p50(row):.2f}x faster than {rows[baseline].name}"
+    return f"Use {row.name}: {factor}{f' ({sure[0]:.2f} to {sure[1]:.2f})' if sure else ''}, {loss(row)}."
 
 
 def _by_size(rows: Sequence[Row], sound: Sequence[int]) -> Recommendation:
     """Nothing was timed: what is smallest without a measurable loss."""
     best = min(sound, key=lambda i: rows[i].bytes)
-    reasons = ("Speed was not measured here: this machine is not the target.",)
+    reasons: tuple[str, ...] = ("Speed was not measured here: this machine is not the target.",)
     if best == 0:
         return Recommendation(
-            row=0, headline=f"Keep {rows[0].name}: nothing smaller is without a measurable loss.", reasons=reasons
+            row=0, baseline=0, headline=f"Keep {rows[0].name}: nothing smaller is without a measurable loss.", reasons=reasons
         )
     smaller = f"{rows[0].bytes / rows[best].bytes:.1f}x smaller than {rows[0].name}"
     headline = f"Use {rows[best].name}: {smaller}, {loss(rows[best])}."
-    return Recommendation(row=best, headline=headline, reasons=(*reasons, *_worse(rows, best), *_doubts(rows[best])))
+    reasons = (*reasons, *_worse(rows, best), *_doubts(rows[best]))
+    return Recommendation(row=best, baseline=0, headline=headline, reasons=reasons)
 
 
 def _close(rows: Sequence[Row], best: int, equal: Sequence[int]) -> list[str]:
     if not equal:
         return []
     names = _listed([rows[i].name for i in equal])
-    why = "it is the reference" if best == 0 else "it is closest to the reference"
+    why = "it is the reference" if _is_plain(rows, best) else "it is closest to the reference"
     return [
         f"{names} {'is' if len(equal) == 1 else 'are'} as fast inside the noise; {rows[best].name} was preferred because {why}."
     ]
