@@ -21,6 +21,7 @@ TILE = 112  # pixels of a tile's longer side; less where there are many
 MAX_WIDTH = 3200  # pixels of the picture
 GAP, HEADER, LINE, MARGIN = 4, 30, 22, 78
 HEAT = 0.55  # share of the heat map in the overlay
+HOTTEST = 99  # percentile of a map that gets the hottest color: a few tokens of large ViTs outshine all others
 BACK, INK, SOFT = (250, 250, 250), (40, 36, 32), (130, 120, 110)
 
 
@@ -53,18 +54,18 @@ def draw_attention(
     panel_width = columns * (wide + GAP)
     width = MARGIN + len(panels) * (panel_width + 4 * GAP)
     rows = 1 + len(blocks)
-    canvas = np.full((HEADER + LINE + rows * (tall + GAP), width, 3), BACK, np.uint8)
+    canvas = np.full((HEADER + 2 * LINE + rows * (tall + GAP), width, 3), BACK, np.uint8)
     small = _resized(image_bgr, wide, tall)
-    scale = max(float(panel.attention.rollout().max()) for panel in panels)
+    scale = max(_hottest(panel.attention.rollout()) for panel in panels)
     for p, panel in enumerate(panels):
         left = MARGIN + p * (panel_width + 4 * GAP)
         _write(canvas, panel.title, left, 20, INK, 0.5, panel_width)
         names = ["image", "rollout"]
         pictures = [small, overlay(small, panel.attention.rollout(), scale)]
         for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-            _paste(canvas, picture, left + i * (wide + GAP), HEADER)
-            _write(canvas, name, left + i * (wide + GAP) + 4, HEADER + 14, (255, 255, 255), 0.4, wide)
-    top = HEADER + tall + GAP
+            _write(canvas, name, left + i * (wide + GAP) + 2, HEADER + 15, SOFT, 0.4, wide)
+            _paste(canvas, picture, left + i * (wide + GAP), HEADER + LINE)
+    top = HEADER + LINE + tall + GAP
     for p in range(len(panels)):
         left = MARGIN + p * (panel_width + 4 * GAP)
         for i in range(columns):
@@ -76,7 +77,7 @@ def draw_attention(
         maps = [_with_mean(panel.attention, block) for panel in panels]
         for i in range(columns):
             own = [found[i] for found in maps if i < len(found)]
-            scale = max((float(found.max()) for found in own), default=0.0)
+            scale = max((_hottest(found) for found in own), default=0.0)
             for p, found in enumerate(maps):
                 if i < len(found):
                     _paste(canvas, overlay(small, found[i], scale), MARGIN + p * (panel_width + 4 * GAP) + i * (wide + GAP), y)
@@ -84,7 +85,7 @@ def draw_attention(
 
 
 def overlay(image_bgr: Image, heat: NDArray[np.float32], scale: float) -> Image:
-    """``heat`` [rows, columns], where ``scale`` is hottest, over ``image_bgr`` uint8 [H, W, 3]; a new image of that size."""
+    """``heat`` [rows, columns], hottest from ``scale`` on, over ``image_bgr`` uint8 [H, W, 3]; a new image of that size."""
     with needs_extra("cpu"):
         import cv2
     level = np.clip(255 * heat / scale if scale > 0 else np.zeros_like(heat), 0, 255).astype(np.uint8)
@@ -100,6 +101,10 @@ def _with_mean(attention: Attention, block: int) -> NDArray[np.float32]:
         return np.zeros((0, *attention.grid), np.float32)
     maps = attention.maps(block)
     return np.concatenate([maps.mean(0, keepdims=True), maps])
+
+
+def _hottest(heat: NDArray[np.float32]) -> float:
+    return float(np.percentile(heat, HOTTEST))
 
 
 def _tile_size(shape: tuple[int, ...], columns: int) -> tuple[int, int]:
@@ -121,13 +126,11 @@ def _paste(canvas: Image, tile: Image, x: int, y: int) -> None:
 
 
 def _write(canvas: Image, text: str, x: int, y: int, color: tuple[int, int, int], size: float, room: int) -> None:
-    """One line of text, cut to ``room`` pixels; light text gets a dark edge."""
+    """One line of text, cut to ``room`` pixels."""
     import cv2
 
     font: Any = cv2.FONT_HERSHEY_SIMPLEX
     text = ascii_label(text)
     while text and cv2.getTextSize(text, font, size, 1)[0][0] > room:
         text = text[:-1]
-    if min(color) > 200:
-        cv2.putText(canvas, text, (x, y), font, size, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(canvas, text, (x, y), font, size, color, 1, cv2.LINE_AA)
