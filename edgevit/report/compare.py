@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgevit.report.latency import Turns
 
 TIMED_FRAMES = 16  # distinct frames that latency is measured on
+MIN_TURNS = 4  # fewer turns tell nothing about noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,7 @@ def _turns(opened: _Sessions, images: ImageSet, runs: int, progress: Progress) -
 
 
 class _Ratio:
-    """95 % intervals of p50 ratios between rows, each computed once; None where one of them was not timed."""
+    """95 % intervals of p50 ratios between rows, each computed once; None where one of them was not timed, or too little."""
 
     def __init__(self, turns: Sequence[Turns | None]) -> None:
         self.turns = turns
@@ -174,7 +175,7 @@ class _Ratio:
 
     def _measure(self, over: int, under: int) -> tuple[float, float] | None:
         slow, fast = self.turns[over], self.turns[under]
-        return None if slow is None or fast is None else median_ratio(slow, fast)
+        return None if slow is None or fast is None or len(slow) < MIN_TURNS else median_ratio(slow, fast)
 
 
 def _baseline(candidate: Candidate, candidates: Sequence[Candidate]) -> int:

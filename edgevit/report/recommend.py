@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SAME_CLASS = 0.98
 """Without labels, a variant whose agreement with the reference is measurably below this counts as worse."""
+UNKNOWN = 0.1
+"""Where too few runs were timed to know the noise, speeds within this share of one another count as equal."""
 POINT = 1.0  # percentage points of top-1 that a reader cares about: if the images cannot rule out losing that much, say so
 
 
@@ -34,8 +36,8 @@ class Recommendation:
 def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
     """The fastest row that is not measurably worse than the first; among equally fast ones the one closest to that.
 
-    ``ratio(i, j)`` is the 95 % interval of row i's median time over row j's, None if it was not measured. Two rows are
-    equally fast if it holds 1. Rows are never recommended for a speed that lies inside the noise.
+    ``ratio(i, j)`` is the 95 % interval of row i's median time over row j's, None if too little was timed to know. Two rows
+    are equally fast if it holds 1. Rows are never recommended for a speed that lies inside the noise.
     """
     sound = [i for i, row in enumerate(rows) if not is_worse(row)]
     timed = [i for i in sound if rows[i].latency is not None]
@@ -48,9 +50,14 @@ def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
     # The gain is what INT8 gives, not what another engine does: against the reference where it is fastest.
     baseline = min((i for i in range(len(rows)) if _is_plain(rows, i)), key=lambda i: _p50(rows[i]))
     fastest = min(timed, key=lambda i: _p50(rows[i]))
-    equal = [i for i in timed if i == fastest or _inside_noise(ratio(i, fastest))]
+    equal = [i for i in timed if i == fastest or _equally_fast(rows[i], rows[fastest], ratio(i, fastest))]
     best = min(equal, key=lambda i: (not _is_plain(rows, i), -rows[i].accuracy.agreement, -_sqnr(rows[i]), _p50(rows[i])))
     reasons = [
+        *(
+            ["Too few inferences were timed to tell speed from noise: give --runs 20 or more."]
+            if ratio(0, fastest) is None
+            else []
+        ),
         *_close(rows, best, [i for i in equal if i != best]),
         *_worse(rows, best),
         *_doubts(rows[best] if best else None),
@@ -153,8 +160,10 @@ def _doubts(row: Row | None) -> list[str]:
             f"to tell a loss of {POINT:g} point takes about {needed:,}."]  # fmt: skip
 
 
-def _inside_noise(interval: tuple[float, float] | None) -> bool:
-    return interval is not None and interval[0] <= 1 <= interval[1]
+def _equally_fast(row: Row, fastest: Row, interval: tuple[float, float] | None) -> bool:
+    if interval is None:
+        return _p50(row) <= _p50(fastest) * (1 + UNKNOWN)
+    return interval[0] <= 1 <= interval[1]
 
 
 def _p50(row: Row) -> float:

@@ -105,6 +105,15 @@ def test_everything_faster_is_worse() -> None:
     assert "int8 is 2.40x faster still, but measurably worse" in found.reasons[0]
 
 
+def test_noise_that_is_not_known() -> None:
+    """A few runs: within a tenth is equal, and the reader is told."""
+    first = replace(row("fp32", 60), change=None)
+    found = recommend((first, row("int8", 56)), lambda _over, _under: None)
+    assert (found.row, found.reasons[0]) == (0, "Too few inferences were timed to tell speed from noise: give --runs 20 or more.")
+    found = recommend((first, row("int8", 30)), lambda _over, _under: None)
+    assert found.headline.startswith("Use int8: 2.00x faster than fp32, no measurable")
+
+
 def test_measurably_better_and_faster() -> None:
     found = chosen(row("fp32", 60), row("int8", 25, lost=5, won=40))
     assert "measurably better (+3.5 points" in found.headline
