@@ -166,14 +166,14 @@ def check_precisions(precisions: Collection[str]) -> None:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What to call each: its stem, or its path where stems are equal. Raises ConfigError for the same model twice."""
+    """The shortest of stem, file name and path that tells the models apart. Raises ConfigError for one given twice."""
     resolved = [path.resolve() for path in paths]
     for i, path in enumerate(resolved):
         if path in resolved[:i]:
             msg = f"{paths[i]}: given twice. Name each model once."
             raise ConfigError(msg)
-    stems = [path.stem for path in resolved]
-    return [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]
+    forms = ([path.stem for path in resolved], [path.name for path in resolved], [str(path) for path in resolved])
+    return next(names for names in forms if len(set(names)) == len(names))
 
 
 def _check_alike(subjects: Sequence[Subject]) -> None:
