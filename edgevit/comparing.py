@@ -62,8 +62,9 @@ class Field:
     notes: tuple[str, ...]
 
     def compare(self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
-        """Every precision of every subject on every engine; see `edgevit.report.compare.compare`."""
+        """Every precision of every subject on ``engines``, or on its own if that is empty; see `edgevit.report.compare.compare`."""
         several, first = len(self.subjects) > 1, self.subjects[0]
+        pairs = [(engine, subject) for engine in engines for subject in self.subjects]
         candidates = [
             Candidate(
                 precision=precision,
@@ -72,8 +73,7 @@ class Field:
                 subject=subject.name if several else "",
                 contract=subject.contract,
             )
-            for engine in engines or dict.fromkeys(subject.engine for subject in self.subjects)
-            for subject in self.subjects
+            for engine, subject in pairs or [(subject.engine, subject) for subject in self.subjects]
             for precision, model in subject.models.items()
         ]
         return compare(

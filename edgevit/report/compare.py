@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,14 +167,14 @@ class _Ratio:
 
     def __init__(self, turns: Sequence[Turns | None]) -> None:
         self.turns = turns
-        self._find = lru_cache(maxsize=None)(self._measure)
+        self._found: dict[tuple[int, int], tuple[float, float] | None] = {}
 
     def __call__(self, over: int, under: int) -> tuple[float, float] | None:
-        return self._find(over, under)
-
-    def _measure(self, over: int, under: int) -> tuple[float, float] | None:
-        slow, fast = self.turns[over], self.turns[under]
-        return None if slow is None or fast is None or len(slow) < MIN_TURNS else median_ratio(slow, fast)
+        if (over, under) not in self._found:
+            slow, fast = self.turns[over], self.turns[under]
+            known = slow is not None and fast is not None and len(slow) >= MIN_TURNS
+            self._found[over, under] = median_ratio(slow, fast) if known and slow and fast else None
+        return self._found[over, under]
 
 
 def _baseline(candidate: Candidate, candidates: Sequence[Candidate]) -> int:

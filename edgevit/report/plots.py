@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -152,8 +152,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(i * step, 10) for i in range(first, last + 1)]
 
 
-def _scale(scale: Sequence[float], across: object, top: float, bottom: float, unit: str) -> list[str]:
-    assert callable(across)
+def _scale(scale: Sequence[float], across: Callable[[float], float], top: float, bottom: float, unit: str) -> list[str]:
     parts = [_line(across(x), top, across(x), bottom, "grid") for x in scale]
     parts += [_text(across(x), bottom + 16, f"{x:g}", "middle") for x in scale[:-1]]
     return [*parts, _text(across(scale[-1]), bottom + 16, f"{scale[-1]:g} {unit}", "middle")]
