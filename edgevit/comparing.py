@@ -62,7 +62,7 @@ class Field:
     notes: tuple[str, ...]
 
     def compare(self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
-        """Every precision of every subject on ``engines``, or on its own if that is empty; see `edgevit.report.compare.compare`."""
+        """Every precision of every subject on ``engines``, or on its own if there are none; `edgevit.report.compare.compare`."""
         several, first = len(self.subjects) > 1, self.subjects[0]
         pairs = [(engine, subject) for engine in engines for subject in self.subjects]
         candidates = [
