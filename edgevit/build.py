@@ -26,7 +26,8 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
 from edgevit.prunegoal import Goal, Outcome, prune_to
 from edgevit.prunesettings import PruneSettings
-from edgevit.report.compare import Candidate, Comparison, Row, compare
+from edgevit.report.compare import Candidate, compare
+from edgevit.report.rows import Comparison, Row
 from edgevit.variants import Variant, fp32_variant, legal_for, quantization, quantize_key
 
 RUNS = 60  # timed inferences per precision

@@ -13,7 +13,8 @@ from edgevit.judging import Judge
 from edgevit.model.checkpoint import is_own, save_checkpoint
 from edgevit.progress import Progress
 from edgevit.prunegoal import Goal, prune_to
-from edgevit.report.compare import Candidate, Comparison, compare
+from edgevit.report.compare import Candidate, compare
+from edgevit.report.rows import Comparison
 from edgevit.variants import fp32_variant
 
 RUNS = 60  # timed inferences of each

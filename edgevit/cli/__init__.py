@@ -12,7 +12,9 @@ from edgevit import __version__
 from edgevit.errors import EdgevitError, did_you_mean
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
-COMMANDS = ("build", "prune", "compile", "run", "compare", "inspect", "targets", "doctor", "service", "demo")
+COMMANDS = (
+    "build", "prune", "compile", "run", "compare", "inspect", "attention", "profile", "targets", "doctor", "service", "demo",
+)  # fmt: skip
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
