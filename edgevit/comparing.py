@@ -214,7 +214,7 @@ def _of_bundle(path: Path, name: str, request: Request, progress: Progress) -> S
     lacking = [precision for precision in request.precisions if precision not in held]
     if lacking:
         notes.append(f"{path} holds no {', '.join(lacking)}: left out for it")
-    if "fp32" not in held:
+    if "fp32" not in held and path == request.models[0]:
         notes.append(f"{path} was built with --no-reference: there is no FP32 in it to compare with")
     return Subject(
         name=name,
