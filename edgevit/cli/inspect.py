@@ -7,28 +7,29 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import json_option
+from edgevit.cli.options import json_option, signature_option
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
+@signature_option
 @json_option
-def inspect(bundle: Path, as_json: bool) -> None:
+def inspect(bundle: Path, keys: tuple[Path, ...], as_json: bool) -> None:
     """Check every file of BUNDLE against its hash and show what it holds."""
     import json
 
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import print_json
 
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, keys)
     opened.verify()
     if as_json:
         print_json(json.loads(opened.manifest.to_json()))
     else:
-        _print(opened)
+        _print(opened, keys)
 
 
-def _print(opened: Any) -> None:
+def _print(opened: Any, keys: tuple[Path, ...]) -> None:
     from edgevit.cli.console import megabytes, note, table
 
     manifest, model, provenance = opened.manifest, opened.manifest.model, opened.manifest.provenance
@@ -44,6 +45,7 @@ def _print(opened: Any) -> None:
         *_plan(opened),
         ("built with", ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())),
         ("weights", f"{provenance['weights'].get('file', '')} sha256 {str(provenance['weights']['sha256'])[:16]}"),
+        ("signature", _signature(opened, keys)),
         *_measured(manifest),
     ]
     table(str(opened.path), ("", ""), facts, left=2)
@@ -51,6 +53,16 @@ def _print(opened: Any) -> None:
     table("Files, all verified", ("file", "size", "sha256"), files)
     for text in manifest.notes:
         note(text)
+
+
+def _signature(opened: Any, keys: tuple[Path, ...]) -> str:
+    from edgevit.bundle import read_signature
+    from edgevit.signing import required_keys
+
+    if read_signature(opened.path) is None:
+        return "none"
+    checked = keys or required_keys()
+    return f"confirmed by {' or '.join(map(str, checked))}" if checked else "there, not checked: see --require-signature"
 
 
 def _engine(opened: Any) -> str:
