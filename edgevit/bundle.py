@@ -1,7 +1,8 @@
 """The artefact: a directory (or a zip of it) of a manifest and the files that it vouches for.
 
 ``manifest.json`` holds the SHA-256 and size of every other file. A file's bytes are checked before
-any parser sees them; nothing is pickled; names cannot leave the bundle.
+any parser sees them; nothing is pickled; names cannot leave the bundle; sizes are bounded before anything is read.
+``manifest.json.sig``, if there is one, is a signature of the manifest's bytes, and so of the whole.
 """
 
 from __future__ import annotations
@@ -9,20 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
+from edgevit import signing
 from edgevit.errors import BundleError, ConfigError, did_you_mean, storage_errors
 from edgevit.preprocess import Preprocessing
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"
 MODEL = "model.onnx"
 REFERENCE = "reference.onnx"
 REPORT = "report.json"
@@ -33,6 +38,12 @@ SAMPLES = "samples.npz"
 # What a damaged or foreign zip can raise: bad directory, bad deflate stream, unknown compression, encryption.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB
+_FILE_LIMIT = 4 * 2**30  # bytes; an ONNX file ends at 2 GiB, where protobuf does
+_FILES = 64  # a bundle has eight
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DIRECTORY_LIMIT = 2**20  # bytes of a zip's directory: zipfile reads all of it before anything else
+_DENSE = 64 * 2**20  # bytes from which on a zip's member must not shrink
+_RATIO = 100  # times; weights shrink by less than 2, JSON by 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +54,8 @@ class FileEntry:
     bytes: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sha256, str) or type(self.bytes) is not int or not 0 <= self.bytes < 2**63:
-            msg = "a file's sha256 must be text and its bytes a whole number"
+        if not isinstance(self.sha256, str) or type(self.bytes) is not int or not 0 <= self.bytes <= _FILE_LIMIT:
+            msg = f"a file's sha256 must be text and its bytes a whole number of at most {_FILE_LIMIT}"
             raise ValueError(msg)
 
 
@@ -200,8 +211,12 @@ class Bundle:
         return sum(entry.bytes for entry in self.manifest.files.values())
 
 
-def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle folder or zip. Raises BundleError if it is none, saying what is wrong."""
+def open_bundle(path: str | Path, keys: Sequence[Path] = ()) -> Bundle:
+    """Open a bundle folder or zip. Raises BundleError if it is none, saying what is wrong.
+
+    With ``keys``, files of public keys, it must be signed by one of them; without, by one of those that the environment
+    variable EDGEVIT_REQUIRE_SIGNATURE names, if it names any. That is checked before the manifest is parsed.
+    """
     path = Path(path)
     if not path.exists():
         msg = f"{path}: no such bundle. Make one with: edgevit build MODEL --target cpu --data DIR -o {path}"
@@ -209,18 +224,53 @@ def open_bundle(path: str | Path) -> Bundle:
     if path.is_dir() and not (path / MANIFEST).is_file():
         msg = f"{path}: this folder is no bundle: it has no {MANIFEST}."
         raise BundleError(msg)
-    if path.is_file() and not zipfile.is_zipfile(path):
+    if not path.is_dir() and not (path.is_file() and zipfile.is_zipfile(path)):
         msg = f"{path}: not a bundle: neither a folder nor a complete zip."
         raise BundleError(msg)
     content = _read_member(path, MANIFEST, _MANIFEST_LIMIT)
     if len(content) > _MANIFEST_LIMIT:
         msg = f"{path}: {MANIFEST} is over {_MANIFEST_LIMIT} bytes; this is no edgevit bundle."
         raise BundleError(msg)
+    if trusted := tuple(keys) or signing.required_keys():
+        signing.check(content, read_signature(path), trusted, path)
     bundle = Bundle(path, Manifest.from_json(content, f"{path}/{MANIFEST}"))
-    for name in bundle.manifest.files:
-        if PurePosixPath(name).name != name or name in ("", ".", "..", MANIFEST) or "\\" in name:
+    names = bundle.manifest.files
+    for name in names:
+        if not _NAME.fullmatch(name) or name in (MANIFEST, SIGNATURE):
             msg = f"{path}: the manifest names a file outside the bundle: {name!r}. Do not trust this bundle."
             raise BundleError(msg)
+    if len(names) > _FILES or len({name.casefold() for name in names}) < len(names):
+        msg = f"{path}: the manifest names more than {_FILES} files, or two that differ in case only. Do not trust this bundle."
+        raise BundleError(msg)
+    return bundle
+
+
+def read_signature(path: Path) -> bytes | None:
+    """The bundle's signature; None if it has none. Raises BundleError if it cannot be read."""
+    there = (path / SIGNATURE).exists() if path.is_dir() else _zip_member(path, SIGNATURE) is not None
+    return _read_member(path, SIGNATURE, signing.BYTES) if there else None
+
+
+def sign_bundle(path: Path, private: Path) -> Bundle:
+    """Sign the bundle at ``path`` with the key in the file ``private``; an older signature is replaced.
+
+    Every file is checked first, so that nobody signs what is damaged. Raises BundleError, ConfigError or StorageError.
+    """
+    bundle = open_bundle(path)
+    bundle.verify()
+    content = _read_member(bundle.path, MANIFEST, _MANIFEST_LIMIT)
+    signature = signing.sign(content, private)
+    with storage_errors(path):
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+        try:
+            if path.is_dir():
+                (staging / SIGNATURE).write_bytes(signature)
+                (staging / SIGNATURE).replace(path / SIGNATURE)
+            else:  # the manifest's very bytes: to write it anew might change them
+                files = {name: bundle.read(name) for name in bundle.manifest.files}
+                _write_zip(staging, {MANIFEST: content, SIGNATURE: signature, **files}).replace(path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return bundle
 
 
@@ -310,7 +360,7 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
     """Up to ``limit`` + 1 bytes of a file: enough to see that it is too long, never a flood."""
     try:
         if path.is_dir():
-            with (path / name).open("rb") as stream:
+            with _open_regular(path / name) as stream:
                 return stream.read(limit + 1)
         member = _zip_member(path, name)
         if member is None:
@@ -323,15 +373,66 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
         raise BundleError(msg) from error
 
 
-def _zip_member(path: Path, name: str) -> str | None:
-    """The member called ``name`` at the top of a zip, or in its one folder (``zip -r x.zip x.edgevit``)."""
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file that is one: no link out of the bundle, no pipe that never ends."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if path.is_symlink():
+        msg = "it is a link, and a bundle's files are its own"
+        raise OSError(msg)
+    stream = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        msg = "it is no regular file"
+        raise OSError(msg)
+    return stream
+
+
+def _zip_member(path: Path, name: str) -> zipfile.ZipInfo | None:
+    """The member called ``name`` at the top of a zip, or in its one folder (``zip -r x.zip x.edgevit``).
+
+    Raises ValueError for a zip that could mean different things to different programs, or that is made to flood.
+    """
+    _check_directory(path)
     with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    tops = {member.partition("/")[0] for member in names}
-    for candidate in (name, *(f"{top}/{name}" for top in tops if len(tops) == 1)):
-        if candidate in names:
-            return candidate
-    return None
+        members = archive.infolist()
+    folded = [member.filename.casefold() for member in members]
+    if len(set(folded)) < len(folded):
+        msg = "two of the zip's files have one name"
+        raise ValueError(msg)
+    for member in members:
+        _check_member(member)
+    tops = {member.filename.partition("/")[0] for member in members}
+    wanted = (name, *(f"{top}/{name}" for top in tops if len(tops) == 1))
+    return next((member for candidate in wanted for member in members if member.filename == candidate), None)
+
+
+def _check_member(member: zipfile.ZipInfo) -> None:
+    name, kind = member.orig_filename, stat.S_IFMT(member.external_attr >> 16)
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name:
+        msg = f"the zip names a file outside the bundle: {name!r}"
+        raise ValueError(msg)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        msg = f"{name!r} in the zip is a link or a device, or packed in an uncommon way"
+        raise ValueError(msg)
+    if member.file_size > _DENSE and member.file_size > _RATIO * member.compress_size:
+        msg = f"{name!r} in the zip unpacks to {member.file_size} bytes from {member.compress_size}: made to flood"
+        raise ValueError(msg)
+
+
+def _check_directory(path: Path) -> None:
+    """Raise ValueError if the zip's directory is larger than any bundle's, or of the form for such: zipfile reads it whole."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 2**16 - 22 - 20))
+        tail = stream.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) < at + 22:
+        msg = "it has no directory"
+        raise zipfile.BadZipFile(msg)
+    if int.from_bytes(tail[at + 12 : at + 16], "little") > _DIRECTORY_LIMIT or b"PK\6\7" in tail[max(0, at - 20) : at]:
+        msg = f"its directory is over {_DIRECTORY_LIMIT} bytes; this is no edgevit bundle"
+        raise ValueError(msg)
 
 
 def check_writable(path: Path) -> None:

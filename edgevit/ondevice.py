@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,13 +34,17 @@ class SpotCheck:
     """The same as simulated at build time."""
 
 
-def compile_bundle(path: Path, options: BuildOptions, advance: Advance | None = None) -> tuple[Bundle, BuiltEngine]:
+def compile_bundle(
+    path: Path, options: BuildOptions, advance: Advance | None = None, *, keys: Sequence[Path] = ()
+) -> tuple[Bundle, BuiltEngine]:
     """Compile the bundle at ``path`` for this machine and put the engine into it, whole or not at all.
+
+    ``keys`` as in `open_bundle`. What is written has no signature: it is other content than was signed.
 
     Raises ConfigError if there is nothing to compile, EngineError if this machine cannot run the result or the result
     computes something else, StorageError, before it compiles, if the bundle cannot be written.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, keys)
     manifest, name = bundle.manifest, bundle.manifest.engine
     if backend(name).just_in_time:
         msg = f"{path}: {name} compiles in a second at every start; there is nothing to keep. Run it: edgevit run {path} SOURCE"

@@ -13,7 +13,8 @@ from edgevit.errors import EdgevitError, did_you_mean
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
 COMMANDS = (
-    "build", "prune", "compile", "run", "compare", "inspect", "attention", "profile", "targets", "doctor", "service", "demo",
+    "build", "prune", "compile", "run", "compare", "inspect", "attention", "profile", "targets", "doctor", "service", "keygen",
+    "sign", "demo",
 )  # fmt: skip
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it

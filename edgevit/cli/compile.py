@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import json_option
+from edgevit.cli.options import json_option, signature_option
 
 
 @click.command()
@@ -19,22 +19,31 @@ from edgevit.cli.options import json_option
     help="Scratch memory for kernels; on a Jetson a quarter of what is free.",
 )
 @click.option("--optimization-level", type=click.IntRange(0, 5), help="How long TensorRT searches; its own default is 3.")
+@signature_option
+@click.option("--sign", "sign_key", type=click.Path(path_type=Path), metavar="KEY", help="Sign the result with this private key.")
 @json_option
 def compile(**values: Any) -> None:
     """Compile BUNDLE with this machine's TensorRT and keep the engine in it.
 
     Engines belong to one GPU and one TensorRT: do this once on the board, and again after a JetPack upgrade.
     """
+    from edgevit.bundle import is_bundle, read_signature, sign_bundle
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.engine.tensorrt import BuildOptions
     from edgevit.ondevice import compile_bundle
     from edgevit.progress import Progress
 
     path, as_json, workspace = values.pop("bundle"), values.pop("as_json"), values.pop("workspace")
+    keys, sign_key = values.pop("keys"), values.pop("sign_key")
     options = BuildOptions(workspace=workspace and workspace * 2**20, **values)
     progress = Progress() if as_json else ConsoleProgress()
+    was_signed = is_bundle(path) and read_signature(path) is not None
     with progress.stage("compile") as stage:
-        bundle, built = compile_bundle(path, options, lambda *_: stage.advance())
+        bundle, built = compile_bundle(path, options, lambda *_: stage.advance(), keys=keys)
+    if sign_key is not None:
+        sign_bundle(bundle.path, sign_key)
+    elif was_signed:
+        note("the bundle's signature is gone, since its maker did not see this engine; --sign KEY gives it the device's own")
     if as_json:
         print_json({"bundle": str(bundle.path), "version": built.version, "seconds": built.seconds, "bytes": len(built.engine),
                     "warnings": built.warnings})  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import json_option, threads_option
+from edgevit.cli.options import json_option, signature_option, threads_option
 
 
 @click.command()
@@ -15,9 +15,12 @@ from edgevit.cli.options import json_option, threads_option
 @click.option("--layers", is_flag=True, help="Every part of every block: precision, scales, MACs, bytes, time.")
 @click.option("--engine", help="For --layers: time on openvino or onnxruntime; the bundle's own engine by default.")
 @click.option("--diff", "other", metavar="OTHER", type=click.Path(path_type=Path), help="What differs in another bundle.")
+@signature_option
 @threads_option
 @json_option
-def inspect(bundle: Path, layers: bool, engine: str | None, other: Path | None, threads: int | None, as_json: bool) -> None:
+def inspect(
+    bundle: Path, layers: bool, engine: str | None, other: Path | None, keys: tuple[Path, ...], threads: int | None, as_json: bool
+) -> None:  # fmt: skip
     """Check every file of BUNDLE against its hash and show what it holds."""
     import json
     from dataclasses import asdict
@@ -34,7 +37,7 @@ def inspect(bundle: Path, layers: bool, engine: str | None, other: Path | None, 
         raise ConfigError(msg)
     if engine:
         _ = backend(engine).version
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, keys)
     opened.verify()
     parts = parts_of(opened, engine, threads=threads) if layers else None
     compared = open_bundle(other) if other is not None else None
@@ -48,7 +51,7 @@ def inspect(bundle: Path, layers: bool, engine: str | None, other: Path | None, 
         print_json(document)
         return
     if parts is None and changes is None:
-        _print(opened)
+        _print(opened, keys)
     if parts is not None:
         _print_parts(opened, parts)
     if changes is not None:
@@ -99,7 +102,7 @@ def _value(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _print(opened: Any) -> None:
+def _print(opened: Any, keys: tuple[Path, ...]) -> None:
     from edgevit.cli.console import megabytes, note, table
 
     manifest, model, provenance = opened.manifest, opened.manifest.model, opened.manifest.provenance
@@ -115,6 +118,7 @@ def _print(opened: Any) -> None:
         *_plan(opened),
         ("built with", ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())),
         ("weights", f"{provenance['weights'].get('file', '')} sha256 {str(provenance['weights']['sha256'])[:16]}"),
+        ("signature", _signature(opened, keys)),
         *_measured(manifest),
     ]
     table(str(opened.path), ("", ""), facts, left=2)
@@ -122,6 +126,16 @@ def _print(opened: Any) -> None:
     table("Files, all verified", ("file", "size", "sha256"), files)
     for text in manifest.notes:
         note(text)
+
+
+def _signature(opened: Any, keys: tuple[Path, ...]) -> str:
+    from edgevit.bundle import read_signature
+    from edgevit.signing import required_keys
+
+    if read_signature(opened.path) is None:
+        return "none"
+    checked = keys or required_keys()
+    return f"confirmed by {' or '.join(map(str, checked))}" if checked else "there, not checked: see --require-signature"
 
 
 def _engine(opened: Any) -> str:

@@ -142,3 +142,11 @@ def prune_settings(values: dict[str, Any], multiple: int) -> Any:
 threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine; all by default.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 no_cache_option = click.option("--no-cache", is_flag=True, help="Compute every stage anew and keep nothing.")
+signature_option = click.option(
+    "--require-signature",
+    "keys",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Refuse the bundle unless this public key confirms its signature; of several, one. Also: EDGEVIT_REQUIRE_SIGNATURE.",
+)

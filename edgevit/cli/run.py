@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import json_option, threads_option
+from edgevit.cli.options import json_option, signature_option, threads_option
 from edgevit.cli.outputs import decider_of, open_outputs, output_options
 
 
@@ -24,6 +24,7 @@ from edgevit.cli.outputs import decider_of, open_outputs, output_options
 @click.option(
     "--telemetry/--no-telemetry", default=True, show_default=True, help="Record power, clocks, load and heat once a second."
 )
+@signature_option
 @json_option
 def run(**values: Any) -> None:
     """Classify SOURCE with BUNDLE.
@@ -44,7 +45,7 @@ def run(**values: Any) -> None:
     from edgevit.runtime.source import open_source
     from edgevit.runtime.summary import Summary
 
-    bundle = open_bundle(values["bundle"])
+    bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
     decider = decider_of(values)
     with ExitStack() as stack:

@@ -51,6 +51,7 @@ def service(**values: Any) -> None:
 
 def _service(values: dict[str, Any]) -> Any:
     """What is asked for, checked as far as this machine can: the bundle, run's options, the user."""
+    import os
     import sys
 
     from edgevit.bundle import open_bundle
@@ -58,12 +59,15 @@ def _service(values: dict[str, Any]) -> Any:
     from edgevit.device.jetson import detect
     from edgevit.device.service import Service
     from edgevit.engine import CPU_ENGINES
+    from edgevit.signing import REQUIRE, required_keys
 
     bundle = open_bundle(values["bundle"])
     path, source = bundle.path.absolute(), _absolute(values["source"])
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
-    saved = [asked["save"].absolute().parent] if asked.get("save") else []
+    _check_whole(asked)
+    saved = [asked["save"].parent] if asked.get("save") else []
+    keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(
         name=_checked(values["name"]),
         command=(sys.executable, "-m", "edgevit", "run", *arguments),
@@ -74,9 +78,21 @@ def _service(values: dict[str, Any]) -> Any:
         on_gpu=(asked.get("engine") or bundle.manifest.engine) not in CPU_ENGINES or detect() is not None,
         csi=source.startswith("csi:"),
         writable=tuple(dict.fromkeys([*(folder.absolute() for folder in values["writable"]), *saved])),
+        environment={REQUIRE: keys} if keys else {},
         watchdog_s=values["watchdog"],
         memory=f"{values['memory']}M" if values["memory"] else "75%",
     )
+
+
+def _check_whole(asked: dict[str, Any]) -> None:
+    """A service has no current folder that a relative path could start from."""
+    from edgevit.errors import ConfigError
+
+    given = [item for value in asked.values() for item in (value if isinstance(value, tuple) else (value,))]
+    for path in given:
+        if isinstance(path, Path) and not path.is_absolute():
+            msg = f"{path}: a service has no current folder. Write the whole path: {path.absolute()}"
+            raise ConfigError(msg)
 
 
 def _absolute(source: str) -> str:

@@ -253,6 +253,10 @@ def _cpu_engine(patient: Patient) -> Iterator[Finding]:
 def _opencv(patient: Patient) -> Iterator[Finding]:
     module, board = _module(patient, "cv2"), patient.board
     own = "apt install python3-opencv" if board else "pip install 'edgevit[cpu]' or apt install python3-opencv"
+    if "numpy.core.multiarray" in (module.error or "") or "_ARRAY_API" in (module.error or ""):
+        why = f"OpenCV is built for NumPy 1, and this Python has a newer one: {module.error}"
+        yield Finding(topic="OpenCV", level="problem", text=why, fix="pip install 'numpy<2'")
+        return
     if not module.loads:
         why = "this Python has no OpenCV" if module.missing is not None else f"OpenCV does not load: {module.error}"
         fix = own if patient.python.sees_system else f"{own}; {SYSTEM_VENV}" if board else own

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,13 @@ def test_no_opencv(module: Module, tmp_path: Path) -> None:
     assert "apt install python3-opencv" in found.fix
 
 
+@pytest.mark.parametrize("error", ["numpy.core.multiarray failed to import", "_ARRAY_API not found"])
+def test_opencv_of_another_numpy(error: str, tmp_path: Path) -> None:
+    """What pip's newest NumPy does to the OpenCV of Ubuntu 22.04 and 24.04, and so of JetPack 6 and 7."""
+    found = only(examine(with_module("cv2", Module(error=error)), orin_nano(tmp_path)), "OpenCV")
+    assert (found.level, found.fix) == ("problem", "pip install 'numpy<2'")
+
+
 # --- room ------------------------------------------------------------------------------------------------------------
 
 
@@ -269,10 +277,12 @@ def test_memory_for_a_bundle(free: int, swap: int, bundle: dict, level: str, wor
     assert level == "ok" or "mkswap" in found.fix
 
 
-def test_disk_for_a_bundle(tmp_path: Path) -> None:
-    """The new one is written beside the old one."""
-    assert only(examine(GOOD, tmp_path, a_bundle(tmp_path, model_mib=1)), "storage").level == "ok"
-    assert only(examine(GOOD, tmp_path, a_bundle(tmp_path, model_mib=2**30)), "storage").level == "warning"
+@pytest.mark.parametrize(("free", "level"), [(301, "ok"), (299, "warning")])
+def test_disk_for_a_bundle(free: int, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new one is written beside the old one, with an engine."""
+    usage = namedtuple("usage", "total used free")(2**40, 2**40, free * 2**20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    assert only(examine(GOOD, tmp_path, a_bundle(tmp_path, model_mib=100)), "storage").level == level
 
 
 def test_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
