@@ -16,16 +16,13 @@ import numpy as np
 
 from edgevit.cache import Cache
 from edgevit.compress.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan
-from edgevit.engine import backend, open_session
-from edgevit.engine.base import processor
 from edgevit.errors import BudgetError
 from edgevit.images import ImageSet
+from edgevit.judging import Judge
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
 from edgevit.progress import Progress
-from edgevit.report.accuracy import measure
-from edgevit.report.evaluate import evaluate
-from edgevit.variants import Quantization, fp32_variant, int8_from
+from edgevit.variants import Quantization, int8_from
 
 MAX_FLOAT = 0.75  # share of multiply-accumulates that may leave INT8; beyond it a float build is the better answer
 
@@ -76,34 +73,26 @@ def search(ranked: list[str], drop_without: Callable[[tuple[str, ...]], float], 
 
 
 def within_budget(
-    checkpoint: Checkpoint, result: Quantization, images: ImageSet, max_drop: float, *,
-    judge: str, engine: str, threads: int | None, cache: Cache, progress: Progress,
+    checkpoint: Checkpoint, result: Quantization, judge: Judge, max_drop: float, *, engine: str, cache: Cache, progress: Progress
 ) -> Quantization:  # fmt: skip
-    """``result`` with the most INT8 that loses at most ``max_drop`` points on ``images``.
+    """``result``, of ``checkpoint``, with the most INT8 that loses at most ``max_drop`` points by ``judge``.
 
-    What is measured is the graph as ``engine`` will get it, on the engine ``judge``.
+    What is measured is the graph as ``engine`` will get it.
 
     Raises BudgetError with the best found if more than `MAX_FLOAT` of the arithmetic would have to leave INT8.
     """
-    targets = images.targets_for(checkpoint.labels)
-    reference = _logits(fp32_variant(checkpoint, judge).model, checkpoint, images, judge, threads, cache, progress)
 
     def drop_without(parts: tuple[str, ...]) -> float:
-        model = int8_from(revert(result.plan, parts), {}, engine).model
-        own = measure(_logits(model, checkpoint, images, judge, threads, cache, progress), reference, targets)
-        full = measure(reference, reference, targets)
-        lost = 1 - own.agreement if own.top1 is None or full.top1 is None else full.top1 - own.top1
-        return round(100 * lost, 6)
+        return judge.drop(int8_from(revert(result.plan, parts), {}, engine).model)
 
-    metric = "agreement with FP32" if targets is None else "top-1"
     found, scanned = search([], drop_without, max_drop), list[Sensitivity]()
     if not found.met:
-        scanned = by_cost(_scan(checkpoint, result, images, cache, progress))
+        scanned = by_cost(_scan(checkpoint, result, judge.images, cache, progress))
         found = search(_affordable(scanned), drop_without, max_drop)
     if not found.met:
-        raise _error(found, max_drop, metric, len(images), len(groups(result.plan)))
+        raise _error(found, max_drop, judge.metric, len(judge.images), len(groups(result.plan)))
     plan = revert(result.plan, found.parts)
-    search_report = {"max_drop": max_drop, "metric": metric, "images": len(images), "drop": found.drop,
+    search_report = {"max_drop": max_drop, "metric": judge.metric, "images": len(judge.images), "drop": found.drop,
                      "tries": [asdict(item) for item in found.tries]}  # fmt: skip
     report = result.report | {"reverted": _reasons(found, scanned), "search": search_report,
                               "sensitivity": [asdict(part) for part in scanned]}  # fmt: skip
@@ -147,18 +136,3 @@ def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache:
             stored = json.dumps([asdict(part) for part in found]).encode()
             cache.store("sensitivity", stored, **key)
     return [Sensitivity(**part) for part in json.loads(stored)]
-
-
-def _logits(
-    model: bytes, checkpoint: Checkpoint, images: ImageSet, engine: str, threads: int | None, cache: Cache, progress: Progress
-) -> Any:
-    with progress.stage("search", total=len(images)) as stage:
-        return evaluate(
-            lambda: open_session(engine, model, threads=threads),
-            model,
-            images,
-            checkpoint.preprocessing,
-            engine=f"{backend(engine).version} on {processor()}",
-            cache=cache,
-            stage=stage,
-        )

@@ -5,28 +5,36 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import edgevit
 from edgevit.advice import budget_note
 from edgevit.budget import within_budget
-from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, write_bundle
+from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, Decision, compile_for
 from edgevit.engine import backend
-from edgevit.errors import MissingPackageError
+from edgevit.errors import BudgetError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.fp16 import HalfModel, half_model, simulated
 from edgevit.inputs import BuildRequest, Inputs, is_here, judge_of, read_inputs, spare_images
+from edgevit.judging import Judge
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
-from edgevit.report.compare import Candidate, Comparison, Row, compare
+from edgevit.prunegoal import Goal, Outcome, prune_to
+from edgevit.prunesettings import PruneSettings
+from edgevit.report.compare import Candidate, compare
+from edgevit.report.rows import Comparison, Row
 from edgevit.variants import Variant, fp32_variant, legal_for, quantization, quantize_key
 
 RUNS = 60  # timed inferences per precision
+PRUNING = (
+    0.5,
+    0.25,
+)  # shares of a budget that pruning may spend before INT8; the second if the first leaves too little
 PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
 
 
@@ -71,10 +79,14 @@ class _Timed(Progress):
 
 def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
     """What `build` would do, and what of it is cached already. Computes nothing slow, writes nothing."""
+    check_replaceable(request.out)
     inputs = read_inputs(request, Progress())
     checkpoint, engine = inputs.checkpoint, request.target.engine()
     config = checkpoint.model.config
     stages = [PlannedStage(name="import model", what=f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")]
+    if request.prune is not None and inputs.pruning is not None:
+        what = f"{_how_much(request.prune)}, on {len(inputs.pruning)} images of {request.data}"
+        stages.append(PlannedStage(name="prune", what=what))
     if inputs.calibration is not None and form_for(engine, request.precision).dtype == "fp16":
         stages.append(PlannedStage(name="check fp16 range", what=f"{len(inputs.calibration)} images of {request.data}"))
     if request.precision == "int8" and inputs.calibration is not None:
@@ -86,11 +98,20 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
             stages.append(PlannedStage(name="search", what=f"the most INT8 that loses at most {request.max_drop:g} points"))
     stages.append(PlannedStage(name="compile", what=f"{request.precision} with {_compiler(engine)}"))
     if inputs.held_out is not None:
-        what = f"fp32 and {request.precision} on {len(inputs.held_out)} held-out images, with {judge_of(request.target)}"
+        rows = "fp32" if request.prune is None else "fp32, fp32-pruned"
+        what = f"{rows} and {request.precision} on {len(inputs.held_out)} held-out images, with {judge_of(request.target)}"
         stages.append(PlannedStage(name="evaluate", what=what))
         if is_here(request.target):
             stages.append(PlannedStage(name="measure latency", what=f"{RUNS} inferences of each, interleaved"))
     return [*stages, PlannedStage(name="write bundle", what=str(request.out))]
+
+
+def _how_much(settings: PruneSettings) -> str:
+    if settings.share is not None:
+        asked = f"{100 * settings.share:g} % of the MACs"
+    else:
+        asked = f"for a speed-up of {settings.speedup:g}" if settings.speedup is not None else "as much as the budget allows"
+    return f"{asked}, {settings.recover} epochs of recovery" if settings.recover else asked
 
 
 def _compiler(engine: str) -> str:
@@ -107,26 +128,88 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     Raises EdgevitError for whatever a user can put right.
     """
     timed = _Timed(progress)
+    check_replaceable(request.out)
     inputs = read_inputs(request, timed)
     cache.check()
     with timed.stage("write graph"):
         reference = fp32_variant(inputs.checkpoint, judge_of(request.target))
-    inputs, decided = decide(request, inputs, cache, timed)
+    shrunk = shrink(request, inputs, cache, timed)
+    inputs, decided = shrunk.inputs, shrunk.decided
     compiled = compile_for(request.target, decided, threads=request.threads, progress=timed)
     variant, inputs = compiled.variant, replace(inputs, notes=(*inputs.notes, *compiled.notes))
-    rows = [variant] if variant.precision == "fp32" else [reference, variant]
+    rows = _rows(reference, shrunk, variant)
     comparison = _compared(request, inputs, rows, compiled, cache, timed)
     if comparison and request.max_drop:
         flips = 1 - comparison.rows[-1].accuracy.agreement
         note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
         inputs = replace(inputs, notes=(*inputs.notes, note)) if note else inputs
     with timed.stage("write bundle"):
-        bundle = _write(request, inputs, reference, compiled, comparison, timed.seconds)
+        bundle = _write(request, inputs, reference, compiled, comparison, shrunk.report, timed.seconds)
     return BuildResult(bundle=bundle, comparison=comparison, compiled=compiled, seconds=timed.seconds)
 
 
-def decide(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progress) -> tuple[Inputs, Decision]:
-    """What every GEMM computes in, and ``inputs`` without the images that decided it."""
+@dataclass(frozen=True, kw_only=True)
+class Shrunk:
+    """A request's model, pruned if that was asked for, and what every GEMM of it computes in."""
+
+    inputs: Inputs
+    """With the pruned checkpoint, without the images that decided anything."""
+    decided: Decision
+    pruned: Variant | None = None
+    """The pruned model in FP32, to tell what pruning costs from what the precision does."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """What pruning did, JSON-ready."""
+
+
+def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progress) -> Shrunk:
+    """Prune and quantize within one budget: each step is held against the model as it came.
+
+    Pruning to a budget may spend `PRUNING` of it; if INT8 then finds no plan within the whole, pruning has to do with less.
+    """
+    judge: Judge | None = None
+    if request.max_drop is not None:
+        inputs, spare = spare_images(request, inputs)
+        judge = Judge(inputs.checkpoint, spare, engine=judge_of(request.target), threads=request.threads, cache=cache,
+                      progress=progress)  # fmt: skip
+    if request.prune is None:
+        inputs, decided = decide(request, inputs, judge, cache, progress)
+        return Shrunk(inputs=inputs, decided=decided)
+    spent = PRUNING if request.precision == "int8" and request.prune.auto else (1.0,)
+    for share in spent:
+        outcome = _pruned(request, inputs, judge, share, cache, progress)
+        found = replace(inputs, checkpoint=outcome.checkpoint, notes=(*inputs.notes, outcome.summary))
+        try:
+            found, decided = decide(request, found, judge, cache, progress)
+        except BudgetError:
+            if share == spent[-1]:
+                raise
+            continue
+        graph = fp32_variant(outcome.checkpoint, judge_of(request.target))
+        return Shrunk(inputs=found, decided=decided, pruned=replace(graph, precision="fp32-pruned"), report=outcome.report)
+    msg = "no share of the budget is left to try"
+    raise AssertionError(msg)
+
+
+def _pruned(
+    request: BuildRequest, inputs: Inputs, judge: Judge | None, share: float, cache: Cache, progress: Progress
+) -> Outcome:  # fmt: skip
+    assert request.prune is not None
+    assert inputs.pruning is not None  # `read_inputs`
+    goal = Goal(target=request.target, precision=request.precision, threads=request.threads)
+    max_drop = None if request.max_drop is None else share * request.max_drop
+    return prune_to(inputs.checkpoint, inputs.pruning, request.prune, goal, judge, max_drop, cache, progress)
+
+
+def _rows(reference: Variant, shrunk: Shrunk, variant: Variant) -> list[Variant]:
+    """What is compared: the model as it came, pruned, and in its precision."""
+    rows = [reference, *([shrunk.pruned] if shrunk.pruned else [])]
+    return rows if variant.model == rows[-1].model else [*rows, variant]
+
+
+def decide(
+    request: BuildRequest, inputs: Inputs, judge: Judge | None, cache: Cache, progress: Progress
+) -> tuple[Inputs, Decision]:  # fmt: skip
+    """What every GEMM computes in, within ``request.max_drop`` by ``judge``; ``inputs`` with notes."""
     checkpoint, calibration, engine = inputs.checkpoint, inputs.calibration, request.target.engine()
     half: HalfModel | None = None
     if form_for(engine, request.precision).dtype == "fp16":
@@ -141,12 +224,8 @@ def decide(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
         return _judged_in_half(inputs, Decision(precision=request.precision, plan=QuantPlan(model=model), report=report))
     result = quantization(checkpoint, calibration, request.recipe, cache, progress, changed)
     result = legal_for(result, engine)
-    if request.max_drop is not None:
-        inputs, images = spare_images(request, inputs)
-        result = within_budget(
-            checkpoint, result, images, request.max_drop, judge=judge_of(request.target), engine=engine, threads=request.threads,
-            cache=cache, progress=progress,
-        )  # fmt: skip
+    if request.max_drop is not None and judge is not None:
+        result = within_budget(checkpoint, result, judge, request.max_drop, engine=engine, cache=cache, progress=progress)
     return _judged_in_half(inputs, Decision(precision="int8", plan=result.plan, report=result.report | report))
 
 
@@ -188,6 +267,7 @@ def _write(
     reference: Variant,
     compiled: Compiled,
     comparison: Comparison | None,
+    pruning: dict[str, Any],
     seconds: dict[str, float],
 ) -> Bundle:
     checkpoint, variant = inputs.checkpoint, compiled.variant
@@ -208,11 +288,12 @@ def _write(
         accuracy={**{name: asdict(row.accuracy) for name, row in rows.items()}, "conditions": conditions} if rows else None,
         latency=_latency(rows, conditions),
         compiled=compiled.summary(),
-        provenance=_provenance(request, inputs),
+        provenance=_provenance(request, inputs, pruning),
         notes=inputs.notes,
         edgevit=edgevit.__version__,
     )
-    report = {**variant.report, **compiled.report(), "seconds": seconds, "notes": inputs.notes,
+    pruned = {"pruning": pruning} if pruning else {}
+    report = {**variant.report, **compiled.report(), **pruned, "seconds": seconds, "notes": inputs.notes,
               "comparison": comparison.to_dict() if comparison else None}  # fmt: skip
     files = {MODEL: variant.model, REPORT: (json.dumps(report, indent=2) + "\n").encode(), **compiled.files}
     if request.reference and compiled.samples is not None:
@@ -235,12 +316,13 @@ def _reasons(variant: Variant) -> dict[str, str]:
     return refused | variant.report.get("reverted", {})
 
 
-def _provenance(request: BuildRequest, inputs: Inputs) -> dict[str, Any]:
-    calibration = inputs.calibration
+def _provenance(request: BuildRequest, inputs: Inputs, pruning: dict[str, Any]) -> dict[str, Any]:
+    shown = {key: pruning[key] for key in ("share", "speedup", "cost", "settings") if key in pruning}
     return {
         "weights": {"file": request.model.name, "sha256": inputs.checkpoint.digest},
+        **({"pruning": shown} if shown else {}),
         # One per image, so that a later comparison can leave them out.
-        "calibration_images": sorted(calibration.fingerprint(i) for i in range(len(calibration))) if calibration else [],
+        "calibration_images": sorted(inputs.seen),
         "versions": {"edgevit": edgevit.__version__, "python": platform.python_version(), **_versions()},
     }
 

@@ -120,7 +120,8 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
     except MissingPackageError as error:
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",), samples=decided.samples)
     variant = decided.variant(engine)
-    preflight = examine(built, blocks=len(decided.plan.model.blocks))
+    blocks = decided.plan.model.blocks
+    preflight = examine(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
     return Compiled(
         variant=variant,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.advice import calibration_notes
-from edgevit.bundle import check_replaceable, check_writable
+from edgevit.bundle import check_writable
 from edgevit.device.jetson import detect
 from edgevit.engine import backend, runs_here
 from edgevit.engine.tensorrt import gpu
@@ -16,6 +16,7 @@ from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.progress import Progress
+from edgevit.prunesettings import PruneSettings
 from edgevit.recipe import Recipe
 from edgevit.target import Target, load_target
 
@@ -42,6 +43,8 @@ class BuildRequest:
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone; for TensorRT also a few
     calibration images with their logits, so that `compile` can check the engine on its device."""
     threads: int | None = None
+    prune: PruneSettings | None = None
+    """What to prune first, on images of ``data``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `load_checkpoint`."""
 
@@ -54,6 +57,13 @@ class Inputs:
     calibration: ImageSet | None
     held_out: ImageSet | None
     notes: tuple[str, ...]
+    pruning: ImageSet | None = None
+    """What pruning makes up for its cuts on; the calibration images are among them."""
+
+    @property
+    def seen(self) -> set[str]:
+        """Fingerprints of all images that the model was fitted to."""
+        return {mark for images in (self.calibration, self.pruning) if images for mark in images.fingerprints()}
 
 
 def is_here(target: Target) -> bool:
@@ -83,15 +93,17 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if request.precision not in request.target.precisions:
         msg = f"target {request.target.name} offers {', '.join(request.target.precisions)}, not {request.precision}"
         raise ConfigError(msg)
+    if request.prune is not None and request.data is None:
+        msg = "Pruning needs images: pass --data DIR (a folder of images, or an .npz), a few hundred if there are."
+        raise DataError(msg)
     if request.precision == "int8" and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
-    check_replaceable(request.out)
     check_writable(request.out)
     _ = backend(judge_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)
-    calibration, held_out, notes = _choose_images(request)
+    calibration, pruning, held_out, notes = _choose_images(request)
     if calibration is not None:
         notes += calibration_notes(calibration, len(checkpoint.labels))
     if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
@@ -99,27 +111,43 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
             f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "
             f"{len(checkpoint.labels)} labels, so top-1 is unknown; pass --labels"
         )
-    return Inputs(checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes))
+    return Inputs(
+        checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes), pruning=pruning
+    )
 
 
-def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | None, list[str]]:
+def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None, list[str]]:
+    """Images to calibrate on, to prune on, and held out; notes."""
     notes: list[str] = []
-    calibration, held_out = None, None
+    calibration, pruning, held_out = None, None, None
     if request.data is not None:
         held_out, settings = load_images(request.data), request.recipe.calibrate
     if held_out is not None and request.precision != "fp32":
         calibration, held_out = held_out.split(settings.images, settings.seed)
         if len(calibration) < settings.images:
             notes.append(f"calibration: {request.data} has {len(calibration)} images, the recipe asks for {settings.images}")
+    if request.prune is not None and request.data is not None:
+        pruning = _images_to_prune_on(request, load_images(request.data))
     if request.eval_data is not None:
         held_out = load_images(request.eval_data)
     if held_out is not None:
-        used = calibration.fingerprints() if calibration else set()
+        used = {mark for images in (calibration, pruning) if images for mark in images.fingerprints()}
         held_out = held_out.held_out(request.eval_limit, request.recipe.calibrate.seed, used)
     if held_out is None or not len(held_out):
         notes.append("accuracy: not measured, no images are left for it; pass --eval-data DIR")
-        return calibration, None, notes
-    return calibration, held_out, notes
+        return calibration, pruning, None, notes
+    return calibration, pruning, held_out, notes
+
+
+def _images_to_prune_on(request: BuildRequest, data: ImageSet) -> ImageSet:
+    """As many as the settings ask for; where nothing else is there to measure on, half of the images at most.
+
+    They begin with those of calibration: both are the first of the same sample.
+    """
+    assert request.prune is not None
+    alone = request.eval_data is None or request.max_drop is not None
+    count = min(request.prune.images, len(data) // 2 if alone else len(data))
+    return data.split(max(count, min(request.recipe.calibrate.images, len(data))), request.recipe.calibrate.seed)[0]
 
 
 def spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSet]:
@@ -127,9 +155,9 @@ def spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSe
 
     What ``data`` has left beside separate ``eval_data``, else half of the held-out images. Raises DataError if there are none.
     """
-    calibration, held_out, spare = inputs.calibration, inputs.held_out, None
-    if request.eval_data is not None and request.data is not None and calibration is not None:
-        seen = calibration.fingerprints() | (held_out.fingerprints() if held_out else set())
+    held_out, spare = inputs.held_out, None
+    if request.eval_data is not None and request.data is not None:
+        seen = inputs.seen | (held_out.fingerprints() if held_out else set())
         spare = load_images(request.data).held_out(SEARCHED, request.recipe.calibrate.seed, seen)
     if (spare is None or len(spare) < len(held_out or ()) // 2) and held_out is not None:
         half = min(SEARCHED, len(held_out) // 2)

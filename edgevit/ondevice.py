@@ -90,7 +90,8 @@ def spot_check(name: str, engine: bytes, samples: bytes) -> SpotCheck:
 
 def _with_engine(manifest: Manifest, built: BuiltEngine, stamp: dict[str, str], check: SpotCheck | None) -> Manifest:
     """What the manifest says once the engine is the device's own: its plan takes the place of the stand-in's."""
-    found = examine(built, blocks=len(manifest.blocks))
+    bare = [i for i, block in enumerate(manifest.blocks) if "qkv" not in block]
+    found = examine(built, blocks=len(manifest.blocks), bare=bare)
     compiled = (manifest.compiled or {}) | {"plan": found.summary() | {"stand_in": False}, "engine": stamp}
     compiled["check"] = asdict(check) if check else None
     notes = [text for text in manifest.notes if not text.startswith(("plan: ", "preflight: "))]

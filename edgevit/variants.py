@@ -16,7 +16,7 @@ from edgevit.export.form import CPU, Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import LINEARS, FoldedVit, fold
+from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
@@ -133,12 +133,12 @@ def quantize_key(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe) -> di
         "contract": checkpoint.preprocessing.to_dict(),
         "images": images.digest(),
         "recipe": settings,
-        "code": _code_digest(),
+        "code": code_digest(),
     }
 
 
-def _code_digest() -> str:
-    """SHA-256 over the source that quantizes: a changed algorithm never finds old results."""
+def code_digest() -> str:
+    """SHA-256 over the source that prunes and quantizes: a changed algorithm never finds old results."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted([*package.glob("model/*.py"), *package.glob("compress/*.py"), package / "preprocess.py"]):
@@ -158,7 +158,10 @@ def _precisions(plan: QuantPlan, form: Form = CPU) -> tuple[dict[str, str], ...]
 
 
 def _block_precisions(plan: QuantPlan, block: str, otherwise: str) -> dict[str, str]:
-    kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else otherwise for kind in LINEARS}
+    there = plan.model.blocks[int(block.rpartition(".")[2])]
+    kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else otherwise for kind in there.linears}
+    if not there.heads:
+        return kinds
     steps = plan.attention.get(f"{block}.attention")
     products = () if steps is None else ("scores",) if steps.value_step is None else ("scores", "values")
     return kinds | {product: "int8" if product in products else otherwise for product in ("scores", "values")}

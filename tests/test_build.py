@@ -293,17 +293,10 @@ def test_provenance_is_complete(request_of, checkpoint_path: Path, image_folder:
 
 def test_compare_leaves_out_what_the_bundle_was_calibrated_on(bundle_path: Path, image_folder: Path) -> None:
     """The fingerprints in the manifest serve this."""
-    from edgevit.comparing import find_subject
+    from edgevit.comparing import Request, find_field
 
-    subject = find_subject(
-        bundle_path,
-        image_folder,
-        limit=1024,
-        recipe=load_recipe("default"),
-        options={},
-        cache=Cache(enabled=False),
-        progress=Progress(),
-    )
+    request = Request(models=(bundle_path,), data=image_folder, limit=1024, recipe=load_recipe("default"))
+    subject = find_field(request, Cache(enabled=False), Progress())
     calibrated = set(open_bundle(bundle_path).manifest.provenance["calibration_images"])
     assert len(subject.images) == 32
     assert not calibrated & {subject.images.fingerprint(i) for i in range(32)}

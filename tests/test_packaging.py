@@ -41,13 +41,14 @@ def test_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgevit").rglob("*.py")}
+    page = {f"edgevit/preview/static/{name}" for name in ("page.html", "page.css", "page.js", "icon.svg")}
     data = {
         f"edgevit/_data/{path.relative_to(ROOT).as_posix()}"
         for kind in ("calibration", "targets")
         for path in (ROOT / kind).glob("*")
     }
     assert {"edgevit/_data/calibration/default.toml", "edgevit/_data/targets/cpu.toml"} <= data <= names
-    assert modules <= names
+    assert modules | page | {"edgevit/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgevit.compress.quantize import collect, quantize
 from edgevit.model.folded import LUMA_BGR, FoldedVit, fold
@@ -49,6 +49,13 @@ ZOO: dict[str, dict[str, Any]] = {
     "wide image": {"image_size": (8, 20)},
     "gray": {"channels": 1},
     "pruned blocks": {"blocks": tuple(BlockConfig(heads=h, hidden=w) for h, w in ((4, 48), (1, 16), (3, 40)))},
+    "maps and biases": {"blocks": (
+        BlockConfig(heads=0, hidden=48, attention_map=True), BlockConfig(heads=4, hidden=0, mlp_map=True),
+        BlockConfig(heads=0, hidden=0), BlockConfig(heads=2, hidden=16),
+    ), "layer_scale": True},
+    "little left of the last block": {"blocks": (
+        BlockConfig(heads=4, hidden=48), BlockConfig(heads=0, hidden=0, attention_map=True, mlp_map=True),
+    )},
     "one block": {"blocks": (BlockConfig(heads=2, hidden=24),)},
     "large epsilon": {"norm_eps": 1e-2},
 }  # fmt: skip
@@ -80,11 +87,14 @@ def vit(seed: int = 0, **changes: Any) -> Vit:
                 value.copy_(noise * value[0].numel() ** -0.5)
         for block in model.blocks:
             if model.config.block_norm:
-                for norm, linear in ((block.norm1, block.qkv), (block.norm2, block.fc1)):
+                for norm, linear in ((block.norm1, block.qkv or block.proj), (block.norm2, block.fc1 or block.fc2)):
+                    if isinstance(norm, nn.Identity):  # a bias alone reads nothing
+                        continue
                     norm.weight[::13] *= 12
                     linear.weight[:, ::13] /= 12
-            block.fc1.weight[::11] *= 6
-            block.fc2.weight[:, ::11] /= 6
+            if block.fc1 is not None:
+                block.fc1.weight[::11] *= 6
+                block.fc2.weight[:, ::11] /= 6
     return model.eval()
 
 

@@ -12,7 +12,10 @@ from edgevit import __version__
 from edgevit.errors import EdgevitError, did_you_mean
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
-COMMANDS = ("build", "compile", "run", "compare", "inspect", "targets", "doctor", "service", "keygen", "sign", "demo")
+COMMANDS = (
+    "build", "prune", "compile", "run", "compare", "inspect", "attention", "profile", "targets", "doctor", "service", "keygen",
+    "sign", "demo",
+)  # fmt: skip
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h

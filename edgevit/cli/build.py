@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.options import (
+    import_options,
+    json_option,
+    model_options,
+    no_cache_option,
+    prune_options,
+    prune_settings,
+    threads_option,
+)
 
 
 @click.command()
@@ -28,8 +36,8 @@ from edgevit.cli.options import import_options, json_option, model_options, no_c
     "--max-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="Points of top-1 (without labels: of agreement with FP32) that INT8 may cost; what costs more stays in floating point. "
-    "auto alone means 0.5.",
+    help="Points of top-1 (without labels: of agreement with FP32) that pruning and INT8 together may cost; what costs more "
+    "stays in floating point. --precision auto alone means 0.5, --prune auto 1.",
 )
 @click.option("--recipe", default="default", show_default=True, help="Calibration: a name in calibration/, or a .toml path.")
 @click.option(
@@ -38,6 +46,7 @@ from edgevit.cli.options import import_options, json_option, model_options, no_c
     show_default=True,
     help="Keep what 'compare' (the FP32 graph) and on a board 'compile' (eight calibration images) check with.",
 )
+@prune_options
 @model_options
 @threads_option
 @no_cache_option
@@ -98,16 +107,20 @@ def _request(values: dict[str, Any]) -> Any:
     from edgevit.target import load_target
 
     options = import_options(values)
+    target = here(load_target(values.pop("target")))
+    pruning = prune_settings(values, target.multiple)
+    if pruning is not None and pruning.auto and values["max_drop"] is None:
+        values["max_drop"] = 1.0  # for pruning and INT8 together
     precision = values["precision"] or ("int8" if values["max_drop"] is None else "auto")
-    if precision != "auto" and values["max_drop"] is not None:
+    if precision != "auto" and values["max_drop"] is not None and not (pruning and pruning.auto):
         msg = f"--precision {precision} leaves --max-drop nothing to choose. Give one of the two, or --precision auto."
         raise ConfigError(msg)
     if precision == "auto":
         values["max_drop"] = 0.5 if values["max_drop"] is None else values["max_drop"]
     values["precision"] = "int8" if precision == "auto" else precision
     out = values.pop("out") or Path(f"{values['model'].resolve().stem}.edgevit")
-    target, recipe = here(load_target(values.pop("target"))), load_recipe(values.pop("recipe"))
-    return BuildRequest(**values, out=out, target=target, recipe=recipe, options=options)
+    recipe = load_recipe(values.pop("recipe"))
+    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=pruning, options=options)
 
 
 def _print_plan(stages: list[Any], *, as_json: bool) -> None:

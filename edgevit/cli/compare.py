@@ -1,4 +1,4 @@
-"""``edgevit compare``: precisions side by side."""
+"""``edgevit compare``: models and precisions side by side."""
 
 from __future__ import annotations
 
@@ -9,88 +9,108 @@ import click
 
 from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
 
+FILE = click.Path(dir_okay=False, path_type=Path)
+
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Images: a folder (class per subfolder) or an .npz.")
+@click.option("--precisions", help="Comma-separated: fp32,fp16,int8-linear,int8. The first is the reference.")
 @click.option("--engines", help="Comma-separated: openvino,onnxruntime. The bundle's own, or this machine's, by default.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="For a checkpoint: other images to calibrate on.")
 @click.option("--limit", type=click.IntRange(1), default=1024, show_default=True, help="Evaluate at most so many images.")
 @click.option("--runs", type=click.IntRange(5), default=100, show_default=True, help="Timed inferences of each variant.")
 @click.option("--recipe", default="default", show_default=True, help="For a checkpoint: how to calibrate INT8.")
-@click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as CSV, too.")
+@click.option("--html", "html_path", type=FILE, help="Write a report to read in a browser: one file, nothing is fetched.")
+@click.option("--markdown", "markdown_path", type=FILE, help="Write the report as Markdown.")
+@click.option("--csv", "csv_path", type=FILE, help="Write the rows as CSV.")
 @model_options
 @threads_option
 @no_cache_option
 @json_option
 def compare(**values: Any) -> None:
-    """Compare FP32 and INT8 of MODEL, a bundle or a checkpoint, on the same images.
+    """Compare precisions of bundles and checkpoints on the same images, and say which to use.
 
-    Images that the model was calibrated on are left out. Latency is measured in turns.
+    Images that a model was calibrated on are left out. Latency is measured in turns. Stopped at any time, the same command goes
+    on with the images that are left.
     """
     from edgevit.bundle import check_writable
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
-    from edgevit.comparing import find_subject
+    from edgevit.comparing import Request, check_precisions, find_field
     from edgevit.engine import backend
     from edgevit.errors import storage_errors
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
 
-    as_json, csv_path = values.pop("as_json"), values.pop("csv_path")
+    as_json = values.pop("as_json")
+    outputs = {kind: path for kind in ("csv", "html", "markdown") if (path := values.pop(f"{kind}_path")) is not None}
     cache, options = Cache(enabled=not values.pop("no_cache")), import_options(values)
-    engines = [name.strip() for name in (values.pop("engines") or "").split(",") if name.strip()]
+    engines, precisions = (_names(values.pop(key)) for key in ("engines", "precisions"))
     # What can be wrong is found now, not after minutes of measuring.
     for name in engines:
         _ = backend(name).version
-    if csv_path is not None:
-        check_writable(csv_path)
+    check_precisions(precisions)
+    for path in outputs.values():
+        check_writable(path)
     progress = Progress() if as_json else ConsoleProgress()
-    subject = find_subject(
-        values["model"],
-        values["data"],
+    request = Request(
+        models=values["models"],
+        data=values["data"],
+        precisions=precisions,
+        calibration=values["calibration"],
         limit=values["limit"],
         recipe=load_recipe(values["recipe"]),
         options=options,
-        cache=cache,
-        progress=progress,
     )
-    comparison = subject.compare(engines=engines, runs=values["runs"], threads=values["threads"], cache=cache, progress=progress)
-    if csv_path is not None:
-        with storage_errors(csv_path):
-            csv_path.write_text(comparison.to_csv(), encoding="utf-8")
+    field = find_field(request, cache, progress)
+    comparison = field.compare(engines=engines, runs=values["runs"], threads=values["threads"], cache=cache, progress=progress)
+    for kind, path in outputs.items():
+        text = _written(kind, comparison, field, values["threads"], progress)
+        with storage_errors(path):
+            path.write_text(text, encoding="utf-8")
     if as_json:
-        print_json({**comparison.to_dict(), "notes": subject.notes})
+        print_json({**comparison.to_dict(), "notes": field.notes})
         return
-    for text in subject.notes:
+    for text in field.notes:
         note(text)
     print_comparison(comparison)
+    for path in outputs.values():
+        click.echo(f"Written: {path}")
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    """The names of a comma-separated list, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+
+
+def _written(kind: str, comparison: Any, field: Any, threads: int | None, progress: Any) -> str:
+    """The text of an output file."""
+    from edgevit.report.html import to_html
+    from edgevit.report.table import to_markdown
+
+    if kind == "csv":
+        text: str = comparison.to_csv()
+        return text
+    if kind == "markdown":
+        return to_markdown(comparison, field.notes)
+    return to_html(comparison, field.background(comparison, threads=threads, progress=progress))
 
 
 def print_comparison(comparison: Any) -> None:
-    """The table and its conditions, on stdout."""
-    from edgevit.cli.console import megabytes, percent, table
+    """The recommendation, the table and its conditions, on stdout."""
+    from edgevit.cli.console import table
+    from edgevit.report.table import LEGEND, SHORT, conditions_line, short_cells
 
-    rows = [
-        (
-            row.precision,
-            row.engine.split()[0],
-            percent(row.accuracy.top1),
-            percent(row.accuracy.agreement),
-            "-" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db),
-            "/".join(f"{time:.3g}" for time in (row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms))
-            if row.latency
-            else "-",
-            f"{row.speedup:.2f}x" if row.speedup else "-",
-            megabytes(row.bytes),
-        )
-        for row in comparison.rows
-    ]
-    columns = ("", "engine", "top-1", "agree", "SQNR", "p50/p90/p99 ms", "speed-up", "size")  # fits 80 columns
-    at, engines = comparison.conditions, dict.fromkeys(row.engine for row in comparison.rows)
-    table(f"{at['images']} images of {at['source']}", columns, rows, left=2)
-    click.echo("agree and SQNR: top-1 classes and logits against the first row; speed-up: p50 against FP32 of the same engine.")
-    click.echo(f"Batch {at['batch']}, {at['threads']} threads, {at['device']}, {', '.join(engines)}; {at['order']}.")
-
-
-def _decibel(value: float | None) -> str:
-    return "identical" if value is None else f"{value:.1f} dB"
+    found = comparison.recommendation
+    click.secho(found.headline, bold=True)
+    for reason in found.reasons:
+        click.echo(f"  {reason}")
+    click.echo()
+    at = comparison.conditions
+    rows = [short_cells(comparison, row) for row in comparison.rows]
+    table(f"{at['images']} images of {at['source']}", SHORT, rows, left=2)
+    for text in LEGEND[:3]:
+        click.echo(f"{text}.")
+    click.echo("!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %).")
+    click.echo(conditions_line(comparison))

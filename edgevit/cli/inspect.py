@@ -7,26 +7,99 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import json_option, signature_option
+from edgevit.cli.options import json_option, signature_option, threads_option
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--layers", is_flag=True, help="Every part of every block: precision, scales, MACs, bytes, time.")
+@click.option("--engine", help="For --layers: time on openvino or onnxruntime; the bundle's own engine by default.")
+@click.option("--diff", "other", metavar="OTHER", type=click.Path(path_type=Path), help="What differs in another bundle.")
 @signature_option
+@threads_option
 @json_option
-def inspect(bundle: Path, keys: tuple[Path, ...], as_json: bool) -> None:
+def inspect(
+    bundle: Path, layers: bool, engine: str | None, other: Path | None, keys: tuple[Path, ...], threads: int | None, as_json: bool
+) -> None:  # fmt: skip
     """Check every file of BUNDLE against its hash and show what it holds."""
     import json
+    from dataclasses import asdict
 
+    from edgevit.anatomy import parts_of
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import print_json
+    from edgevit.engine import backend
+    from edgevit.errors import ConfigError
+    from edgevit.report.diff import differences
 
+    if (engine or threads) and not layers:
+        msg = "--engine and --threads are for --layers, which times them. Add it, or leave them out."
+        raise ConfigError(msg)
+    if engine:
+        _ = backend(engine).version
     opened = open_bundle(bundle, keys)
     opened.verify()
+    parts = parts_of(opened, engine, threads=threads) if layers else None
+    compared = open_bundle(other) if other is not None else None
+    if compared is not None:
+        compared.verify()
+    changes = differences(opened.manifest, compared.manifest) if compared is not None else None
     if as_json:
-        print_json(json.loads(opened.manifest.to_json()))
-    else:
+        document = json.loads(opened.manifest.to_json())
+        document |= {"layers": [asdict(part) for part in parts]} if parts is not None else {}
+        document |= {"differences": [asdict(change) for change in changes]} if changes is not None else {}
+        print_json(document)
+        return
+    if parts is None and changes is None:
         _print(opened, keys)
+    if parts is not None:
+        _print_parts(opened, parts)
+    if changes is not None:
+        _print_changes(bundle, other, changes)
+
+
+def _print_parts(opened: Any, parts: list[Any]) -> None:
+    from edgevit.cli.console import table
+
+    def row(block: str, part: str, items: list[Any], first: Any = None) -> tuple[str, ...]:
+        times = [item.milliseconds for item in items if item.milliseconds is not None]
+        low, high = first.weight_scale if first and first.weight_scale else (None, None)
+        return (
+            block,
+            part,
+            first.precision if first else "",
+            f"{first.input_scale:.3g}" if first and first.input_scale is not None else "",
+            f"{low:.2g}..{high:.2g}" if low is not None else "",
+            f"{sum(item.macs for item in items) / 1e6:.1f}",
+            f"{sum(item.weight_bytes for item in items) / 1e3:.1f}",
+            f"{sum(times):.3f}" if times else "-",
+        )
+
+    rows = [row("" if part.block is None else str(part.block), part.part, [part], part) for part in parts]
+    columns = ("block", "part", "precision", "input step", "weight steps", "MMACs", "weights kB", "ms")
+    table(str(opened.path), columns, [*rows, row("all", "", parts)], left=3)
+    names = dict.fromkeys(part.part for part in parts)
+    sums = [row("", name, [part for part in parts if part.part == name]) for name in names]
+    table("By part", ("part", *columns[5:]), [(cells[1], *cells[5:]) for cells in sums])
+    click.echo("A step is what one INT8 code is worth; where inputs are quantized in steps of 1, their step is in the weights.")
+    if any(part.milliseconds is not None for part in parts):
+        click.echo("ms: the engine's own profiler, which slows it, on a black image; what it fuses counts as the part it names.")
+
+
+def _print_changes(bundle: Path, other: Path | None, changes: list[Any]) -> None:
+    from edgevit.cli.console import table
+
+    if not changes:
+        click.echo(f"{bundle} and {other}: no difference but their names.")
+        return
+    rows = [(change.key, _value(change.one), _value(change.other)) for change in changes]
+    table("Differences", ("key", str(bundle), str(other)), rows, left=3)
+
+
+def _value(value: Any) -> str:
+    """A value in a table's cell."""
+    text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _print(opened: Any, keys: tuple[Path, ...]) -> None:

@@ -85,6 +85,60 @@ def import_options(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}
 
 
+class Share(click.ParamType):  # type: ignore[type-arg]  # the same
+    """A share 0..1, or ``auto``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Parse; fails with the value that was given."""
+        if value == "auto" or isinstance(value, float):
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no share: write 0.2 (of the multiply-accumulates), or auto.", param, ctx)
+
+
+PRUNE_OPTIONS = (
+    click.option("--prune", "--share", type=Share(), metavar="SHARE|auto", help="Share of the MACs to remove, or auto: what "
+                 "--max-drop allows."),
+    click.option("--speedup", type=float, metavar="X", help="Prune until the model is so many times as fast on the target."),
+    click.option("--recover", type=click.IntRange(0), default=0, metavar="EPOCHS", help="Then distil from the unpruned model."),
+    click.option("--score", default="obs", help="What goes first: obs, wifv, variance, or taylor (needs labels).",
+                 show_default=True),
+    click.option("--prune-images", type=click.IntRange(1), default=512, show_default=True, help="Images pruning uses at most."),
+    click.option("--multiple", type=click.IntRange(1), help="MLP widths stay a multiple of it; the target's by default."),
+)  # fmt: skip
+
+
+def prune_options(command: Command) -> Command:
+    """Add what `prune_settings` reads."""
+    for option in reversed(PRUNE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def prune_settings(values: dict[str, Any], multiple: int) -> Any:
+    """`PruneSettings` from a command's parameters, which are removed from ``values``; None if nothing is to be pruned."""
+    from edgevit.errors import ConfigError
+    from edgevit.prunesettings import PruneSettings
+
+    asked, speedup = values.pop("prune"), values.pop("speedup")
+    images, own = values.pop("prune_images"), values.pop("multiple")
+    recover, score = values.pop("recover"), values.pop("score")
+    if asked is None and speedup is None:
+        if recover:
+            msg = "--recover trains a pruned model: say how much to prune with --prune or --speedup."
+            raise ConfigError(msg)
+        return None
+    auto = asked == "auto"
+    return PruneSettings(
+        share=None if auto else asked, speedup=speedup, auto=auto, multiple=own or multiple, images=images, score=score,
+        recover=recover,
+    )  # fmt: skip
+
+
 threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine; all by default.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 no_cache_option = click.option("--no-cache", is_flag=True, help="Compute every stage anew and keep nothing.")

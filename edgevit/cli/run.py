@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option, signature_option, threads_option
+from edgevit.cli.outputs import decider_of, open_outputs, output_options
 
 
 @click.command()
@@ -21,8 +20,7 @@ from edgevit.cli.options import json_option, signature_option, threads_option
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
 @click.option("--loop", is_flag=True, help="Start a file or folder over when it ends.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated video: .mp4 or .avi.")
-@click.option("--headless", is_flag=True, help="Open no window, even on a display.")
+@output_options
 @click.option(
     "--telemetry/--no-telemetry", default=True, show_default=True, help="Record power, clocks, load and heat once a second."
 )
@@ -37,6 +35,8 @@ def run(**values: Any) -> None:
     line of JSON on stdout and the summary is the last. Ctrl-C ends the run
     with its summary.
     """
+    from dataclasses import replace
+
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import note
     from edgevit.device.telemetry import open_telemetry
@@ -47,77 +47,34 @@ def run(**values: Any) -> None:
 
     bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
+    decider = decider_of(values)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(values["source"], loop=values["loop"]))
         session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"]))
         for text in session.warnings:
             note(text)
-        sinks = [stack.enter_context(closing(sink)) for sink in _sinks(source, manifest.precision, values)]
-        summary = Summary(source)
-        results = classify_frames(
-            source, session, manifest.preprocessing, manifest.labels, top_k=values["top_k"], limit=values["limit"]
-        )
         telemetry = stack.enter_context(open_telemetry()) if values["telemetry"] else None
         for text in telemetry.notes if telemetry else ():
             note(text)
+        sample = telemetry.sample if telemetry else None
+        outputs = stack.enter_context(open_outputs(source, session, manifest, values, sample))
+        summary = Summary(source)
+        results = classify_frames(
+            source, session, manifest.preprocessing, manifest.labels, top_k=decider.wanted, limit=values["limit"]
+        )
         try:
             for result in stack.enter_context(closing(results)):
-                summary.add(result)
-                # A list: every sink sees the last result, too.
-                if False in [sink(result) for sink in sinks]:
+                decision = decider(result)
+                summary.add(replace(result, predictions=(decision.best,)))
+                if not outputs(decision):
                     break
         except KeyboardInterrupt:
             click.echo("", err=True)
-    _finish(summary, telemetry, f"{session.engine} on {session.device}, {session.threads} threads", values)
+    _finish(summary, telemetry, f"{session.engine} on {session.device}, {session.threads} threads", outputs, values)
+    outputs.check()
 
 
-def _sinks(source: Any, precision: str, values: dict[str, Any]) -> Iterator[Any]:
-    from edgevit.runtime.notify import open_notifier
-    from edgevit.runtime.sinks import JsonLines, Overlays, VideoSink, WindowSink, has_display
-
-    yield JsonLines(sys.stdout) if values["as_json"] else _Lines(moving=source.fps is not None)
-    if notifier := open_notifier():
-        yield notifier
-    screens: list[Any] = []
-    if values["save"] is not None:
-        screens.append(VideoSink(values["save"], fps=source.fps or 30.0))
-    if not values["headless"] and has_display():
-        screens.append(WindowSink())
-    if screens:
-        yield Overlays(screens, precision=precision)
-
-
-class _Lines:
-    """For people: one line that follows the frames on a terminal; in a log a line per picture, per second of what moves."""
-
-    def __init__(self, *, moving: bool) -> None:
-        from edgevit.runtime.latency import Rate
-
-        self._rate = Rate()
-        self._ending = "\r" if sys.stdout.isatty() else "\n"
-        self._interval = 1.0 if moving and self._ending == "\n" else 0.0
-        self._due = 0.0
-
-    def __call__(self, result: Any) -> bool:
-        """Print one result, if it is due."""
-        self._rate.add(result.finished)
-        if result.finished < self._due:
-            return True
-        self._due = result.finished + self._interval
-        best, fps = result.predictions[0], self._rate.per_second
-        speed = f"{fps:6.1f} fps" if fps else " " * 10
-        stages = f"read {result.read_ms:.1f}  prepare {result.prepare_ms:.1f}  infer {result.infer_ms:.1f} ms"
-        line = f"{result.frame.name}  {best.label} {100 * best.confidence:.1f} %  {speed}  {stages}"
-        click.echo(f"{line:<110}{self._ending}", nl=False)
-        return True
-
-    def close(self) -> None:
-        """Leave the last line standing."""
-        if self._ending == "\r":
-            click.echo()
-
-
-def _finish(summary: Any, telemetry: Any, engine: str, values: dict[str, Any]) -> None:
+def _finish(summary: Any, telemetry: Any, engine: str, outputs: Any, values: dict[str, Any]) -> None:
     import json
 
     from edgevit.device.telemetry import lines
@@ -125,9 +82,11 @@ def _finish(summary: Any, telemetry: Any, engine: str, values: dict[str, Any]) -
     recorded = telemetry.summary(summary.frames) if telemetry else None
     if values["as_json"]:
         document = summary.to_dict() | ({"telemetry": recorded} if recorded else {})
-        click.echo(json.dumps({"summary": document, "engine": engine}, ensure_ascii=False))
+        deliveries = [each.to_dict() for each in outputs.deliveries]
+        click.echo(json.dumps({"summary": document, "engine": engine, "outputs": deliveries}, ensure_ascii=False))
     else:
         machine = lines(recorded) if recorded else []
-        click.echo("\n".join([*summary.lines(), *machine, f"engine            {engine}"]))
+        deliveries = [each.line() for each in outputs.deliveries]
+        click.echo("\n".join([*summary.lines(), *machine, f"engine            {engine}", *deliveries]))
     if values["save"] is not None and summary.frames:
         click.echo(f"annotated video: {values['save']}", err=True)

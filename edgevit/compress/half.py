@@ -114,7 +114,7 @@ def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
 
     def bare(index: int, block: FoldedBlock) -> FoldedBlock:
         name = f"blocks.{index}.attention"
-        if found[f"{name} without key bias"] > 2 * found[name]:
+        if not block.heads or found[f"{name} without key bias"] > 2 * found[name]:
             return block
         inner, bias = block.proj.weight.shape[1], block.qkv.bias.clone()
         bias[inner : 2 * inner] = 0
@@ -196,7 +196,7 @@ def _with_small_steps(plan: QuantPlan, name: str) -> QuantPlan:
     """
     linear, (block, _, kind) = plan.linears[name], name.rpartition(".")
     index, power = int(block.rpartition(".")[2]), int(np.floor(np.log2(linear.input_scale / NORMAL)))
-    if power <= 0 or not can_migrate(plan.model.blocks[index], kind) or (kind == "fc2" and linear.multiplier is None):
+    if power <= 0 or not can_migrate(plan.model.blocks[index], kind) or _is_fixed(plan, name):
         return plan
     factor = 2.0**power
     inputs = linear.weight.shape[1]
@@ -218,6 +218,13 @@ def _with_small_steps(plan: QuantPlan, name: str) -> QuantPlan:
     if steps is None or steps.value_step is None:
         return plan
     return replace(plan, attention=plan.attention | {products: replace(steps, value_step=steps.value_step / factor)})
+
+
+def _is_fixed(plan: QuantPlan, name: str) -> bool:
+    """Whether it is an fc2 whose input nothing scales."""
+    block, _, kind = name.rpartition(".")
+    before = plan.model.blocks[int(block.rpartition(".")[2])].norm_of(kind)
+    return kind == "fc2" and before is None and plan.linears[name].multiplier is None
 
 
 def _half_linear(linear: QuantizedLinear) -> QuantizedLinear:

@@ -6,7 +6,7 @@ from channel j of the input and dividing by s_j, while column j of the weight is
 W c added to the bias, leaves the product as it is (SmoothQuant, arXiv 2211.10438; RepQ-ViT, arXiv
 2212.08254; Outlier Suppression+, arXiv 2304.09145). Where the subtraction and the division go:
 
-- qkv, fc1: into the LayerNorm in front;
+- qkv, fc1: into the LayerNorm in front; so do the affine maps that pruning puts in the place of attention and MLP;
 - proj: into the value rows of qkv, since attention mixes tokens and not channels and its weights sum to 1;
 - fc2: GELU lets nothing through, so a multiplication by one constant vector and an addition of another
   stay in front of the quantizer. Engines fuse both into the kernel that quantizes (no extra kernel in
@@ -23,8 +23,6 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear
-
-NORM_OF = {"qkv": "norm1", "fc1": "norm2"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +57,25 @@ def migration_scales(ranges: Tensor, weight: Tensor, alpha: float) -> Tensor:
 
 def can_migrate(block: FoldedBlock, kind: str) -> bool:
     """Whether the input of GEMM ``kind`` can be transformed: a norm-free ViT has nothing in front of qkv and fc1."""
-    return kind not in NORM_OF or getattr(block, NORM_OF[kind]) is not None
+    norm = block.norm_of(kind)
+    return norm is None or getattr(block, norm) is not None
 
 
 def migrate(block: FoldedBlock, kind: str, transform: Transform) -> FoldedBlock:
     """``block`` computing the same function with the input of ``kind`` transformed.
 
-    fc2 is left as it is: its transform lives in `QuantizedLinear.multiplier` and `QuantizedLinear.offset`.
+    fc2 behind an activation is left as it is: its transform lives in `QuantizedLinear.multiplier` and `QuantizedLinear.offset`.
     """
-    if kind == "fc2":
+    before = block.norm_of(kind)
+    if before is None and kind == "fc2":
         return block
     changes: dict[str, Any] = {kind: transform.inverse(getattr(block, kind))}
-    if kind == "proj":
+    if before is None:
         centre, factors = _value_rows(transform)
         changes["qkv"] = Linear(block.qkv.weight / factors[:, None], (block.qkv.bias - centre) / factors)
     else:
-        norm: Norm = getattr(block, NORM_OF[kind])
-        changes[NORM_OF[kind]] = replace(norm, weight=norm.weight / transform.scales, bias=transform(norm.bias))
+        norm: Norm = getattr(block, before)
+        changes[before] = replace(norm, weight=norm.weight / transform.scales, bias=transform(norm.bias))
     return replace(block, **changes)
 
 

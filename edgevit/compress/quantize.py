@@ -97,7 +97,7 @@ def quantize(
     plan, layers = QuantPlan(model=replace(model, blocks=list(model.blocks))), dict[str, LayerReport]()
     extremes: dict[str, tuple[Tensor, Tensor]] = {}
     for i in range(len(model.blocks)):
-        for kind in recipe.quantize.linears:
+        for kind in (kind for kind in recipe.quantize.linears if kind in model.blocks[i].linears):
             name = f"blocks.{i}.{kind}"
             progress(name)
             known = calibration.statistics[name]
@@ -147,7 +147,7 @@ def _install(plan: QuantPlan, index: int, kind: str, linear: QuantizedLinear, tr
     plan.model.blocks[index] = migrate(plan.model.blocks[index], kind, transform)
     if kind == "proj" and qkv in plan.linears:
         plan.linears[qkv] = migrate_values(plan.linears[qkv], transform)
-    if kind == "fc2":
+    if kind == "fc2" and plan.model.blocks[index].norm_of(kind) is None:
         offset = -transform.centre / transform.scales if bool(transform.centre.any()) else None
         plan.linears[name] = replace(linear, multiplier=1 / transform.scales, offset=offset)
 

@@ -101,12 +101,26 @@ class _Writer(Nodes):
 
     def block(self, x: str, block: FoldedBlock, name: str, keep: int) -> str:
         """Attention and MLP with their residuals; only the first ``keep`` tokens are carried on."""
-        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, name, keep)
+        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, name, keep) if block.heads else None
         x = self.first_tokens(x, keep, self.config.tokens, f"{name}/kept")
-        x = self.node("Add", f"{name}/residual1", x, self.linear(mixed, block.proj, f"{name}/proj", f"{name}.proj"))
-        hidden = self.linear(self.norm(x, block.norm2, f"{name}/norm2"), block.fc1, f"{name}/fc1", f"{name}.fc1")
-        expanded = self.linear(self.activation(hidden, f"{name}/act"), block.fc2, f"{name}/fc2", f"{name}.fc2")
+        attended = self.written(x, mixed, block.proj, block.norm1, f"{name}/norm1", f"{name}/proj", f"{name}.proj")
+        x = self.node("Add", f"{name}/residual1", x, attended)
+        hidden = self.hidden(x, block, name) if len(block.fc1.weight) else None
+        expanded = self.written(x, hidden, block.fc2, block.norm2, f"{name}/norm2", f"{name}/fc2", f"{name}.fc2")
         return self.node("Add", f"{name}/residual2", x, expanded)
+
+    def hidden(self, x: str, block: FoldedBlock, name: str) -> str:
+        """The MLP's activations [N, T, hidden]."""
+        expanded = self.linear(self.norm(x, block.norm2, f"{name}/norm2"), block.fc1, f"{name}/fc1", f"{name}.fc1")
+        return self.activation(expanded, f"{name}/act")
+
+    def written(
+        self, x: str, inside: str | None, writer: Linear, norm: Norm | None, norm_name: str, name: str, key: str
+    ) -> str:  # fmt: skip
+        """What attention or the MLP adds to ``x``; with nothing ``inside``, an affine map of the normed tokens or a bias."""
+        if not writer.weight.shape[1]:
+            return self.constant(f"{name}/bias", writer.bias)
+        return self.linear(inside or self.norm(x, norm, norm_name), writer, name, key)
 
     def attention(self, x: str, block: FoldedBlock, name: str, keep: int) -> str:
         """All heads' attention [N, keep, inner] of normed tokens."""

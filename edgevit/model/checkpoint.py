@@ -107,6 +107,19 @@ def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessin
         ValueError: labels or preprocessing do not fit the model.
         StorageError: the disk is full or the folder cannot be written.
     """
+    content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels)
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.part")
+    with storage_errors(path):
+        try:
+            beside.write_bytes(content)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def checkpoint_bytes(model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str]) -> bytes:
+    """What `save_checkpoint` writes. Raises ValueError as it does."""
     from safetensors.torch import save
 
     if len(labels) != model.config.classes or preprocessing.size != model.config.image_size:
@@ -117,15 +130,24 @@ def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessin
         raise ValueError(msg)
     settings = {"config": model.config.to_dict(), "preprocessing": preprocessing.to_dict(), "labels": list(labels)}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    content = save(state, metadata={native.METADATA_KEY: json.dumps(settings)})
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.part")
-    with storage_errors(path):
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+    return save(state, metadata={native.METADATA_KEY: json.dumps(settings)})
+
+
+def is_own(path: Path) -> bool:
+    """Whether `save_checkpoint` wrote the file."""
+    try:
+        return native.METADATA_KEY in read_weights(path).metadata
+    except CheckpointError:
+        return False
+
+
+def model_from(content: bytes) -> Vit:
+    """The model in what `checkpoint_bytes` gave, for content that is known to be whole; in eval mode."""
+    from safetensors.torch import load
+
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    config = VitConfig.from_dict(json.loads(header["__metadata__"][native.METADATA_KEY])["config"])
+    return _model(Imported(family="edgevit", config=config, state=load(content))).eval()
 
 
 def _model(imported: Imported) -> Vit:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevit.model.vit import ACTIVATIONS, Block, Vit, VitConfig
+from edgevit.model.vit import ACTIVATIONS, Block, Constant, Vit, VitConfig
 from edgevit.preprocess import Preprocessing
 
 # ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
@@ -43,7 +43,11 @@ class Linear:
 
 @dataclass
 class FoldedBlock:
-    """One block: qkv [3 * heads * head_dim, width], proj, fc1, fc2; norms are None in a norm-free ViT."""
+    """One block: qkv [3 * heads * head_dim, width], proj, fc1, fc2; norms are None in a norm-free ViT.
+
+    Where attention was pruned away, qkv has no rows, and proj reads the normalised tokens (an affine map) or has no
+    columns (a bias); the same with the MLP, fc1 and fc2.
+    """
 
     heads: int
     norm1: Norm | None
@@ -52,6 +56,18 @@ class FoldedBlock:
     norm2: Norm | None
     fc1: Linear
     fc2: Linear
+
+    @property
+    def linears(self) -> dict[str, Linear]:
+        """The GEMMs that there are, by kind."""
+        found: dict[str, Linear] = {kind: getattr(self, kind) for kind in LINEARS}
+        return {kind: linear for kind, linear in found.items() if linear.weight.numel()}
+
+    def norm_of(self, kind: str) -> str | None:
+        """The norm that delivers the input of GEMM ``kind``, ``norm1`` or ``norm2``; None if something else does."""
+        if kind == "qkv" or (kind == "proj" and not self.heads):
+            return "norm1"
+        return "norm2" if kind == "fc1" or (kind == "fc2" and not len(self.fc1.weight)) else None
 
 
 @dataclass
@@ -113,28 +129,52 @@ def _fold_pixels(conv: nn.Conv2d, contract: Preprocessing) -> tuple[Tensor, Tens
 
 
 def _fold_block(block: Block) -> FoldedBlock:
-    qkv, qkv_bias = block.qkv.weight.detach().double().clone(), _bias(block.qkv).clone()
-    proj, proj_bias = block.proj.weight.detach().double(), _bias(block.proj)
-    inner = proj.shape[1]
-    scale = (inner // block.heads) ** -0.5
-    qkv[:inner] *= scale
-    qkv_bias[:inner] *= scale
-    proj_bias = proj_bias + proj @ qkv_bias[2 * inner :]
-    qkv_bias[2 * inner :] = 0
-    fc2, fc2_bias = block.fc2.weight.detach().double(), _bias(block.fc2)
+    qkv, proj = _fold_attention(block)
+    fc1, fc2 = _of(block.fc1, block.fc2.bias), _of(block.fc2, block.fc2.bias)
     if block.scale1 is not None and block.scale2 is not None:
-        first, second = block.scale1.detach().double(), block.scale2.detach().double()
-        proj, proj_bias = proj * first[:, None], proj_bias * first
-        fc2, fc2_bias = fc2 * second[:, None], fc2_bias * second
+        proj, fc2 = _scaled(proj, block.scale1.detach().double()), _scaled(fc2, block.scale2.detach().double())
     return FoldedBlock(
         heads=block.heads,
         norm1=_norm(block.norm1),
-        qkv=Linear(qkv.float(), qkv_bias.float()),
-        proj=Linear(proj.float(), proj_bias.float()),
+        qkv=_float(qkv),
+        proj=_float(proj),
         norm2=_norm(block.norm2),
-        fc1=Linear(block.fc1.weight.detach().float().clone(), _bias(block.fc1).float()),
-        fc2=Linear(fc2.float(), fc2_bias.float()),
+        fc1=_float(fc1),
+        fc2=_float(fc2),
     )
+
+
+def _fold_attention(block: Block) -> tuple[Linear, Linear]:
+    """qkv with the scale in the queries, and proj with the values' bias; float64."""
+    qkv, proj = _of(block.qkv, block.proj.bias), _of(block.proj, block.proj.bias)
+    if not block.heads:
+        return qkv, proj
+    inner = proj.weight.shape[1]
+    scale = (inner // block.heads) ** -0.5
+    qkv.weight[:inner] *= scale
+    qkv.bias[:inner] *= scale
+    proj.bias += proj.weight @ qkv.bias[2 * inner :]
+    qkv.bias[2 * inner :] = 0
+    return qkv, proj
+
+
+def _of(layer: nn.Module | None, writes: Tensor) -> Linear:
+    """Copies in float64; [0, width] for a layer that is not there, [width, 0] for one of which only a bias is left."""
+    width = len(writes)
+    if layer is None:
+        return Linear(torch.zeros(0, width, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+    if isinstance(layer, Constant):
+        return Linear(torch.zeros(width, 0, dtype=torch.float64), layer.bias.detach().double().clone())
+    linear = cast("nn.Linear", layer)
+    return Linear(linear.weight.detach().double().clone(), _bias(linear).clone())
+
+
+def _scaled(linear: Linear, scale: Tensor) -> Linear:
+    return Linear(linear.weight * scale[:, None], linear.bias * scale)
+
+
+def _float(linear: Linear) -> Linear:
+    return Linear(linear.weight.float(), linear.bias.float())
 
 
 def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
@@ -217,13 +257,38 @@ def _patches(frames: Tensor, config: VitConfig) -> Tensor:
 def _block(
     x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp, attention: AttentionOp, keep: int
 ) -> Tensor:
+    mixed = attention_half(x, block, name, linear, attention, keep)
+    x = x[:, :keep] + written(linear, f"{name}.proj", mixed, block.proj)
+    return x + written(linear, f"{name}.fc2", mlp_half(x, block, name, config, linear), block.fc2)
+
+
+def attention_half(
+    x: Tensor, block: FoldedBlock, name: str, linear: LinearOp, attention: AttentionOp, keep: int
+) -> Tensor:  # fmt: skip
+    """What proj reads [N, keep, inputs], of tokens [N, T, width]: all heads' outputs, or what is left instead."""
+    if not block.heads:
+        return _tokens_for(block.proj, x[:, :keep], block.norm1)
     n, t, _ = x.shape
     qkv = linear(f"{name}.qkv", _layer_norm(x, block.norm1), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
-    mixed = attention(f"{name}.attention", q[:, :, :keep], k, v)
-    x = x[:, :keep] + linear(f"{name}.proj", mixed.transpose(1, 2).reshape(n, keep, -1), block.proj)
-    hidden = linear(f"{name}.fc1", _layer_norm(x, block.norm2), block.fc1)
-    return x + linear(f"{name}.fc2", ACTIVATIONS[config.activation](hidden), block.fc2)
+    return attention(f"{name}.attention", q[:, :, :keep], k, v).transpose(1, 2).reshape(n, keep, -1)
+
+
+def mlp_half(x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp) -> Tensor:
+    """What fc2 reads [N, T, inputs], of tokens [N, T, width]: the hidden activations, or what is left instead."""
+    if not len(block.fc1.weight):
+        return _tokens_for(block.fc2, x, block.norm2)
+    return ACTIVATIONS[config.activation](linear(f"{name}.fc1", _layer_norm(x, block.norm2), block.fc1))
+
+
+def _tokens_for(writer: Linear, x: Tensor, norm: Norm | None) -> Tensor:
+    """Normalised tokens for an affine map, none of their channels for a bias."""
+    return _layer_norm(x, norm) if writer.weight.shape[1] else x[..., :0]
+
+
+def written(linear: LinearOp, name: str, x: Tensor, writer: Linear) -> Tensor:
+    """What proj or fc2 adds to the residual stream; of one without columns its bias [width]."""
+    return linear(name, x, writer) if writer.weight.shape[1] else writer.bias
 
 
 @torch.inference_mode()

@@ -22,10 +22,16 @@ FINAL_NORMS = ("before_pooling", "after_pooling", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
-    """Widths of one block. They may differ between blocks (pruned models)."""
+    """Widths of one block. They may differ between blocks (pruned models).
+
+    Without heads, what is left of attention is a bias; without hidden neurons, of the MLP the same. With a map it is an
+    affine map of the normalised tokens, whose weight is that of proj, or of fc2.
+    """
 
     heads: int
     hidden: int
+    attention_map: bool = False
+    mlp_map: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +84,9 @@ class VitConfig:
         if not self.pooling or not all(tokens.get(name, False) for name in self.pooling):
             msg = f"pooling {self.pooling} needs tokens that this model lacks, or is unknown; known: {', '.join(POOLINGS)}"
             raise ValueError(msg)
+        if any((block.heads and block.attention_map) or (block.hidden and block.mlp_map) for block in self.blocks):
+            msg = "an affine map takes the place of attention or of an MLP that is there, too"
+            raise ValueError(msg)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -115,36 +124,61 @@ class VitConfig:
         return cls(**fields)
 
 
+class Constant(nn.Module):
+    """A bias [width] for all tokens: what is left of a layer that was pruned away."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The bias, whatever ``x`` is."""
+        return self.bias
+
+
 class Block(nn.Module):
-    """Pre-norm attention and MLP, each with a residual."""
+    """Pre-norm attention and MLP, each with a residual; of either only a map or a bias may be left (`BlockConfig`)."""
 
     def __init__(self, config: VitConfig, widths: BlockConfig) -> None:
         super().__init__()
         width, inner = config.width, widths.heads * config.head_dim
         self.heads = widths.heads
         self.activation = ACTIVATIONS[config.activation]
-        self.norm1 = nn.LayerNorm(width, config.norm_eps) if config.block_norm else nn.Identity()
-        self.qkv = nn.Linear(width, 3 * inner, bias=config.qkv_bias)
-        self.proj = nn.Linear(inner, width)
-        self.norm2 = nn.LayerNorm(width, config.norm_eps) if config.block_norm else nn.Identity()
-        self.fc1 = nn.Linear(width, widths.hidden)
-        self.fc2 = nn.Linear(widths.hidden, width)
+        reads_tokens = config.block_norm and (widths.heads > 0 or widths.attention_map)
+        self.norm1 = nn.LayerNorm(width, config.norm_eps) if reads_tokens else nn.Identity()
+        self.qkv = nn.Linear(width, 3 * inner, bias=config.qkv_bias) if widths.heads else None
+        self.proj = _writer(inner or width * widths.attention_map, width)
+        reads_tokens = config.block_norm and (widths.hidden > 0 or widths.mlp_map)
+        self.norm2 = nn.LayerNorm(width, config.norm_eps) if reads_tokens else nn.Identity()
+        self.fc1 = nn.Linear(width, widths.hidden) if widths.hidden else None
+        self.fc2 = _writer(widths.hidden or width * widths.mlp_map, width)
         self.scale1 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
         self.scale2 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
 
     def attend(self, x: Tensor) -> Tensor:
         """Multi-head self-attention of normalised tokens, [N, T, width] to [N, T, width]."""
+        if self.qkv is None:
+            return self.proj(x)
         n, t, _ = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(n, t, -1))
 
+    def expand(self, x: Tensor) -> Tensor:
+        """The MLP on normalised tokens, [N, T, width] to [N, T, width]."""
+        return self.fc2(x if self.fc1 is None else self.activation(self.fc1(x)))
+
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens [N, T, width] to the same shape."""
         attended = self.attend(self.norm1(x))
         x = x + (attended if self.scale1 is None else attended * self.scale1)
-        expanded = self.fc2(self.activation(self.fc1(self.norm2(x))))
+        expanded = self.expand(self.norm2(x))
         return x + (expanded if self.scale2 is None else expanded * self.scale2)
+
+
+def _writer(inputs: int, width: int) -> nn.Linear | Constant:
+    """The layer that writes to the residual stream; without inputs its bias."""
+    return nn.Linear(inputs, width) if inputs else Constant(width)
 
 
 class Vit(nn.Module):

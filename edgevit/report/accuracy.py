@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edgevit.report.statistics import calibration_error, mcnemar, paired_difference, wilson
+from edgevit.runtime.classify import softmax
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Logits = NDArray[np.float32]
+
+SIGNIFICANT = 0.05
+"""A difference that chance alone makes less often than this is called measurable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +32,93 @@ class Accuracy:
     """Share of images with the reference's top-1 class."""
     sqnr_db: float | None
     """Logit signal to quantization noise against the reference; None for equal logits."""
+    top1_interval: tuple[float, float] | None
+    """95 % Wilson interval of ``top1``."""
+    agreement_interval: tuple[float, float]
+    """The same of ``agreement``."""
+    calibration_error: float | None
+    """Expected calibration error: how far confidence is from accuracy, 0..1; None without labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassChange:
+    """One class: how many of its images were right before and are now."""
+
+    label: str
+    images: int
+    before: int
+    after: int
+    lost: int
+    """Right before, wrong now."""
+    won: int
+    """The reverse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A variant against the reference on the same labelled images."""
+
+    difference: float
+    """Top-1 minus the reference's: -0.01 is a loss of one point."""
+    interval: tuple[float, float]
+    """95 % bootstrap interval of it, resampling images."""
+    lost: int
+    """Images that the reference has right and this has wrong."""
+    won: int
+    """The reverse."""
+    p: float
+    """McNemar's exact test, two-sided: how often chance alone makes as lopsided a change."""
+    classes: tuple[ClassChange, ...]
+
+    @property
+    def measurable(self) -> bool:
+        """Whether chance is an unlikely cause."""
+        return self.p < SIGNIFICANT
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is measurably worse."""
+        return self.measurable and self.difference < 0
 
 
 def measure(logits: Logits, reference: Logits, targets: NDArray[np.int64] | None) -> Accuracy:
     """Compare ``logits`` with ``reference``, both [N, classes]; ``targets`` [N] are true classes."""
-    winners = logits.argmax(1)
+    winners, images = logits.argmax(1), len(logits)
+    right = None if targets is None else int((winners == targets).sum())
+    same = int((winners == reference.argmax(1)).sum())
     return Accuracy(
-        images=len(logits),
-        top1=None if targets is None else float((winners == targets).mean()),
-        agreement=float((winners == reference.argmax(1)).mean()),
+        images=images,
+        top1=None if right is None else right / images,
+        agreement=same / images,
         sqnr_db=sqnr_db(reference, logits),
+        top1_interval=None if right is None else wilson(right, images),
+        agreement_interval=wilson(same, images),
+        calibration_error=None if targets is None else calibration_error(softmax(logits), targets),
+    )
+
+
+def change(logits: Logits, reference: Logits, targets: NDArray[np.int64], labels: Sequence[str]) -> Change:
+    """What became of each image that ``reference`` had right or wrong; logits are [N, classes], ``targets`` [N]."""
+    before, after = reference.argmax(1) == targets, logits.argmax(1) == targets
+    lost, won = before & ~after, after & ~before
+    return Change(
+        difference=(int(after.sum()) - int(before.sum())) / len(targets),
+        interval=paired_difference(before, after),
+        lost=int(lost.sum()),
+        won=int(won.sum()),
+        p=mcnemar(int(lost.sum()), int(won.sum())),
+        classes=tuple(
+            ClassChange(
+                label=label,
+                images=int(own.sum()),
+                before=int(before[own].sum()),
+                after=int(after[own].sum()),
+                lost=int(lost[own].sum()),
+                won=int(won[own].sum()),
+            )
+            for label, own in ((label, targets == index) for index, label in enumerate(labels))
+            if own.any()
+        ),
     )
 
 

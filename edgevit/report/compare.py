@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,12 +18,19 @@ from edgevit.errors import DataError
 from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Progress
-from edgevit.report import accuracy, latency
-from edgevit.report.accuracy import Accuracy
+from edgevit.report import accuracy, latency, machine
 from edgevit.report.evaluate import evaluate
-from edgevit.report.latency import Latency
+from edgevit.report.recommend import recommend
+from edgevit.report.rows import Comparison, Evidence, Row, row_names
+from edgevit.report.startup import Startup, measure_startup
+from edgevit.report.statistics import median_ratio
+
+if TYPE_CHECKING:
+    from edgevit.engine.base import Frames
+    from edgevit.report.latency import Turns
 
 TIMED_FRAMES = 16  # distinct frames that latency is measured on
+MIN_TURNS = 4  # fewer turns tell nothing about noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,43 +42,10 @@ class Candidate:
     model: bytes
     compiled: bytes | None = None
     """What ``engine`` compiled of it on this machine, if it has."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table."""
-
-    precision: str
-    engine: str
-    """Name and version."""
-    bytes: int
-    """Size of the ONNX model."""
-    accuracy: Accuracy
-    latency: Latency | None
-    """None where nothing was timed: the engine that judged is not the target's."""
-    speedup: float | None
-    """p50 of the first row on the same engine, which is FP32, over this p50."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """All rows, and the conditions they were measured under. The first row is the reference."""
-
-    rows: tuple[Row, ...]
-    conditions: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return asdict(self)
-
-    def to_csv(self) -> str:
-        """One line per row, nested fields joined by underscores."""
-        lines = [_flat(row) for row in self.rows]
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, fieldnames=list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-        return stream.getvalue()
+    subject: str = ""
+    """Which model, where several are compared."""
+    contract: Preprocessing | None = None
+    """Its own preprocessing, where that is not the comparison's."""
 
 
 def compare(
@@ -86,81 +58,131 @@ def compare(
     threads: int | None,
     cache: Cache,
     progress: Progress,
+    startup: bool = False,
 ) -> Comparison:
-    """Evaluate and time ``candidates``; the first is the reference for agreement and SQNR.
+    """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
 
-    ``runs`` inferences of each are timed at batch 1; 0 leaves timing out. Raises DataError without images.
+    ``runs`` inferences of each are timed at batch 1; 0 leaves timing out. ``startup`` also measures a fresh process of each.
+    Raises DataError without images.
     """
     if not len(images):
         msg = f"{images.source}: no images are left to compare on. Give others, or more."
         raise DataError(msg)
-    opened = _Sessions(candidates, threads)
-    logits = [_logits(candidate, opened, images, contract, cache, progress) for candidate in candidates]
-    times = _latencies(opened, images, contract, runs, progress) if runs else [None] * len(candidates)
+    opened = _Sessions(candidates, contract, threads)
+    logits = [_logits(candidate, opened, images, cache, progress) for candidate in candidates]
+    starts = _startups(opened, progress) if startup else [None] * len(candidates)
+    load = machine.load()
+    turns = _turns(opened, images, runs, progress) if runs else [None] * len(candidates)
     targets = images.targets_for(labels)
+    names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
+    ratio = _Ratio(turns)
+    baselines = [_baseline(candidate, candidates) for candidate in candidates]
+    times = [latency.summary(own) if own else None for own in turns]
     rows = tuple(
         Row(
+            name=name,
+            subject=candidate.subject,
             precision=candidate.precision,
             engine=backend(candidate.engine).version,
             bytes=len(candidate.model),
             accuracy=accuracy.measure(own, logits[0], targets),
+            change=accuracy.change(own, logits[0], targets, labels) if targets is not None and i else None,
             latency=time,
-            speedup=_speedup(candidate, time, candidates, times),
+            speedup=base.p50_ms / time.p50_ms if time and (base := times[baselines[i]]) else None,
+            speedup_interval=None if i == baselines[i] else ratio(baselines[i], i),
+            startup=start,
         )
-        for candidate, own, time in zip(candidates, logits, times, strict=True)
+        for i, (candidate, name, own, time, start) in enumerate(zip(candidates, names, logits, times, starts, strict=True))
     )
-    return Comparison(rows=rows, conditions=_conditions(rows, images, targets is not None, threads))
+    return Comparison(
+        rows=rows,
+        conditions=_conditions(rows, images, targets is not None, threads, load),
+        recommendation=recommend(rows, ratio),
+        evidence=Evidence(logits=tuple(logits), images=images, labels=tuple(labels), targets=targets, turns=tuple(turns)),
+    )
 
 
 class _Sessions:
     """Opens candidates' sessions; each is compiled once, when it is first needed."""
 
-    def __init__(self, candidates: Sequence[Candidate], threads: int | None) -> None:
-        self.candidates, self.threads = candidates, threads
+    def __init__(self, candidates: Sequence[Candidate], contract: Preprocessing, threads: int | None) -> None:
+        self.candidates, self.threads, self._contract = candidates, threads, contract
         self._compiled = {id(candidate): candidate.compiled for candidate in candidates if candidate.compiled is not None}
+
+    def compiled(self, candidate: Candidate) -> bytes:
+        """What the candidate's engine makes of its model."""
+        if id(candidate) not in self._compiled:
+            self._compiled[id(candidate)] = backend(candidate.engine).compile(candidate.model, threads=self.threads)
+        return self._compiled[id(candidate)]
 
     def open(self, candidate: Candidate) -> Session:
         """A session of its own for one candidate."""
-        engine = backend(candidate.engine)
-        if id(candidate) not in self._compiled:
-            self._compiled[id(candidate)] = engine.compile(candidate.model, threads=self.threads)
-        return engine.load(self._compiled[id(candidate)], threads=self.threads)
+        return backend(candidate.engine).load(self.compiled(candidate), threads=self.threads)
+
+    def contract(self, candidate: Candidate) -> Preprocessing:
+        """How frames are prepared for a candidate."""
+        return candidate.contract or self._contract
 
 
-def _logits(
-    candidate: Candidate, opened: _Sessions, images: ImageSet, contract: Preprocessing, cache: Cache, progress: Progress
-) -> accuracy.Logits:
-    with progress.stage(f"evaluate {candidate.precision} on {candidate.engine}", total=len(images)) as stage:
+def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, cache: Cache, progress: Progress) -> accuracy.Logits:
+    name = " ".join(part for part in ("evaluate", candidate.subject, candidate.precision, "on", candidate.engine) if part)
+    with progress.stage(name, total=len(images)) as stage:
         return evaluate(
             lambda: opened.open(candidate),
             candidate.model,
             images,
-            contract,
+            opened.contract(candidate),
             engine=f"{backend(candidate.engine).version} on {processor()}",
             cache=cache,
             stage=stage,
         )
 
 
-def _latencies(
-    opened: _Sessions, images: ImageSet, contract: Preprocessing, runs: int, progress: Progress
-) -> list[Latency | None]:
-    frames = np.concatenate(list(images.subset(range(min(len(images), TIMED_FRAMES))).prepared(contract)))
+def _startups(opened: _Sessions, progress: Progress) -> list[Startup | None]:
+    found: list[Startup | None] = []
+    with progress.stage("measure start-up", total=len(opened.candidates)) as stage:
+        for candidate in opened.candidates:
+            # An engine that is kept on disk starts from that; one that compiles at every start, from the graph.
+            compiled = not backend(candidate.engine).just_in_time
+            content = opened.compiled(candidate) if compiled else candidate.model
+            shape = (*opened.contract(candidate).size, 3)
+            found.append(measure_startup(candidate.engine, content, shape, compiled=compiled, threads=opened.threads))
+            stage.advance()
+    return found
+
+
+def _turns(opened: _Sessions, images: ImageSet, runs: int, progress: Progress) -> list[Turns | None]:
+    few = images.subset(range(min(len(images), TIMED_FRAMES)))
+    contracts = dict.fromkeys(opened.contract(candidate) for candidate in opened.candidates)
+    frames: dict[Preprocessing, Frames] = {contract: np.concatenate(list(few.prepared(contract))) for contract in contracts}
     with ExitStack() as stack, progress.stage("measure latency", total=runs) as stage:
         sessions = {str(i): stack.enter_context(opened.open(candidate)) for i, candidate in enumerate(opened.candidates)}
-        times = latency.measure(sessions, frames, runs=runs, stage=stage)
+        own = {str(i): frames[opened.contract(candidate)] for i, candidate in enumerate(opened.candidates)}
+        times = latency.take_turns(sessions, own, runs=runs, stage=stage)
     return [times[str(i)] for i in range(len(opened.candidates))]
 
 
-def _speedup(
-    candidate: Candidate, time: Latency | None, candidates: Sequence[Candidate], times: Sequence[Latency | None]
-) -> float | None:
-    """Against the first candidate of the same engine, which is FP32 where there is one."""
-    baseline = next(first for other, first in zip(candidates, times, strict=True) if other.engine == candidate.engine)
-    return None if time is None or baseline is None else baseline.p50_ms / time.p50_ms
+class _Ratio:
+    """95 % intervals of p50 ratios between rows, each computed once; None where one of them was not timed, or too little."""
+
+    def __init__(self, turns: Sequence[Turns | None]) -> None:
+        self.turns = turns
+        self._found: dict[tuple[int, int], tuple[float, float] | None] = {}
+
+    def __call__(self, over: int, under: int) -> tuple[float, float] | None:
+        if (over, under) not in self._found:
+            slow, fast = self.turns[over], self.turns[under]
+            known = slow is not None and fast is not None and len(slow) >= MIN_TURNS
+            self._found[over, under] = median_ratio(slow, fast) if known and slow and fast else None
+        return self._found[over, under]
 
 
-def _conditions(rows: Sequence[Row], images: ImageSet, labelled: bool, threads: int | None) -> dict[str, Any]:
+def _baseline(candidate: Candidate, candidates: Sequence[Candidate]) -> int:
+    """The first candidate of the same engine, which is FP32 where there is one."""
+    return next(i for i, other in enumerate(candidates) if other.engine == candidate.engine)
+
+
+def _conditions(rows: Sequence[Row], images: ImageSet, labelled: bool, threads: int | None, load: float) -> dict[str, Any]:
     return {
         "engine": ", ".join(dict.fromkeys(row.engine for row in rows)),
         "images": len(images),
@@ -169,6 +191,8 @@ def _conditions(rows: Sequence[Row], images: ImageSet, labelled: bool, threads: 
         "device": _device(rows),
         "threads": threads or available_threads(),
         "batch": 1,
+        "clock": machine.clock(),
+        "load": load,
         "order": f"interleaved, {latency.TURN} inferences a turn, {latency.WARM_UP} to warm up first"
         if any(row.latency for row in rows)
         else "not timed, as this is not the target",
@@ -184,10 +208,3 @@ def _device(rows: Sequence[Row]) -> str:
         mode = ", ".join(text for text in (board.mode, f"GPU at {board.gpu_mhz:g} MHz" if board.gpu_mhz else None) if text)
         return f"{board.model}{f' ({mode})' if mode else ''}"
     return f"GPU of compute capability {found.compute_capability}" if found else processor()
-
-
-def _flat(row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in asdict(row).items():
-        flat |= {f"{key}_{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
-    return flat

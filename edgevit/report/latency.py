@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from edgevit.progress import Stage
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Frames
+
+    Turns = list[list[float]]
 
 WARM_UP = 5
 TURN = 5  # inferences of one session before the next has its turn
@@ -27,28 +29,43 @@ class Latency:
     p50_ms: float
     p90_ms: float
     p99_ms: float
+    per_second: float
+    """Inferences in a second, one after the other: 1000 over the mean."""
     runs: int
 
 
 def measure(sessions: Mapping[str, Session], frames: Frames, *, runs: int, stage: Stage) -> dict[str, Latency]:
     """Time ``runs`` inferences of each session on ``frames`` uint8 [N, H, W, 3], one frame at a time, in turns."""
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for session in sessions.values():
+    times = take_turns(sessions, dict.fromkeys(sessions, frames), runs=runs, stage=stage)
+    return {name: summary(turns) for name, turns in times.items()}
+
+
+def take_turns(sessions: Mapping[str, Session], frames: Mapping[str, Frames], *, runs: int, stage: Stage) -> dict[str, Turns]:
+    """As `measure`, every time in milliseconds: per session its turns, in the order they were taken.
+
+    ``frames`` are each session's own, as their sizes may differ.
+    """
+    times: dict[str, Turns] = {name: [] for name in sessions}
+    for name, session in sessions.items():
         for i in range(WARM_UP):
-            session.infer(frames[i % len(frames)][None])
+            session.infer(frames[name][i % len(frames[name])][None])
     for start in range(0, runs, TURN):
         for name, session in sessions.items():
+            own, turn = frames[name], []
             time.sleep(PAUSE)
-            session.infer(frames[:1])
+            session.infer(own[:1])
             for i in range(start, min(start + TURN, runs)):
-                frame = frames[i % len(frames)][None]
+                frame = own[i % len(own)][None]
                 begin = time.perf_counter()
                 session.infer(frame)
-                times[name].append(1e3 * (time.perf_counter() - begin))
+                turn.append(1e3 * (time.perf_counter() - begin))
+            times[name].append(turn)
         stage.advance(min(TURN, runs - start))
-    return {name: _summary(values) for name, values in times.items()}
+    return times
 
 
-def _summary(values: list[float]) -> Latency:
+def summary(turns: Sequence[Sequence[float]]) -> Latency:
+    """Percentiles over the times of all turns, at least one, in milliseconds."""
+    values = np.concatenate([np.asarray(turn) for turn in turns])
     p50, p90, p99 = (float(value) for value in np.percentile(values, (50, 90, 99)))
-    return Latency(p50_ms=p50, p90_ms=p90, p99_ms=p99, runs=len(values))
+    return Latency(p50_ms=p50, p90_ms=p90, p99_ms=p99, per_second=float(1e3 / values.mean()), runs=len(values))

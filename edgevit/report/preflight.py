@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,12 +59,15 @@ class Preflight:
         return self.summary() | {"blocks": [asdict(row) for row in self.rows], "layers": kernels}
 
 
-def examine(built: BuiltEngine, *, blocks: int) -> Preflight:
-    """The preflight of an engine for a ViT of so many blocks; without kernels and with a warning if its plan cannot be read."""
+def examine(built: BuiltEngine, *, blocks: int, bare: Collection[int] = ()) -> Preflight:
+    """The preflight of an engine for a ViT of so many blocks, of which ``bare`` have no attention.
+
+    Without kernels and with a warning if its plan cannot be read.
+    """
     kernels, problem = _kernels(built)  # the engine is good whatever is wrong with its description
     plan = CompiledPlan(kernels=kernels, engine_bytes=len(built.engine), builder=built.version, seconds=built.seconds)
     unread = f"the plan cannot be read, so neither fusion nor INT8 coverage is checked: {problem}"
-    warnings = (unread,) if problem else plan.warnings(blocks)
+    warnings = (unread,) if problem else plan.warnings(blocks, bare)
     return Preflight(plan=plan, rows=tuple(_rows(plan)), warnings=warnings, peak_mib=built.peak_mib)
 
 

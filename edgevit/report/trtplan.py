@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import permutations
 from math import prod
@@ -289,18 +289,19 @@ class CompiledPlan:
             found.setdefault(kernel.block or "rest", []).append(kernel)
         return {block: tuple(kernels) for block, kernels in found.items()}
 
-    def warnings(self, blocks: int) -> tuple[str, ...]:
-        """What costs a network of so many blocks time, one line each."""
+    def warnings(self, blocks: int, bare: Collection[int] = ()) -> tuple[str, ...]:
+        """What costs a network of so many blocks time, one line each; those that are ``bare`` have no attention."""
         found = []
         dequantized = [kernel.block for kernel in self.kernels if kernel.dequantizes_weights]
         if dequantized:
             found.append(
                 f"weights are dequantized on every frame in {_places(dequantized)}: those products run in floating point"
             )
-        if self.fused_attention < blocks:
+        if self.fused_attention < blocks - len(bare):
             fused = {kernel.block for kernel in self.kernels if kernel.kind == "attention"}
-            missing = [f"blocks.{i}" for i in range(blocks) if f"blocks.{i}" not in fused]
-            found.append(f"attention is fused in {self.fused_attention} of {blocks} blocks, not in {_places(missing)}")
+            missing = [f"blocks.{i}" for i in range(blocks) if f"blocks.{i}" not in fused and i not in bare]
+            wanted = blocks - len(bare)
+            found.append(f"attention is fused in {self.fused_attention} of {wanted} blocks, not in {_places(missing)}")
         leftover = [kernel.block for kernel in self.kernels if kernel.kind == "qdq"]
         if leftover:
             found.append(f"{len(leftover)} kernels do nothing but quantize, in {_places(leftover)}")

@@ -30,10 +30,20 @@ MAX_CHARACTERS = 96
 """Of a label. No panel has room for more, and measuring text takes time."""
 CAPITAL = 21
 """Pixels a capital letter is high at scale 1, in OpenCV 4 and 5; their `getTextSize` differ."""
+SHADE = 4
+"""One part in so many of the picture shines through the panel."""
 WHITE, GRAY, BEST, OTHER = (255, 255, 255), (190, 190, 190), (150, 110, 20), (125, 105, 75)
 
 
-def draw(image_bgr: Image, predictions: Sequence[Prediction], *, fps: float | None, precision: str, latency_ms: float) -> Image:
+def draw(
+    image_bgr: Image,
+    predictions: Sequence[Prediction],
+    *,
+    fps: float | None,
+    precision: str,
+    latency_ms: float,
+    best: Prediction | None = None,
+) -> Image:
     """A new image with a panel: label, confidence, one bar per prediction, speed and precision.
 
     Args:
@@ -42,6 +52,7 @@ def draw(image_bgr: Image, predictions: Sequence[Prediction], *, fps: float | No
         fps: frames per second, None if not known yet.
         precision: such as ``int8``.
         latency_ms: capture to label.
+        best: what the title says, where it is not the first of ``predictions``.
 
     Returns:
         uint8 [H', W', 3], the size of ``image_bgr`` or, if that is small, larger by one factor.
@@ -52,12 +63,11 @@ def draw(image_bgr: Image, predictions: Sequence[Prediction], *, fps: float | No
     bars = predictions[: int((UNITS - FRAME) / ROW)]
     right = min(width, round(22 * unit))
     panel = image[: min(height, round((FRAME + ROW * len(bars)) * unit)), :right]
-    # A third of what is behind shows through; white text on it stays readable even over pure white.
-    panel[:] = panel // 3
+    _frost(panel, max(1, round(unit)))
 
     bar_left, bar_right = round(0.5 * unit), right - round(0.5 * unit)
     left, right = round(0.8 * unit), right - round(0.8 * unit)
-    best = predictions[0]
+    best = best or predictions[0]
     _row(image, left, round(0.5 * unit), right, round(1.8 * unit), best.label, f"{best.confidence:.1%}", WHITE)
     for rank, prediction in enumerate(bars):
         top, tall = round((2.6 + ROW * rank) * unit), round(1.15 * unit)
@@ -79,6 +89,15 @@ def _enlarged(image: Image) -> Image:
         return image.copy()
     size = (round(width * factor), round(height * factor))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _frost(panel: Image, grain: int) -> None:
+    """Darken and blur what is behind the text, which stays readable over pure white and over other text."""
+    import cv2
+
+    height, width = panel.shape[:2]
+    coarse = cv2.resize(panel, (-(-width // grain), -(-height // grain)), interpolation=cv2.INTER_AREA) // SHADE
+    cv2.resize(coarse, (width, height), dst=panel, interpolation=cv2.INTER_LINEAR)
 
 
 def _bar(image: Image, left: int, top: int, right: int, tall: int, share: float, color: Color) -> None:

@@ -28,7 +28,7 @@ def model() -> FoldedVit:
 
 
 def names(model: FoldedVit, linears: tuple[str, ...] = LINEARS) -> list[str]:
-    return [f"blocks.{i}.{kind}" for i in range(len(model.blocks)) for kind in linears]
+    return [f"blocks.{i}.{kind}" for i, block in enumerate(model.blocks) for kind in linears if kind in block.linears]
 
 
 def logits(plan: QuantPlan, images: np.ndarray) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edgevit.engine import CPU_ENGINES, open_session
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import LINEARS, FoldedVit, Linear, fold, forward, plain_attention
+from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_attention
 from edgevit.model.quantplan import (
     QuantizedLinear,
     QuantPlan,
@@ -332,8 +332,9 @@ def pair(request: pytest.FixtureRequest) -> tuple[FoldedVit, Graph]:
 def test_only_gemm_inputs_of_blocks_are_quantized(pair: tuple[FoldedVit, Graph]) -> None:
     """And queries and keys. No residual, LayerNorm, softmax or GELU input, no values, no head, no patch embedding."""
     model, graph = pair
-    inputs = ("qkv", "attention/q", "attention/k", "proj", "fc1", "fc2")
-    expected = [f"blocks.{i}/{kind}/QuantizeLinear" for i in range(len(model.blocks)) for kind in inputs]
+    inputs = {"qkv": ("qkv", "attention/q", "attention/k"), "proj": ("proj",), "fc1": ("fc1",), "fc2": ("fc2",)}
+    expected = [f"blocks.{i}/{name}/QuantizeLinear" for i, block in enumerate(model.blocks) for kind in block.linears
+                for name in inputs[kind]]  # fmt: skip
     assert [node.name for node in graph.of("QuantizeLinear")] == expected
     for node in graph.of("QuantizeLinear"):
         assert graph.readers(node) == ["DequantizeLinear"]
@@ -344,16 +345,17 @@ def test_only_gemm_inputs_of_blocks_are_quantized(pair: tuple[FoldedVit, Graph])
     for op in ("Add", "LayerNormalization", "Softmax", "Gelu", "Relu", "Sigmoid", "Concat"):
         for node in graph.of(op):
             assert not any(graph.made_by[value].op_type == "DequantizeLinear" for value in node.input if value in graph.made_by)
-    for name in ("head/MatMul", "embed/MatMul", "blocks.0/attention/mix/MatMul"):
-        inputs = next(node for node in graph.nodes if node.name == name).input
-        assert not any(value in graph.made_by and graph.made_by[value].op_type == "DequantizeLinear" for value in inputs)
+    mixes = [f"blocks.{i}/attention/mix/MatMul" for i, block in enumerate(model.blocks) if block.heads]
+    for name in ("head/MatMul", "embed/MatMul", *mixes):
+        operands = next(node for node in graph.nodes if node.name == name).input
+        assert not any(value in graph.made_by and graph.made_by[value].op_type == "DequantizeLinear" for value in operands)
 
 
 def test_int8_weights_go_straight_into_their_gemm(pair: tuple[FoldedVit, Graph]) -> None:
     """int8 [in, out] within +-127, a step per output channel on axis 1, and no Transpose that engines would run per frame."""
     model, graph = pair
     weights = [node for node in graph.of("DequantizeLinear") if node.input[0] in graph.constants]
-    assert len(weights) == 4 * len(model.blocks)
+    assert len(weights) == sum(len(block.linears) for block in model.blocks)
     for node in weights:
         values, scale, zeros = (graph.constants[name] for name in node.input)
         assert graph.readers(node) == ["MatMul"]
@@ -365,8 +367,8 @@ def test_int8_weights_go_straight_into_their_gemm(pair: tuple[FoldedVit, Graph])
         assert scale.dtype == np.float32
         assert scale.shape == zeros.shape == values.shape[1:]
     for i, block in enumerate(model.blocks):
-        for kind in LINEARS:
-            assert graph.constants[f"blocks.{i}/{kind}/weight"].shape == tuple(getattr(block, kind).weight.T.shape)
+        for kind, linear in block.linears.items():
+            assert graph.constants[f"blocks.{i}/{kind}/weight"].shape == tuple(linear.weight.T.shape)
 
 
 def test_zero_points_are_zero_and_biases_are_float(pair: tuple[FoldedVit, Graph]) -> None:
@@ -394,9 +396,11 @@ def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
     model, graph = pair
     ops = Counter(node.op_type for node in graph.nodes)
     config = model.config
-    norms = (2 * len(model.blocks) if config.block_norm else 0) + config.embedding_norm + (config.final_norm != "none")
+    inside = sum((block.norm1 is not None) + (block.norm2 is not None) for block in model.blocks)
+    norms = inside + config.embedding_norm + (config.final_norm != "none")
     assert ops["LayerNormalization"] == norms
-    assert ops["Gelu"] == (len(model.blocks) if "gelu" in config.activation and config.activation != "quick_gelu" else 0)
+    mlps = sum(block.hidden > 0 for block in config.blocks)
+    assert ops["Gelu"] == (mlps if "gelu" in config.activation and config.activation != "quick_gelu" else 0)
     assert ops["Softmax"] == len(model.blocks)
     known = {
         "Add", "Cast", "Concat", "DequantizeLinear", "Gather", "Gelu", "LayerNormalization", "MatMul", "Mul", "Pad",
@@ -411,8 +415,11 @@ def test_the_last_block_carries_what_the_head_reads(pair: tuple[FoldedVit, Graph
     model, graph = pair
     keep, last = model.config.output_tokens, len(model.blocks) - 1
     for kind in ("proj", "fc1", "fc2"):
-        assert graph.shapes[f"blocks.{last}/{kind}/MatMul"][1] == keep
-        if last:
+        if kind in model.blocks[last].linears:
+            assert graph.shapes[f"blocks.{last}/{kind}/MatMul"][1] == keep
+        if last and kind in model.blocks[0].linears:
             assert graph.shapes[f"blocks.0/{kind}/MatMul"][1] == model.config.tokens
+    if not model.blocks[last].heads:
+        return
     assert graph.shapes[f"blocks.{last}/attention/Softmax"][2:] == [keep, model.config.tokens]
     assert graph.shapes[f"blocks.{last}/qkv/MatMul"][1] == model.config.tokens

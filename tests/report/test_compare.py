@@ -21,8 +21,9 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Progress, Stage
 from edgevit.report import evaluate as evaluating
-from edgevit.report.compare import Candidate, Comparison, compare
+from edgevit.report.compare import Candidate, compare
 from edgevit.report.evaluate import evaluate
+from edgevit.report.rows import Comparison, row_names
 from tests.zoo import contract, folded, frames, int8
 
 LABELS = ("a", "b", "c", "d", "e")
@@ -99,6 +100,49 @@ def test_the_first_row_is_the_reference(comparison: Comparison) -> None:
 def test_speedup_is_against_fp32_on_the_same_engine(comparison: Comparison) -> None:
     for row, base in zip(comparison.rows, [comparison.rows[i] for i in (0, 0, 2, 2)], strict=True):
         assert row.speedup == pytest.approx(base.latency.p50_ms / row.latency.p50_ms)
+
+
+def test_what_the_recommendation_rests_on(comparison: Comparison) -> None:
+    """The paired change against the first row, and how sure a speed-up is: a single turn tells nothing."""
+    first, *others = comparison.rows
+    assert first.change is None
+    assert all(row.change is not None and row.change.p == 1 for row in others if row.precision == "fp32")
+    assert all(row.speedup_interval is None for row in comparison.rows)
+    assert [row.name for row in comparison.rows] == [f"{p} on {e}" for e in ("onnxruntime", "openvino") for p in ("fp32", "int8")]
+
+
+def test_noise_is_measured_over_turns(graphs: dict[str, bytes], images: ImageSet) -> None:
+    candidates = [Candidate(precision=p, engine="onnxruntime", model=graphs["fp32"]) for p in ("fp32", "same")]
+    found = compare(
+        candidates, images, CONTRACT, LABELS, runs=40, threads=1, cache=Cache(enabled=False), progress=Progress(), startup=True
+    )
+    row = found.rows[1]
+    assert row.speedup is not None
+    assert row.speedup_interval is not None
+    low, high = row.speedup_interval
+    assert low < high
+    assert row.inside_noise == (low <= 1 <= high)
+    assert row.startup is not None
+    assert found.evidence.turns[0] is not None
+    assert [len(turn) for turn in found.evidence.turns[0]] == [5] * 8
+
+
+def test_models_with_their_own_preprocessing(graphs: dict[str, bytes], images: ImageSet) -> None:
+    """A candidate's own contract is used for its logits; another size of crop changes them."""
+    zoomed = replace(CONTRACT, resize=(24, 24))
+    candidates = [
+        Candidate(precision="fp32", engine="onnxruntime", model=graphs["fp32"], subject=name, contract=contract)
+        for name, contract in (("plain", None), ("zoomed", zoomed))
+    ]
+    found = compared(candidates, images)
+    assert [row.name for row in found.rows] == ["plain fp32", "zoomed fp32"]
+    assert found.rows[1].accuracy.sqnr_db is not None
+    assert found.rows[1].accuracy.sqnr_db < 40
+
+
+def test_rows_of_one_name_are_numbered() -> None:
+    assert row_names([("", "int8", "a"), ("", "int8", "a")]) == ["int8 (row 1)", "int8 (row 2)"]
+    assert row_names([("m", "int8", "a")]) == ["int8"]
 
 
 def test_conditions_are_stated(comparison: Comparison) -> None:

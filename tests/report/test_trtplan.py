@@ -412,3 +412,10 @@ def test_inspector_agrees_with_the_log() -> None:
 def test_inspector_without_detail_is_refused(document: object) -> None:
     with pytest.raises(ValueError, match="without detailed profiling verbosity"):
         parse_inspector(json.dumps(document))
+
+
+def test_a_block_without_attention_is_not_missed() -> None:
+    """Pruning may leave a map or a bias of it."""
+    found = plan("int8_attention")
+    assert found.warnings(3) == ("attention is fused in 2 of 3 blocks, not in blocks.2",)
+    assert found.warnings(3, bare=[2]) == ()

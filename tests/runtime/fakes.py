@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from edgevit.preprocess import Preprocessing
 from edgevit.runtime.classify import Prediction
+from edgevit.runtime.decide import Decider, Decision
 from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.loop import Result
 
@@ -77,6 +78,29 @@ def result(**changes: Any) -> Result:
         "read_ms": 1.0, "prepare_ms": 2.0, "infer_ms": 3.0, "latency_ms": 6.0,
     }  # fmt: skip
     return Result(**{**fields, **changes})
+
+
+def decision(label: str | None = None, confidence: float = 0.9, **changes: Any) -> Decision:
+    """What a result comes to, without smoothing or threshold; ``label`` makes its two predictions."""
+    if label is not None:
+        changes["predictions"] = (prediction(label, confidence, 0), prediction("other", round(1 - confidence, 6), 1))
+    return Decider()(result(**changes))
+
+
+class Notes(list[str]):
+    """What the user was told."""
+
+    def __call__(self, text: str) -> None:
+        self.append(text)
+
+
+def eventually(reached: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Wait for what happens on another thread; the value that made it true."""
+    deadline = time.monotonic() + seconds
+    while not (value := reached()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
+    return value
 
 
 def write_video(path: Path, levels: list[int], *, size_wh: tuple[int, int] = (64, 48), fps: float = 25.0) -> Path:

@@ -40,10 +40,10 @@ def read_weights(path: Path) -> Weights:
         msg = f"{path}: cannot be read: {error.strerror}."
         raise CheckpointError(msg) from error
     metadata: Mapping[str, str] = {}
-    if start.startswith((_ZIP, _PICKLE)):
-        content = _read_torch(path)
-    elif _looks_like_safetensors(start):
+    if _looks_like_safetensors(start):  # first: its header may be of a length that begins like a pickle
         content, metadata = _read_safetensors(path)
+    elif start.startswith((_ZIP, _PICKLE)):
+        content = _read_torch(path)
     else:
         raise CheckpointError(_wrong_type(path, start))
     tensors, notes = unwrap(content, path)

@@ -1,0 +1,160 @@
+"""The Python interface: a bundle as an object that classifies."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edgevit.bundle import Bundle, open_bundle
+from edgevit.engine.of_bundle import session_of
+from edgevit.preprocess import prepare
+from edgevit.runtime.classify import Prediction, top_k
+from edgevit.runtime.decide import Decider, Decision
+from edgevit.runtime.frame import Source
+from edgevit.runtime.loop import classify_frames
+from edgevit.runtime.smoothing import parse_smoothing
+from edgevit.runtime.source import open_source
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+
+def load(path: str | Path, *, engine: str | None = None, threads: int | None = None) -> Classifier:
+    """Open a bundle and load its model; use what it returns as a context manager.
+
+    Args:
+        path: a bundle, folder or zip. Its hashes are checked.
+        engine: ``openvino``, ``onnxruntime`` or ``tensorrt``; the bundle's own by default.
+        threads: CPU threads of the engine; all by default.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or tampered with.
+        ConfigError: the bundle cannot have that engine.
+        EngineError: the engine cannot run here, or the bundle was not compiled for this device.
+        MissingPackageError: the engine's package is not installed.
+    """
+    return Classifier(open_bundle(path), engine=engine, threads=threads)
+
+
+class Classifier:
+    """A loaded model with its preprocessing and its labels. Use it from one thread."""
+
+    def __init__(self, bundle: Bundle, *, engine: str | None = None, threads: int | None = None) -> None:
+        """Load ``bundle``; see `load`."""
+        self.bundle = bundle
+        """``bundle.manifest`` has everything that is known about the model."""
+        self._session = session_of(bundle, engine, threads=threads)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the logits."""
+        return self.bundle.manifest.labels
+
+    @property
+    def engine(self) -> str:
+        """Name and version of the engine, such as ``openvino 2026.4.1``."""
+        return self._session.engine
+
+    @property
+    def device(self) -> str:
+        """The processor that runs it."""
+        return self._session.device
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the engine warned of when it was loaded."""
+        return self._session.warnings
+
+    def logits(self, frame_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The model's output for one frame.
+
+        Args:
+            frame_bgr: uint8 [H, W, 3] BGR as OpenCV delivers it, [H, W, 4] BGRA or [H, W] gray, of any size.
+
+        Returns:
+            float32 [classes].
+
+        Raises:
+            ValueError: another shape or dtype.
+            EngineError: inference failed, or this classifier is closed.
+        """
+        return self._session.infer(prepare(frame_bgr, self.bundle.manifest.preprocessing)[None])[0]
+
+    def classify(self, frame_bgr: NDArray[np.uint8], *, top_k: int = 5) -> tuple[Prediction, ...]:
+        """The ``top_k`` likeliest classes of one frame, likeliest first; all if there are fewer.
+
+        Takes and raises what `logits` does; EngineError, too, if the output is not finite, and ValueError if ``top_k`` is not
+        positive.
+        """
+        return _likeliest(self.logits(frame_bgr), self.labels, top_k)
+
+    def run(
+        self,
+        source: str | Path | Source,
+        *,
+        loop: bool = False,
+        limit: int | None = None,
+        top_k: int = 5,
+        smooth: str | None = None,
+        threshold: float = 0.0,
+    ) -> Generator[Decision, None, None]:
+        """Classify the frames of a source as they are asked for. It is closed when the iteration ends, however it is left.
+
+        A camera gives the newest frame each time; a file gives every frame.
+
+        Args:
+            source: what `edgevit run` takes: ``"0"``, a video, a folder, ``"test://"``; or an open `Source`, which stays open.
+            loop: start a file or folder over when it ends.
+            limit: stop after so many frames.
+            top_k: predictions per frame.
+            smooth: ``"ema:N"`` or ``"majority:N"``: decide over N frames.
+            threshold: below this confidence, 0 to 1, the label is ``unknown``.
+
+        Yields:
+            Decisions: ``best`` to act on, ``predictions``, the ``frame``, and what each stage took.
+
+        Raises:
+            SourceError: the source cannot be opened, or failed midway.
+            ConfigError: ``smooth`` is neither of those.
+            EngineError: inference failed.
+        """
+        _check_top_k(top_k)
+        decider = Decider(smoothing=parse_smoothing(smooth) if smooth else None, threshold=threshold, top_k=top_k)
+        return self._decisions(source, loop, decider, limit)
+
+    def _decisions(
+        self, source: str | Path | Source, loop: bool, decider: Decider, limit: int | None
+    ) -> Generator[Decision, None, None]:
+        contract, labels = self.bundle.manifest.preprocessing, self.labels
+        with (
+            nullcontext(source) if isinstance(source, Source) else open_source(str(source), loop=loop) as frames,
+            closing(classify_frames(frames, self._session, contract, labels, top_k=decider.wanted, limit=limit)) as results,
+        ):
+            for result in results:
+                yield decider(result)
+
+    def close(self) -> None:
+        """Free what the engine holds. Closing twice is harmless."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _likeliest(logits: NDArray[np.float32], labels: tuple[str, ...], k: int) -> tuple[Prediction, ...]:
+    _check_top_k(k)
+    return top_k(logits, labels, k)
+
+
+def _check_top_k(k: int) -> None:
+    if k < 1:
+        msg = f"expected top_k of at least 1, got {k}"
+        raise ValueError(msg)

@@ -1,0 +1,248 @@
+"""The options of ``edgevit run`` that say what becomes of a label, and what they open."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgevit.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Manifest
+    from edgevit.engine.base import Session
+    from edgevit.preview.telemetry import Sample
+    from edgevit.runtime.decide import Decider, Decision
+    from edgevit.runtime.frame import Source
+    from edgevit.runtime.sinks.base import Delivery, Receiver, Sink
+    from edgevit.runtime.sinks.guard import Guarded
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, help="Below this confidence the label is 'unknown'."),
+    click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
+    click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated video: .mp4 or .avi."),
+    click.option("--headless", is_flag=True, help="Open no window, even on a display."),
+    click.option("--jsonl", type=click.Path(dir_okay=False, path_type=Path), help="Append a line of JSON per frame."),
+    click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Append a row of CSV per frame."),
+    click.option("--serve", metavar="HOST:PORT", help="Serve a live page; other than on 127.0.0.1 it wants a token."),
+    click.option("--serve-token", envvar="EDGEVIT_SERVE_TOKEN", help="Its token; made if needed. Also $EDGEVIT_SERVE_TOKEN."),
+    click.option("--snapshot", type=click.Path(file_okay=False, path_type=Path), help="At an event, save the picture here."),
+    click.option("--snapshot-limit", type=click.IntRange(1), default=1000, show_default=True, help="Pictures there, at most."),
+    click.option("--on-label", metavar="COMMAND", help="At an event, run this, without a shell; it reads $EDGEVIT_LABEL."),
+    click.option("--webhook", metavar="URL", envvar="EDGEVIT_WEBHOOK", help="At an event, post JSON. Also $EDGEVIT_WEBHOOK."),
+    click.option(
+        "--mqtt", metavar="URL", envvar="EDGEVIT_MQTT", help="At an event, publish to mqtt://HOST/TOPIC. Also $EDGEVIT_MQTT."
+    ),
+    click.option(
+        "--when",
+        multiple=True,
+        metavar="CONDITION",
+        help="What is an event, such as 'label=crack,confidence>0.8'; given twice, either is. By default: changed.",
+    ),
+    click.option(
+        "--every",
+        type=click.FloatRange(0),
+        default=1.0,
+        show_default=True,
+        help="Least seconds between two events of a label.",
+    ),
+)
+
+
+def output_options(command: Command) -> Command:
+    """Add the options that `open_outputs` and `decider_of` read."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def decider_of(values: dict[str, Any]) -> Decider:
+    """What turns results into decisions, as the options have it."""
+    from edgevit.runtime.decide import Decider
+    from edgevit.runtime.smoothing import parse_smoothing
+
+    smoothing = parse_smoothing(values["smooth"]) if values["smooth"] else None
+    return Decider(smoothing=smoothing, threshold=values["threshold"], top_k=values["top_k"])
+
+
+class Outputs:
+    """Every sink that the options ask for, and what became of what it got."""
+
+    def __init__(self) -> None:
+        self.sinks: list[Sink] = []
+        self.receivers: list[Receiver] = []
+        self.guards: list[Guarded[Any]] = []
+
+    def __call__(self, decision: Decision) -> bool:
+        """Hand on one decision; False once any sink asks to end."""
+        # A list: every sink sees the last decision, too.
+        return False not in [sink(decision) for sink in self.sinks]
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Of the events' receivers, and of other outputs that lost something."""
+        lossy = [guard.delivery for guard in self.guards if not guard.delivery.complete]
+        return [*(receiver.delivery for receiver in self.receivers), *lossy]
+
+    def check(self) -> None:
+        """Raise StorageError if a file is not what the run should have made of it."""
+        for guard in self.guards:
+            if not guard.delivery.complete:
+                lost = guard.delivery.failed + guard.delivery.dropped
+                msg = f"{guard.delivery.name}: {lost} of the run's results are missing from it: {guard.delivery.error}"
+                raise StorageError(msg)
+
+
+@contextmanager
+def open_outputs(
+    source: Source, session: Session, manifest: Manifest, values: dict[str, Any], sample: Sample | None = None
+) -> Iterator[Outputs]:
+    """Open all that the options ask for, and close it again, whatever happens; ``sample`` gives the page the device's state."""
+    from contextlib import ExitStack, closing
+
+    outputs = Outputs()
+    with ExitStack() as stack:
+        for sink in _sinks(outputs, source, session, manifest, values):
+            outputs.sinks.append(stack.enter_context(closing(sink)))
+        for sink in _preview(source, session, manifest, values, sample):
+            outputs.sinks.append(stack.enter_context(closing(sink)))
+        yield outputs
+
+
+def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
+    from edgevit.cli.console import note
+    from edgevit.runtime.notify import open_notifier
+    from edgevit.runtime.sinks.guard import Guarded
+    from edgevit.runtime.sinks.lines import CsvFile, JsonFile, JsonLines
+    from edgevit.runtime.sinks.screens import Overlays, WindowSink, has_display
+    from edgevit.runtime.sinks.video import VideoSink
+
+    def guarded(output: Any, name: object, *, retry: bool = True) -> Guarded[Any]:
+        outputs.guards.append(Guarded(output, str(name), note=note, retry=retry))
+        return outputs.guards[-1]
+
+    yield JsonLines(sys.stdout) if values["as_json"] else Lines(moving=source.fps is not None)
+    if notifier := open_notifier():
+        yield notifier
+    if values["jsonl"] is not None:
+        yield guarded(JsonFile(values["jsonl"]), values["jsonl"])
+    if values["csv"] is not None:
+        yield guarded(CsvFile(values["csv"]), values["csv"])
+    screens: list[Any] = []
+    if values["save"] is not None:
+        screens.append(guarded(VideoSink(values["save"], fps=source.fps or 30.0), values["save"], retry=False))
+    if not values["headless"] and has_display():
+        screens.append(guarded(WindowSink(), "window", retry=False))
+    if screens:
+        yield Overlays(screens, precision=manifest.precision)
+    yield from _events(outputs, manifest, values)
+
+
+def _preview(
+    source: Source, session: Session, manifest: Manifest, values: dict[str, Any], sample: Sample | None
+) -> Iterator[Sink]:  # fmt: skip
+    if values["serve"] is None:
+        if values["serve_token"] is not None and "EDGEVIT_SERVE_TOKEN" not in os.environ:
+            msg = "--serve-token goes with --serve HOST:PORT"
+            raise ConfigError(msg)
+        return
+    from edgevit.cli.console import note
+    from edgevit.preview.server import Preview
+
+    info = {
+        "model": manifest.name,
+        "source": source.description,
+        "precision": manifest.precision,
+        "engine": f"{session.engine} on {session.device}",
+    }
+    preview = Preview(values["serve"], info=info, token=values["serve_token"], telemetry=sample)
+    note(f"preview: {preview.url}")
+    yield preview
+
+
+def _events(outputs: Outputs, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
+    from edgevit.cli.console import note
+    from edgevit.runtime.sinks.condition import CHANGED, Gate, parse_condition
+    from edgevit.runtime.sinks.events import Events
+
+    conditions = [parse_condition(text, manifest.labels) for text in values["when"] or [CHANGED]]
+    if values["top_k"] < 2 and any("margin" in text for text in values["when"]):
+        msg = "--when margin... looks at two classes: not with --top-k 1"
+        raise ConfigError(msg)
+    makers: dict[str, Callable[[Any], Receiver]] = {
+        "snapshot": lambda folder: _snapshots(folder, values["snapshot_limit"], note),
+        "on_label": lambda command: _command(command, note),
+        "webhook": lambda url: _webhook(url, note),
+        "mqtt": lambda url: _mqtt(url, note),
+    }
+    wanted = {name: values[name] for name in makers if values[name] is not None}
+    if not wanted:
+        if values["when"]:
+            msg = "--when needs something to do at the event: --snapshot, --on-label, --webhook or --mqtt"
+            raise ConfigError(msg)
+        return
+    events = Events(Gate(conditions, every=values["every"]), outputs.receivers)
+    yield events
+    for name, value in wanted.items():
+        outputs.receivers.append(makers[name](value))
+
+
+def _snapshots(folder: Path, limit: int, note: Callable[[str], None]) -> Receiver:
+    from edgevit.runtime.sinks.snapshot import Snapshots
+
+    return Snapshots(folder, limit=limit, note=note)
+
+
+def _command(command: str, note: Callable[[str], None]) -> Receiver:
+    from edgevit.runtime.sinks.command import Command
+
+    return Command(command, note=note)
+
+
+def _webhook(url: str, note: Callable[[str], None]) -> Receiver:
+    from edgevit.runtime.sinks.webhook import Webhook
+
+    return Webhook(url, note=note)
+
+
+def _mqtt(url: str, note: Callable[[str], None]) -> Receiver:
+    from edgevit.runtime.sinks.mqtt import Mqtt
+
+    return Mqtt(url, note=note)
+
+
+class Lines:
+    """For people: one line that follows the frames on a terminal; in a log a line per picture, per second of what moves."""
+
+    def __init__(self, *, moving: bool) -> None:
+        from edgevit.runtime.latency import Rate
+
+        self._rate = Rate()
+        self._ending = "\r" if sys.stdout.isatty() else "\n"
+        self._interval = 1.0 if moving and self._ending == "\n" else 0.0
+        self._due = 0.0
+
+    def __call__(self, decision: Decision) -> bool:
+        """Print one decision, if it is due."""
+        self._rate.add(decision.finished)
+        if decision.finished < self._due:
+            return True
+        self._due = decision.finished + self._interval
+        best, fps = decision.best, self._rate.per_second
+        speed = f"{fps:6.1f} fps" if fps else " " * 10
+        stages = f"read {decision.read_ms:.1f}  prepare {decision.prepare_ms:.1f}  infer {decision.infer_ms:.1f} ms"
+        line = f"{decision.frame.name}  {best.label} {100 * best.confidence:.1f} %  {speed}  {stages}"
+        click.echo(f"{line:<110}{self._ending}", nl=False)
+        return True
+
+    def close(self) -> None:
+        """Leave the last line standing."""
+        if self._ending == "\r":
+            click.echo()

@@ -1,0 +1,135 @@
+"""What gradients tell before anything is cut: how much each token and channel of the stream moves the logits.
+
+An error e in the residual stream changes the logits by J e. Its square is e^T (J^T J) e, so J^T J, averaged over images,
+is the metric in which errors are worth comparing (Gauss-Newton): the class token counts for more than a patch, some channels for
+more than others. With random v of unit variance per logit, the gradient g of v^T logits has E[g g^T] = J^T J: no labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgevit.model.pixels import normalise
+from edgevit.model.vit import Block, Vit
+from edgevit.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgevit.preprocess import Frame
+
+PROBES = 2  # random projections of the logits per image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Influence:
+    """Of the stream behind one half on the logits."""
+
+    tokens: Tensor
+    """float32 [keep], mean 1: of each token; one value per prefix token, and one that all patches share."""
+    channels: Tensor
+    """float64 [width, width]: E[g g^T], summed over tokens."""
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each token counts in a fit, float32 [keep], mean 1: the root of its influence.
+
+        Not the influence itself: DINOv2's class token has up to 250 times that of a patch, and a fit that sees little else is
+        one of hundreds of samples to thousands of weights (on 128 images worse than equal weights). Errors are judged by
+        ``tokens``, though: what a small fit does to the class token must show.
+        """
+        roots = self.tokens.sqrt()
+        return roots / roots.mean()
+
+    @property
+    def root(self) -> Tensor:
+        """R [width, width] with R^T R = ``channels``: |R e|^2 is what an error e does."""
+        values, vectors = torch.linalg.eigh(self.channels)
+        return values.clamp_min(0).sqrt()[:, None] * vectors.T
+
+
+def influences(
+    model: Vit, contract: Preprocessing, batches: Iterable[Frame], seed: int, advance: Callable[[int], None]
+) -> list[Influence]:
+    """Of every half of ``model``, in network order, on frames uint8 [N, H, W, 3]."""
+    generator, found, count = torch.Generator().manual_seed(seed), dict[int, tuple[Tensor, Tensor]](), 0
+    for batch in batches:
+        streams = list[Tensor]()
+        logits = _watched(model, streams, normalise(torch.from_numpy(batch), contract))
+        for _ in range(PROBES):
+            probe = torch.randn(logits.shape, generator=generator)
+            gradients = torch.autograd.grad(logits, streams, probe, retain_graph=True, allow_unused=True)
+            for place, (stream, gradient) in enumerate(zip(streams, gradients, strict=True)):
+                g = torch.zeros_like(stream) if gradient is None else gradient
+                tokens, channels = g.square().sum((0, 2)), (g.flatten(0, 1).T @ g.flatten(0, 1)).double()
+                before = found.get(place, (0.0, 0.0))
+                found[place] = tokens + before[0], channels + before[1]
+        count += PROBES * len(batch)
+        advance(len(batch))
+    return [_influence(model, place, *sums, count) for place, sums in sorted(found.items())]
+
+
+def contributions(
+    model: Vit, contract: Preprocessing, batches: Iterable[Frame], targets: NDArray[np.int64], advance: Callable[[int], None]
+) -> dict[str, Tensor]:
+    """Gradient of the cross entropy times activation, summed over tokens: [images, inputs of the writer] by half.
+
+    ``targets`` int64 [images] are the true classes.
+    """
+    blocks, found, start = [cast("Block", block) for block in model.blocks], dict[str, list[Tensor]](), 0
+    writers = {f"blocks.{i}.{kind}": writer for i, block in enumerate(blocks)
+               for kind, writer in (("attention", block.proj), ("mlp", block.fc2))}  # fmt: skip
+    for batch in batches:
+        inputs: dict[str, Tensor] = {}
+
+        def keep(name: str, x: Tensor, inputs: dict[str, Tensor] = inputs) -> None:
+            inputs[name] = x
+
+        hooks = [writer.register_forward_pre_hook(lambda _, x, name=name: keep(name, x[0])) for name, writer in writers.items()]
+        try:
+            with torch.enable_grad():
+                logits = model(normalise(torch.from_numpy(batch), contract))
+                labels = torch.from_numpy(targets[start : start + len(batch)])
+                gradients = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), list(inputs.values()))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for name, gradient in zip(inputs, gradients, strict=True):
+            found.setdefault(name, []).append((gradient * inputs[name]).sum(1).detach())
+        start += len(batch)
+        advance(len(batch))
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _watched(model: Vit, streams: list[Tensor], images: Tensor) -> Tensor:
+    """Logits with a graph; ``streams`` becomes the stream behind every half."""
+
+    def watch(_module: object, arguments: Sequence[Tensor], output: Tensor | None = None) -> None:
+        streams.append(arguments[0] if output is None else output)
+
+    hooks = []
+    for block in model.blocks:
+        hooks += [block.norm2.register_forward_pre_hook(watch), block.register_forward_hook(watch)]  # type: ignore[union-attr]
+    try:
+        with torch.enable_grad():
+            return cast("Tensor", model(images))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _influence(model: Vit, place: int, tokens: Tensor, channels: Tensor, count: int) -> Influence:
+    config, prefix = model.config, model.config.prefix_tokens
+    keep = config.output_tokens if place >= 2 * (len(config.blocks) - 1) else config.tokens
+    tokens = tokens[:keep].clone()
+    tokens[prefix:] = tokens[prefix:].mean() if keep > prefix else tokens[prefix:]
+    mean = float(tokens.mean())
+    weights = tokens / mean if mean > 0 else torch.ones_like(tokens)
+    return Influence(tokens=weights, channels=channels / count)

@@ -1,0 +1,67 @@
+"""Tokens of many images on their way through the blocks, in a temporary file: memory stays that of one batch."""
+
+from __future__ import annotations
+
+import tempfile
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgevit.errors import storage_errors
+
+EVERY = 4  # of so many batches, one is held out
+
+
+class Stream:
+    """Batches of float32 tokens [N, T, width], written and read by number, in any order once all are there.
+
+    Use it in a ``with``; the file has no name, and is gone afterwards. Batches may differ in N.
+    """
+
+    def __init__(self) -> None:
+        with storage_errors(tempfile.gettempdir()):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._shapes: list[tuple[int, ...]] = []
+        self._room: list[int] = []
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def append(self, tokens: Tensor) -> None:
+        """Write one more batch. Raises StorageError if the disk is full."""
+        self._shapes.append(tuple(tokens.shape))
+        self._room.append(tokens.numel())
+        self.replace(len(self) - 1, tokens)
+
+    def replace(self, number: int, tokens: Tensor) -> None:
+        """Write batch ``number`` anew, with as many tokens or fewer. Raises StorageError if the disk is full."""
+        if tokens.numel() > self._room[number]:
+            msg = f"batch {number} has room for {self._room[number]} values, got {tuple(tokens.shape)}"
+            raise ValueError(msg)
+        self._shapes[number] = tuple(tokens.shape)
+        with storage_errors(tempfile.gettempdir()):
+            self._file.seek(self._offset(number))
+            self._file.write(tokens.contiguous().numpy().data)
+            self._file.flush()  # now, not at the next read: the error belongs here
+
+    def read(self, number: int) -> Tensor:
+        """Batch ``number``."""
+        self._file.seek(self._offset(number))
+        data = np.fromfile(self._file, np.float32, int(np.prod(self._shapes[number])))
+        return torch.from_numpy(data.reshape(self._shapes[number]))
+
+    def _offset(self, number: int) -> int:
+        return 4 * sum(self._room[:number])
+
+
+def is_held_out(batch: int) -> bool:
+    """Whether a batch is kept out of every fit, to judge what was fitted."""
+    return batch % EVERY == EVERY - 1

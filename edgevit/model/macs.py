@@ -1,0 +1,27 @@
+"""Multiply-accumulates of one image, as the written graph computes it."""
+
+from __future__ import annotations
+
+from edgevit.model.vit import BlockConfig, VitConfig
+
+
+def macs(config: VitConfig) -> int:
+    """Of the whole model, from patches to head."""
+    ends = config.grid[0] * config.grid[1] * config.width * 3 * config.patch_size**2
+    ends += config.width * len(config.pooling) * config.classes
+    return ends + sum(
+        half_macs(config, index, kind, block) for index, block in enumerate(config.blocks) for kind in ("attention", "mlp")
+    )
+
+
+def half_macs(config: VitConfig, index: int, kind: str, block: BlockConfig) -> int:
+    """Of ``attention`` or ``mlp`` of block ``index``, had it the widths of ``block``.
+
+    Behind the last attention only the tokens that the head depends on are left.
+    """
+    width, tokens = config.width, config.tokens
+    rows = config.output_tokens if index == len(config.blocks) - 1 else tokens
+    if kind == "mlp":
+        return rows * width * (2 * block.hidden + width * block.mlp_map)
+    inner = block.heads * config.head_dim
+    return tokens * width * 3 * inner + 2 * rows * tokens * inner + rows * width * (inner + width * block.attention_map)

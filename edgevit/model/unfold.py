@@ -1,0 +1,46 @@
+"""From folded blocks back to a trainable `Vit`: what pruning changes, it changes in folded weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from edgevit.model.folded import FoldedBlock
+from edgevit.model.vit import BlockConfig, Vit
+
+
+def unfold(model: Vit, blocks: Sequence[FoldedBlock]) -> Vit:
+    """``model`` with other blocks, in eval mode; ``model`` is left alone, and embedding and head are copied.
+
+    LayerScale stays in proj and fc2, the values' bias in proj's bias: that is exact, and the result has no LayerScale.
+    """
+    widths = tuple(
+        BlockConfig(
+            heads=block.heads,
+            hidden=len(block.fc1.weight),
+            attention_map=not block.heads and block.proj.weight.shape[1] > 0,
+            mlp_map=not len(block.fc1.weight) and block.fc2.weight.shape[1] > 0,
+        )
+        for block in blocks
+    )
+    config = replace(model.config, blocks=widths, layer_scale=False)
+    state = {key: value.detach().clone() for key, value in model.state_dict().items() if not key.startswith("blocks.")}
+    for index, block in enumerate(blocks):
+        state |= {f"blocks.{index}.{key}": value for key, value in _state(block, config.head_dim).items()}
+    result = Vit(config)
+    wanted = result.state_dict()
+    result.load_state_dict({key: value for key, value in state.items() if key in wanted})
+    return result.eval()
+
+
+def _state(block: FoldedBlock, head_dim: int) -> dict[str, Tensor]:
+    """All that a block may have, by the names in `edgevit.model.vit.Block`."""
+    parts = {kind: getattr(block, kind) for kind in ("norm1", "qkv", "proj", "norm2", "fc1", "fc2")}
+    state = {f"{kind}.{item}": getattr(part, item).clone() for kind, part in parts.items() if part for item in ("weight", "bias")}
+    queries = slice(0, block.heads * head_dim)
+    for item in ("weight", "bias"):  # the attention scale
+        state[f"qkv.{item}"][queries] = (state[f"qkv.{item}"][queries].double() * head_dim**0.5).to(torch.float32)
+    return state

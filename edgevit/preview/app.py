@@ -1,0 +1,140 @@
+"""The web application: one page, its three files, the state as JSON, the picture as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevit.preview.feed import Feed
+from edgevit.preview.picture import Pictures
+from edgevit.preview.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+STATIC = Path(__file__).parent / "static"
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+MAX_VIEWERS = 32
+SEND_SECONDS = 5.0
+"""A viewer that takes nothing for so long is dropped."""
+BOUNDARY = b"edgevit"
+
+
+def make_app(feed: Feed, pictures: Pictures, telemetry: Telemetry) -> Starlette:
+    """The application, without access control."""
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse, PlainTextResponse
+    from starlette.responses import Response as Whole
+    from starlette.routing import Route
+
+    async def state(request: Request) -> Response:
+        streaming = request.query_params.get("name") in stream.names
+        page = {"telemetry": telemetry.values(), "viewers": pictures.viewers, "streaming": streaming}
+        return JSONResponse({**feed.state(), **page})
+
+    async def picture(_request: Request) -> Response:
+        with _watching(pictures):
+            try:
+                jpeg = (await asyncio.wait_for(pictures.after(pictures.encoded), SEND_SECONDS))[1]
+            except asyncio.TimeoutError:
+                return PlainTextResponse("No picture yet.\n", 503)
+        return Whole(jpeg, media_type="image/jpeg")
+
+    @asynccontextmanager
+    async def background(_app: Starlette) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(pictures.produce()), asyncio.create_task(telemetry.measure())]
+        yield
+        for task in tasks:
+            task.cancel()
+
+    stream = Stream(pictures)
+    files = [Route(path, _file(name, media), methods=["GET"]) for path, (name, media) in FILES.items()]
+    routes = [Route("/state", state), Route("/picture.jpg", picture), Route("/stream", stream)]
+    return Starlette(routes=[*files, *routes], lifespan=background)
+
+
+class Stream:
+    """ASGI: MJPEG. A viewer that is slower than the pictures skips some; one that takes nothing is dropped."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.names: set[str] = set()
+        """What the pages call their streams, ``/stream?name=...``, for as long as they are sent."""
+        self._pictures = pictures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send pictures until the viewer goes."""
+        from starlette.requests import Request
+        from starlette.responses import PlainTextResponse
+
+        if self._pictures.viewers >= MAX_VIEWERS:
+            await PlainTextResponse(f"{MAX_VIEWERS} viewers watch already.\n", 503)(scope, receive, send)
+            return
+        name = Request(scope).query_params.get("name", "")
+        with _watching(self._pictures), _listed(name, self.names):
+            sending = asyncio.create_task(self._send(send))
+            gone = asyncio.create_task(_disconnected(receive))
+            try:
+                await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (sending, gone):
+                    task.cancel()
+                    with suppress(asyncio.CancelledError, asyncio.TimeoutError, OSError):
+                        await task
+
+    async def _send(self, send: Send) -> None:
+        headers = [(b"content-type", b"multipart/x-mixed-replace; boundary=" + BOUNDARY)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # The boundary follows its picture at once: browsers show a part when they see its end.
+        await send({"type": "http.response.body", "body": b"--" + BOUNDARY + b"\r\n", "more_body": True})
+        number = 0
+        while True:
+            number, jpeg = await self._pictures.after(number)
+            head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg)
+            body = head + jpeg + b"\r\n--" + BOUNDARY + b"\r\n"
+            await asyncio.wait_for(send({"type": "http.response.body", "body": body, "more_body": True}), SEND_SECONDS)
+
+
+@contextmanager
+def _watching(pictures: Pictures) -> Iterator[None]:
+    """Counts a viewer for as long as it watches."""
+    pictures.viewers += 1
+    try:
+        yield
+    finally:
+        pictures.viewers -= 1
+
+
+@contextmanager
+def _listed(name: str, names: set[str]) -> Iterator[None]:
+    names.add(name)
+    try:
+        yield
+    finally:
+        names.discard(name)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _file(name: str, media: str) -> Callable[[Request], Awaitable[Response]]:
+    from starlette.responses import Response as Whole
+
+    content = (STATIC / name).read_bytes()
+
+    async def serve(_request: Request) -> Response:
+        return Whole(content, media_type=media)
+
+    return serve

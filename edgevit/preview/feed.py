@@ -1,0 +1,87 @@
+"""Between the loop, which must not wait, and the server, which shows the newest."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from edgevit.runtime.decide import Decision
+from edgevit.runtime.latency import Rate
+from edgevit.runtime.sinks.record import record
+
+BIN_SECONDS = 0.5
+BINS = 120
+"""Of the latency chart: one minute."""
+RECENT = 512
+"""Frames that the percentiles are taken over."""
+
+
+class Feed:
+    """The newest decision, in one slot, and what the page shows of those before."""
+
+    def __init__(self, info: Mapping[str, Any]) -> None:
+        """``info`` is JSON-ready and shown as it is: model, source, precision, engine."""
+        self._info = dict(info)
+        self._lock = threading.Lock()
+        self._newest: Decision | None = None
+        self._frames = self._dropped = 0
+        self._rate = Rate()
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._history: deque[tuple[float, float, float]] = deque(maxlen=BINS)
+        self._bin: list[float] = []
+        self._bin_start = 0.0
+
+    def add(self, decision: Decision) -> None:
+        """Take one decision: microseconds, whoever watches."""
+        with self._lock:
+            self._newest = decision
+            self._frames += 1
+            self._dropped += decision.dropped
+            self._rate.add(decision.finished)
+            self._recent.append(decision.latency_ms)
+            if decision.finished - self._bin_start >= BIN_SECONDS:
+                self._end_bin()
+                self._bin_start = decision.finished
+            self._bin.append(decision.latency_ms)
+
+    @property
+    def newest(self) -> Decision | None:
+        """None before the first."""
+        with self._lock:
+            return self._newest
+
+    def state(self) -> dict[str, Any]:
+        """JSON-ready. ``history`` has seconds ago, median and largest latency in milliseconds, oldest first."""
+        now = time.perf_counter()
+        with self._lock:
+            newest, recent = self._newest, sorted(self._recent)
+            history = [(now - at, median, largest) for at, median, largest in self._history]
+            state = {**self._info, "frames": self._frames, "dropped": self._dropped, "fps": _rounded(self._rate.per_second, 2)}
+        if newest is None:
+            return {**state, "history": []}
+        latency = {"p50": _nearest_rank(recent, 0.5), "p99": _nearest_rank(recent, 0.99)}
+        return {
+            **state,
+            **record(newest),
+            "age": round(now - newest.finished, 2),
+            "latency": {key: round(value, 2) for key, value in latency.items()},
+            "history": [[round(value, 2) for value in point] for point in history],
+        }
+
+    def _end_bin(self) -> None:
+        if self._bin:
+            self._history.append((self._bin_start, statistics.median(self._bin), max(self._bin)))
+            self._bin.clear()
+
+
+def _nearest_rank(ordered: list[float], share: float) -> float:
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

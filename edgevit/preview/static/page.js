@@ -1,0 +1,193 @@
+"use strict";
+
+const EVERY_MS = 500;
+const PATIENCE_MS = 4000; // without an answer
+const QUIET_SECONDS = 3; // without a frame
+// What the last word of a value's name says about it.
+const UNITS = {
+  percent: "%", celsius: "°C", c: "°C", mib: "MiB", mb: "MB", watts: "W", w: "W", mw: "mW", mhz: "MHz", rpm: "rpm", seconds: "s",
+};
+const at = (id) => document.getElementById(id);
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+let paused = false;
+let lost = false;
+let stream = ""; // the name of the one on the page
+let begun = 0; // when
+let held = false; // the canvas has a picture
+
+// A hidden page watches nothing: browsers allow six connections to a server, and encoding costs the device something.
+const wanted = () => !paused && !lost && document.visibilityState === "visible";
+
+function watch() {
+  if (wanted() && !stream) {
+    stream = Math.random().toString(36).slice(2);
+    begun = performance.now();
+    at("live").src = `/stream?name=${stream}`;
+  } else if (!wanted() && stream) {
+    unwatch();
+  }
+  showScreen();
+}
+
+function unwatch() {
+  keep();
+  stream = "";
+  at("live").removeAttribute("src");
+}
+
+// Twice a second, because a browser throws the last picture of a broken stream away.
+function keep() {
+  const [live, still] = [at("live"), at("still")];
+  if (!stream || !live.naturalWidth) return;
+  [still.width, still.height, held] = [live.naturalWidth, live.naturalHeight, true];
+  still.getContext("2d").drawImage(live, 0, 0);
+}
+
+// The live picture once there is one; until then the last one.
+function showScreen() {
+  at("live").hidden = !stream || !at("live").naturalWidth;
+  at("still").hidden = !held || !at("live").hidden;
+}
+
+at("live").addEventListener("load", showScreen);
+document.addEventListener("visibilitychange", watch);
+
+at("pause").addEventListener("click", () => {
+  paused = !paused;
+  at("pause").textContent = paused ? "Resume" : "Pause";
+  at("pause").setAttribute("aria-pressed", String(paused));
+  watch();
+});
+
+function say(text) {
+  const status = at("status");
+  if (status.textContent !== text) status.textContent = text; // screen readers say it once
+  status.hidden = !text;
+}
+
+async function poll() {
+  if (document.visibilityState === "visible") {
+    try {
+      const asked = stream;
+      const answer = await fetch(`/state?name=${stream}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
+      if (answer.status === 401) {
+        lost = true;
+        say("The token is no longer valid: open the link that edgevit printed where it runs.");
+      } else if (!answer.ok) {
+        throw new Error(String(answer.status));
+      } else {
+        const state = await answer.json();
+        lost = false;
+        keep();
+        // The browser does not tell that a stream has ended; the server knows.
+        if (asked && asked === stream && !state.streaming && performance.now() - begun > PATIENCE_MS) unwatch();
+        if (paused) say("");
+        else show(state);
+      }
+    } catch {
+      lost = true;
+      say("Connection lost, retrying.");
+    }
+    watch();
+  }
+  setTimeout(poll, EVERY_MS);
+}
+
+function show(state) {
+  at("model").textContent = state.model;
+  at("facts").textContent = [state.precision, state.engine, state.source].filter(Boolean).join(" · ");
+  at("frames").textContent = state.frames.toLocaleString("en");
+  at("dropped").textContent = state.dropped.toLocaleString("en");
+  at("fps").textContent = state.fps === null ? "–" : state.fps.toFixed(1);
+  showDevice(state.telemetry);
+  if (state.label === undefined) {
+    say("Waiting for the first picture.");
+    return;
+  }
+  say(state.age > QUIET_SECONDS ? `No new picture for ${Math.round(state.age)} s.` : "");
+  document.title = `${state.label} · ${state.model}`;
+  at("label").textContent = state.label;
+  at("confidence").textContent = percent(state.confidence);
+  at("frame").textContent = `${state.name} · frame ${state.frame}`;
+  at("top").replaceChildren(...state.top_k.map(row));
+  at("raw").hidden = state.raw === undefined;
+  if (state.raw) at("raw").textContent = `This frame alone: ${state.raw[0].label}, ${percent(state.raw[0].confidence)}`;
+  for (const name of ["p50", "p99"]) at(name).replaceChildren(state.latency[name].toFixed(1), element("small", " ms"));
+  chart(state.history);
+}
+
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  if (text) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function row(prediction) {
+  const made = element("li");
+  const track = element("div", "", "track");
+  const bar = element("div");
+  bar.style.width = `${100 * prediction.confidence}%`;
+  track.append(bar);
+  track.setAttribute("aria-hidden", "true");
+  const name = element("span", prediction.label, "name");
+  name.title = prediction.label;
+  made.append(name, element("span", percent(prediction.confidence), "figure"), track);
+  return made;
+}
+
+function showDevice(telemetry) {
+  const pairs = Object.entries(telemetry).filter(([, value]) => value !== null && value !== "");
+  at("devicebox").hidden = !pairs.length;
+  at("device").replaceChildren(...pairs.map(([name, value]) => {
+    const group = element("div");
+    const words = name.split("_");
+    const unit = typeof value === "number" ? UNITS[words.at(-1)] : undefined;
+    const text = typeof value === "number" ? String(Number(value.toFixed(1))) : value;
+    const title = (unit && words.length > 1 ? words.slice(0, -1) : words).join(" ");
+    group.append(element("dt", title), element("dd", unit ? `${text} ${unit}` : text));
+    return group;
+  }));
+}
+
+// Left and right edge, top and bottom of the chart in the units of its viewBox.
+const [LEFT, RIGHT, TOP, BOTTOM, SECONDS] = [40, 596, 14, 148, 60];
+
+function chart(history) {
+  const points = history.filter(([ago]) => ago <= SECONDS);
+  if (!points.length) return;
+  // One late frame must not flatten all others: what is above the chart is cut off.
+  const most = points.map(([, , largest]) => largest).sort((a, b) => a - b);
+  const usual = 1.2 * most[Math.floor(0.9 * (most.length - 1))];
+  const top = niceAbove(Math.max(usual, ...points.map(([, median]) => 1.5 * median)));
+  const x = (ago) => (RIGHT - ((RIGHT - LEFT) * ago) / SECONDS).toFixed(1);
+  const y = (ms) => (BOTTOM - ((BOTTOM - TOP) * Math.min(ms, top)) / top).toFixed(1);
+  const line = (values) => values.map(([ago, ms]) => `${x(ago)},${y(ms)}`).join(" ");
+  const medians = points.map(([ago, median]) => [ago, median]);
+  const largest = points.map(([ago, , most]) => [ago, most]);
+  at("median").setAttribute("points", line(medians));
+  at("largest").setAttribute("points", `${line(largest)} ${line([[points.at(-1)[0], 0], [points[0][0], 0]])}`);
+  at("grid").replaceChildren(...[0, 0.5, 1].flatMap((share) => gridLine(share * top, y(share * top))));
+  const now = points.at(-1);
+  at("chart").setAttribute("aria-label", `Median ${now[1]} ms, largest ${now[2]} ms in the last half second`);
+}
+
+function gridLine(ms, y) {
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+  for (const [name, value] of Object.entries({ x1: LEFT, x2: RIGHT, y1: y, y2: y })) line.setAttribute(name, value);
+  const text = document.createElementNS("http://www.w3.org/2000/svg", "text");
+  for (const [name, value] of Object.entries({ x: LEFT - 6, y: Number(y) + 5, "text-anchor": "end", class: "axis" })) {
+    text.setAttribute(name, value);
+  }
+  text.textContent = Number(ms.toPrecision(2));
+  return [line, text];
+}
+
+function niceAbove(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 0.1)));
+  return [1, 2, 3, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
+}
+
+watch();
+poll();

@@ -1,0 +1,264 @@
+"""Structured pruning without training: fewer heads, fewer hidden neurons, fewer halves, made up for in closed form.
+
+One pass over calibration images finds what every half of a block could be cut to and the harm of it; an
+allocation over all halves decides what goes, least harm per saved time first; a second pass runs the model and what is
+left of it side by side and refits, in network order, every layer that writes to the residual stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevit.compress.allocate import Choice, allocate
+from edgevit.compress.candidates import Candidate, candidates, logits_of, observe
+from edgevit.compress.compensate import HalfReport, compensate
+from edgevit.compress.halves import KINDS, Cut, Half, halves
+from edgevit.compress.stream import EVERY, Stream
+from edgevit.costs import Costs, macs_only
+from edgevit.errors import ConfigError, DataError
+from edgevit.images import ImageSet
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.macs import half_macs, macs
+from edgevit.model.unfold import unfold
+from edgevit.model.vit import BlockConfig, VitConfig
+from edgevit.progress import Progress
+from edgevit.prunesettings import PruneSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgevit.compress.gradients import Influence
+    from edgevit.model.vit import Vit
+
+BATCH = 4  # images per forward pass; bounds memory
+SCORED = 128  # images that the first pass takes at most: what to cut shows on fewer than what makes up for it
+PROBED = 32  # images whose gradients are taken
+ARITHMETIC = 0.05  # weight of multiply-accumulates beside times in what a cut saves
+LEAST = 8  # images, below which too little can be held out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """A pruned model, and what was done to it."""
+
+    model: Vit
+    halves: tuple[HalfReport, ...]
+    macs_before: int
+    """Multiply-accumulates of one image."""
+    macs: int
+    speedup: float
+    """Time before over time after, by the costs that the allocation went by."""
+    cost: str
+    """What those costs are."""
+    images: int
+    """Calibration images used."""
+
+    @property
+    def share(self) -> float:
+        """Of the multiply-accumulates that were removed, 0..1."""
+        return 1 - self.macs / self.macs_before
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready report, without the model."""
+        report = {key: getattr(self, key) for key in ("macs_before", "macs", "share", "speedup", "cost", "images")}
+        return report | {"halves": [asdict(half) for half in self.halves]}
+
+    def describe(self) -> str:
+        """One line: what went."""
+        heads = sum(half.before - half.after for half in self.halves if half.name.endswith("attention"))
+        neurons = sum(half.before - half.after for half in self.halves if half.name.endswith("mlp"))
+        gone = [half.name for half in self.halves if half.left != "part" and half.before]
+        return (
+            f"{100 * self.share:.1f} % of the MACs removed: {heads} of {_total(self.halves, 'attention')} heads and {neurons} of "
+            f"{_total(self.halves, 'mlp')} hidden neurons"
+            + (f"; nothing but a map or a bias left of {', '.join(gone)}" if gone else "")
+        )
+
+
+def _total(reports: Sequence[HalfReport], kind: str) -> int:
+    return sum(half.before for half in reports if half.name.endswith(kind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What the first pass found: every half's candidates, with the costs they are weighed against."""
+
+    checkpoint: Checkpoint
+    images: ImageSet
+    """In random order; the first `SCORED` of them were looked at."""
+    settings: PruneSettings
+    candidates: tuple[tuple[Candidate, ...], ...]
+    """Per half in network order; the first leaves the half whole."""
+    costs: Costs
+    influences: tuple[Influence, ...]
+    """Per half, how much each token counts."""
+
+    @property
+    def config(self) -> VitConfig:
+        """Of the unpruned model."""
+        return self.checkpoint.model.config
+
+    def cuts(self, share: float) -> tuple[Cut, ...]:
+        """What to cut so that ``share`` of the MACs goes, for the least harm. Raises ConfigError if that cannot be."""
+        limit = (1 - share) * macs(self.config)
+        fixed = macs(self.config) - sum(choices[0].macs for choices in self._choices())
+        return self._cuts(lambda chosen: fixed + sum(choice.macs for choice in chosen) <= limit, f"{100 * share:g} % of the MACs")
+
+    def cuts_for_speedup(self, speedup: float) -> tuple[Cut, ...]:
+        """What to cut so that the time falls to 1 / ``speedup``, by the costs. Raises ConfigError if that is impossible."""
+        limit = (1 + ARITHMETIC) * self.costs.total(self.config) / speedup
+        fixed = (1 + ARITHMETIC) * self.costs.total(self.config) - sum(choices[0].seconds for choices in self._choices())
+        return self._cuts(lambda chosen: fixed + sum(choice.seconds for choice in chosen) <= limit, f"a speed-up of {speedup:g}")
+
+    def _cuts(self, enough: Callable[[Sequence[Choice]], bool], asked: str) -> tuple[Cut, ...]:
+        chosen = allocate(self._choices(), enough)
+        if chosen is None:
+            msg = f"{asked} is more than can be pruned: it is not reached with every attention and MLP gone. Ask for less."
+            raise ConfigError(msg)
+        return tuple(offered[number].cut for offered, number in zip(self.candidates, chosen, strict=True))
+
+    def _choices(self) -> list[list[Choice]]:
+        found = []
+        for number, offered in enumerate(self.candidates):
+            index, kind = divmod(number, len(KINDS))
+            found.append([self._choice(Half(index, KINDS[kind]), candidate) for candidate in offered])
+        return found
+
+    def _choice(self, half: Half, candidate: Candidate) -> Choice:
+        block = cut_config(self.config.blocks[half.index], half.kind, candidate.cut)
+        count = half_macs(self.config, half.index, half.kind, block)
+        # A little of the arithmetic counts, too: a half whose time is lost in the noise still has something to save.
+        arithmetic = ARITHMETIC * self.costs.total(self.config) * count / macs(self.config)
+        return Choice(
+            seconds=self.costs.half(self.config, half.index, half.kind, block) + arithmetic, macs=count, harm=candidate.harm
+        )
+
+
+def cut_config(block: BlockConfig, kind: str, cut: Cut) -> BlockConfig:
+    """``block`` with what ``cut`` leaves of a half."""
+    left, is_map = len(cut.kept), cut.left == "map"
+    if kind == "attention":
+        return replace(block, heads=left, attention_map=is_map)
+    return replace(block, hidden=left, mlp_map=is_map)
+
+
+def cut_vit_config(config: VitConfig, cuts: Sequence[Cut]) -> VitConfig:
+    """``config`` with all halves cut, in network order."""
+    blocks = []
+    for index, block in enumerate(config.blocks):
+        blocks.append(cut_config(cut_config(block, "attention", cuts[2 * index]), "mlp", cuts[2 * index + 1]))
+    return replace(config, blocks=tuple(blocks))
+
+
+def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> None:
+    """Raise, before anything slow: ConfigError for settings that fit no model of this shape, DataError for too few images."""
+    widest = max(block.hidden for block in checkpoint.model.config.blocks)
+    if not 1 <= settings.multiple < widest:
+        msg = f"--multiple {settings.multiple}: the widest MLP has {widest} neurons, which leaves nothing to choose. Take less."
+        raise ConfigError(msg)
+    if len(images) < LEAST:
+        few = f"{len(images)} images left to prune on" if len(images) else "no images"
+        msg = f"{images.source}: {few}; it takes {LEAST} at least, and hundreds to be good. Pass more with --data."
+        raise DataError(msg)
+    if settings.score == "taylor" and images.targets_for(checkpoint.labels) is None:
+        msg = (
+            f"--score taylor needs labels, and the folders of {images.source} are not the model's classes "
+            f"({', '.join(checkpoint.labels[:5])}, ...). Pass --labels, or take --score obs, which needs none."
+        )
+        raise DataError(msg)
+
+
+def score(
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress, costs: Costs | None = None
+) -> Scored:
+    """The first pass: what every half of ``checkpoint`` could be cut to.
+
+    ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
+    unreadable image, StorageError if the temporary disk is full.
+    """
+    check(checkpoint, images, settings)
+    chosen, _ = images.split(settings.images, settings.seed)
+    # Shuffled, so that every batch, held out or not, is like the others.
+    chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
+    model = fold(checkpoint.model, checkpoint.preprocessing)
+    looked_at = chosen.subset(range(min(SCORED, len(chosen))))
+    shares = _contributions(checkpoint, looked_at, settings, progress)
+    found: list[tuple[Candidate, ...]] = []
+    influence_of = _influences(checkpoint, looked_at, settings, progress)
+    with progress.stage("score", total=len(looked_at) * 2 * len(model.blocks)) as stage, Stream() as stream:
+        _embed(model, looked_at, checkpoint, stream)
+        wanted = logits_of(model, stream)
+        for half, influence in zip(halves(model), influence_of, strict=True):
+            if half.kind == "attention":
+                passed_on = [stream.read(batch) for batch in range(len(wanted.batches))]
+            seen = observe(model, half, stream, influence, stage.advance)
+            offered = candidates(
+                model, half, seen, passed_on, wanted, root=influence.root, contributions=shares.get(str(half)),
+                score=settings.score, multiple=settings.multiple if half.kind == "mlp" else 1,
+            )  # fmt: skip
+            found.append(tuple(offered))
+    return Scored(
+        checkpoint=checkpoint, images=chosen, settings=settings, candidates=tuple(found), costs=costs or macs_only(model.config),
+        influences=tuple(influence_of),
+    )  # fmt: skip
+
+
+def prune(scored: Scored, cuts: Sequence[Cut], progress: Progress, images: int | None = None) -> Pruned:
+    """The second pass: cut, and make up for it on ``images`` of the calibration images, all by default. Labels are not read."""
+    checkpoint, chosen = scored.checkpoint, scored.images.subset(range(min(images or len(scored.images), len(scored.images))))
+    model = fold(checkpoint.model, checkpoint.preprocessing)
+    with progress.stage("prune and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
+        _embed(model, chosen, checkpoint, wanted, got)
+        blocks, reports = compensate(model, cuts, (wanted, got), scored.influences, scored.settings.compensation, stage.advance)
+    result = unfold(checkpoint.model, blocks)
+    before, after = model.config, result.config
+    return Pruned(
+        model=result,
+        halves=tuple(reports),
+        macs_before=macs(before),
+        macs=macs(after),
+        speedup=scored.costs.total(before) / scored.costs.total(after),
+        cost=scored.costs.source,
+        images=len(chosen),
+    )
+
+
+def _embed(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *streams: Stream) -> None:
+    """Write what block 0 takes to all ``streams``."""
+    import torch
+
+    from edgevit.model.folded import embed
+
+    # Few images make small batches: there is always one to hold out.
+    for frames in images.prepared(checkpoint.preprocessing, min(BATCH, len(images) // EVERY)):
+        tokens = embed(model, torch.from_numpy(frames))
+        for stream in streams:
+            stream.append(tokens)
+
+
+def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> list[Influence]:
+    from edgevit.compress.gradients import influences
+
+    probed = images.subset(range(min(PROBED, len(images))))
+    with progress.stage("gradients", total=len(probed)) as stage:
+        batches = probed.prepared(checkpoint.preprocessing, BATCH)
+        return influences(checkpoint.model, checkpoint.preprocessing, batches, settings.seed, stage.advance)
+
+
+def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> dict[str, Tensor]:
+    """By half, for `taylor`; nothing for other scores."""
+    if settings.score != "taylor":
+        return {}
+    from edgevit.compress.gradients import contributions
+
+    targets = images.targets_for(checkpoint.labels)
+    assert targets is not None  # `check`
+    with progress.stage("gradients of the loss", total=len(images)) as stage:
+        return contributions(
+            checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance
+        )

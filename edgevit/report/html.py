@@ -1,0 +1,253 @@
+"""A comparison as one HTML file: nothing is fetched, no script runs, names are escaped, its size is bounded."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from edgevit.errors import needs_extra
+from edgevit.images import ImageSet
+from edgevit.report import plots
+from edgevit.report.details import ChangedImage, Layer, changed_images
+from edgevit.report.page import PAGE, READING
+from edgevit.report.parts import PARTS, PartTime, by_part
+from edgevit.report.plots import Bar, Point
+from edgevit.report.recommend import is_worse, points
+from edgevit.report.rows import Comparison, Row
+from edgevit.report.table import ACCURACY, LEGEND, SPEED, accuracy_cells, conditions_line, explained, speed_cells
+
+THUMBNAILS = 24  # changed images shown; at `SIDE` pixels a few kilobytes each
+SIDE = 128
+CLASSES = 40  # classes drawn at most: those with most changes
+GEMMS = ("qkv", "proj", "fc1", "fc2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """What a report shows beside the comparison itself."""
+
+    title: str
+    notes: tuple[str, ...] = ()
+    layers: dict[str, tuple[Layer, ...]] = field(default_factory=dict)
+    """By the name of a row, what quantization made of its GEMMs."""
+    parts: dict[str, tuple[PartTime, ...]] = field(default_factory=dict)
+    """By the name of a row, where its time goes."""
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the name of a subject, ``Manifest.compiled`` of a bundle for TensorRT."""
+
+
+def to_html(comparison: Comparison, background: Background) -> str:
+    """The whole page. Raises MissingPackageError without OpenCV, which makes the thumbnails."""
+    found, row = comparison.recommendation, explained(comparison)
+    sections = [
+        _section("All variants", _tables(comparison), f"<p class='small'>{escape('; '.join(LEGEND))}.</p>"),
+        _section("Accuracy against latency", _plane(comparison), "Up and to the left is better. Whiskers: 95 % interval."),
+        _section(
+            "Latency of one image",
+            _latency(comparison),
+            "Bars end at the median; ticks are the 90th and 99th percentiles, where they are on the scale.",
+        ),
+        _section(
+            "Where the time goes",
+            _parts(background),
+            "Sums over all blocks by the engine's own profiler, which slows it: "
+            "compare shares. What an engine fuses counts as the part that it names.",
+        ),
+        _section(
+            "Noise that quantization adds, by block",
+            _sensitivity(comparison, background),
+            "Signal to noise of each INT8 "
+            "product's output on calibration images, in dB: 6 dB less is twice the error. Darker is worse.",
+        ),
+        _section(
+            f"By class: {row.name}" if row else "", _classes(comparison, row), "Right answers of each class before and after."
+        ),
+        _section(f"Images whose class changed: {row.name}" if row else "", _changed(comparison, row), ""),
+        _section("On the device", _plans(background), "Compiled and estimated when the bundle was built; not measured here."),
+        _section("Conditions", f"<p>{escape(conditions_line(comparison))}</p>" + _list(background.notes), ""),
+    ]
+    return PAGE.substitute(
+        title=escape(background.title),
+        headline=escape(found.headline),
+        reasons=_list(found.reasons),
+        tiles=_tiles(comparison),
+        sections="".join(sections),
+        reading=READING,
+    )
+
+
+def _section(title: str, body: str, caption: str) -> str:
+    """A section, or nothing where there is nothing to show."""
+    if not body or not title:
+        return ""
+    tail = caption if caption.startswith("<") or not caption else f"<p class='small'>{escape(caption)}</p>"
+    return f"<section><h2>{escape(title)}</h2>{body}{tail}</section>"
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else ""
+
+
+def _tiles(comparison: Comparison) -> str:
+    """The recommended row's figures, large."""
+    rows, found = comparison.rows, comparison.recommendation
+    first, row, base, tiles = rows[0], rows[found.row], rows[found.baseline], []
+    if row.latency and base.latency:
+        against = "" if row is base else f", {base.latency.p50_ms / row.latency.p50_ms:.2f}x as fast as {base.name}"
+        tiles.append((f"{row.latency.p50_ms:.3g} ms", f"an image{against}"))
+    if row.accuracy.top1 is not None:
+        change = "" if row.change is None else f", {points(row.change.difference)} points against {first.name}"
+        tiles.append((f"{100 * row.accuracy.top1:.1f} %", f"top-1{change}"))
+    if row is not first:
+        tiles.append((f"{100 * row.accuracy.agreement:.1f} %", f"of images in the class of {first.name}"))
+    smaller = "" if row.bytes >= first.bytes else f", {first.bytes / row.bytes:.1f}x smaller than {first.name}"
+    tiles.append((f"{row.bytes / 1e6:.1f} MB", f"model{smaller}"))
+    return "".join(f"<div><b>{escape(figure)}</b><span>{escape(what)}</span></div>" for figure, what in tiles)
+
+
+def _tables(comparison: Comparison) -> str:
+    rows = comparison.rows
+    return _rows(comparison, ACCURACY, [accuracy_cells(comparison, row) for row in rows]) + _rows(
+        comparison, SPEED, [speed_cells(row) for row in rows]
+    )
+
+
+def _rows(comparison: Comparison, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    head, lines = "".join(f"<th>{escape(column)}</th>" for column in columns), []
+    for i, (row, own) in enumerate(zip(comparison.rows, cells, strict=True)):
+        kind = " class='best'" if i == comparison.recommendation.row else " class='worse'" if is_worse(row) else ""
+        lines.append(f"<tr{kind}>{''.join(f'<td>{escape(cell)}</td>' for cell in own)}</tr>")
+    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+
+
+def _plane(comparison: Comparison) -> str:
+    rows, best = comparison.rows, comparison.recommendation.row
+    if any(row.latency is None for row in rows):
+        return ""
+    labelled = rows[0].accuracy.top1 is not None
+    found = []
+    for i, row in enumerate(rows):
+        if labelled:
+            y, (low, high) = (row.change.difference, row.change.interval) if row.change else (0.0, (0.0, 0.0))
+        else:
+            y, (low, high) = row.accuracy.agreement, row.accuracy.agreement_interval
+        x = row.latency.p50_ms if row.latency else 0.0
+        found.append(Point(name=row.name, x=x, y=100 * y, low=100 * low, high=100 * high, chosen=i == best))
+    what = f"top-1 against {rows[0].name}, points" if labelled else f"agreement with {rows[0].name}, %"
+    return plots.plane(found, "median of one image, ms", what, 0.0 if labelled else 100.0)
+
+
+def _latency(comparison: Comparison) -> str:
+    best = comparison.recommendation.row
+    items = [
+        Bar(
+            name=row.name,
+            value=row.latency.p50_ms,
+            marks=(row.latency.p90_ms, row.latency.p99_ms),
+            text=f"{row.latency.p50_ms:.3g} / {row.latency.p90_ms:.3g} / {row.latency.p99_ms:.3g}",
+            chosen=i == best,
+        )
+        for i, row in enumerate(comparison.rows)
+        if row.latency
+    ]
+    return plots.bars(items, "ms", "Latency by variant") if items else ""
+
+
+def _parts(background: Background) -> str:
+    rows = {name: by_part(times) for name, times in background.parts.items() if times}
+    return plots.stacks(rows, PARTS, "ms", "Time by part of the model") if rows else ""
+
+
+def _sensitivity(comparison: Comparison, background: Background) -> str:
+    """The first quantized variant that its GEMMs are known of, the recommended one before others."""
+    names = [comparison.rows[comparison.recommendation.row].name, *background.layers]
+    layers = next((found for name in names if (found := background.layers.get(name))), ())
+    cells = {}
+    for layer in layers:
+        block, _, gemm = layer.name.rpartition(".")
+        if gemm in GEMMS:
+            cells[block.replace("blocks.", "block "), gemm] = layer.sqnr_db
+    return plots.heat(cells, "dB", "Signal to quantization noise", worst=10, best=50) if cells else ""
+
+
+def _classes(comparison: Comparison, row: Row | None) -> str:
+    if row is None or row.change is None:
+        return ""
+    found = sorted(row.change.classes, key=lambda item: -(item.lost + item.won))
+    shown = {item.label for item in found[:CLASSES]}
+    lines = []
+    for item in row.change.classes:
+        if item.label not in shown:
+            continue
+        before, after = 100 * item.before / item.images, 100 * item.after / item.images
+        lines.append(
+            f"<tr><td>{escape(_short(item.label))}</td><td>{item.images}</td><td>{before:.1f}</td><td>{after:.1f}</td>"
+            f"<td>{points((item.after - item.before) / item.images)}</td><td>{item.lost} / {item.won}</td>"
+            f"<td class='meter'><i style='width:{before:.1f}%'></i><i class='after' style='width:{after:.1f}%'></i></td></tr>"
+        )
+    left_out = len(found) - len(lines)
+    more = f"<p class='small'>{left_out} classes with fewer changes are not shown.</p>" if left_out else ""
+    names = f"<th>{escape(comparison.rows[0].name)} %</th><th>{escape(row.name)} %</th>"
+    head = f"<tr><th>class</th><th>images</th>{names}<th>change, points</th><th>lost / won</th><th>before, after</th></tr>"
+    return f"<div class='wide'><table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table></div>{more}"
+
+
+def _changed(comparison: Comparison, row: Row | None) -> str:
+    if row is None:
+        return ""
+    seen = comparison.evidence
+    place = next(i for i, other in enumerate(comparison.rows) if other is row)
+    found = changed_images(seen.logits[place], seen.logits[0], seen.targets, len(seen.images))
+    if not found:
+        return "<p>None: every image has the class it had.</p>"
+    shown = found[:THUMBNAILS]
+    count = f"{len(found)} of {len(seen.images):,} images" + (f", {len(shown)} of them here" if len(shown) < len(found) else "")
+    order = "; those that were right first, surest first" if seen.targets is not None else "; surest first"
+    figures = "".join(_figure(image, seen.images, seen.labels) for image in shown)
+    return f"<p>{count}{order}.</p><div class='gallery'>{figures}</div>"
+
+
+def _figure(image: ChangedImage, images: ImageSet, labels: Sequence[str]) -> str:
+    name = images.names[image.index]
+    before, after = escape(_short(labels[image.before])), escape(_short(labels[image.after]))
+    truth = "" if image.target is None else f"<br>is {escape(_short(labels[image.target]))}"
+    picture = f"<img src='{thumbnail(images, image.index)}' alt='{escape(name, quote=True)}'>"
+    return (
+        f"<figure class='{image.outcome.replace(' ', '-')}'>{picture}<figcaption>"
+        f"<em>{image.outcome}</em>{truth}<br>{before} {100 * image.before_confidence:.0f} % &rarr; {after} "
+        f"{100 * image.after_confidence:.0f} %<br><span>{escape(_short(name))}</span></figcaption></figure>"
+    )
+
+
+def thumbnail(images: ImageSet, index: int) -> str:
+    """Image ``index`` as a JPEG data URI whose longer side has `SIDE` pixels, or fewer if the image has."""
+    with needs_extra("cpu"):
+        import cv2
+    frame = images.frame(index)
+    scale = min(1.0, SIDE / max(frame.shape[:2]))
+    size = tuple(max(1, round(side * scale)) for side in frame.shape[1::-1])
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _plans(background: Background) -> str:
+    texts = []
+    for name, compiled in background.plans.items():
+        plan, estimates = compiled.get("plan") or {}, compiled.get("estimates") or ()
+        if plan.get("kernels"):
+            share = f"{100 * plan['int8_share']:.0f} % of products in INT8, " if plan.get("int8_share") is not None else ""
+            texts.append(f"{name}: {plan['kernels']} kernels, {share}{plan.get('megabytes') or 0:.1f} MB moved a frame")
+        texts += [
+            f"{name}: about {item['milliseconds']:.2f} ms on {item['target']} in mode {item['mode']}"
+            for item in estimates
+            if isinstance(item, dict) and isinstance(item.get("milliseconds"), float)
+        ]
+    return _list(texts)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 48 else f"{text[:45]}..."

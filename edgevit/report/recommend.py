@@ -1,0 +1,179 @@
+"""What to use, in one sentence with its figures, from the rows of a comparison. A pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgevit.advice import images_needed
+
+if TYPE_CHECKING:
+    from edgevit.report.rows import Row
+
+    Ratio = Callable[[int, int], tuple[float, float] | None]
+
+SAME_CLASS = 0.98
+"""Without labels, a variant whose agreement with the reference is measurably below this counts as worse."""
+UNKNOWN = 0.1
+"""Where too few runs were timed to know the noise, speeds within this share of one another count as equal."""
+POINT = 1.0  # percentage points of top-1 that a reader cares about: if the images cannot rule out losing that much, say so
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The answer, and what stands behind it."""
+
+    row: int
+    """Position of the recommended row."""
+    baseline: int
+    """Position of the row that its gain is stated against: the reference's precision on the engine that it is fastest on."""
+    headline: str
+    reasons: tuple[str, ...]
+    """One sentence each: what was close, what was faster but worse, what the images cannot tell."""
+
+
+def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
+    """The fastest row that is not measurably worse than the first; among equally fast ones the one closest to that.
+
+    ``ratio(i, j)`` is the 95 % interval of row i's median time over row j's, None if too little was timed to know. Two rows
+    are equally fast if it holds 1. Rows are never recommended for a speed that lies inside the noise.
+    """
+    sound = [i for i, row in enumerate(rows) if not is_worse(row)]
+    timed = [i for i in sound if rows[i].latency is not None]
+    if len(rows) == 1:
+        return Recommendation(
+            row=0, baseline=0, headline=f"Only {rows[0].name} was measured: there is nothing to choose from.", reasons=()
+        )
+    if not timed:
+        return _by_size(rows, sound)
+    # The gain is what INT8 gives, not what another engine does: against the reference where it is fastest.
+    baseline = min((i for i in range(len(rows)) if _is_plain(rows, i)), key=lambda i: _p50(rows[i]))
+    fastest = min(timed, key=lambda i: _p50(rows[i]))
+    equal = [i for i in timed if i == fastest or _equally_fast(rows[i], rows[fastest], ratio(i, fastest))]
+    best = min(equal, key=lambda i: (not _is_plain(rows, i), -rows[i].accuracy.agreement, -_sqnr(rows[i]), _p50(rows[i])))
+    reasons = [
+        *(
+            ["Too few inferences were timed to tell speed from noise: give --runs 20 or more."]
+            if ratio(0, fastest) is None
+            else []
+        ),
+        *_close(rows, best, [i for i in equal if i != best]),
+        *_worse(rows, best),
+        *_doubts(rows[best] if best else None),
+    ]
+    headline = _headline(rows, best, baseline, ratio)
+    return Recommendation(row=best, baseline=baseline, headline=headline, reasons=tuple(reasons))
+
+
+def is_worse(row: Row) -> bool:
+    """Whether a row is measurably worse than the reference: by McNemar's test, without labels by its agreement."""
+    if row.change is not None:
+        return row.change.worse
+    return row.accuracy.agreement_interval[1] < SAME_CLASS
+
+
+def loss(row: Row) -> str:
+    """What a row costs in accuracy against the reference, in words and figures."""
+    if row.change is None:
+        share = row.accuracy.agreement
+        return f"the same class as the reference on {100 * share:.1f} % of images (no labels: accuracy is unknown)"
+    change = row.change
+    low, high = change.interval
+    figures = f"{points(change.difference)} points, 95 % interval {points(low)} to {points(high)}, p = {p_value(change.p)}"
+    if not change.measurable:
+        return f"no measurable loss ({figures})" if change.difference <= 0 else f"no measurable difference ({figures})"
+    return f"measurably {'worse' if change.difference < 0 else 'better'} ({figures})"
+
+
+def points(share: float) -> str:
+    """A difference of shares as signed percentage points; no negative zero."""
+    text = f"{100 * share:+.1f}"
+    return "0.0" if text in ("-0.0", "+0.0") else text
+
+
+def p_value(p: float) -> str:
+    """Two significant digits, down to a thousandth."""
+    return f"{p:.2g}" if p >= 0.001 else "under 0.001"
+
+
+def _is_plain(rows: Sequence[Row], i: int) -> bool:
+    """Whether a row is the reference's own precision, on whatever engine."""
+    return (rows[i].subject, rows[i].precision) == (rows[0].subject, rows[0].precision)
+
+
+def _headline(rows: Sequence[Row], best: int, baseline: int, ratio: Ratio) -> str:
+    row = rows[best]
+    if _is_plain(rows, best):
+        return f"Keep {row.name}: nothing is measurably faster without a measurable loss."
+    sure = ratio(baseline, best)
+    factor = f"{_p50(rows[baseline]) / _p50(row):.2f}x faster than {rows[baseline].name}"
+    return f"Use {row.name}: {factor}{f' ({sure[0]:.2f} to {sure[1]:.2f})' if sure else ''}, {loss(row)}."
+
+
+def _by_size(rows: Sequence[Row], sound: Sequence[int]) -> Recommendation:
+    """Nothing was timed: what is smallest without a measurable loss."""
+    best = min(sound, key=lambda i: rows[i].bytes)
+    reasons: tuple[str, ...] = ("Speed was not measured here: this machine is not the target.",)
+    if best == 0:
+        return Recommendation(
+            row=0, baseline=0, headline=f"Keep {rows[0].name}: nothing smaller is without a measurable loss.", reasons=reasons
+        )
+    smaller = f"{rows[0].bytes / rows[best].bytes:.1f}x smaller than {rows[0].name}"
+    headline = f"Use {rows[best].name}: {smaller}, {loss(rows[best])}."
+    reasons = (*reasons, *_worse(rows, best), *_doubts(rows[best]))
+    return Recommendation(row=best, baseline=0, headline=headline, reasons=reasons)
+
+
+def _close(rows: Sequence[Row], best: int, equal: Sequence[int]) -> list[str]:
+    if not equal:
+        return []
+    names = _listed([rows[i].name for i in equal])
+    why = "it is the reference" if _is_plain(rows, best) else "it is closest to the reference"
+    return [
+        f"{names} {'is' if len(equal) == 1 else 'are'} as fast inside the noise; {rows[best].name} was preferred because {why}."
+    ]
+
+
+def _worse(rows: Sequence[Row], best: int) -> list[str]:
+    """Rows that were passed over for their accuracy although they are faster, or smaller where nothing was timed."""
+    chosen = rows[best]
+    found = []
+    for row in rows:
+        if not is_worse(row):
+            continue
+        if row.latency is not None and chosen.latency is not None and row.latency.p50_ms < chosen.latency.p50_ms:
+            found.append(f"{row.name} is {chosen.latency.p50_ms / row.latency.p50_ms:.2f}x faster still, but {loss(row)}.")
+        else:
+            found.append(f"{row.name} is {loss(row)}.")
+    return found
+
+
+def _doubts(row: Row | None) -> list[str]:
+    """What the images cannot tell about a row that seems to lose nothing."""
+    if row is None or row.change is None or row.change.interval[0] * 100 > -POINT:
+        return []
+    flips = (row.change.lost + row.change.won) / row.accuracy.images
+    needed = images_needed(POINT, flips)
+    low = -100 * row.change.interval[0]
+    return [f"{row.accuracy.images:,} images cannot rule out that {row.name} loses up to {low:.1f} points; "
+            f"to tell a loss of {POINT:g} point takes about {needed:,}."]  # fmt: skip
+
+
+def _equally_fast(row: Row, fastest: Row, interval: tuple[float, float] | None) -> bool:
+    if interval is None:
+        return _p50(row) <= _p50(fastest) * (1 + UNKNOWN)
+    return interval[0] <= 1 <= interval[1]
+
+
+def _p50(row: Row) -> float:
+    return row.latency.p50_ms if row.latency else float("inf")
+
+
+def _sqnr(row: Row) -> float:
+    """Equal logits come first."""
+    return float("inf") if row.accuracy.sqnr_db is None else row.accuracy.sqnr_db
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,118 @@
+"""The rows of a comparison, and what was kept to explain them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgevit.images import ImageSet
+from edgevit.report.accuracy import Accuracy, Change
+from edgevit.report.latency import Latency
+from edgevit.report.recommend import Recommendation
+from edgevit.report.startup import Startup
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgevit.report.accuracy import Logits
+    from edgevit.report.latency import Turns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    precision: str
+    engine: str
+    """Name and version."""
+    bytes: int
+    """Size of the ONNX model."""
+    accuracy: Accuracy
+    latency: Latency | None
+    """None where nothing was timed: the engine that judged is not the target's."""
+    speedup: float | None
+    """p50 of the first row on the same engine, which is FP32, over this p50."""
+    subject: str = ""
+    """Which model, where several are compared."""
+    speedup_interval: tuple[float, float] | None = None
+    """95 % bootstrap interval of ``speedup``, resampling turns; if it holds 1, the difference is inside the noise."""
+    change: Change | None = None
+    """Against the first row; None without labels, and for the first row itself."""
+    startup: Startup | None = None
+    """None where it was not asked for."""
+    name: str = ""
+    """Subject, precision and engine, as far as they differ between rows."""
+
+    @property
+    def inside_noise(self) -> bool:
+        """Whether the speed-up may be none."""
+        return self.speedup_interval is not None and self.speedup_interval[0] <= 1 <= self.speedup_interval[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the rows were computed from."""
+
+    logits: tuple[Logits, ...]
+    """Per row, float32 [N, classes]."""
+    images: ImageSet
+    labels: tuple[str, ...]
+    targets: NDArray[np.int64] | None
+    """int64 [N]; None without labels that fit."""
+    turns: tuple[Turns | None, ...]
+    """Per row, milliseconds of every timed inference, turn by turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All rows, and the conditions they were measured under. The first row is the reference."""
+
+    rows: tuple[Row, ...]
+    conditions: dict[str, Any]
+    recommendation: Recommendation
+    evidence: Evidence = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, without the evidence."""
+        rows = [asdict(row) for row in self.rows]
+        return {"recommendation": asdict(self.recommendation), "rows": rows, "conditions": self.conditions}
+
+    def to_csv(self) -> str:
+        """One line per row, nested fields joined by underscores; intervals become two columns, classes are left out."""
+        lines = [_flat(asdict(row)) for row in self.rows]
+        fields = list(dict.fromkeys(key for line in lines for key in line))
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, fieldnames=fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        return stream.getvalue()
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}_{name}": item for name, item in _flat(value).items()}
+        elif key == "interval" or key.endswith("_interval"):
+            low, high = value or (None, None)
+            flat |= {f"{key}_low": low, f"{key}_high": high}
+        elif key != "classes":
+            flat[key] = value
+    return flat
+
+
+def row_names(parts: Sequence[tuple[str, str, str]]) -> list[str]:
+    """A name per row of (subject, precision, engine): what all rows share is left out.
+
+    Two rows that would be called the same are told apart by their number.
+    """
+    subjects, engines = len({subject for subject, _, _ in parts}) > 1, len({engine for _, _, engine in parts}) > 1
+    names = [
+        f"{subject + ' ' if subjects else ''}{precision}{' on ' + engine if engines else ''}"
+        for subject, precision, engine in parts
+    ]
+    return [f"{name} (row {i + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]

@@ -1,0 +1,141 @@
+"""A comparison as a table of texts, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgevit.report.recommend import is_worse, p_value, points
+from edgevit.report.rows import Comparison, Row
+
+SHORT = ("", "engine", "top-1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
+"""Columns that fit a terminal."""
+ACCURACY = (
+    "variant", "engine", "top-1 % (95 %)", "change, points (95 %)", "lost/won", "McNemar p", "agreement %", "SQNR dB", "ECE %",
+)  # fmt: skip
+SPEED = ("variant", "engine", "p50 / p90 / p99 ms", "images/s", "speed-up (95 %)", "size MB", "start s", "memory MiB")
+"""Columns of a document's two tables."""
+LEGEND = (
+    "change: top-1 against the first row on the same images, in percentage points",
+    "agreement and SQNR: classes and logits against the first row",
+    "ECE: expected calibration error; speed-up: p50 against the first row of the same engine; ~: inside the noise",
+    "start: a fresh process to its first result; memory: the most that process held",
+)
+
+
+def short_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
+    """``row`` under `SHORT`."""
+    label = f"{row.subject} {row.precision}".strip()
+    reference = row is comparison.rows[0]
+    change = "-" if row.change is None else points(row.change.difference) + ("!" if is_worse(row) else "")
+    return (
+        label,
+        row.engine.split()[0],
+        _percent(row.accuracy.top1),
+        change,
+        _percent(row.accuracy.agreement),
+        "-" if reference else _decibel(row.accuracy.sqnr_db),
+        _milliseconds(row, "/"),
+        _speedup(row),
+        f"{row.bytes / 1e6:.1f}",
+    )
+
+
+def accuracy_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
+    """``row`` under `ACCURACY`."""
+    change, interval = row.change, row.accuracy.top1_interval
+    top1 = _percent(row.accuracy.top1) + (f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else "")
+    return (
+        f"{row.subject} {row.precision}".strip(),
+        row.engine,
+        top1,
+        "-" if change is None else f"{points(change.difference)} ({points(change.interval[0])} to {points(change.interval[1])})",
+        "-" if change is None else f"{change.lost} / {change.won}",
+        "-" if change is None else p_value(change.p),
+        _percent(row.accuracy.agreement),
+        "-" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db),
+        _percent(row.accuracy.calibration_error),
+    )
+
+
+def speed_cells(row: Row) -> tuple[str, ...]:
+    """``row`` under `SPEED`."""
+    sure = row.speedup_interval
+    return (
+        f"{row.subject} {row.precision}".strip(),
+        row.engine,
+        _milliseconds(row, " / "),
+        f"{row.latency.per_second:.1f}" if row.latency else "-",
+        _speedup(row) + (f" ({sure[0]:.2f} to {sure[1]:.2f})" if sure else ""),
+        f"{row.bytes / 1e6:.1f}",
+        f"{row.startup.seconds:.1f}" if row.startup else "-",
+        f"{row.startup.peak_mib:.0f}" if row.startup else "-",
+    )
+
+
+def conditions_line(comparison: Comparison) -> str:
+    """What the figures were measured under, one sentence."""
+    at = comparison.conditions
+    return (
+        f"{at['images']:,} images of {at['source']}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
+        f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}."
+    )
+
+
+def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
+    """The recommendation, the tables, classes of the recommended variant and the conditions."""
+    found, rows = comparison.recommendation, comparison.rows
+    lines = [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
+    lines += [*_table(ACCURACY, [accuracy_cells(comparison, row) for row in rows]), ""]
+    lines += [*_table(SPEED, [speed_cells(row) for row in rows]), ""]
+    lines += [*(f"- {escape(text)}" for text in LEGEND), ""]
+    row = explained(comparison)
+    if row is not None and row.change is not None:
+        cells = [(item.label, str(item.images), _share(item.before, item.images), _share(item.after, item.images),
+                  f"{item.lost} / {item.won}") for item in row.change.classes]  # fmt: skip
+        header = ("class", "images", f"{rows[0].name} %", f"{row.name} %", "lost / won")
+        lines += [f"Right by class, {escape(rows[0].name)} and {escape(row.name)}:", "", *_table(header, cells), ""]
+    lines += [escape(conditions_line(comparison)), "", *(f"- {escape(note)}" for note in notes)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def explained(comparison: Comparison) -> Row | None:
+    """The row that details are shown of: the recommended one, or where that is the reference the first other; None if none is."""
+    best = comparison.recommendation.row or 1
+    return comparison.rows[best] if best < len(comparison.rows) else None
+
+
+def escape(text: str) -> str:
+    """``text`` as Markdown shows it literally, on one line: names come from folders and files."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{char}" if char in "\\`*_[]<>|#~" else char for char in flat)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    divider = ["---", "---", *["---:"] * (len(columns) - 2)]
+    return [_line(columns), _line(divider, raw=True), *(_line(row) for row in rows)]
+
+
+def _line(cells: Sequence[str], *, raw: bool = False) -> str:
+    return f"| {' | '.join(cells if raw else [escape(cell) for cell in cells])} |"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}"
+
+
+def _decibel(value: float | None) -> str:
+    return "identical" if value is None else f"{value:.1f}"
+
+
+def _milliseconds(row: Row, divider: str) -> str:
+    if row.latency is None:
+        return "-"
+    return divider.join(f"{time:.3g}" for time in (row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms))
+
+
+def _speedup(row: Row) -> str:
+    return "-" if row.speedup is None else f"{'~' if row.inside_noise else ''}{row.speedup:.2f}x"

@@ -1,0 +1,104 @@
+"""When something is an event: a small language of conditions, and the gate that also limits their rate."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from edgevit.errors import ConfigError, did_you_mean
+from edgevit.runtime.decide import UNKNOWN, Decision
+
+CHANGED, ALWAYS = "changed", "always"
+FORM = (
+    "write terms with commas between them: label=NAME, label!=NAME (NAME may hold * and ?), confidence>0.8, margin<0.2 "
+    "(also >= and <=), changed, always"
+)
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+FIGURES: dict[str, Callable[[Decision], float]] = {
+    "confidence": lambda decision: decision.best.confidence,
+    "margin": lambda decision: margin(decision),
+}
+FIGURE = re.compile(rf"({'|'.join(FIGURES)})\s*(>=|<=|>|<)\s*(\d*\.?\d+)\s*(%?)")
+LABEL = re.compile(r"label\s*(!?=)\s*(.+)")
+
+Test = Callable[[Decision], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """All ``tests`` hold; with ``edge`` only when they begin to, or when the label changes while they do."""
+
+    tests: tuple[Test, ...]
+    edge: bool
+
+    def holds(self, decision: Decision) -> bool:
+        """Whether every test holds, the edge aside."""
+        return all(test(decision) for test in self.tests)
+
+
+def margin(decision: Decision) -> float:
+    """How far the likeliest class is ahead of the next, 0 to 1."""
+    first, *rest = decision.predictions
+    return first.confidence - (rest[0].confidence if rest else 0.0)
+
+
+def parse_condition(text: str, labels: Sequence[str]) -> Condition:
+    """A condition such as ``label=crack,confidence>0.8``, for a model with these labels.
+
+    Raises ConfigError for another form, or a label that the model cannot give.
+    """
+    terms = [term.strip() for term in text.split(",")]
+    tests = [_parse_term(term, text, labels) for term in terms if term not in (CHANGED, ALWAYS)]
+    return Condition(tests=tuple(tests), edge=CHANGED in terms)
+
+
+class Gate:
+    """Says which decisions are events: one of ``conditions`` holds, and the label's last event is long enough ago."""
+
+    def __init__(self, conditions: Sequence[Condition], *, every: float) -> None:
+        """``every`` is in seconds; each label has its own clock."""
+        self._every = every
+        # With the label of each condition's latest event since it began to hold.
+        self._states: list[tuple[Condition, str | None]] = [(condition, None) for condition in conditions]
+        self._next: dict[str, float] = {}
+
+    def __call__(self, decision: Decision) -> bool:
+        """Whether this decision, the next in order, is an event."""
+        label, now = decision.best.label, decision.finished
+        held = [(condition, told, condition.holds(decision)) for condition, told in self._states]
+        event = any(holds and not (condition.edge and told == label) for condition, told, holds in held)
+        # An edge that comes too early is not lost: it stays untold until its time has come.
+        event = event and now >= self._next.get(label, now)
+        self._states = [
+            (condition, (label if event else told) if holds else None) for condition, told, holds in held
+        ]  # fmt: skip
+        if event:
+            self._next[label] = now + self._every
+        return event
+
+
+def _parse_term(term: str, text: str, labels: Sequence[str]) -> Test:
+    if match := LABEL.fullmatch(term):
+        return _label_test(match[2].strip(), wanted=match[1] == "=", labels=labels)
+    if match := FIGURE.fullmatch(term):
+        figure, compare = FIGURES[match[1]], COMPARISONS[match[2]]
+        limit = float(match[3]) / (100 if match[4] else 1)
+        if limit <= 1:
+            return lambda decision: compare(figure(decision), limit)
+    msg = f"{text!r} is no condition: {term!r} is not understood; {FORM}"
+    raise ConfigError(msg)
+
+
+def _label_test(pattern: str, *, wanted: bool, labels: Sequence[str]) -> Test:
+    def matches(label: str) -> bool:
+        return label == pattern or fnmatchcase(label, pattern)
+
+    if not any(map(matches, (*labels, UNKNOWN))):
+        msg = f"no label of this model is {pattern!r}. {did_you_mean(pattern, [*labels[:50], UNKNOWN])}"
+        raise ConfigError(msg)
+    return lambda decision: matches(decision.best.label) is wanted

@@ -1,0 +1,146 @@
+"""Lines of JSON, on a stream or in a file, and lines of CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from edgevit.errors import ConfigError, StorageError
+from edgevit.runtime.decide import Decision
+from edgevit.runtime.sinks.record import record
+
+COLUMNS = (
+    "time", "frame", "name", "label", "confidence", "raw_label", "raw_confidence",
+    "dropped", "read_ms", "prepare_ms", "infer_ms", "latency_ms",
+)  # fmt: skip
+
+
+class JsonLines:
+    """One JSON object per decision, on a line of its own, on a stream that somebody else closes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines = _JsonText()
+
+    def __call__(self, decision: Decision) -> bool:
+        """Write one line, at once: whoever reads it may act on it."""
+        print(self._lines(decision), file=self._stream, flush=True)
+        return True
+
+    def close(self) -> None:
+        """Leave the stream to whoever opened it."""
+
+
+class JsonFile:
+    """One JSON object per decision, appended to a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``. Raises StorageError if it cannot be written."""
+        self._file = LineFile(path)
+        self._lines = _JsonText()
+
+    def __call__(self, decision: Decision) -> bool:
+        """Append one line. Raises StorageError."""
+        self._file.append(self._lines(decision))
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class CsvFile:
+    """One row per decision, appended to a file that begins with the names of its columns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
+        header = ",".join(COLUMNS)
+        self._file = LineFile(path)
+        first = self._file.first_line()
+        if first is None:
+            self._file.append(header)
+        elif first != header:
+            self._file.close()
+            msg = f"{path}: holds something else: its first line is not {header[:40]}.... Choose another name"
+            raise ConfigError(msg)
+
+    def __call__(self, decision: Decision) -> bool:
+        """Append one row. Raises StorageError."""
+        values = record(decision)
+        values["raw_label"], values["raw_confidence"] = decision.raw[0].label, round(decision.raw[0].confidence, 6)
+        values["dropped"] = decision.dropped
+        row = io.StringIO()
+        csv.writer(row, lineterminator="").writerow([values[column] for column in COLUMNS])
+        self._file.append(row.getvalue())
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class LineFile:
+    """A file that lines are appended to, each whole or not at all: what a full disk cut short is taken back."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``, new or not. Raises StorageError."""
+        self._path = path
+        try:
+            # Without waiting: a pipe that nobody reads must not stall the run.
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            msg = f"{path}: cannot write: {error.strerror}. Is its folder there, and yours?"
+            raise StorageError(msg) from error
+        self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._open = True
+        size = os.fstat(self._fd).st_size if self._regular else 0
+        # What a power cut left of a line does not spoil the next one.
+        self._before = b"\n" if size and os.pread(self._fd, 1, size - 1) != b"\n" else b""
+
+    def append(self, line: str) -> None:
+        """Write ``line`` and its end. Raises StorageError, and then nothing of it stays."""
+        data = self._before + line.encode("utf-8", "backslashreplace") + b"\n"
+        size = os.fstat(self._fd).st_size
+        try:
+            rest = data
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            if self._regular:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, size)
+            msg = f"{self._path}: cannot write: {error.strerror}. Free space, or choose another place"
+            raise StorageError(msg) from error
+        self._before = b""
+
+    def first_line(self) -> str | None:
+        """What a file that is not new begins with, without its end; None if it is new, or no regular file."""
+        if not self._regular:
+            return None
+        with self._path.open(encoding="utf-8", errors="replace") as file:
+            line = file.readline(4096)
+        return line.rstrip("\r\n") if line else None
+
+    def close(self) -> None:
+        """Close the file. Closing twice is harmless."""
+        if self._open:
+            os.close(self._fd)
+            self._open = False
+
+
+class _JsonText:
+    """Decisions as JSON, with the seconds since the first."""
+
+    def __init__(self) -> None:
+        self._start: float | None = None
+
+    def __call__(self, decision: Decision) -> str:
+        captured = decision.frame.captured
+        self._start = captured if self._start is None else self._start
+        return json.dumps({"seconds": round(captured - self._start, 6), **record(decision)})

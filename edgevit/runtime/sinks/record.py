@@ -1,0 +1,42 @@
+"""A decision as plain values, the same in every output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from edgevit.runtime.classify import Prediction
+from edgevit.runtime.decide import Decision
+
+
+def record(decision: Decision) -> dict[str, Any]:
+    """JSON-ready: time of capture, frame, label, confidence, predictions, milliseconds per stage.
+
+    ``raw`` is there if the predictions are smoothed: the frame's own.
+    """
+    frame, best = decision.frame, decision.best
+    raw = {"raw": _predictions(decision.raw)} if decision.smoothed else {}
+    return {
+        "time": captured_at(decision).isoformat(timespec="milliseconds"),
+        "frame": frame.index,
+        "name": frame.name,
+        "label": best.label,
+        "confidence": round(best.confidence, 6),
+        "top_k": _predictions(decision.predictions),
+        **raw,
+        "read_ms": round(decision.read_ms, 3),
+        "prepare_ms": round(decision.prepare_ms, 3),
+        "infer_ms": round(decision.infer_ms, 3),
+        "latency_ms": round(decision.latency_ms, 3),
+    }
+
+
+def captured_at(decision: Decision) -> datetime:
+    """The wall clock, in UTC, when the frame was captured."""
+    return datetime.fromtimestamp(time.time() - (time.perf_counter() - decision.frame.captured), timezone.utc)
+
+
+def _predictions(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    return [{"label": each.label, "confidence": round(each.confidence, 6)} for each in predictions]

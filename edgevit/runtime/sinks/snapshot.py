@@ -1,0 +1,71 @@
+"""The pictures of events, as they came from the camera: evidence, and images to train on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgevit.errors import DataError, StorageError
+from edgevit.runtime.decide import Decision
+from edgevit.runtime.sinks.base import Delivery, Note
+from edgevit.runtime.sinks.disk import require_space
+from edgevit.runtime.sinks.record import captured_at
+from edgevit.runtime.sinks.worker import Worker
+
+QUALITY = 95
+"""Of JPEG, 0 to 100."""
+QUEUE = 4
+"""Pictures that wait for a slow disk; one of 4K is 24 MiB."""
+
+
+class Snapshots:
+    """Writes ``FOLDER/TIME-LABEL-CONFIDENCE.jpg`` for every event, until the folder holds ``limit`` pictures."""
+
+    def __init__(self, folder: Path, *, limit: int, note: Note) -> None:
+        """Make the folder. Raises StorageError if it cannot be made."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"{folder}: cannot make this folder: {error.strerror}. Choose another place"
+            raise StorageError(msg) from error
+        self.delivery = Delivery(name="snapshots")
+        self._folder, self._limit = folder, limit
+        self._pictures = sum(1 for _ in folder.glob("*.jpg"))
+        self._worker: Worker[Decision] = Worker(self.delivery, self._write, note=note, size=QUEUE)
+
+    def send(self, decision: Decision) -> None:
+        """Queue one picture."""
+        self._worker.put(decision)
+
+    def close(self) -> None:
+        """Write what is queued."""
+        self._worker.close()
+
+    def _write(self, decision: Decision) -> None:
+        import cv2
+
+        if self._pictures >= self._limit:
+            msg = f"{self._folder} holds {self._pictures} pictures, the limit; move some away, or raise --snapshot-limit"
+            raise StorageError(msg)
+        path = self._folder / file_name(decision)
+        require_space(path)
+        ok, encoded = cv2.imencode(".jpg", decision.frame.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        if not ok:
+            msg = "this OpenCV cannot encode JPEG"
+            raise DataError(msg)
+        partial = path.with_suffix(".partial")
+        try:
+            partial.write_bytes(encoded.tobytes())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            msg = f"{path}: cannot write: {error.strerror}"
+            raise StorageError(msg) from error
+        self._pictures += 1
+
+
+def file_name(decision: Decision) -> str:
+    """Such as ``20260102T030405.678Z-golden_retriever-0.93.jpg``: sorts by time, works on every file system."""
+    when = captured_at(decision).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+    label = re.sub(r"[^\w.-]+", "_", decision.best.label).strip("._")[:40] or "label"
+    return f"{when}Z-{label}-{decision.best.confidence:.2f}.jpg"

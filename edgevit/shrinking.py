@@ -1,0 +1,71 @@
+"""``edgevit prune`` as a library call: a pruned checkpoint on disk, and what it costs and gains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevit.cache import Cache
+from edgevit.errors import ConfigError, StorageError
+from edgevit.inputs import BuildRequest, is_here, judge_of, read_inputs, spare_images
+from edgevit.judging import Judge
+from edgevit.model.checkpoint import is_own, save_checkpoint
+from edgevit.progress import Progress
+from edgevit.prunegoal import Goal, prune_to
+from edgevit.report.compare import Candidate, compare
+from edgevit.report.rows import Comparison
+from edgevit.variants import fp32_variant
+
+RUNS = 60  # timed inferences of each
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedFile:
+    """A pruned checkpoint that was written."""
+
+    path: Path
+    report: dict[str, Any]
+    """As `edgevit.prunegoal.Outcome.report`."""
+    comparison: Comparison | None
+    """In FP32, before and after; None without images to measure on."""
+    notes: tuple[str, ...]
+
+
+def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) -> PrunedFile:
+    """Prune ``request.model`` and write it to ``request.out``, an ordinary checkpoint. Raises EdgevitError as a build does."""
+    assert request.prune is not None
+    if request.out.suffix != ".safetensors":
+        msg = f"{request.out}: a checkpoint is written as .safetensors. Name it {request.out.name}.safetensors"
+        raise ConfigError(msg)
+    _check_replaceable(request.out)
+    inputs = read_inputs(request, progress)
+    cache.check()
+    engine, judge = judge_of(request.target), None
+    if request.max_drop is not None:
+        inputs, spare = spare_images(request, inputs)
+        judge = Judge(inputs.checkpoint, spare, engine=engine, threads=request.threads, cache=cache, progress=progress)
+    assert inputs.pruning is not None  # `read_inputs`
+    goal = Goal(target=request.target, precision=request.precision, threads=request.threads)
+    outcome = prune_to(inputs.checkpoint, inputs.pruning, request.prune, goal, judge, request.max_drop, cache, progress)
+    comparison = None
+    if inputs.held_out is not None:
+        pair = [Candidate(precision=name, engine=engine, model=fp32_variant(checkpoint, engine).model)
+                for name, checkpoint in (("fp32", inputs.checkpoint), ("fp32-pruned", outcome.checkpoint))]  # fmt: skip
+        comparison = compare(
+            pair, inputs.held_out, inputs.checkpoint.preprocessing, inputs.checkpoint.labels,
+            runs=RUNS if is_here(request.target) else 0, threads=request.threads, cache=cache, progress=progress,
+        )  # fmt: skip
+    pruned = outcome.checkpoint
+    save_checkpoint(pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels)
+    notes = (*inputs.notes, outcome.summary)
+    return PrunedFile(path=request.out, report=outcome.report, comparison=comparison, notes=notes)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise StorageError if ``path`` is there and is nothing that edgevit wrote, or a folder."""
+    if not path.exists():
+        return
+    if not path.is_file() or not is_own(path):
+        msg = f"{path}: exists and is no checkpoint that edgevit wrote; it is not overwritten. Choose another place with -o."
+        raise StorageError(msg)

@@ -1,0 +1,193 @@
+"""`edgevit compare` as it is used: several models, files to write, a run that is killed and goes on, and wrong requests."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support import COMMAND, python, write_images
+
+RUN = ("--runs", 5, "--threads", 1, "--engines", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def ruined_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint with the head's rows of two classes exchanged: a model that is measurably worse."""
+    from edgevit.model.checkpoint import load_checkpoint, save_checkpoint
+
+    whole = load_checkpoint(checkpoint_path)
+    with torch.no_grad():
+        for value in whole.model.head.parameters():
+            value.copy_(value[[1, 0, 2]].clone())
+    path = tmp_path_factory.mktemp("ruined") / "ruined.safetensors"
+    save_checkpoint(whole.model, path, preprocessing=whole.preprocessing, labels=whole.labels)
+    return path
+
+
+def test_every_precision_of_a_checkpoint(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path) -> None:
+    precisions = "fp32,fp16,int8-linear,int8"
+    outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--precisions", precisions, *RUN, "--json")
+    assert outcome.code == 0, outcome.stderr
+    rows = outcome.json["rows"]
+    assert [row["precision"] for row in rows] == precisions.split(",")
+    assert [row["name"] for row in rows] == precisions.split(",")
+    assert rows[1]["bytes"] < 0.6 * rows[0]["bytes"]
+    assert rows[1]["accuracy"]["sqnr_db"] > rows[3]["accuracy"]["sqnr_db"] > 20
+    assert rows[0]["change"] is None
+    for row in rows[1:]:
+        low, high = row["change"]["interval"]
+        assert low <= row["change"]["difference"] <= high
+        assert row["startup"]["peak_mib"] > 20
+        assert row["latency"]["per_second"] > 0
+    assert outcome.json["recommendation"]["row"] in range(4)
+    assert any("CPU engines still compute in FP32" in note for note in outcome.json["notes"])
+
+
+def test_a_model_that_lost_is_told_from_one_that_did_not(
+    edgevit: Callable[..., Any], checkpoint_path: Path, ruined_path: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """McNemar says there is a difference for the ruined model, none for INT8; the ruined one is never recommended."""
+    outcome = edgevit(
+        "compare", checkpoint_path, ruined_path, "--data", image_folder, "--precisions", "fp32,int8", *RUN, "--json"
+    )
+    assert outcome.code == 0, outcome.stderr
+    rows = {row["name"]: row for row in outcome.json["rows"]}
+    assert list(rows) == ["tiny fp32", "tiny int8", "ruined fp32", "ruined int8"]
+    assert rows["tiny int8"]["change"]["p"] > 0.05
+    assert rows["ruined fp32"]["change"]["p"] < 0.05
+    assert rows["ruined fp32"]["change"]["difference"] < 0
+    assert outcome.json["recommendation"]["headline"].split()[1] == "tiny"
+    assert any(
+        reason.startswith("ruined") and "measurably worse" in reason for reason in outcome.json["recommendation"]["reasons"]
+    )
+    people = edgevit("compare", checkpoint_path, ruined_path, "--data", image_folder, "--precisions", "fp32,int8", *RUN)
+    assert people.stdout.startswith(("Use tiny", "Keep tiny"))
+    assert re.search(r"ruined fp32 +onnxruntime +[\d.]+ +-[\d.]+!", people.stdout)
+
+
+def test_all_files(edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path, tmp_path: Path) -> None:
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("html", "markdown", "csv")}
+    options = [item for kind, path in files.items() for item in (f"--{kind}", path)]
+    outcome = edgevit("compare", bundle_path, "--data", image_folder, *RUN, *options)
+    assert outcome.code == 0, outcome.stderr
+    headline = outcome.stdout.splitlines()[0]
+    html = files["html"].read_text(encoding="utf-8")
+    assert "Where the time goes" in html
+    assert "Noise that quantization adds, by block" in html
+    assert "block 1" in html
+    assert headline[:8] in html
+    assert files["markdown"].read_text(encoding="utf-8").startswith(f"**{headline[:8]}")
+    assert files["csv"].read_text(encoding="utf-8").count("\n") == 3
+    assert all(f"Written: {path}" in outcome.stdout for path in files.values())
+
+
+def test_other_images_to_calibrate_on(
+    edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """Then all of --data is compared on, but for what was calibrated on."""
+    fresh = write_images(tmp_path / "fresh", 4, first=500)
+    options = ("--calibration", image_folder, *RUN, "--json")
+    assert edgevit("compare", checkpoint_path, "--data", fresh, *options).json["conditions"]["images"] == 12
+    same = edgevit("compare", checkpoint_path, "--data", image_folder, *options).json
+    assert same["conditions"]["images"] == 32
+    assert same["notes"] == [f"64 images of {image_folder} were calibrated on and are left out"]
+
+
+def test_without_labels(edgevit: Callable[..., Any], bundle_path: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in write_images(tmp_path / "classes", 3, first=700).rglob("*.png"):
+        path.rename(flat / f"{path.parent.name}{path.name}")
+    document = edgevit("compare", bundle_path, "--data", flat, *RUN, "--json").json
+    assert document["rows"][1]["change"] is None
+    assert document["rows"][1]["accuracy"]["top1"] is None
+
+
+def test_a_killed_comparison_goes_on(edgevit: Callable[..., Any], bundle_path: Path, tmp_path: Path, cache_dir: Path) -> None:
+    """SIGKILL when the first logits are on disk: the same command keeps them and ends with what a whole run gives."""
+    data = write_images(tmp_path / "many", 150, first=2000)
+    arguments = ("compare", bundle_path, "--data", data, *RUN, "--json")
+    logits = cache_dir / "logits"
+    with python(COMMAND, *arguments) as process:
+        end = time.monotonic() + 60
+        while not (logits.is_dir() and any(not path.name.startswith(".") for path in logits.iterdir())):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    kept = {path.name: path.stat().st_ino for path in logits.iterdir() if not path.name.startswith(".")}
+    assert 1 <= len(kept) < 8  # two variants of 450 images in chunks of 128
+    outcome = edgevit(*arguments)
+    assert outcome.code == 0, outcome.stderr
+    assert {name: (logits / name).stat().st_ino for name in kept} == kept  # not computed again
+    whole = edgevit(*arguments, "--no-cache").json
+    assert [row["accuracy"] for row in outcome.json["rows"]] == [row["accuracy"] for row in whole["rows"]]
+    assert [row["change"] for row in outcome.json["rows"]] == [row["change"] for row in whole["rows"]]
+
+
+# --- wrong requests ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("precisions", "words"),
+    [
+        ("fp31", "--precisions: unknown 'fp31'. Did you mean 'fp32'?"),
+        ("int8-linear", "this bundle holds fp32, int8, not int8-linear. Give the checkpoint"),
+    ],
+)
+def test_wrong_precisions(
+    edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path, precisions: str, words: str
+) -> None:
+    outcome = edgevit("compare", bundle_path, "--data", image_folder, "--precisions", precisions)
+    assert outcome.code == 2
+    assert words in outcome.stderr
+
+
+def test_a_precision_that_only_one_model_has(
+    edgevit: Callable[..., Any], bundle_path: Path, checkpoint_path: Path, image_folder: Path
+) -> None:
+    """The other model goes without it, and a note says so."""
+    options = ("--data", image_folder, "--precisions", "fp32,fp16", *RUN, "--json")
+    document = edgevit("compare", checkpoint_path, bundle_path, *options).json
+    assert [row["precision"] for row in document["rows"]] == ["fp32", "fp16", "fp32"]
+    assert any("holds no fp16: left out for it" in note for note in document["notes"])
+
+
+def test_mixed_of_a_checkpoint(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path) -> None:
+    outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--precisions", "mixed")
+    assert outcome.code == 2
+    assert "mixed is what build --max-drop makes" in outcome.stderr
+
+
+def test_the_same_model_twice(edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path) -> None:
+    outcome = edgevit("compare", bundle_path, bundle_path, "--data", image_folder)
+    assert outcome.code == 2
+    assert "given twice. Name each model once." in outcome.stderr
+
+
+def test_models_of_other_classes(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path, tmp_path: Path) -> None:
+    from edgevit.model.checkpoint import load_checkpoint, save_checkpoint
+
+    whole, other = load_checkpoint(checkpoint_path), tmp_path / "other.safetensors"
+    save_checkpoint(whole.model, other, preprocessing=whole.preprocessing, labels=("a", "b", "c"))
+    outcome = edgevit("compare", checkpoint_path, other, "--data", image_folder, "--precisions", "fp32")
+    assert outcome.code == 2
+    assert "other: not the classes of tiny (3 and 3). Compare models of the same task only." in outcome.stderr
+
+
+def test_unwritable_report(edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path, tmp_path: Path) -> None:
+    """Said before minutes of measuring."""
+    (tmp_path / "file").write_text("x")
+    outcome = edgevit("compare", bundle_path, "--data", image_folder, "--html", tmp_path / "file" / "report.html")
+    assert outcome.code == 9
+    assert "cannot write" in outcome.stderr
+    assert "evaluate" not in outcome.stderr

@@ -1,0 +1,242 @@
+"""The report as a reader and a browser get it: complete, self-contained, bounded, and no name can break it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgevit.cache import Cache
+from edgevit.engine.profiling import LayerTime
+from edgevit.export.graph import write_graph
+from edgevit.images import ImageSet
+from edgevit.model.quantplan import QuantPlan
+from edgevit.progress import Progress
+from edgevit.report.compare import Candidate, compare
+from edgevit.report.details import Layer
+from edgevit.report.html import SIDE, THUMBNAILS, Background, thumbnail, to_html
+from edgevit.report.parts import part_times
+from edgevit.report.rows import Comparison
+from edgevit.report.table import escape, explained, to_markdown
+from tests.zoo import contract, folded, frames, int8
+
+EVIL = ("<script>alert(1)</script>", "a&b \"quoted\" 'too'", "猫 | ü", "$headline ${tiles}", "x" * 300)
+MODEL = folded()
+VOID = {"meta", "img", "br"}
+
+
+PLAN = {
+    "plan": {"kernels": 112, "int8_share": 0.9, "megabytes": 84.3},
+    "estimates": [{"target": "<board>", "mode": "15W", "milliseconds": 2.5}, {"milliseconds": "broken"}],
+}
+
+
+class Page(HTMLParser):
+    """Collects tags and attributes, and fails on a tag that is closed wrongly."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID and tag not in ("p", "li", "td", "th", "tr", "dd", "dt"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("p", "li", "td", "th", "tr", "dd", "dt"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def compared(labels: tuple[str, ...] | None = EVIL, *, runs: int = 5, count: int = 40) -> Comparison:
+    """FP32, another FP32 under an evil name and a model of other weights, whose classes differ often."""
+    array = frames(MODEL.config, count, seed=5)
+    other = folded(seed=7)
+    candidates = [
+        Candidate(precision="fp32", engine="onnxruntime", model=write_graph(QuantPlan(model=MODEL)), subject="<b>one</b>"),
+        Candidate(precision="int8", engine="onnxruntime", model=write_graph(int8(MODEL)), subject="<b>one</b>"),
+        Candidate(precision="fp32", engine="onnxruntime", model=write_graph(QuantPlan(model=other)), subject="other & more"),
+    ]
+    images = ImageSet(
+        source="<i>frames</i>",
+        names=tuple(f"<img src=x onerror=alert({i})>" for i in range(count)),
+        class_names=labels or (),
+        targets=tuple(i % 5 for i in range(count)) if labels else None,
+        array=array,
+    )
+    cache = Cache(enabled=False)
+    names = labels or tuple("abcde")
+    return compare(candidates, images, contract(MODEL.config), names, runs=runs, threads=1, cache=cache, progress=Progress())
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return compared()
+
+
+def background(comparison: Comparison) -> Background:
+    times = [LayerTime(name="blocks.0/<qkv>", kind="MatMul", milliseconds=0.5)]
+    return Background(
+        title="<title> & co",
+        notes=("a <note>",),
+        layers={comparison.rows[1].name: tuple(Layer(name=f"blocks.{i}.qkv", sqnr_db=20.0 + i) for i in range(2))},
+        parts={row.name: tuple(part_times(times)) for row in comparison.rows},
+        plans={"<b>one</b>": PLAN},
+    )
+
+
+def test_the_answer_comes_first(comparison: Comparison) -> None:
+    text = to_html(comparison, background(comparison))
+    body = text[text.index("<body>") :]
+    page = Page(text)
+    assert body.index('class="answer"') < body.index("<section>")
+    assert comparison.recommendation.headline in page.texts
+    sections = re.findall(r"<h2>(.*?)</h2>", text)
+    assert sections[0] == "All variants"
+    assert len(sections) == 9
+    assert text.count("<svg") == 4
+
+
+def test_nothing_is_fetched_and_nothing_runs(comparison: Comparison) -> None:
+    """No address but data URIs, no script, no handler, and a policy that forbids the rest."""
+    text = to_html(comparison, background(comparison))
+    page = Page(text)
+    assert not set(page.tags) & {"script", "link", "iframe", "object", "embed", "b1", "i1", "form", "base"}
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name)
+        if name in ("src", "href", "action"):
+            assert value.startswith("data:image/jpeg;base64,")
+    assert "url(" not in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert ("meta", "content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in page.attributes
+
+
+def test_names_are_text(comparison: Comparison) -> None:
+    """Markup in names of classes, models, images and folders is shown, not obeyed; a dollar sign means nothing."""
+    # The model of other weights, so that there are changed images whatever was fastest just now.
+    comparison = replace(comparison, recommendation=replace(comparison.recommendation, row=2))
+    text = to_html(comparison, background(comparison))
+    page = Page(text)
+    shown = "".join(page.texts)
+    assert "<script>alert(1)</script>" in shown
+    assert "<b>one</b> int8" in shown
+    assert "<i>frames</i>" in shown
+    assert "$headline ${tiles}" in shown
+    assert "猫 | ü" in shown
+    assert any(name == "alt" and value.startswith("<img src=x onerror") for _, name, value in page.attributes)
+
+
+def test_its_size_is_bounded() -> None:
+    """Hundreds of changed images leave a page of `THUMBNAILS`."""
+    comparison = compared(count=300)
+    comparison = replace(comparison, recommendation=replace(comparison.recommendation, row=2))
+    text = to_html(comparison, Background(title="x"))
+    assert text.count("<img") == THUMBNAILS
+    assert len(text) < 200_000
+    assert f"{THUMBNAILS} of them here" in text
+
+
+def test_without_labels() -> None:
+    comparison = compared(labels=None)
+    text = to_html(comparison, Background(title="x"))
+    Page(text)
+    assert "By class" not in text
+    assert "agreement with" in text
+
+
+def test_without_timing_there_is_no_latency() -> None:
+    text = to_html(compared(runs=0), Background(title="x"))
+    Page(text)
+    assert "Speed was not measured here" in text
+    assert "Latency of one image" not in text
+    assert "Accuracy against latency" not in text
+
+
+def test_one_row() -> None:
+    comparison = compared()
+    one = replace(comparison, rows=comparison.rows[:1], recommendation=replace(comparison.recommendation, row=0, baseline=0))
+    Page(to_html(one, Background(title="x")))
+    assert explained(one) is None
+
+
+def test_many_classes_are_cut() -> None:
+    comparison = compared()
+    change = comparison.rows[1].change
+    assert change is not None
+    many = tuple(replace(change.classes[0], label=f"class {i}", lost=i, images=10, before=5, after=4) for i in range(1000))
+    rows = (comparison.rows[0], replace(comparison.rows[1], change=replace(change, classes=many)), comparison.rows[2])
+    text = to_html(
+        replace(comparison, rows=rows, recommendation=replace(comparison.recommendation, row=1)), Background(title="x")
+    )
+    assert "class 999<" in text
+    assert "class 1<" not in text
+    assert "960 classes with fewer changes are not shown" in text
+
+
+def test_thumbnail_is_a_small_jpeg() -> None:
+    wide = np.random.default_rng(0).integers(0, 255, (1, 300, 900, 3), dtype=np.uint8)
+    images = ImageSet(source="x", names=("0",), class_names=(), targets=None, array=wide)
+    uri = thumbnail(images, 0)
+    kind, _, data = uri.partition(",")
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert kind == "data:image/jpeg;base64"
+    assert decoded.shape == (43, SIDE, 3)
+
+
+def test_a_tiny_image_is_not_enlarged() -> None:
+    images = ImageSet(source="x", names=("0",), class_names=(), targets=None, array=np.zeros((1, 3, 5, 3), np.uint8))
+    data = base64.b64decode(thumbnail(images, 0).partition(",")[2])
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (3, 5, 3)
+
+
+# --- Markdown ------------------------------------------------------------------------------------------------------------------
+
+
+def test_markdown_tables_are_whole(comparison: Comparison) -> None:
+    """Every line of a table has as many cells as its header, whatever names hold."""
+    text = to_markdown(comparison, ["a *note*"])
+    lines = text.splitlines()
+    assert lines[0].startswith("**Use ") or lines[0].startswith("**Keep ")
+    tables = 0
+    for i, line in enumerate(lines):
+        if not line.startswith("| ---"):
+            continue
+        tables += 1
+        cells = cells_of(line)
+        for row in [lines[i - 1], *_until_blank(lines[i + 1 :])]:
+            assert cells_of(row) == cells
+    assert tables == 3
+    assert "a \\*note\\*" in text
+
+
+def cells_of(line: str) -> int:
+    return len(re.findall(r"(?<!\\)\|", line))
+
+
+def _until_blank(lines: list[str]) -> list[Any]:
+    return lines[: lines.index("")] if "" in lines else lines
+
+
+def test_markdown_escape() -> None:
+    assert escape("a|b\n<c> *d*") == "a\\|b \\<c\\> \\*d\\*"

@@ -1,0 +1,189 @@
+"""The recommendation never costs accuracy that was measured, never promises speed that was not, and says what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgevit.report.accuracy import Accuracy, Change
+from edgevit.report.latency import Latency
+from edgevit.report.recommend import Recommendation, p_value, points, recommend
+from edgevit.report.rows import Row
+from edgevit.report.statistics import mcnemar, wilson
+
+IMAGES = 1000
+
+
+def row(
+    name: str, p50: float | None, lost: int = 0, won: int = 0, *, agree: int | None = None, labels: bool = True, sqnr: float = 30
+) -> Row:
+    """A variant that loses and wins so many of a thousand images against the first row, 700 of which that has right."""
+    same = IMAGES - lost - won if agree is None else agree
+    difference = (won - lost) / IMAGES
+    change = Change(
+        difference=difference,
+        interval=(difference - 0.006, difference + 0.006),
+        lost=lost,
+        won=won,
+        p=mcnemar(lost, won),
+        classes=(),
+    )
+    accuracy = Accuracy(
+        images=IMAGES,
+        top1=0.7 + difference if labels else None,
+        agreement=same / IMAGES,
+        sqnr_db=sqnr,
+        top1_interval=wilson(700, IMAGES) if labels else None,
+        agreement_interval=wilson(same, IMAGES),
+        calibration_error=0.05 if labels else None,
+    )
+    time = None if p50 is None else Latency(p50_ms=p50, p90_ms=p50, p99_ms=p50, per_second=1000 / p50, runs=100)
+    return Row(
+        name=name, precision=name, engine="openvino 1", bytes=1000, accuracy=accuracy, latency=time, speedup=None, change=change
+    )
+
+
+def chosen(*rows: Row, noise: float = 0.03) -> Recommendation:
+    """The recommendation for rows whose times are known to +-3 %."""
+    first = replace(rows[0], change=None)
+
+    def ratio(over: int, under: int) -> tuple[float, float] | None:
+        upper, lower = rows[over].latency, rows[under].latency
+        if upper is None or lower is None:
+            return None
+        middle = upper.p50_ms / lower.p50_ms
+        return middle * (1 - noise), middle * (1 + noise)
+
+    return recommend((first, *rows[1:]), ratio)
+
+
+def test_faster_and_as_good() -> None:
+    found = chosen(row("fp32", 60), row("int8", 25, lost=8, won=7))
+    assert found.row == 1
+    assert found.headline == (
+        "Use int8: 2.40x faster than fp32 (2.33 to 2.47), no measurable loss (-0.1 points, 95 % interval -0.7 to +0.5, p = 1)."
+    )
+    assert found.reasons == ()
+
+
+def test_the_fastest_is_worse() -> None:
+    """It is passed over, and what it would cost is said."""
+    found = chosen(row("fp32", 60), row("int8", 25, 8, 7), row("pruned", 15, lost=60, won=20))
+    assert found.row == 1
+    assert found.reasons == (
+        "pruned is 1.67x faster still, but measurably worse (-4.0 points, 95 % interval -4.6 to -3.4, p = under 0.001).",
+    )
+
+
+def test_equally_fast_and_worse_is_never_taken() -> None:
+    """Not even where its own clock shows a little less."""
+    found = chosen(row("fp32", 60), row("int8", 24.9, lost=40, won=10), row("int8-linear", 25, 8, 7))
+    assert found.row == 2
+    assert any(reason.startswith("int8 is 1.00x faster still, but measurably worse") for reason in found.reasons)
+
+
+def test_of_equally_fast_ones_the_closest() -> None:
+    found = chosen(row("fp32", 60), row("int8", 24.8, 20, 18), row("int8-linear", 25, 8, 7))
+    assert found.row == 2
+    assert found.reasons == (
+        "int8 is as fast inside the noise; int8-linear was preferred because it is closest to the reference.",
+    )
+
+
+def test_nothing_is_faster() -> None:
+    """Inside the noise, the reference stays."""
+    found = chosen(row("fp32", 60), row("fp16", 59, 1, 1))
+    assert found.row == 0
+    assert found.headline == "Keep fp32: nothing is measurably faster without a measurable loss."
+    assert found.reasons == ("fp16 is as fast inside the noise; fp32 was preferred because it is the reference.",)
+
+
+def test_everything_faster_is_worse() -> None:
+    found = chosen(row("fp32", 60), row("int8", 25, lost=40, won=5))
+    assert found.row == 0
+    assert "int8 is 2.40x faster still, but measurably worse" in found.reasons[0]
+
+
+def test_noise_that_is_not_known() -> None:
+    """A few runs: within a tenth is equal, and the reader is told."""
+    first = replace(row("fp32", 60), change=None)
+    found = recommend((first, row("int8", 56)), lambda _over, _under: None)
+    assert (found.row, found.reasons[0]) == (0, "Too few inferences were timed to tell speed from noise: give --runs 20 or more.")
+    found = recommend((first, row("int8", 30)), lambda _over, _under: None)
+    assert found.headline.startswith("Use int8: 2.00x faster than fp32, no measurable")
+
+
+def test_measurably_better_and_faster() -> None:
+    found = chosen(row("fp32", 60), row("int8", 25, lost=5, won=40))
+    assert "measurably better (+3.5 points" in found.headline
+
+
+def test_few_images_are_said_to_be_few() -> None:
+    """No measurable loss is not no loss."""
+    doubtful = row("int8", 25, lost=30, won=25)
+    assert doubtful.change is not None
+    doubtful = replace(doubtful, change=replace(doubtful.change, interval=(-0.021, 0.011)))
+    found = chosen(row("fp32", 60), doubtful)
+    assert found.row == 1
+    assert found.reasons == (
+        "1,000 images cannot rule out that int8 loses up to 2.1 points; to tell a loss of 1 point takes about 2,113.",
+    )
+
+
+def test_without_labels_agreement_decides() -> None:
+    def plain(name: str, p50: float, agree: int) -> Row:
+        return replace(row(name, p50, agree=agree, labels=False), change=None)
+
+    found = chosen(plain("fp32", 60, 1000), plain("int8", 25, 985), plain("pruned", 15, 900))
+    assert found.row == 1
+    assert "same class as the reference on 98.5 % of images (no labels: accuracy is unknown)" in found.headline
+    assert "pruned is 1.67x faster still, but the same class as the reference on 90.0 %" in found.reasons[0]
+
+
+def test_the_gain_is_against_the_fastest_reference() -> None:
+    """What another engine gives is not INT8's doing."""
+    rows = [
+        replace(row(name, p50), precision=name.split()[0])
+        for name, p50 in (("fp32 on a", 60), ("fp32 on b", 40), ("int8 on b", 20))
+    ]
+    found = chosen(*rows)
+    assert found.headline.startswith("Use int8 on b: 2.00x faster than fp32 on b (1.94 to 2.06)")
+
+
+def test_another_engine_may_be_all_that_helps() -> None:
+    rows = [
+        replace(row(name, p50), precision=name.split()[0])
+        for name, p50 in (("fp32 on a", 60), ("fp32 on b", 40), ("int8 on b", 40))
+    ]
+    found = chosen(*rows)
+    assert found.row == 1
+    assert found.headline.startswith("Keep fp32 on b:")
+
+
+def test_not_timed() -> None:
+    """Elsewhere than on the target size counts, and the lack is said."""
+    first, small, smaller = row("fp32", None), row("int8", None, 8, 7), row("pruned", None, 60, 20)
+    found = chosen(first, replace(small, bytes=250), replace(smaller, bytes=200))
+    assert found.row == 1
+    assert found.headline.startswith("Use int8: 4.0x smaller than fp32, no measurable loss")
+    assert found.reasons[0] == "Speed was not measured here: this machine is not the target."
+    assert any(reason.startswith("pruned is measurably worse") for reason in found.reasons)
+
+
+def test_not_timed_and_nothing_smaller() -> None:
+    assert chosen(row("fp32", None), replace(row("int8", None, 60, 20), bytes=1)).row == 0
+
+
+def test_one_row() -> None:
+    assert chosen(row("int8", 60)).headline == "Only int8 was measured: there is nothing to choose from."
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0.0"), (-0.0004, "0.0"), (0.012, "+1.2"), (-0.012, "-1.2")])
+def test_points(share: float, text: str) -> None:
+    assert points(share) == text
+
+
+@pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.0312, "0.031"), (0.00099, "under 0.001")])
+def test_p_value(p: float, text: str) -> None:
+    assert p_value(p) == text

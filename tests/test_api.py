@@ -1,0 +1,176 @@
+"""The Python interface on the tiny model, with real pictures."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edgevit
+from edgevit.errors import BundleError, ConfigError, EngineError, SourceError
+from edgevit.runtime.source import open_source
+from tests.support import CLASSES, ROOT, picture
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle_path: Path):
+    with edgevit.load(bundle_path, threads=1) as classifier:
+        yield classifier
+
+
+def test_classify(classifier) -> None:
+    right = 0
+    for kind in CLASSES:
+        for seed in range(2000, 2010):
+            predictions = classifier.classify(picture(kind, seed))
+            assert [each.confidence for each in predictions] == sorted((each.confidence for each in predictions), reverse=True)
+            assert sum(each.confidence for each in predictions) == pytest.approx(1, abs=1e-5)
+            assert all(classifier.labels[each.index] == each.label for each in predictions)
+            right += predictions[0].label == kind
+    assert right >= 20
+    assert len(classifier.classify(picture("disc", 1), top_k=1)) == 1
+
+
+def test_logits_are_what_classify_reads(classifier) -> None:
+    logits = classifier.logits(picture("disc", 1))
+    assert (logits.shape, logits.dtype) == ((3,), np.float32)
+    assert classifier.classify(picture("disc", 1))[0].index == logits.argmax()
+
+
+@pytest.mark.parametrize("change", ["as it is", "gray", "bgra", "not contiguous"])
+def test_frames_of_every_form(classifier, change: str) -> None:
+    image = picture("stripes", 5)
+    forms = {"gray": cv2.COLOR_BGR2GRAY, "bgra": cv2.COLOR_BGR2BGRA}
+    given = cv2.cvtColor(image, forms[change]) if change in forms else image[:, ::-1] if "not" in change else image
+    before = given.copy()
+    assert classifier.classify(given)[0].label in CLASSES
+    assert (given == before).all(), "the caller's frame is not changed"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)],
+)
+def test_other_frames_are_refused(classifier, frame: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected a"):
+        classifier.classify(frame)
+
+
+def test_facts(classifier, bundle_path: Path) -> None:
+    assert classifier.labels == CLASSES
+    assert classifier.engine.startswith(classifier.bundle.manifest.engine)
+    assert classifier.device
+    assert isinstance(classifier.warnings, tuple)
+
+
+def test_run_on_a_folder(classifier, image_folder: Path) -> None:
+    decisions = list(classifier.run(image_folder, top_k=2))
+    assert len(decisions) == 96
+    assert sum(each.best.label == each.frame.name.partition("/")[0] for each in decisions) > 80
+    assert all(len(each.predictions) == 2 for each in decisions)
+    assert [each.frame.index for each in decisions] == list(range(96))
+
+
+def test_run_agrees_with_classify(classifier, image_folder: Path) -> None:
+    for decision in classifier.run(str(image_folder), limit=5):
+        assert decision.predictions == classifier.classify(decision.frame.image_bgr)
+
+
+def test_run_smooths_and_says_unknown(classifier) -> None:
+    plain = list(classifier.run("test://64x64?frames=6"))
+    smooth = list(classifier.run("test://64x64?frames=6", smooth="ema:3", threshold=1.0))
+    assert [each.raw for each in smooth] == [each.predictions for each in plain]
+    assert {each.best.label for each in smooth} == {"unknown"}
+    want = np.mean([[1, 2]], axis=0)  # weights of the first two frames: 1/2 and 1
+    second = {each.label: each.confidence for each in smooth[1].predictions}
+    for label in CLASSES:
+        a, b = ({p.label: p.confidence for p in each.raw}[label] for each in smooth[:2])
+        assert second[label] == pytest.approx((want[0] * a + want[1] * b) / 3)
+
+
+def test_run_is_left_early_and_begun_again(classifier) -> None:
+    """A camera-like source, whose thread ends with the iteration."""
+    for _ in range(2):
+        for decision in classifier.run("test://64x64@100"):
+            if decision.frame.index > 2:
+                break
+
+
+def test_run_leaves_an_open_source_open(classifier, image_folder: Path) -> None:
+    with open_source(str(image_folder)) as source:
+        assert len(list(classifier.run(source, limit=3))) == 3
+        assert len(list(classifier.run(source))) == 96
+
+
+def test_loop(classifier, image_folder: Path) -> None:
+    assert len(list(classifier.run(image_folder / "disc", loop=True, limit=70))) == 70
+
+
+def test_wrong_arguments_are_said_at_once(classifier) -> None:
+    with pytest.raises(ValueError, match="top_k of at least 1, got 0"):
+        classifier.run("test://", top_k=0)
+    with pytest.raises(ValueError, match="top_k of at least 1"):
+        classifier.classify(picture("disc", 1), top_k=0)
+    with pytest.raises(ConfigError, match="is no smoothing"):
+        classifier.run("test://", smooth="median:3")
+    with pytest.raises(SourceError, match="no such file"):
+        next(classifier.run("gone.mp4"))
+
+
+def test_closed_classifier_says_so(bundle_path: Path) -> None:
+    with edgevit.load(bundle_path) as classifier:
+        pass
+    classifier.close()
+    with pytest.raises(EngineError, match="closed"):
+        classifier.classify(picture("disc", 1))
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        edgevit.load(tmp_path / "gone.edgevit")
+
+
+def test_unknown_engine(bundle_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        edgevit.load(bundle_path, engine="warp")
+
+
+def test_package_has_what_it_lists_and_nothing_else() -> None:
+    assert all(getattr(edgevit, name) for name in edgevit.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = edgevit.nothing
+
+
+def test_types_are_known_to_checkers(tmp_path: Path) -> None:
+    """As a user's program sees them."""
+    pytest.importorskip("mypy")
+    program = tmp_path / "program.py"
+    lines = ("with edgevit.load('x') as c:", "    reveal_type(c)", "    for d in c.run('0'):", "        reveal_type(d.best)")
+    program.write_text("\n".join(("import edgevit", *lines, "")))
+    outcome = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", tmp_path / "cache", "--follow-imports=silent", program],
+        cwd=Path(edgevit.__file__).parents[1], capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert 'Revealed type is "edgevit.api.Classifier"' in outcome.stdout, outcome.stdout
+    assert 'Revealed type is "edgevit.runtime.classify.Prediction"' in outcome.stdout
+
+
+def test_documented_programs_run(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/python.md has them, on the tiny bundle; only the camera is another."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cells.edgevit").symlink_to(bundle_path)
+    (tmp_path / "cell.png").write_bytes(cv2.imencode(".png", picture("disc", 1))[1].tobytes())
+    writer = cv2.VideoWriter("cells.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for seed in range(5):
+        writer.write(cv2.resize(picture("disc", seed), (64, 48)))
+    writer.release()
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block.replace('run("0"', 'run("test://64x64?frames=4"'), {})
+    assert len((tmp_path / "cells.csv").read_text().splitlines()) == 6
