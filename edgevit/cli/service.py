@@ -9,6 +9,10 @@ import click
 
 from edgevit.cli.options import json_option
 
+WRITTEN = ("save", "jsonl", "csv")
+"""Options of run that name a file to write."""
+WRITTEN_FOLDERS = ("snapshot",)
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -36,7 +40,7 @@ def service(**values: Any) -> None:
     from edgevit.cli.console import note, print_json
     from edgevit.device.service import commands, unit
 
-    made, secret = _service(values), "@" in values["source"] and "://" in values["source"]
+    made, secret = _service(values), _has_secret([values["source"], *values["options"]])
     path = values["output"] or Path(f"{made.name}.service")
     _write(path, unit(made), private=secret)
     steps = commands(path, made.name, private=secret)
@@ -44,7 +48,7 @@ def service(**values: Any) -> None:
         print_json({"unit": str(path), "name": made.name, "command": list(made.command), "steps": list(steps)})
         return
     if secret:
-        note(f"{path} holds the source's password, and ps and systemctl show it: use an account that may only watch")
+        note(f"{path} holds a password or a token, and ps and systemctl show it: use an account that may do no more than this")
     click.echo(f"{path}: as {made.user}, {' '.join(made.command[2:])}")
     click.echo("\n".join(["Put it into service:", *(f"  {step}" for step in steps)]))
 
@@ -66,7 +70,6 @@ def _service(values: dict[str, Any]) -> Any:
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
     _check_whole(asked)
-    saved = [asked["save"].parent] if asked.get("save") else []
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(
         name=_checked(values["name"]),
@@ -77,11 +80,30 @@ def _service(values: dict[str, Any]) -> Any:
         # A Jetson decodes and reads CSI cameras on its GPU's nodes, whatever engine classifies.
         on_gpu=(asked.get("engine") or bundle.manifest.engine) not in CPU_ENGINES or detect() is not None,
         csi=source.startswith("csi:"),
-        writable=tuple(dict.fromkeys([*(folder.absolute() for folder in values["writable"]), *saved])),
+        writable=_writable(values["writable"], asked),
         environment={REQUIRE: keys} if keys else {},
         watchdog_s=values["watchdog"],
         memory=f"{values['memory']}M" if values["memory"] else "75%",
     )
+
+
+def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, ...]:
+    """What the unit must let it write to: the named folders, and those of the outputs that run is asked for."""
+    from edgevit.errors import ConfigError
+
+    outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
+    outputs += [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
+    found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *outputs]))
+    for folder in found:
+        if not folder.is_dir():
+            msg = f"{folder}: a service can only be let into a folder that is there. Make it first: mkdir -p {folder}"
+            raise ConfigError(msg)
+    return found
+
+
+def _has_secret(arguments: list[str]) -> bool:
+    """Whether a URL has a user's password in it, or a token is given."""
+    return any(("://" in each and "@" in each) or each.startswith("--serve-token") for each in arguments)
 
 
 def _check_whole(asked: dict[str, Any]) -> None:

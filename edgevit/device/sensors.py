@@ -104,11 +104,11 @@ class Psutil:
 
     def __call__(self) -> Sample:
         """Ask it."""
-        clock = self._psutil.cpu_freq()
+        clock, memory = self._ask("cpu_freq"), self._ask("virtual_memory")
         return Sample(
             cpu_load=self._load(),
             cpu_mhz=clock.current if clock and clock.current else None,
-            memory_mb=self._psutil.virtual_memory().used / 2**20,
+            memory_mb=memory.used / 2**20 if memory else None,
             temperatures=_plausible(dict(self._temperatures())),
         )
 
@@ -126,9 +126,15 @@ class Psutil:
         guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)
         return time.monotonic(), sum(times.values()) - guests, times["idle"] + times.get("iowait", 0.0)
 
+    def _ask(self, function: str) -> Any:
+        """What psutil answers; None where this system, kernel or container does not let it."""
+        try:
+            return getattr(self._psutil, function)()
+        except (AttributeError, NotImplementedError, OSError, RuntimeError, ValueError, self._psutil.Error):
+            return None
+
     def _temperatures(self) -> Iterator[tuple[str, float]]:
-        # Linux and FreeBSD alone have them.
-        for chip, sensors in getattr(self._psutil, "sensors_temperatures", dict)().items():
+        for chip, sensors in (self._ask("sensors_temperatures") or {}).items():
             for sensor in sensors:
                 yield f"{chip} {sensor.label}".strip(), sensor.current
 

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
 from edgevit.device.service import MARK, Service, commands, quoted, unit
@@ -185,9 +186,39 @@ def test_relative_files_become_whole(edgevit, asked, image_folder: Path, monkeyp
     assert str(image_folder) in edgevit(*asked(image_folder.name, "--json")).json["command"]
 
 
-def test_password_in_the_source(edgevit, asked, tmp_path: Path) -> None:
+def test_every_output_of_run_is_writable(edgevit, asked, tmp_path: Path) -> None:
+    """Whatever option of run names a path can be written by the service; a new one must be told to it."""
+    from edgevit.cli.run import run
+    from edgevit.cli.service import WRITTEN, WRITTEN_FOLDERS
+
+    paths = {option.name for option in run.params if isinstance(option.type, click.Path)}
+    assert paths - {"bundle", "keys"} == {*WRITTEN, *WRITTEN_FOLDERS}
+    (tmp_path / "pictures").mkdir()
+    options = ["--", "--jsonl", tmp_path / "a.jsonl", "--snapshot", tmp_path / "pictures", "--when", "changed"]
+    assert edgevit(*asked("0", *options)).code == 0
+    found = settings((tmp_path / "cam.service").read_text(encoding="utf-8"))
+    assert found["ReadWritePaths"] == [f'"{tmp_path}"', f'"{tmp_path}/pictures"']
+
+
+def test_output_in_a_folder_that_is_not_there(edgevit, asked, tmp_path: Path) -> None:
+    """The unit would not start."""
+    outcome = edgevit(*asked("0", "--", "--snapshot", tmp_path / "none", "--when", "changed"))
+    assert outcome.code == 2
+    assert f"mkdir -p {tmp_path / 'none'}" in outcome.stderr
+
+
+def test_relative_output(edgevit, asked) -> None:
+    outcome = edgevit(*asked("0", "--", "--save", "out.mp4"))
+    assert outcome.code == 2
+    assert "a service has no current folder. Write the whole path: /" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rtsp://me:secret@camera/1"], ["0", "--", "--serve", "0.0.0.0:80", "--serve-token", "secret"]]
+)
+def test_password_in_the_arguments(edgevit, asked, arguments: list[str], tmp_path: Path) -> None:
     """The unit is for its owner alone, and a note says where it shows all the same."""
-    outcome = edgevit(*asked("rtsp://me:secret@camera/1"))
+    outcome = edgevit(*asked(*arguments))
     assert outcome.code == 0, outcome.stderr
     assert "secret" not in outcome.stderr
     assert "ps and systemctl show it" in outcome.stderr

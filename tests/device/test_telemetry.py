@@ -378,6 +378,22 @@ def test_this_machine() -> None:
     assert all(sample.memory_mb is not None and sample.memory_mb > 50 for sample in samples)
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError("/proc/cpuinfo"), NotImplementedError("no"), RuntimeError("no")])
+def test_psutil_that_cannot_answer(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some kernels and containers hide what it reads: those values are unknown, and the rest is there."""
+    psutil = pytest.importorskip("psutil")
+
+    def refuse() -> None:
+        raise error
+
+    for name in ("cpu_freq", "sensors_temperatures"):
+        monkeypatch.setattr(psutil, name, refuse, raising=False)
+    with open_telemetry(interval=60) as telemetry:
+        time.sleep(0.15)
+    assert telemetry.summary(1)["cpu_load"] is not None
+    assert telemetry.summary(1)["memory_mb"] is not None
+
+
 def test_this_machine_without_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
     """Said in one line that names the package; the rest is recorded all the same."""
     monkeypatch.setitem(sys.modules, "psutil", None)
