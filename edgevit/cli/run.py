@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option, threads_option
+from edgevit.cli.sources import open_asked, source_options
 
 
 @click.command()
@@ -20,7 +21,7 @@ from edgevit.cli.options import json_option, threads_option
 @threads_option
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
-@click.option("--loop", is_flag=True, help="Start a file or folder over when it ends.")
+@source_options
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated video: .mp4 or .avi.")
 @click.option("--headless", is_flag=True, help="Open no window, even on a display.")
 @json_option
@@ -28,22 +29,24 @@ def run(**values: Any) -> None:
     """Classify SOURCE with BUNDLE.
 
     \b
-    SOURCE is a camera (0 or /dev/video0), a video file, a folder of images,
-    an image, or test:// (a synthetic pattern). With --json every frame is one
-    line of JSON on stdout and the summary is the last. Ctrl-C ends the run
-    with its summary.
+    SOURCE is a camera (0, /dev/video0, usb://0, csi://0), a stream
+    (rtsp://HOST/PATH), a GStreamer pipeline (gst:PIPELINE), a video file, a
+    folder of images, an image, or test:// (a synthetic pattern). With --json
+    every frame is one line of JSON on stdout and the summary is the last.
+    Ctrl-C or SIGTERM ends the run with its summary, a second at once.
     """
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import note
     from edgevit.engine.of_bundle import session_of
     from edgevit.runtime.loop import classify_frames
-    from edgevit.runtime.source import open_source
+    from edgevit.runtime.stopping import stoppable
     from edgevit.runtime.summary import Summary
 
     bundle = open_bundle(values["bundle"])
     manifest = bundle.manifest
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(values["source"], loop=values["loop"]))
+        stack.enter_context(stoppable())
+        source = stack.enter_context(open_asked(values))
         session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"]))
         for text in session.warnings:
             note(text)
