@@ -10,6 +10,7 @@ import click
 
 from edgevit.cli.options import json_option, signature_option, threads_option
 from edgevit.cli.outputs import decider_of, open_outputs, output_options
+from edgevit.cli.sources import open_asked, source_options
 
 
 @click.command()
@@ -19,7 +20,7 @@ from edgevit.cli.outputs import decider_of, open_outputs, output_options
 @threads_option
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
-@click.option("--loop", is_flag=True, help="Start a file or folder over when it ends.")
+@source_options
 @output_options
 @click.option(
     "--telemetry/--no-telemetry", default=True, show_default=True, help="Record power, clocks, load and heat once a second."
@@ -30,10 +31,11 @@ def run(**values: Any) -> None:
     """Classify SOURCE with BUNDLE.
 
     \b
-    SOURCE is a camera (0 or /dev/video0), a video file, a folder of images,
-    an image, or test:// (a synthetic pattern). With --json every frame is one
-    line of JSON on stdout and the summary is the last. Ctrl-C ends the run
-    with its summary.
+    SOURCE is a camera (0, /dev/video0, usb://0, csi://0), a stream
+    (rtsp://HOST/PATH), a GStreamer pipeline (gst:PIPELINE), a video file, a
+    folder of images, an image, or test:// (a synthetic pattern). With --json
+    every frame is one line of JSON on stdout and the summary is the last.
+    Ctrl-C or SIGTERM ends the run with its summary, a second at once.
     """
     from dataclasses import replace
 
@@ -42,14 +44,15 @@ def run(**values: Any) -> None:
     from edgevit.device.telemetry import open_telemetry
     from edgevit.engine.of_bundle import session_of
     from edgevit.runtime.loop import classify_frames
-    from edgevit.runtime.source import open_source
+    from edgevit.runtime.stopping import stoppable
     from edgevit.runtime.summary import Summary
 
     bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
     decider = decider_of(values)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(values["source"], loop=values["loop"]))
+        stack.enter_context(stoppable())
+        source = stack.enter_context(open_asked(values))
         session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"]))
         for text in session.warnings:
             note(text)

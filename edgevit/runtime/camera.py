@@ -3,67 +3,55 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from edgevit.errors import SourceError
-from edgevit.runtime.frame import Frame, Source
-
-CLOSE_SECONDS = 2.0
-"""How long `close` waits for a read under way. A camera that was unplugged can block one for ten."""
+from edgevit.runtime.gstreamer import Mode
+from edgevit.runtime.stream import Opener, Stream
 
 
-class Camera(Source):
-    """One camera, opened at once. Its frames may be read on another thread than the one that closes it."""
+def camera_opener(device: str, mode: Mode) -> Opener:
+    """Connects to ``device``, such as ``/dev/video0``, or ``/dev/v4l/by-id/...``, which survives being plugged in anew."""
 
-    live = True
-
-    def __init__(self, device: str) -> None:
-        """Open ``device``, such as ``/dev/video0``. Raises SourceError if it gives no frame."""
+    def connect() -> Stream:
         import cv2
 
-        if not Path(device).exists():
-            msg = f"{device}: no such camera. {known_cameras()}"
-            raise SourceError(msg)
-        if not os.access(device, os.R_OK | os.W_OK):
-            msg = f"{device}: no permission. Add yourself to its group and log in again: sudo usermod -aG video $USER"
-            raise SourceError(msg)
-        self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
-        if not self._capture.read()[0]:
-            self._capture.release()
+        check_device(device)
+        capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+        _configure(capture, mode)
+        try:
+            return Stream(capture, rotate=mode.rotate)
+        except SourceError:
             msg = f"{device}: opens no camera stream: another program holds it, or it is no capture device. {known_cameras()}"
-            raise SourceError(msg)
-        self.description = f"camera {device}"
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or None
-        self._device = device
-        self._reading = threading.Lock()
-        self._closed = False
+            raise SourceError(msg) from None
 
-    def __iter__(self) -> Iterator[Frame]:
-        index = 0
-        while True:
-            with self._reading:
-                if self._closed:
-                    return
-                ok, image = self._capture.read()
-            captured = time.perf_counter()
-            if not ok:
-                msg = f"{self._device}: the camera stopped after {index} frames. Check its cable and power, then run again."
-                raise SourceError(msg)
-            yield Frame(image_bgr=np.asarray(image, np.uint8), captured=captured, index=index, name=self._device)
-            index += 1
+    return connect
 
-    def close(self) -> None:
-        """Release the camera. Returns within `CLOSE_SECONDS` even if a read hangs."""
-        self._closed = True
-        # Releasing under a read crashes OpenCV; a read that hangs keeps the device until the process ends.
-        if self._reading.acquire(timeout=CLOSE_SECONDS):
-            self._capture.release()
-            self._reading.release()
+
+def _configure(capture: Any, mode: Mode) -> None:
+    import cv2
+
+    # First, because sizes and rates depend on it: many USB cameras give 30 JPEGs of 1280x720 a second, but 10 raw pictures.
+    # A camera without JPEG keeps its own format.
+    capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+    if mode.size_wh is not None:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.size_wh[0])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.size_wh[1])
+    if mode.fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, mode.fps)
+    # Of four buffers three hold old pictures.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+
+
+def check_device(device: str) -> None:
+    """Raise SourceError if ``device`` is missing or must not be opened."""
+    if not Path(device).exists():
+        msg = f"{device}: no such camera. {known_cameras()}"
+        raise SourceError(msg)
+    if not os.access(device, os.R_OK | os.W_OK):
+        msg = f"{device}: no permission. Add yourself to its group and log in again: sudo usermod -aG video $USER"
+        raise SourceError(msg)
 
 
 def known_cameras() -> str:

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from edgevit.runtime.faults import Faults
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     Image = NDArray[np.uint8]
+
+Policy = Literal["latest", "every"]
+"""Which frames are classified: the newest each time, or all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +28,7 @@ class Frame:
     image_bgr: Image
     """uint8 [H, W, 3], OpenCV channel order."""
     captured: float
-    """`time.perf_counter` seconds at which the program got the picture."""
+    """`time.perf_counter` seconds at which the grab of the picture returned."""
     index: int
     """Counts what the source delivered, from 0."""
     name: str
@@ -38,6 +43,8 @@ class Source(ABC):
 
     live: bool = False
     """Frames come at their own pace and a late reader loses some: a camera, not a file."""
+    captures: bool = False
+    """Reads on a thread of its own, so that iterating only takes what is there."""
     fps: float | None = None
     """Nominal frames per second, where the source states them."""
     description: str
@@ -46,6 +53,15 @@ class Source(ABC):
     """Images or video frames that could not be decoded, so far."""
     first_skipped: str | None = None
     """The name of the first of them."""
+    faults: Faults | None = None
+    """What went wrong and was recovered from; None where nothing of the kind can happen."""
+
+    asked_policy: Policy | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """As asked for, else `latest` for what is live and `every` for what waits."""
+        return self.asked_policy or ("latest" if self.live else "every")
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from edgevit.engine.base import Session
+from edgevit.errors import EngineError
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.runtime import classify
 from edgevit.runtime.classify import Prediction
 from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from edgevit.engine.base import Frames, Logits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +38,8 @@ class Result:
     """From capture to label."""
     finished: float
     """`time.perf_counter` seconds at which the label was known."""
+    retries: int = 0
+    """1 if the engine failed on this frame at first."""
 
 
 def classify_frames(
@@ -46,8 +53,12 @@ def classify_frames(
 ) -> Generator[Result, None, None]:
     """Classify the frames of ``source`` as they are asked for.
 
-    A file gives every frame. A live source is read by a thread and gives the newest frame each time;
-    the thread ends with this iterator, however it is left.
+    Under `latest` a thread reads and this one prepares and infers the newest frame each time. Under `every` a file's next
+    frame is read and prepared on a thread while the engine works on this one. The threads end with this iterator,
+    however it is left.
+
+    An engine that fails on a frame gets that frame once more: a second failure ends the run, because an engine that has lost
+    its device keeps failing, and whoever supervises the program starts it anew.
 
     Args:
         source: an open source; the caller closes it.
@@ -59,27 +70,66 @@ def classify_frames(
 
     Raises:
         SourceError: the source failed midway.
-        EngineError: the engine failed or gave values that are not finite.
+        EngineError: the engine failed twice on a frame or gave values that are not finite.
     """
-    with Mailbox(source) if source.live else nullcontext(source) as frames:
-        expected, asked = 0, time.perf_counter()
-        for frame in islice(frames, limit):
-            read = time.perf_counter()
-            model_input = prepare(frame.image_bgr, contract)
-            prepared = time.perf_counter()
-            logits = session.infer(model_input[None])[0]
+    with _prepared(source, contract) as inputs:
+        expected = 0
+        for each in islice(inputs, limit):
+            taken = time.perf_counter()
+            logits, retries = _infer(session, each.model_input)
             inferred = time.perf_counter()
             predictions = classify.top_k(logits, labels, top_k)
             finished = time.perf_counter()
             yield Result(
-                frame=frame,
+                frame=each.frame,
                 predictions=predictions,
-                dropped=frame.index - expected,
-                read_ms=1e3 * (read - asked),
-                prepare_ms=1e3 * (prepared - read),
-                infer_ms=1e3 * (inferred - prepared),
-                latency_ms=1e3 * (finished - frame.captured),
+                dropped=each.frame.index - expected,
+                read_ms=each.read_ms,
+                prepare_ms=each.prepare_ms,
+                infer_ms=1e3 * (inferred - taken),
+                latency_ms=1e3 * (finished - each.frame.captured),
                 finished=finished,
+                retries=retries,
             )
-            # Stamped after the yield: what the caller does with a result is not reading.
-            expected, asked = frame.index + 1, time.perf_counter()
+            expected = each.frame.index + 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Input:
+    frame: Frame
+    model_input: Frames
+    """uint8 [1, H, W, 3]."""
+    read_ms: float
+    prepare_ms: float
+
+
+@contextmanager
+def _prepared(source: Source, contract: Preprocessing) -> Iterator[Iterable[_Input]]:
+    """The model's inputs, made ahead or when they are taken."""
+    with ExitStack() as stack:
+        if source.policy == "every" and not source.live:
+            yield stack.enter_context(Mailbox(_inputs(source, contract), overtake=False))
+        elif source.policy == "every" or source.captures:
+            yield _inputs(source, contract)
+        else:
+            yield _inputs(stack.enter_context(Mailbox(source)), contract)
+
+
+def _inputs(frames: Iterable[Frame], contract: Preprocessing) -> Iterator[_Input]:
+    asked = time.perf_counter()
+    for frame in frames:
+        read = time.perf_counter()
+        model_input = prepare(frame.image_bgr, contract)[None]
+        prepared = time.perf_counter()
+        read_ms, prepare_ms = 1e3 * (read - asked), 1e3 * (prepared - read)
+        yield _Input(frame=frame, model_input=model_input, read_ms=read_ms, prepare_ms=prepare_ms)
+        # Stamped after the yield: what becomes of an input meanwhile is not reading.
+        asked = time.perf_counter()
+
+
+def _infer(session: Session, model_input: Frames) -> tuple[Logits, int]:
+    """Logits of one frame, and how often it had to be tried again."""
+    try:
+        return session.infer(model_input)[0], 0
+    except EngineError:
+        return session.infer(model_input)[0], 1

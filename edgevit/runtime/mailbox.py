@@ -1,13 +1,11 @@
-"""A one-slot mailbox between a live source and a slower reader."""
+"""A one-slot mailbox between a thread that makes things and the one that takes them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-from edgevit.runtime.frame import Frame, Source
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -16,20 +14,25 @@ STOP_SECONDS = 2.0
 """How long leaving waits for the thread; a read that hangs is left to the end of the process."""
 
 
-class Mailbox:
-    """Read ``source`` on a thread of its own; iterating gives the newest frame, never one twice.
+Item = TypeVar("Item")
 
-    A frame that is overtaken before it is taken is lost, which shows as a gap in `Frame.index`.
-    An error of the source is raised where the frames are taken, after the last of them.
+
+class Mailbox(Generic[Item]):
+    """Iterate ``items`` on a thread of its own; iterating this gives each at most once.
+
+    With ``overtake`` an item that nobody has taken yet makes place for the next: the reader gets the newest. Without, the
+    thread waits: the reader gets every one, and the next is made meanwhile. An error is raised where the items are taken,
+    after the last of them.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, items: Iterable[Item], *, overtake: bool = True) -> None:
+        self._overtake = overtake
         self._changed = threading.Condition()
-        self._newest: Frame | None = None
+        self._newest: Item | None = None
         self._ended = False
         self._error: Exception | None = None
         # A daemon, so that a camera that hangs cannot keep the program from ending.
-        self._thread = threading.Thread(target=self._capture, args=(source,), name="capture", daemon=True)
+        self._thread = threading.Thread(target=self._capture, args=(items,), name="capture", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -38,31 +41,35 @@ class Mailbox:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._changed:
             self._ended = True
+            self._changed.notify_all()
         self._thread.join(STOP_SECONDS)
 
-    def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._take()) is not None:
-            yield frame
+    def __iter__(self) -> Iterator[Item]:
+        while (item := self._take()) is not None:
+            yield item
         if self._error is not None:
             raise self._error
 
-    def _take(self) -> Frame | None:
+    def _take(self) -> Item | None:
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._ended)
-            frame, self._newest = self._newest, None
-            return frame
+            item, self._newest = self._newest, None
+            self._changed.notify_all()
+            return item
 
-    def _capture(self, source: Source) -> None:
+    def _capture(self, items: Iterable[Item]) -> None:
         try:
-            for frame in source:
+            for item in items:
                 with self._changed:
+                    if not self._overtake:
+                        self._changed.wait_for(lambda: self._newest is None or self._ended)
                     if self._ended:
                         return
-                    self._newest = frame
-                    self._changed.notify()
+                    self._newest = item
+                    self._changed.notify_all()
         except Exception as error:
             self._error = error  # raised again by the reader
         finally:
             with self._changed:
                 self._ended = True
-                self._changed.notify()
+                self._changed.notify_all()

@@ -3,54 +3,136 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from edgevit.errors import DataError, SourceError, needs_extra
+from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
 from edgevit.images import SUFFIXES, read_image
-from edgevit.runtime.camera import Camera
-from edgevit.runtime.frame import Source
+from edgevit.runtime import gstreamer
+from edgevit.runtime.camera import camera_opener
+from edgevit.runtime.frame import Policy, Source
+from edgevit.runtime.gstreamer import Mode
 from edgevit.runtime.images import Images
 from edgevit.runtime.pattern import Pattern
+from edgevit.runtime.recovery import Live, Recovery
+from edgevit.runtime.redact import redacted
+from edgevit.runtime.rtsp import rtsp_opener
+from edgevit.runtime.stream import Opener
 from edgevit.runtime.video import Video
 
+NUMBERED = re.compile(r"(csi|usb)://(\d+)")
+KNOWN = "0, /dev/video0, usb://0, csi://0, rtsp://HOST/PATH, gst:PIPELINE, test://, a video, an image or a folder of images"
 
-def open_source(uri: str, *, loop: bool = False) -> Source:
-    """Open a camera (``0``, ``/dev/video0``), a video, an image, a folder of images or ``test://``.
+
+def open_source(
+    uri: str,
+    *,
+    loop: bool = False,
+    policy: Policy | None = None,
+    mode: Mode | None = None,
+    recovery: Recovery | None = None,
+    note: Callable[[str], None] = lambda _text: None,
+) -> Source:
+    """Open a camera, a stream, a video, an image, a folder of images or a synthetic pattern.
 
     Args:
-        uri: what to read; see `Pattern` for the form of ``test://``.
+        uri: ``0``, ``/dev/video0``, ``usb://0``, ``csi://0``, ``rtsp://HOST/PATH``, ``gst:PIPELINE``, a path, or ``test://``
+            (see `Pattern` for its form).
         loop: start a file or folder over when it ends.
+        policy: classify the `latest` frame (default of what is live; a video then plays at its own rate) or `every` one
+            (default of files). A ``gst:`` pipeline under `every` is read like a file: nothing dropped, its end is the end.
+        mode: size, rate and rotation asked of a camera; of a stream, rotation only.
+        recovery: when a live source counts as lost, and when it is given up.
+        note: told of every loss and return, in a line; on any thread.
 
     Raises:
-        SourceError: it is missing, empty, unreadable or of a kind that this release does not read.
+        SourceError: it is missing, empty, unreadable, gives no frame, or is of an unknown kind.
+        ConfigError: an option that this source does not have.
     """
     with needs_extra("cpu"):
         import cv2  # noqa: F401 (every source reads through it: say so here, once)
 
+    mode = mode or Mode()
+    connect = _opener(uri, mode, every=policy == "every")
+    if connect is not None:
+        if loop:
+            msg = f"{redacted(uri)}: --loop is for files; a live source has no end to start over from"
+            raise ConfigError(msg)
+        recovery = recovery or Recovery()
+        if uri.startswith("gst:") and policy == "every":
+            recovery = replace(recovery, give_up_seconds=0)
+        return Live(_name(uri), connect, policy=policy or "latest", recovery=recovery, note=note)
+    if mode != Mode():
+        msg = f"{redacted(uri)}: size, rate and rotation can be asked of cameras and streams only"
+        raise ConfigError(msg)
+    return _with(policy, _recorded(uri, loop=loop, paced=policy == "latest"))
+
+
+def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
+    """What connects to a live source; None for another."""
     if uri.isdecimal():
-        return Camera(f"/dev/video{int(uri)}")
+        return camera_opener(f"/dev/video{int(uri)}", mode)
     if uri.startswith("/dev/"):
-        return Camera(uri)
+        return camera_opener(uri, mode)
+    if re.match(r"rtsps?://", uri, re.IGNORECASE):
+        _refuse_size(uri, mode)
+        return rtsp_opener(uri, mode)
+    if uri.startswith("gst:"):
+        if mode != Mode():
+            msg = f"{redacted(uri)}: size, rate and rotation are written into the pipeline itself"
+            raise ConfigError(msg)
+        gstreamer.need_gstreamer(uri)
+        pipeline = gstreamer.own_pipeline(uri.removeprefix("gst:"), every=every)
+        return gstreamer.opener(redacted(uri), [pipeline], "Try it with gst-launch-1.0 and autovideosink.")
+    if match := NUMBERED.fullmatch(uri):
+        gstreamer.need_gstreamer(uri)
+        number = int(match[2])
+        if match[1] == "usb":
+            hint = "See what the camera offers: v4l2-ctl --list-formats-ext"
+            return gstreamer.opener(uri, gstreamer.usb_pipelines(f"/dev/video{number}", mode), hint)
+        hint = "Check its ribbon cable, and restart the camera service: sudo systemctl restart nvargus-daemon"
+        return gstreamer.opener(uri, gstreamer.csi_pipelines(number, mode), hint)
+    return None
+
+
+def _refuse_size(uri: str, mode: Mode) -> None:
+    if mode.size_wh is not None or mode.fps is not None:
+        msg = f"{redacted(uri)}: a stream's size and rate are set on its camera, in its own pages"
+        raise ConfigError(msg)
+
+
+def _name(uri: str) -> str:
+    """The source for people, and its frames' name."""
+    return f"camera /dev/video{int(uri)}" if uri.isdecimal() else f"camera {uri}" if uri.startswith("/dev/") else redacted(uri)
+
+
+def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
     if uri.startswith("test:"):
         return Pattern(uri)
-    if re.match(r"gst:|[a-z][a-z0-9+.-]+://", uri, re.IGNORECASE):
-        shown = re.sub(r"//[^/]*@", "//", uri)  # a camera's password is not printed
-        msg = f"{shown}: this release reads cameras (0 or /dev/video0), videos, image folders, images and test://, no streams"
+    if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE) and not Path(uri).exists():
+        msg = f"{redacted(uri)}: no known kind of source. Known: {KNOWN}."
         raise SourceError(msg)
-    return _open_path(Path(uri).expanduser(), loop=loop)
-
-
-def _open_path(path: Path, *, loop: bool) -> Source:
+    path = Path(uri).expanduser()
     if not path.exists():
         msg = f"{path}: no such file or folder. A camera is a number (0) or /dev/video0."
         raise SourceError(msg)
     if path.is_dir():
         return Images(path, loop=loop)
     if path.suffix.lower() not in SUFFIXES:
-        return Video(path, loop=loop)
+        return Video(path, loop=loop, paced=paced)
     try:
         read_image(path)
     except DataError as error:
         msg = f"{path}: this image cannot be decoded. Is the file complete and readable?"
         raise SourceError(msg) from error
     return Images(path, loop=loop)
+
+
+def _with(policy: Policy | None, source: Source) -> Source:
+    """``source`` under ``policy``, if it can have it."""
+    if policy == "latest" and not source.live:
+        msg = f"{source.description}: has no rate of its own, so no frame is ever overtaken; leave --policy out or say every"
+        raise ConfigError(msg)
+    source.asked_policy = policy
+    return source

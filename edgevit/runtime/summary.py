@@ -21,6 +21,7 @@ class Summary:
     def __init__(self, source: Source) -> None:
         self.frames = 0
         self.dropped = 0
+        self.retries = 0
         self.labels: Counter[str] = Counter()
         """How often each label was the likeliest."""
         self._source = source
@@ -33,6 +34,7 @@ class Summary:
         self._last = result.finished
         self.frames += 1
         self.dropped += result.dropped
+        self.retries += result.retries
         self.labels[result.predictions[0].label] += 1
         for field, histogram in self._stages.items():
             histogram.add(getattr(result, field))
@@ -51,12 +53,15 @@ class Summary:
         """JSON-ready. Percentiles are in milliseconds, and None before the first result."""
         return {
             "source": self._source.description,
+            "policy": self._source.policy,
             "frames": self.frames,
             "seconds": self.seconds,
             "fps": self.fps,
             "dropped": self.dropped,
             "skipped": self._source.skipped,
             "first_skipped": self._source.first_skipped,
+            "faults": self._source.faults.to_dict() if self._source.faults else None,
+            "engine_retries": self.retries,
             **{field: asdict(each.percentiles()) if each.samples else None for field, each in self._stages.items()},
             "labels": dict(self.labels.most_common()),
         }
@@ -71,6 +76,10 @@ class Summary:
             lines.append(f"dropped           {self.dropped} frames, overtaken by newer ones")
         if self._source.skipped:
             lines.append(f"skipped           {self._source.skipped} unreadable, first {self._source.first_skipped}")
+        if self._source.faults and (faults := self._source.faults.line()):
+            lines.append(f"faults            {faults}")
+        if self.retries:
+            lines.append(f"engine            failed at first on {self.retries} frames")
         for name, field in STAGES.items():
             at = self._stages[field].percentiles()
             lines.append(f"{name:<17} p50 {at.p50:8.2f}   p90 {at.p90:8.2f}   p99 {at.p99:8.2f}   ms")

@@ -1,4 +1,4 @@
-"""A video file: every frame, as fast as they are asked for."""
+"""A video file: as fast as its frames are asked for, or at its own rate like a camera."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MAX_DAMAGED = 30
 class Video(Source):
     """A video file. Frames that cannot be decoded are skipped and counted."""
 
-    def __init__(self, path: Path, *, loop: bool = False) -> None:
-        """Check that ``path`` has a frame. Raises SourceError otherwise."""
+    def __init__(self, path: Path, *, loop: bool = False, paced: bool = False) -> None:
+        """Check that ``path`` has a frame; ``paced`` plays it at its own rate. Raises SourceError if it has none."""
         import cv2
 
         with _opened(path) as capture:
@@ -35,14 +35,17 @@ class Video(Source):
                 raise SourceError(msg)
             self.fps = capture.get(cv2.CAP_PROP_FPS) or None
         self.description = f"video {path}"
+        self.live = paced and self.fps is not None
         self._path = path
         self._loop = loop
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped, self.first_skipped = 0, None
-        index = 0
+        index, start = 0, time.perf_counter()
         while True:
             for image in self._images():
+                if self.live and self.fps:
+                    time.sleep(max(0.0, start + index / self.fps - time.perf_counter()))
                 yield Frame(image_bgr=image, captured=time.perf_counter(), index=index, name=self._path.name)
                 index += 1
             if not self._loop:

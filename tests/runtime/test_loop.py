@@ -6,10 +6,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edgevit.errors import SourceError
+from edgevit.errors import EngineError, SourceError
 from edgevit.runtime.frame import Source
+from edgevit.runtime.images import Images
 from edgevit.runtime.loop import Result, classify_frames
 from edgevit.runtime.source import open_source
 from tests.runtime.fakes import CONTRACT, LABELS, FakeCamera, FakeSession, write_image, write_video
@@ -127,3 +129,60 @@ def test_failing_camera_raises_after_its_last_frame() -> None:
 
 def test_source_without_frames_gives_no_results() -> None:
     assert classified(FakeCamera(frames=0, seconds=0)) == []
+
+
+class Failing(FakeSession):
+    """Fails as often as told, then works."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    def infer(self, frames_bgr: np.ndarray) -> np.ndarray:
+        self.failures -= 1
+        if self.failures >= 0:
+            msg = "device lost"
+            raise EngineError(msg)
+        return super().infer(frames_bgr)
+
+
+def test_engine_that_fails_once_gets_the_frame_again() -> None:
+    results = list(classify_frames(FakeCamera(frames=3, seconds=0.02), Failing(1), CONTRACT, LABELS))
+    assert [result.frame.index for result in results] == [0, 1, 2]
+    assert [result.retries for result in results] == [1, 0, 0]
+
+
+def test_engine_that_keeps_failing_ends_the_run() -> None:
+    with pytest.raises(EngineError, match="device lost"):
+        next(classify_frames(FakeCamera(frames=9, seconds=0.01), Failing(2), CONTRACT, LABELS))
+    assert capture_threads() == 0
+
+
+def test_next_frame_of_a_file_is_prepared_while_the_engine_works(tmp_path: Path) -> None:
+    class Slow(Images):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            for frame in super().__iter__():
+                time.sleep(0.04)
+                yield frame
+
+    for i in range(10):
+        write_image(tmp_path / f"{i}.png")
+    start = time.perf_counter()
+    results = classified(Slow(tmp_path), seconds=0.04)
+    assert time.perf_counter() - start < 10 * 0.08 - 0.1
+    assert [result.frame.name for result in results] == [f"{i}.png" for i in range(10)]
+    assert min(result.read_ms for result in results) >= 40
+    assert capture_threads() == 0
+
+
+def test_live_source_under_every_waits_for_its_reader() -> None:
+    camera = FakeCamera(frames=6, seconds=0.001)
+    camera.asked_policy = "every"
+    assert [result.frame.index for result in classified(camera, seconds=0.02)] == list(range(6))
+
+
+def test_leaving_a_file_early_stops_the_thread(tmp_path: Path) -> None:
+    with open_source(str(write_video(tmp_path / "clip.avi", [0] * 20)), loop=True) as source:
+        for _ in classify_frames(source, FakeSession(), CONTRACT, LABELS):
+            break
+    assert capture_threads() == 0

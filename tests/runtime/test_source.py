@@ -6,13 +6,16 @@ import itertools
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgevit.errors import SourceError
+from edgevit.errors import ConfigError, SourceError
 from edgevit.runtime import camera
 from edgevit.runtime.frame import Frame
+from edgevit.runtime.gstreamer import Mode
+from edgevit.runtime.recovery import Recovery
 from edgevit.runtime.source import open_source
 from tests.runtime.fakes import write_image, write_video
 from tests.support import python
@@ -158,10 +161,8 @@ def test_pattern_with_a_rate_is_live_and_keeps_it() -> None:
         ("test://8x8@0", "FPS from 1 to 1000"),
         ("test://0x8", "from 1 to 8192"),
         ("test://8x99999", "from 1 to 8192"),
-        ("rtsp://host/stream", "this release reads cameras"),
-        ("http://host/a.mp4", "this release reads cameras"),
-        ("csi://0", "this release reads cameras"),
-        ("gst:videotestsrc ! appsink", "this release reads cameras"),
+        ("http://host/a.mp4", "no known kind of source. Known: 0, /dev/video0"),
+        ("csi://front", "no known kind of source"),
     ],
 )
 def test_uri_that_is_not_read_says_what_is(uri: str, says: str) -> None:
@@ -228,11 +229,23 @@ class Driver:
     def __init__(self, frames: int) -> None:
         self.frames = frames
         self.released = False
+        self.asked: list[tuple[int, float]] = []
 
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        assert not self.released, "read after release"
+    def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+        return True
+
+    def set(self, name: int, value: float) -> bool:
+        self.asked.append((name, value))
+        return True
+
+    def grab(self) -> bool:
+        assert not self.released, "grab after release"
         self.frames -= 1
-        return (True, np.zeros((4, 6, 3), np.uint8)) if self.frames >= 0 else (False, None)
+        return self.frames >= 0
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        assert not self.released, "retrieve after release"
+        return True, np.zeros((4, 6, 3), np.uint8)
 
     def get(self, _property: int) -> float:
         return 30.0
@@ -248,20 +261,88 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     return driver
 
 
-def test_camera_that_vanishes_raises_after_its_frames(driver: Driver) -> None:
-    with open_source("/dev/null") as source:
-        assert (source.live, source.fps) == (True, 30.0)
+def test_camera_that_vanishes_is_given_up_when_told_to(driver: Driver) -> None:
+    with open_source("/dev/null", policy="every", recovery=Recovery(give_up_seconds=0)) as source:
+        assert (source.live, source.fps, source.policy) == (True, 30.0, "every")
         frames = iter(source)
-        assert [next(frames).index for _ in range(3)] == [0, 1, 2]
-        with pytest.raises(SourceError, match="/dev/null: the camera stopped after 3 frames"):
+        assert [next(frames).index for _ in range(4)] == [0, 1, 2, 3]
+        with pytest.raises(SourceError, match=r"camera /dev/null: gone for 0 s, given up. Last: the stream ended"):
             next(frames)
     assert driver.released
 
 
+def test_camera_is_asked_for_jpeg_before_size_and_rate(driver: Driver) -> None:
+    import cv2
+
+    with open_source("/dev/null", mode=Mode(size_wh=(1280, 720), fps=30)):
+        pass
+    assert driver.asked == [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+        (cv2.CAP_PROP_FPS, 30),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ]
+
+
+def test_camera_is_turned(driver: Driver) -> None:
+    with open_source("/dev/null", mode=Mode(rotate=90)) as source:
+        assert next(iter(source)).image_bgr.shape == (6, 4, 3)
+
+
 def test_camera_is_not_read_once_closed(driver: Driver) -> None:
+    driver.frames = 10**9
     with open_source("/dev/null") as source:
         frames = iter(source)
         assert next(frames).image_bgr.shape == (4, 6, 3)
     assert driver.released
     assert list(frames) == []
     source.close()
+
+
+def test_video_plays_at_its_own_rate_for_latest(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", [0] * 11, fps=50)
+    with open_source(str(path), policy="latest") as source:
+        assert (source.live, source.policy) == (True, "latest")
+        stamps = [frame.captured for frame in source]
+    assert stamps[-1] - stamps[0] == pytest.approx(0.2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"policy": "latest"}, "has no rate of its own"),
+        ({"mode": Mode(size_wh=(640, 480))}, "can be asked of cameras and streams only"),
+        ({"mode": Mode(rotate=90)}, "can be asked of cameras and streams only"),
+    ],
+)
+def test_option_that_a_source_does_not_have_is_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        open_source("test://8x8", **options)
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "says"),
+    [
+        ("rtsp://user:secret@host/a", {"mode": Mode(fps=5)}, "rtsp://host/a: a stream's size and rate"),
+        ("gst:videotestsrc", {"mode": Mode(rotate=90)}, "written into the pipeline"),
+        ("0", {"loop": True}, "--loop is for files"),
+    ],
+)
+def test_option_that_a_live_source_does_not_have_is_refused(uri: str, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as error:
+        open_source(uri, **options)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "uri", ["csi://0", "usb://0", "gst:rtspsrc location=rtsp://user:secret@host/a user-pw=secret ! fakesink"]
+)
+def test_opencv_without_gstreamer_says_what_to_do(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "    GStreamer:                   NO")
+    with pytest.raises(
+        SourceError, match=r"has no GStreamer; pip's never has. Use the system's: apt install python3-opencv"
+    ) as error:
+        open_source(uri)
+    assert "secret" not in str(error.value)
+    assert str(error.value).startswith(uri[:5])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.runtime.faults import Faults
 from edgevit.runtime.source import open_source
 from edgevit.runtime.summary import Summary
 from tests.runtime.fakes import FakeCamera, prediction, result, write_image
@@ -53,3 +54,15 @@ def test_lines_say_it_all(tmp_path: Path) -> None:
     assert "capture to label  p50     6." in text
     assert "label 6 2, " in text
     assert text.endswith(", and 2 more")
+
+
+def test_faults_and_retries_are_in_the_summary() -> None:
+    camera = FakeCamera(frames=0, seconds=0)
+    camera.faults = Faults(lost=2, reconnected=2, stalled=1, down_seconds=3.25, last="the stream ended")
+    summary = Summary(camera)
+    summary.add(result(retries=1))
+    data = json.loads(json.dumps(summary.to_dict()))
+    assert (data["policy"], data["engine_retries"], data["faults"]["lost"]) == ("latest", 1, 2)
+    text = "\n".join(summary.lines())
+    assert "faults            lost 2, stalled 1, reconnected 2, down 3.2 s (last: the stream ended)" in text
+    assert "failed at first on 1 frames" in text

@@ -1,0 +1,76 @@
+"""The options of ``edgevit run`` that say where frames come from, and what they open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgevit.runtime.frame import Source
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class PictureSize(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+    """``1280x720`` as (width, height) in pixels: cameras say the width first."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse; fails with the value that was given."""
+        if isinstance(value, tuple):
+            return value
+        width, _, height = str(value).lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            self.fail(f"{value!r} is no size: write WIDTHxHEIGHT, such as 1280x720.", param, ctx)
+        return int(width), int(height)
+
+
+OPTIONS = (
+    click.option("--loop", is_flag=True, help="Start a file or folder over when it ends."),
+    click.option(
+        "--policy",
+        type=click.Choice(["latest", "every"]),
+        help="Classify the newest frame each time (default of cameras; a video plays at its own rate) or every frame (of files).",
+    ),
+    click.option("--size", "camera_size", type=PictureSize(), help="Picture size to ask of a camera, such as 1280x720."),
+    click.option("--fps", "camera_fps", type=click.FloatRange(0, min_open=True), help="Frames a second to ask of a camera."),
+    click.option(
+        "--rotate", type=click.Choice(["0", "90", "180", "270"]), default="0", help="Turn a camera's picture, clockwise."
+    ),
+    click.option(
+        "--stall",
+        type=click.FloatRange(0.1),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Reconnect a camera or stream that gives no frame for so long.",
+    ),
+    click.option(
+        "--give-up",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="End with exit code 7 when it has been gone for so long; 0 does not reconnect. By default: never.",
+    ),
+)
+
+
+def source_options(command: Command) -> Command:
+    """Add the options that `open_asked` reads."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def open_asked(values: dict[str, Any]) -> Source:
+    """Open the source that a command's parameters name. Raises what `open_source` raises."""
+    from edgevit.cli.console import note
+    from edgevit.runtime.gstreamer import Mode
+    from edgevit.runtime.recovery import Recovery
+    from edgevit.runtime.source import open_source
+
+    mode = Mode(size_wh=values["camera_size"], fps=values["camera_fps"], rotate=int(values["rotate"]))
+    recovery = Recovery(stall_seconds=values["stall"], give_up_seconds=values["give_up"])
+    return open_source(values["source"], loop=values["loop"], policy=values["policy"], mode=mode, recovery=recovery, note=note)
