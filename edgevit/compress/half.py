@@ -152,7 +152,13 @@ def _is_written(place: str) -> bool:
 
 def can_divide(model: FoldedVit) -> bool:
     """Whether every reader of the residual stream is a LayerNorm."""
-    return model.final_norm is not None and all(block.norm1 is not None and block.norm2 is not None for block in model.blocks)
+    return model.final_norm is not None and all(_reads_by_norms(block) for block in model.blocks)
+
+
+def _reads_by_norms(block: FoldedBlock) -> bool:
+    """Whether both halves read the stream through a LayerNorm, or not at all (a bias)."""
+    attention = block.norm1 is not None or not block.proj.weight.shape[1]
+    return attention and (block.norm2 is not None or not block.fc2.weight.shape[1])
 
 
 def divided(model: FoldedVit, shift: int) -> FoldedVit:
