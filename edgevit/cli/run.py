@@ -12,6 +12,7 @@ import click
 
 from edgevit.cli.options import json_option, threads_option
 from edgevit.cli.sources import open_asked, source_options
+from edgevit.errors import EdgevitError
 
 
 @click.command()
@@ -44,6 +45,7 @@ def run(**values: Any) -> None:
 
     bundle = open_bundle(values["bundle"])
     manifest = bundle.manifest
+    failure: EdgevitError | None = None
     with ExitStack() as stack:
         stack.enter_context(stoppable())
         source = stack.enter_context(open_asked(values))
@@ -63,7 +65,12 @@ def run(**values: Any) -> None:
                     break
         except KeyboardInterrupt:
             click.echo("", err=True)
-    _finish(summary, f"{session.engine} on {session.device}, {session.threads} threads", values)
+        except EdgevitError as error:
+            failure = error
+    if failure is None or summary.frames:
+        _finish(summary, f"{session.engine} on {session.device}, {session.threads} threads", values)
+    if failure is not None:
+        raise failure
 
 
 def _sinks(source: Any, precision: str, values: dict[str, Any]) -> Iterator[Any]:
