@@ -16,6 +16,8 @@ SIDE = 32
 
 # Models here are tiny: torch's threads cost more than they gain. Set before anything imports torch; processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# FFmpeg reads it once in a process, and a test that writes a video may come before one that opens a damaged one.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import click
 from edgevit.cli.options import json_option, signature_option, threads_option
 from edgevit.cli.outputs import decider_of, open_outputs, output_options
 from edgevit.cli.sources import open_asked, source_options
+from edgevit.errors import EdgevitError
 
 
 @click.command()
@@ -50,6 +51,7 @@ def run(**values: Any) -> None:
     bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
     decider = decider_of(values)
+    failure: EdgevitError | None = None
     with ExitStack() as stack:
         stack.enter_context(stoppable())
         source = stack.enter_context(open_asked(values))
@@ -73,7 +75,12 @@ def run(**values: Any) -> None:
                     break
         except KeyboardInterrupt:
             click.echo("", err=True)
-    _finish(summary, telemetry, f"{session.engine} on {session.device}, {session.threads} threads", outputs, values)
+        except EdgevitError as error:
+            failure = error
+    if failure is None or summary.frames:
+        _finish(summary, telemetry, f"{session.engine} on {session.device}, {session.threads} threads", outputs, values)
+    if failure is not None:
+        raise failure
     outputs.check()
 
 

@@ -64,10 +64,10 @@ def usb_pipelines(device: str, mode: Mode) -> list[str]:
     ]
 
 
-def rtsp_pipelines(location: str, mode: Mode) -> list[str]:
+def rtsp_pipelines(location: str, mode: Mode, *, user: str = "", password: str = "") -> list[str]:
     """For an RTSP stream over TCP, without a jitter buffer: H.264 and H.265 on a Jetson's decoder, any codec in software."""
-    quoted = location.replace("\\", "\\\\").replace('"', '\\"')
-    source = f'rtspsrc location="{quoted}" latency=0 protocols=tcp drop-on-latency=true'
+    login = f" user-id={_quoted(user)} user-pw={_quoted(password)}" if user else ""
+    source = f"rtspsrc location={_quoted(location)}{login} latency=0 protocols=tcp drop-on-latency=true"
     newest = f"queue leaky=downstream max-size-buffers=1 ! {NEWEST}"
     hardware = [
         f"{source} ! rtp{codec}depay ! {codec}parse ! nvv4l2decoder enable-max-performance=1 ! {_nv_to_bgr(mode)} ! {newest}"
@@ -79,6 +79,10 @@ def rtsp_pipelines(location: str, mode: Mode) -> list[str]:
 def own_pipeline(text: str, *, every: bool) -> str:
     """A user's pipeline, ended with what hands frames to OpenCV unless it ends so itself."""
     return text if re.search(r"\bappsink\b", text) else f"{text} ! {BGR} ! {EVERY if every else NEWEST}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _nv_to_bgr(mode: Mode) -> str:
@@ -98,10 +102,12 @@ def opener(name: str, pipelines: Iterable[str], hint: str) -> Callable[[], Strea
         import cv2
 
         missing: list[str] = []
+        tried = False
         for pipeline in candidates:
             if lacking := [element for element in elements(pipeline) if not has_element(element)]:
                 missing = missing or lacking
                 continue
+            tried = True
             try:
                 stream = Stream(cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER))
             except SourceError:
@@ -109,7 +115,7 @@ def opener(name: str, pipelines: Iterable[str], hint: str) -> Callable[[], Strea
             # The hardware's pipeline is not tried again at every reconnect once another has worked.
             candidates[:] = [pipeline]
             return stream
-        lacks = f" GStreamer lacks {', '.join(missing)}." if missing else ""
+        lacks = "" if tried else f" GStreamer lacks {', '.join(missing)}."
         msg = f"{name}: no picture came.{lacks} {hint}"
         raise SourceError(msg)
 

@@ -58,15 +58,17 @@ class Live(Source):
         *,
         policy: Policy = "latest",
         recovery: Recovery | None = None,
+        finite: bool = False,
         note: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Connect and wait for the first frame.
 
         Args:
-            name: the source for people, without a password; the name of its frames, too.
+            name: the source for people, without a password; what comes before its first space names the frames.
             opener: connects. It is called on other threads, one after the other unless one hangs.
             policy: what becomes of a frame that nobody has taken when the next one comes.
             recovery: time limits.
+            finite: a stream that ends is not lost but over, as a file is.
             note: told in a line of every loss and return; on any thread.
 
         Raises:
@@ -74,6 +76,8 @@ class Live(Source):
         """
         self.description, self.faults, self.fps = name, Faults(), None
         self._opener, self.asked_policy, self._recovery, self._note = opener, policy, recovery or Recovery(), note
+        self._finite, self._over = finite, False
+        self._frame_name = name.removeprefix("camera ").partition(" ")[0]
         self._changed = threading.Condition()
         self._waiting: Frame | None = None
         self._closed = False
@@ -114,7 +118,7 @@ class Live(Source):
 
     def _wait(self) -> None:
         """Until a frame waits or the source is closed; looks after the reading thread meanwhile."""
-        while self._waiting is None and not self._closed:
+        while self._waiting is None and not self._closed and not self._over:
             if self._error is not None:
                 raise self._error
             now = time.perf_counter()
@@ -175,13 +179,16 @@ class Live(Source):
                 delivered, lost = self._connect(turn)
                 # Only a connection that lasted ends a series of failures: one that flaps is not hammered.
                 failures = 0 if delivered and self._lasted(delivered) else failures
-                if lost is None:
+                if lost is None or (self._finite and delivered):
                     return
         except Exception as error:
             with self._changed:
                 if turn == self._turn:
                     self._error = error  # raised where frames are taken
-                    self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._over = self._over or (self._finite and turn == self._turn)
+                self._changed.notify_all()
 
     def _lasted(self, delivered: float) -> bool:
         return time.perf_counter() - delivered >= self._recovery.longest_delay
@@ -214,7 +221,7 @@ class Live(Source):
                     return first, f"{damaged} pictures in a row could not be decoded"
                 continue
             damaged = 0
-            if not self._deliver(turn, Frame(image_bgr=image, captured=captured, index=self._index, name=self.description)):
+            if not self._deliver(turn, Frame(image_bgr=image, captured=captured, index=self._index, name=self._frame_name)):
                 return first, None
             first = first or captured
         return first, "the stream ended"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from urllib.parse import quote, unquote
 
 from edgevit.errors import SourceError
 from edgevit.runtime import gstreamer
@@ -15,11 +17,15 @@ OPEN_MS, READ_MS = 10_000, 5_000
 
 
 def rtsp_opener(uri: str, mode: Mode) -> Opener:
-    """Connects to ``uri``, which may hold user:password@."""
+    """Connects to ``uri``, which may hold user:password@, percent-encoded where it has a slash."""
     name = redacted(uri)
+    address, user, password = _split(uri)
     hint = "Check the address, user and password, and that the camera is on: ffprobe -rtsp_transport tcp ADDRESS"
     if gstreamer.built_in():
-        return gstreamer.opener(name, gstreamer.rtsp_pipelines(uri, mode), hint)
+        return gstreamer.opener(name, gstreamer.rtsp_pipelines(address, mode, user=user, password=password), hint)
+
+    scheme, _, rest = address.partition("://")
+    encoded = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}" if user else address
 
     def connect() -> Stream:
         import cv2
@@ -29,9 +35,19 @@ def rtsp_opener(uri: str, mode: Mode) -> Opener:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
         try:
-            return Stream(cv2.VideoCapture(uri, cv2.CAP_FFMPEG, limits), rotate=mode.rotate)
+            return Stream(cv2.VideoCapture(encoded, cv2.CAP_FFMPEG, limits), rotate=mode.rotate)
         except SourceError:
             msg = f"{name}: no picture came. {hint}"
             raise SourceError(msg) from None
 
     return connect
+
+
+def _split(uri: str) -> tuple[str, str, str]:
+    """The address without login, the user and the password, decoded. The login ends at the last @ before a host."""
+    match = re.fullmatch(r"(\w+://)(?:([^/]*)@)?([^/@]+(?:/.*)?)", uri)
+    if match is None:
+        return uri, "", ""
+    scheme, login, rest = match.groups()
+    user, _, password = (login or "").partition(":")
+    return scheme + rest, unquote(user), unquote(password)

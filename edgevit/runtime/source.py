@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
@@ -59,10 +58,8 @@ def open_source(
         if loop:
             msg = f"{redacted(uri)}: --loop is for files; a live source has no end to start over from"
             raise ConfigError(msg)
-        recovery = recovery or Recovery()
-        if uri.startswith("gst:") and policy == "every":
-            recovery = replace(recovery, give_up_seconds=0)
-        return Live(_name(uri), connect, policy=policy or "latest", recovery=recovery, note=note)
+        finite = uri.startswith("gst:") and policy == "every"
+        return Live(_name(uri), connect, policy=policy or "latest", recovery=recovery, finite=finite, note=note)
     if mode != Mode():
         msg = f"{redacted(uri)}: size, rate and rotation can be asked of cameras and streams only"
         raise ConfigError(msg)

@@ -232,7 +232,7 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     "damaged image as source": (lambda p: ["run", p.bundle, p.file("v.png", "text")], "source", "cannot be decoded"),
     "empty folder as source": (lambda p: ["run", p.bundle, p.file("d/a.txt", "").parent], "source", "no images in this folder"),
     "only damaged images": (lambda p: ["run", p.bundle, p.file("d/a.png", "no").parent, "--headless"], "source", "none of 1"),
-    "network stream": (lambda p: ["run", p.bundle, "rtsp://10.0.0.1/live"], "source", "no streams"),
+    "network stream": (lambda p: ["run", p.bundle, "rtsp://127.0.0.1:9/a"], "source", "127.0.0.1:9/a: no picture came"),
     "camera that is not there": (lambda p: ["run", p.bundle, "97"], "source", "/dev/video97: no such camera"),
     "test pattern": (lambda p: ["run", p.bundle, "test://640"], "source", "not a test pattern"),
     # places to write

@@ -8,6 +8,7 @@ from edgevit.errors import SourceError
 from edgevit.runtime import gstreamer
 from edgevit.runtime.gstreamer import Mode, csi_pipelines, elements, own_pipeline, rtsp_pipelines, usb_pipelines
 from edgevit.runtime.redact import redacted
+from edgevit.runtime.rtsp import _split
 
 TO_BGR = "video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR"
 NEWEST = "appsink drop=true max-buffers=1 sync=false"
@@ -34,8 +35,9 @@ def test_usb_pipelines_try_the_decoders_of_a_jetson_first() -> None:
 
 
 def test_rtsp_pipelines() -> None:
-    hardware, _, software = rtsp_pipelines('rtsp://u:a"b ! c\\@host/x', Mode())
-    source = 'rtspsrc location="rtsp://u:a\\"b ! c\\\\@host/x" latency=0 protocols=tcp drop-on-latency=true'
+    hardware, _, software = rtsp_pipelines("rtsp://host/x", Mode(), user="u", password='a"b ! c\\')
+    login = 'user-id="u" user-pw="a\\"b ! c\\\\"'
+    source = f'rtspsrc location="rtsp://host/x" {login} latency=0 protocols=tcp drop-on-latency=true'
     assert hardware == (
         f"{source} ! rtph264depay ! h264parse ! nvv4l2decoder enable-max-performance=1 ! nvvidconv flip-method=0 ! {TO_BGR} ! "
         f"queue leaky=downstream max-size-buffers=1 ! {NEWEST}"
@@ -75,3 +77,17 @@ def test_pipelines_of_elements_that_are_missing_are_not_tried(monkeypatch: pytes
 )  # fmt: skip
 def test_redacted(text: str, want: str) -> None:
     assert redacted(text) == want
+
+
+@pytest.mark.parametrize(
+    ("uri", "want"),
+    [
+        ("rtsp://host:554/a@b", ("rtsp://host:554/a@b", "", "")),
+        ("rtsp://user:pw@host/a", ("rtsp://host/a", "user", "pw")),
+        ("rtsp://user:p%40w%2F@host/a?x=1", ("rtsp://host/a?x=1", "user", "p@w/")),
+        ("rtsp://user:p@w@host/a", ("rtsp://host/a", "user", "p@w")),
+        ("rtsp://user@host", ("rtsp://host", "user", "")),
+    ],
+)
+def test_login_is_taken_out_of_an_address(uri: str, want: tuple[str, str, str]) -> None:
+    assert _split(uri) == want

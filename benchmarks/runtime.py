@@ -1,0 +1,203 @@
+"""What the loop costs on top of the engine, and how old a label is, beside loops that people write.
+
+    python benchmarks/runtime.py BUNDLE [--frames 30] [--turns 15] [--engine NAME] [--threads N]
+
+Frames are 1280x720. Three parts, each in turns (A B C A B C), one session for all:
+
+- throughput from memory: the bare engine call on a prepared input, prepare and engine one after the other, and edgevit's loop;
+- throughput from a video file: read, prepare, infer in a plain loop, the same on `supervision`'s frame generator (if it is
+  installed), and edgevit's loop;
+- capture to label, at rates below and above the engine's: the plain loop on a queue of four buffers, as V4L2 has, and edgevit's
+  loop. The camera is simulated: it stamps a frame and puts it into the queue, or loses it when that is full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from queue import Empty, Full, Queue
+
+import numpy as np
+
+from edgevit.bundle import open_bundle
+from edgevit.cli.console import table
+from edgevit.engine.base import Session, processor
+from edgevit.engine.of_bundle import session_of
+from edgevit.preprocess import Preprocessing, prepare
+from edgevit.runtime import classify
+from edgevit.runtime.frame import Frame, Source
+from edgevit.runtime.loop import classify_frames
+
+WIDTH, HEIGHT = 1280, 720
+BUFFERS = 4
+
+
+class Memory(Source):
+    """The same few pictures again and again, at no cost; under a rate, live."""
+
+    description = "memory"
+
+    def __init__(self, images: list[np.ndarray], frames: int, fps: float | None = None) -> None:
+        self.images, self.frames, self.fps, self.live = images, frames, fps, fps is not None
+
+    def __iter__(self) -> Iterator[Frame]:
+        start = time.perf_counter()
+        for index in range(self.frames):
+            if self.fps:
+                time.sleep(max(0.0, start + index / self.fps - time.perf_counter()))
+            image = self.images[index % len(self.images)]
+            yield Frame(image_bgr=image, captured=time.perf_counter(), index=index, name="memory")
+
+
+class Bench:
+    """One model, and every loop around it. Each returns milliseconds per frame, or latencies."""
+
+    def __init__(self, session: Session, contract: Preprocessing, labels: tuple[str, ...], frames: int, video: Path) -> None:
+        self.session, self.contract, self.labels, self.frames, self.video = session, contract, labels, frames, video
+        random = np.random.default_rng(0)
+        small = random.integers(0, 256, (4, HEIGHT // 16, WIDTH // 16, 3), np.uint8)
+        self.images = [np.ascontiguousarray(image.repeat(16, 0).repeat(16, 1)) for image in small]
+        self.ready = prepare(self.images[0], contract)[None]
+        write_video(video, self.images, frames)
+
+    def label(self, image: np.ndarray) -> None:
+        logits = self.session.infer(prepare(image, self.contract)[None])[0]
+        classify.top_k(logits, self.labels, 5)
+
+    def engine(self) -> float:
+        return per_frame(self.session.infer(self.ready) for _ in range(self.frames))
+
+    def plain(self) -> float:
+        return per_frame(self.label(self.images[i % 4]) for i in range(self.frames))
+
+    def edgevit(self) -> float:
+        return per_frame(self.results(Memory(self.images, self.frames)))
+
+    def video_plain(self) -> float:
+        return per_frame(self.label(image) for image in read(self.video))
+
+    def video_supervision(self) -> float:
+        import supervision
+
+        return per_frame(self.label(image) for image in supervision.get_video_frames_generator(str(self.video)))
+
+    def video_edgevit(self) -> float:
+        from edgevit.runtime.video import Video
+
+        return per_frame(self.results(Video(self.video)))
+
+    def results(self, source: Source) -> Iterator[object]:
+        return classify_frames(source, self.session, self.contract, self.labels)
+
+    def latency_edgevit(self, fps: float) -> list[float]:
+        results = classify_frames(Memory(self.images, self.frames, fps), self.session, self.contract, self.labels)
+        return [result.latency_ms for result in results]
+
+    def latency_plain(self, fps: float) -> list[float]:
+        queue: Queue[Frame] = Queue(BUFFERS)
+        camera = threading.Thread(target=feed, args=(Memory(self.images, self.frames, fps), queue))
+        camera.start()
+        times = []
+        while camera.is_alive() or not queue.empty():
+            try:
+                frame = queue.get(timeout=0.1)
+            except Empty:
+                continue
+            self.label(frame.image_bgr)
+            times.append(1e3 * (time.perf_counter() - frame.captured))
+        return times
+
+
+def per_frame(steps: Iterator[object]) -> float:
+    start, count = time.perf_counter(), 0
+    for _ in steps:
+        count += 1
+    return 1e3 * (time.perf_counter() - start) / count
+
+
+def feed(source: Source, queue: Queue[Frame]) -> None:
+    for frame in source:
+        try:
+            queue.put_nowait(frame)
+        except Full:
+            continue
+
+
+def read(path: Path) -> Iterator[np.ndarray]:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    while True:
+        ok, image = capture.read()
+        if not ok:
+            break
+        yield image
+    capture.release()
+
+
+def write_video(path: Path, images: list[np.ndarray], frames: int) -> None:
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (WIDTH, HEIGHT))
+    for i in range(frames):
+        writer.write(images[i // 8 % len(images)])
+    writer.release()
+
+
+def in_turns(turns: int, loops: dict[str, Callable[[], float]]) -> dict[str, np.ndarray]:
+    """Each loop's milliseconds per frame, turn by turn; one round before is not counted."""
+    times = [[loop() for loop in loops.values()] for _ in range(turns + 1)][1:]
+    return dict(zip(loops, np.array(times).T, strict=True))
+
+
+def show(title: str, times: dict[str, np.ndarray]) -> None:
+    """Medians; differences are taken within a turn, where the machine's other work is about the same."""
+    base = next(iter(times.values()))
+    rows = []
+    for name, ms in times.items():
+        more, share = np.median(ms - base), 100 * (np.median(base / ms) - 1)
+        rows.append((name, f"{np.median(ms):.2f}", f"{1e3 / np.median(ms):.1f}", f"{more:+.2f}", f"{share:+.1f} %"))
+    table(title, ("loop", "ms per frame", "fps", "ms more", "throughput"), rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--engine")
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    bundle = open_bundle(args.bundle)
+    manifest = bundle.manifest
+    with tempfile.TemporaryDirectory() as folder, session_of(bundle, args.engine, threads=args.threads) as session:
+        bench = Bench(session, manifest.preprocessing, manifest.labels, args.frames, Path(folder) / "clip.mp4")
+        print(f"{args.bundle.name}, {session.engine} on {processor()}, {session.threads} threads, {WIDTH}x{HEIGHT}, "
+              f"{args.frames} frames, {args.turns} turns")  # fmt: skip
+        times = in_turns(args.turns, {
+            "bare engine call": bench.engine, "prepare, then engine": bench.plain, "edgevit": bench.edgevit,
+        })  # fmt: skip
+        show("from memory", times)
+        loops = {"plain loop": bench.video_plain, "edgevit": bench.video_edgevit}
+        if find_spec("supervision"):
+            loops["supervision"] = bench.video_supervision
+        show("from a video file", in_turns(args.turns, loops))
+        rows = []
+        for share in (0.5, 2.0):
+            fps = share * 1e3 / float(np.median(times["bare engine call"]))
+            loops = {"plain loop, 4 buffers": bench.latency_plain, "edgevit": bench.latency_edgevit}
+            turns = [(bench.engine(), {name: loop(fps) for name, loop in loops.items()}) for _ in range(args.turns)]
+            for name in loops:
+                ms = np.concatenate([latencies[name] for _, latencies in turns])
+                more = np.median([np.median(latencies[name]) - engine for engine, latencies in turns])
+                rows.append((f"{fps:.0f} fps", name, *(f"{np.percentile(ms, p):.2f}" for p in (50, 90, 99)), f"{more:+.2f}"))
+        table("capture to label", ("camera", "loop", "p50 ms", "p90 ms", "p99 ms", "p50 - engine call"), rows)
+
+
+if __name__ == "__main__":
+    main()
