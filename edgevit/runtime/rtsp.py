@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote, unquote
 
 from edgevit.errors import SourceError
@@ -13,6 +15,7 @@ from edgevit.runtime.redact import redacted
 from edgevit.runtime.stream import Opener, Stream
 
 FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 OPEN_MS, READ_MS = 10_000, 5_000
 
 
@@ -30,17 +33,30 @@ def rtsp_opener(uri: str, mode: Mode) -> Opener:
     def connect() -> Stream:
         import cv2
 
-        # OpenCV reads these at every open, FFmpeg's log level once. It would print addresses.
-        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", FFMPEG_OPTIONS)
+        # OpenCV reads FFmpeg's log level once. It would print addresses.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_MS]
         try:
-            return Stream(cv2.VideoCapture(encoded, cv2.CAP_FFMPEG, limits), rotate=mode.rotate)
+            with _low_delay():
+                return Stream(cv2.VideoCapture(encoded, cv2.CAP_FFMPEG, limits), rotate=mode.rotate)
         except SourceError:
             msg = f"{name}: no picture came. {hint}"
             raise SourceError(msg) from None
 
     return connect
+
+
+@contextmanager
+def _low_delay() -> Iterator[None]:
+    """FFmpeg's options while a stream is opened: OpenCV reads them at every open, and a video file would lose frames by them."""
+    own = VARIABLE not in os.environ  # what a user has set holds
+    if own:
+        os.environ[VARIABLE] = FFMPEG_OPTIONS
+    try:
+        yield
+    finally:
+        if own:
+            os.environ.pop(VARIABLE, None)
 
 
 def _split(uri: str) -> tuple[str, str, str]:
