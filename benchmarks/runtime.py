@@ -26,7 +26,7 @@ import numpy as np
 
 from edgevit.bundle import open_bundle
 from edgevit.cli.console import table
-from edgevit.engine.base import Session, processor
+from edgevit.engine.base import Session, SessionBase, processor
 from edgevit.engine.of_bundle import session_of
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.runtime import classify
@@ -79,6 +79,19 @@ class Bench:
 
     def edgevit(self) -> Cost:
         return per_frame(self.results(Memory(self.images, self.frames)))
+
+    def alone(self) -> Cost:
+        """The loop around an engine and a preparation that cost nothing: what is left is its own."""
+        nothing = SessionBase(engine="none", threads=10**6, shape=self.ready.shape[1:], run=self.no_engine)
+        memory = Memory([self.ready[0]] * 4, 20 * self.frames)
+        contract = Preprocessing(size=self.contract.size, resize=self.contract.size)
+        return per_frame(classify_frames(memory, nothing, contract, self.labels))
+
+    def no_engine(self, _frames: np.ndarray) -> np.ndarray:
+        return np.zeros((1, len(self.labels)), np.float32)
+
+    def prepared(self) -> Cost:
+        return per_frame(prepare(self.images[i % 4], self.contract) for i in range(self.frames))
 
     def video_plain(self) -> Cost:
         return per_frame(self.label(image) for image in read(self.video))
@@ -198,6 +211,7 @@ def main() -> None:
             "bare engine call": bench.engine, "prepare, then engine": bench.plain, "edgevit": bench.edgevit,
         })  # fmt: skip
         show("from memory", times)
+        show("parts", in_turns(args.turns, {"prepare": bench.prepared, "edgevit's loop alone": bench.alone}))
         loops = {"plain loop": bench.video_plain, "edgevit": bench.video_edgevit}
         if find_spec("supervision"):
             loops["supervision"] = bench.video_supervision
