@@ -211,7 +211,8 @@ def main() -> None:
             "bare engine call": bench.engine, "prepare, then engine": bench.plain, "edgevit": bench.edgevit,
         })  # fmt: skip
         show("from memory", times)
-        show("parts", in_turns(args.turns, {"prepare": bench.prepared, "edgevit's loop alone": bench.alone}))
+        parts = in_turns(args.turns, {"prepare": bench.prepared, "edgevit's loop without engine and preparation": bench.alone})
+        print("\n".join(f"{name}: {best(each)[0]:.3f} ms per frame" for name, each in parts.items()))
         loops = {"plain loop": bench.video_plain, "edgevit": bench.video_edgevit}
         if find_spec("supervision"):
             loops["supervision"] = bench.video_supervision
