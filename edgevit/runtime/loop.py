@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -54,7 +55,8 @@ def classify_frames(
     """Classify the frames of ``source`` as they are asked for.
 
     Under `latest` a thread reads and this one prepares and infers the newest frame each time. Under `every` a file's next
-    frame is read and prepared on a thread while the engine works on this one. The threads end with this iterator,
+    frame is read and prepared on a thread while the engine works on this one, where the engine leaves a processor core
+    free: an engine on every core is only disturbed. The threads end with this iterator,
     however it is left.
 
     An engine that fails on a frame gets that frame once more: a second failure ends the run, because an engine that has lost
@@ -72,7 +74,7 @@ def classify_frames(
         SourceError: the source failed midway.
         EngineError: the engine failed twice on a frame or gave values that are not finite.
     """
-    with _prepared(source, contract) as inputs:
+    with _prepared(source, contract, ahead=session.threads < len(os.sched_getaffinity(0))) as inputs:
         expected = 0
         for each in islice(inputs, limit):
             taken = time.perf_counter()
@@ -104,12 +106,12 @@ class _Input:
 
 
 @contextmanager
-def _prepared(source: Source, contract: Preprocessing) -> Iterator[Iterable[_Input]]:
-    """The model's inputs, made ahead or when they are taken."""
+def _prepared(source: Source, contract: Preprocessing, *, ahead: bool) -> Iterator[Iterable[_Input]]:
+    """The model's inputs, made ``ahead`` where nothing would be lost by it, else when they are taken."""
     with ExitStack() as stack:
-        if source.policy == "every" and not source.live:
+        if ahead and source.policy == "every" and not source.live:
             yield stack.enter_context(Mailbox(_inputs(source, contract), overtake=False))
-        elif source.policy == "every" or source.captures:
+        elif source.policy == "every" or source.captures:  # nothing to overtake, or done by the source
             yield _inputs(source, contract)
         else:
             yield _inputs(stack.enter_context(Mailbox(source)), contract)

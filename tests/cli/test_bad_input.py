@@ -232,7 +232,10 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     "damaged image as source": (lambda p: ["run", p.bundle, p.file("v.png", "text")], "source", "cannot be decoded"),
     "empty folder as source": (lambda p: ["run", p.bundle, p.file("d/a.txt", "").parent], "source", "no images in this folder"),
     "only damaged images": (lambda p: ["run", p.bundle, p.file("d/a.png", "no").parent, "--headless"], "source", "none of 1"),
-    "network stream": (lambda p: ["run", p.bundle, "rtsp://127.0.0.1:9/a"], "source", "127.0.0.1:9/a: no picture came"),
+    "stream of another kind": (lambda p: ["run", p.bundle, "http://u:pw@10.0.0.1/a"], "source", "http://10.0.0.1/a: no known"),
+    "stream that nobody serves": (lambda p: ["run", p.bundle, "rtsp://u:pw@127.0.0.1:9/a"], "source", "rtsp://127.0.0.1:9/a: no"),
+    "size of a file": (lambda p: ["run", p.bundle, "test://", "--size", "64x48"], "option", "of cameras and streams only"),
+    "newest frame of a folder": (lambda p: ["run", p.bundle, p.data, "--policy", "latest"], "option", "has no rate of its own"),
     "camera that is not there": (lambda p: ["run", p.bundle, "97"], "source", "/dev/video97: no such camera"),
     "test pattern": (lambda p: ["run", p.bundle, "test://640"], "source", "not a test pattern"),
     # places to write
