@@ -21,9 +21,9 @@ from edgevit.engine import open_session
 from edgevit.export.graph import write_graph
 from edgevit.images import load_images
 from edgevit.model import load_checkpoint
+from edgevit.precision.variants import BATCH, collect, fold, fp32_variant, quantize
 from edgevit.recipe import Recipe, load_recipe
 from edgevit.report.accuracy import measure
-from edgevit.variants import BATCH, collect, fold, fp32_variant, quantize
 
 PLAIN: dict[str, Any] = {
     "migration": (), "centring": False, "tails": (), "rounding": "nearest", "bias": "off", "attention": "off",

@@ -38,8 +38,8 @@ def calibrate(model: Path, data: Path, recipe_name: str, count: int) -> None:
     from edgevit.images import load_images
     from edgevit.model import load_checkpoint
     from edgevit.model.folded import fold
+    from edgevit.precision.variants import BATCH
     from edgevit.recipe import load_recipe
-    from edgevit.variants import BATCH
 
     recipe = load_recipe(recipe_name)
     recipe = replace(recipe, calibrate=replace(recipe.calibrate, images=count))

@@ -29,7 +29,6 @@ from rich.table import Table
 
 from edgevit.cache import Cache
 from edgevit.compress.recover import RecoverSettings
-from edgevit.costs import measured
 from edgevit.engine import open_session
 from edgevit.engine.base import processor
 from edgevit.engine.tensorrt import BuildOptions, build_engine
@@ -38,15 +37,17 @@ from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import BlockConfig, Vit
+from edgevit.precision.variants import fp32_variant, int8_from, legal_for, quantization
 from edgevit.progress import Progress
-from edgevit.prunesettings import PruneSettings
-from edgevit.pruning import Scored, prune, score
+from edgevit.pruning.costs import measured
+from edgevit.pruning.cut import prune
+from edgevit.pruning.recovery import recover
+from edgevit.pruning.score import Scored, score
+from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import load_recipe
-from edgevit.recovering import recover
 from edgevit.report import accuracy, latency
 from edgevit.report.evaluate import evaluate
 from edgevit.report.preflight import examine
-from edgevit.variants import fp32_variant, int8_from, legal_for, quantization
 
 METHODS = ("none", "bias", "ridge", "recover", "tp-magnitude", "tp-taylor")
 ROUND_TO = 32

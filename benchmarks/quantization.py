@@ -268,7 +268,7 @@ def prepare(
     from edgevit.engine.base import available_threads, processor
     from edgevit.images import load_images
     from edgevit.model import load_checkpoint
-    from edgevit.variants import fp32_variant
+    from edgevit.precision.variants import fp32_variant
 
     checkpoint = load_checkpoint(model)
     contract = checkpoint.preprocessing
@@ -352,8 +352,8 @@ def edgevit_recipe(task: Task, clock: Stopwatch) -> Path:
     from edgevit.export.graph import write_graph
     from edgevit.model import load_checkpoint
     from edgevit.model.folded import fold
+    from edgevit.precision.variants import BATCH
     from edgevit.recipe import load_recipe
-    from edgevit.variants import BATCH
 
     recipe = load_recipe(task.method.setting)
     recipe = replace(recipe, calibrate=replace(recipe.calibrate, images=len(task.frames), seed=task.seed))

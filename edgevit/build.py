@@ -11,24 +11,25 @@ from typing import Any
 
 import edgevit
 from edgevit.advice import budget_note
-from edgevit.budget import within_budget
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, Decision, compile_for
 from edgevit.engine import backend
+from edgevit.engine.here import is_here, judge_of
 from edgevit.errors import BudgetError, MissingPackageError
 from edgevit.export.form import form_for
-from edgevit.fp16 import HalfModel, half_model, simulated
-from edgevit.inputs import BuildRequest, Inputs, is_here, judge_of, read_inputs, spare_images
-from edgevit.judging import Judge
+from edgevit.inputs import BuildRequest, Inputs, read_inputs, spare_images
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.precision.budget import within_budget
+from edgevit.precision.half import HalfModel, half_model, simulated
+from edgevit.precision.judge import Judge
+from edgevit.precision.variants import Variant, fp32_variant, legal_for, quantization, quantize_key
 from edgevit.progress import Progress
-from edgevit.prunegoal import Goal, Outcome, prune_to
-from edgevit.prunesettings import PruneSettings
+from edgevit.pruning.goal import Goal, Outcome, prune_to
+from edgevit.pruning.settings import PruneSettings
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.rows import Comparison, Row
-from edgevit.variants import Variant, fp32_variant, legal_for, quantization, quantize_key
 
 RUNS = 60  # timed inferences per precision
 PRUNING = (

@@ -26,8 +26,8 @@ from edgevit.target import load_target
 
 if TYPE_CHECKING:
     from edgevit.model.checkpoint import Checkpoint
+    from edgevit.precision.variants import Variant
     from edgevit.preprocess import Frame
-    from edgevit.variants import Variant
 
 PRECISIONS = ("fp32", "fp16", "int8-linear", "int8")
 """What a checkpoint can be compared in. A bundle holds what it was built with."""
@@ -275,7 +275,7 @@ def _makers(
     from edgevit.export.graph import write_graph
     from edgevit.model.folded import fold
     from edgevit.model.quantplan import QuantPlan
-    from edgevit.variants import fp32_variant, int8_variant
+    from edgevit.precision.variants import fp32_variant, int8_variant
 
     def half() -> Variant:
         plain = fp32_variant(checkpoint)

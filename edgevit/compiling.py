@@ -13,6 +13,7 @@ from typing import Any
 from edgevit.bundle import ENGINE, TIMING_CACHE
 from edgevit.compress.sensitivity import groups, revert
 from edgevit.engine import backend
+from edgevit.engine.here import is_here
 from edgevit.engine.tensorrt import (
     BuilderRefusedError,
     BuildOptions,
@@ -23,13 +24,12 @@ from edgevit.engine.tensorrt import (
     stamp_here,
 )
 from edgevit.errors import ConfigError, EngineError, MissingPackageError
-from edgevit.inputs import is_here
 from edgevit.model.quantplan import QuantPlan
+from edgevit.precision.variants import Variant, float_variant, int8_from
 from edgevit.progress import Progress
 from edgevit.report.preflight import Preflight, examine
 from edgevit.report.roofline import Estimate, assumptions, best_estimates, estimates
 from edgevit.target import Target, load_target
-from edgevit.variants import Variant, float_variant, int8_from
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
 

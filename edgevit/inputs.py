@@ -9,16 +9,15 @@ from typing import Any
 
 from edgevit.advice import calibration_notes
 from edgevit.bundle import check_writable
-from edgevit.device.jetson import detect
-from edgevit.engine import backend, runs_here
-from edgevit.engine.tensorrt import gpu
+from edgevit.engine import backend
+from edgevit.engine.here import judge_of
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.progress import Progress
-from edgevit.prunesettings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
-from edgevit.target import Target, load_target
+from edgevit.target import Target
 
 SEARCHED = 512  # images that a search for a mixed-precision plan measures on, at most
 
@@ -64,28 +63,6 @@ class Inputs:
     def seen(self) -> set[str]:
         """Fingerprints of all images that the model was fitted to."""
         return {mark for images in (self.calibration, self.pruning) if images for mark in images.fingerprints()}
-
-
-def is_here(target: Target) -> bool:
-    """Whether bundles for ``target`` run on this machine, at the target's speed.
-
-    For CPU engines always. For TensorRT the GPU must be the target's: on a Jetson by its module, else by compute capability.
-    """
-    if not target.engine().startswith("tensorrt"):
-        return True
-    found, board = gpu(), detect()
-    if found is None or not runs_here(target.engine()):
-        return False
-    if board is not None and board.target is not None:
-        return board.target == target.name or board.target in target.boards
-    devices = [load_target(name).device for name in target.boards] or [target.device]
-    capabilities = [device.compute_capability for device in devices if device is not None]
-    return not capabilities or found.compute_capability in capabilities
-
-
-def judge_of(target: Target) -> str:
-    """The engine that accuracy is measured with: the target's own if this machine is the target, else its CPU's."""
-    return target.engine() if is_here(target) else load_target("cpu").engine()
 
 
 def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:

@@ -83,7 +83,7 @@ def read_model(
         return _of_bundle(path, data, options)
     with needs_extra("build"):
         from edgevit.model.checkpoint import load_checkpoint
-        from edgevit.variants import fp32_variant, int8_variant
+        from edgevit.precision.variants import fp32_variant, int8_variant
     with progress.stage("import model"):
         checkpoint = load_checkpoint(path, **options)
     variants = [fp32_variant(checkpoint)]

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.cache import Cache
+from edgevit.engine.here import is_here, judge_of
 from edgevit.errors import ConfigError, StorageError
-from edgevit.inputs import BuildRequest, is_here, judge_of, read_inputs, spare_images
-from edgevit.judging import Judge
+from edgevit.inputs import BuildRequest, read_inputs, spare_images
 from edgevit.model.checkpoint import is_own, save_checkpoint
+from edgevit.precision.judge import Judge
+from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
-from edgevit.prunegoal import Goal, prune_to
+from edgevit.pruning.goal import Goal, prune_to
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.rows import Comparison
-from edgevit.variants import fp32_variant
 
 RUNS = 60  # timed inferences of each
 
@@ -26,7 +27,7 @@ class PrunedFile:
 
     path: Path
     report: dict[str, Any]
-    """As `edgevit.prunegoal.Outcome.report`."""
+    """As `edgevit.pruning.goal.Outcome.report`."""
     comparison: Comparison | None
     """In FP32, before and after; None without images to measure on."""
     notes: tuple[str, ...]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from edgevit import budget
 from edgevit import build as build_module
 from edgevit.build import BuildRequest, build
 from edgevit.bundle import REPORT
 from edgevit.cache import Cache
 from edgevit.errors import BudgetError, DataError
+from edgevit.precision import budget
 from edgevit.progress import Progress
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.target import load_target

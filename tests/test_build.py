@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from edgevit import build as build_module
-from edgevit import variants
 from edgevit.build import BuildRequest, BuildResult, build, plan
 from edgevit.bundle import MODEL, REFERENCE, REPORT, open_bundle
 from edgevit.cache import Cache
 from edgevit.engine.base import SessionBase
 from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, StorageError
 from edgevit.images import load_images
+from edgevit.precision import variants
 from edgevit.progress import Progress, Stage
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.report import evaluate

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgevit import prunegoal, pruning, shrinking
+from edgevit import shrinking
 from edgevit.bundle import REPORT, open_bundle
 from edgevit.cache import Cache
-from edgevit.costs import Costs, estimated, macs_only, measured
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -22,8 +21,12 @@ from edgevit.model.folded import fold, forward
 from edgevit.model.macs import macs
 from edgevit.model.vit import BlockConfig, Vit
 from edgevit.progress import Progress
-from edgevit.prunesettings import SCORES, PruneSettings
-from edgevit.pruning import Pruned, cut_vit_config, prune, score
+from edgevit.pruning import goal as goals
+from edgevit.pruning.costs import Costs, estimated, macs_only, measured
+from edgevit.pruning.cut import Pruned, prune
+from edgevit.pruning.score import score
+from edgevit.pruning.settings import SCORES, PruneSettings
+from edgevit.pruning.shapes import cut_vit_config
 from edgevit.target import load_target
 from tests.support import CLASSES, Outcome, write_images
 
@@ -185,7 +188,7 @@ def test_one_budget_for_pruning_and_int8(
 def test_a_budget_that_cannot_be_kept(
     edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prunegoal.Judge, "drop", lambda *_: 50.0)
+    monkeypatch.setattr(goals.Judge, "drop", lambda *_: 50.0)
     out = tmp_path / "out.safetensors"
     done = edgevit(
         "prune", checkpoint_path, "--data", image_folder, "--multiple", 8, "--prune", "auto", "--max-drop", 1, "-o", out
@@ -197,7 +200,7 @@ def test_a_budget_that_cannot_be_kept(
 
 def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, tmp_path: Path) -> None:
     from edgevit.compress.recover import RecoverSettings
-    from edgevit.recovering import recover
+    from edgevit.pruning.recovery import recover
 
     student = run(checkpoint, images, share=0.5, compensation="bias").model
     before = {key: value.clone() for key, value in student.state_dict().items()}
@@ -229,7 +232,7 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
 def test_training_that_does_not_help_is_left(checkpoint: Checkpoint, images: ImageSet) -> None:
     """The student is its teacher: any step leads away."""
     from edgevit.compress.recover import RecoverSettings
-    from edgevit.recovering import recover
+    from edgevit.pruning.recovery import recover
 
     asked = RecoverSettings(epochs=1, rate=0.1)
     done = recover(checkpoint.model, checkpoint, images, asked, Cache(enabled=False), Progress())
@@ -264,8 +267,8 @@ def test_costs_of_layers(checkpoint: Checkpoint, tmp_path: Path) -> None:
 
 
 def test_without_a_builder_a_board_is_weighed_by_arithmetic(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgevit import costs
     from edgevit.errors import MissingPackageError
+    from edgevit.pruning import costs
 
     def missing(_engine: str) -> str:
         msg = "no builder"
@@ -384,9 +387,9 @@ def test_streams_and_batches_do_not_change_the_result(
     checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch size bounds memory; which images are held out may differ, what is cut hardly."""
-    monkeypatch.setattr(pruning, "BATCH", 2)
+    monkeypatch.setattr("edgevit.pruning.score.BATCH", 2)
     one = run(checkpoint, images)
-    monkeypatch.setattr(pruning, "BATCH", 4)
+    monkeypatch.setattr("edgevit.pruning.score.BATCH", 4)
     assert abs(change(checkpoint, one.model, images) - change(checkpoint, run(checkpoint, images).model, images)) < 0.05
 
 

@@ -28,7 +28,7 @@ class Layer:
 
 
 def layers_of(report: bytes | Mapping[str, Any]) -> tuple[Layer, ...]:
-    """The GEMMs of a bundle's report.json, or of `edgevit.variants.Variant.report`; none if it has none that can be read."""
+    """The GEMMs of a bundle's report.json, or of `Variant.report`; none if there are none that can be read."""
     try:
         document = json.loads(report) if isinstance(report, bytes) else report
         found = [(item["name"], item["sqnr_db"]) for item in document.get("layers", ())]

@@ -10,10 +10,10 @@ from edgevit.bundle import ENGINE
 from edgevit.cli.preflight import print_preflight
 from edgevit.compiling import Compiled
 from edgevit.engine.tensorrt import BuiltEngine
+from edgevit.precision.variants import Variant
 from edgevit.report.preflight import examine
 from edgevit.report.roofline import best_estimates, estimates
 from edgevit.target import Target, load_target
-from edgevit.variants import Variant
 from tests.report.plans import recorded
 
 ORIN = load_target("jetson-orin-nano-8gb")

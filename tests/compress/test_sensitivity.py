@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edgevit.budget import search
 from edgevit.compress.sensitivity import Sensitivity, by_cost, divergence, groups, macs, revert, scan
 from edgevit.model.folded import FoldedVit, forward
 from edgevit.model.quantplan import QuantizedAttention, QuantPlan, simulate
+from edgevit.precision.budget import search
 from tests.zoo import folded, frames, int8
 
 

@@ -96,7 +96,7 @@ def test_the_cpu_form_would_cost_more(builder: Path, deit_s: FoldedVit) -> None:
 
 
 def test_q_and_k_alone_are_no_form_for_tensorrt(builder: Path, deit_s: FoldedVit) -> None:
-    """What `edgevit.variants.legal_for` keeps from happening."""
+    """What `edgevit.precision.variants.legal_for` keeps from happening."""
     full = quantized(deit_s, attention=True)
     scores = {name: QuantizedAttention(query_step=0.05, key_step=0.05) for name in full.attention}
     found = compiled(QuantPlan(model=deit_s, linears=full.linears, attention=scores), form_for("tensorrt", "int8"))

@@ -18,11 +18,11 @@ from edgevit.cache import Cache
 from edgevit.compress.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan
 from edgevit.errors import BudgetError
 from edgevit.images import ImageSet
-from edgevit.judging import Judge
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
+from edgevit.precision.judge import Judge
+from edgevit.precision.variants import Quantization, int8_from
 from edgevit.progress import Progress
-from edgevit.variants import Quantization, int8_from
 
 MAX_FLOAT = 0.75  # share of multiply-accumulates that may leave INT8; beyond it a float build is the better answer
 

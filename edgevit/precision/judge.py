@@ -9,10 +9,10 @@ from edgevit.engine import backend, open_session
 from edgevit.engine.base import processor
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.evaluate import evaluate
-from edgevit.variants import fp32_variant
 
 if TYPE_CHECKING:
     from edgevit.report.accuracy import Logits

@@ -23,6 +23,7 @@ from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
 UNFUSED = "TensorRT fuses attention with both products in INT8 or none, and here only q k^T would be"
+CODE = ("model", "compress", "pruning", "precision")  # packages that decide what a stored result is
 BATCH = 8  # calibration images per forward pass; bounds memory, changes no result
 
 
@@ -139,9 +140,10 @@ def quantize_key(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe) -> di
 
 def code_digest() -> str:
     """SHA-256 over the source that prunes and quantizes: a changed algorithm never finds old results."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted([*package.glob("model/*.py"), *package.glob("compress/*.py"), package / "preprocess.py"]):
+    sources = [path for folder in CODE for path in package.glob(f"{folder}/*.py")]
+    for path in sorted([*sources, package / "preprocess.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -17,9 +17,9 @@ from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.precision.variants import BATCH, counted, quantize_key
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
-from edgevit.variants import BATCH, counted, quantize_key
 
 IMAGES = 16  # calibration images that the effect of FP16 is simulated on
 SAMPLED = 8  # of them go into the bundle

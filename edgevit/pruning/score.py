@@ -1,87 +1,38 @@
-"""Structured pruning without training: fewer heads, fewer hidden neurons, fewer halves, made up for in closed form.
-
-One pass over calibration images finds what every half of a block could be cut to and the harm of it; an
-allocation over all halves decides what goes, least harm per saved time first; a second pass runs the model and what is
-left of it side by side and refits, in network order, every layer that writes to the residual stream.
-"""
+"""The first pass of pruning: what every half of a block could be cut to, the harm of it, and what should go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgevit.compress.allocate import Choice, allocate
 from edgevit.compress.candidates import Candidate, candidates, logits_of, observe
-from edgevit.compress.compensate import HalfReport, compensate
 from edgevit.compress.halves import KINDS, Cut, Half, halves
 from edgevit.compress.stream import EVERY, Stream
-from edgevit.costs import Costs, macs_only
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.macs import half_macs, macs
-from edgevit.model.unfold import unfold
-from edgevit.model.vit import BlockConfig, VitConfig
+from edgevit.model.vit import VitConfig
 from edgevit.progress import Progress
-from edgevit.prunesettings import PruneSettings
+from edgevit.pruning.costs import Costs, macs_only
+from edgevit.pruning.settings import PruneSettings
+from edgevit.pruning.shapes import cut_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from edgevit.compress.gradients import Influence
-    from edgevit.model.vit import Vit
 
 BATCH = 4  # images per forward pass; bounds memory
 SCORED = 128  # images that the first pass takes at most: what to cut shows on fewer than what makes up for it
 PROBED = 32  # images whose gradients are taken
 ARITHMETIC = 0.05  # weight of multiply-accumulates beside times in what a cut saves
 LEAST = 8  # images, below which too little can be held out
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """A pruned model, and what was done to it."""
-
-    model: Vit
-    halves: tuple[HalfReport, ...]
-    macs_before: int
-    """Multiply-accumulates of one image."""
-    macs: int
-    speedup: float
-    """Time before over time after, by the costs that the allocation went by."""
-    cost: str
-    """What those costs are."""
-    images: int
-    """Calibration images used."""
-
-    @property
-    def share(self) -> float:
-        """Of the multiply-accumulates that were removed, 0..1."""
-        return 1 - self.macs / self.macs_before
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready report, without the model."""
-        report = {key: getattr(self, key) for key in ("macs_before", "macs", "share", "speedup", "cost", "images")}
-        return report | {"halves": [asdict(half) for half in self.halves]}
-
-    def describe(self) -> str:
-        """One line: what went."""
-        heads = sum(half.before - half.after for half in self.halves if half.name.endswith("attention"))
-        neurons = sum(half.before - half.after for half in self.halves if half.name.endswith("mlp"))
-        gone = [half.name for half in self.halves if half.left != "part" and half.before]
-        return (
-            f"{100 * self.share:.1f} % of the MACs removed: {heads} of {_total(self.halves, 'attention')} heads and {neurons} of "
-            f"{_total(self.halves, 'mlp')} hidden neurons"
-            + (f"; nothing but a map or a bias left of {', '.join(gone)}" if gone else "")
-        )
-
-
-def _total(reports: Sequence[HalfReport], kind: str) -> int:
-    return sum(half.before for half in reports if half.name.endswith(kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,22 +90,6 @@ class Scored:
         )
 
 
-def cut_config(block: BlockConfig, kind: str, cut: Cut) -> BlockConfig:
-    """``block`` with what ``cut`` leaves of a half."""
-    left, is_map = len(cut.kept), cut.left == "map"
-    if kind == "attention":
-        return replace(block, heads=left, attention_map=is_map)
-    return replace(block, hidden=left, mlp_map=is_map)
-
-
-def cut_vit_config(config: VitConfig, cuts: Sequence[Cut]) -> VitConfig:
-    """``config`` with all halves cut, in network order."""
-    blocks = []
-    for index, block in enumerate(config.blocks):
-        blocks.append(cut_config(cut_config(block, "attention", cuts[2 * index]), "mlp", cuts[2 * index + 1]))
-    return replace(config, blocks=tuple(blocks))
-
-
 def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> None:
     """Raise, before anything slow: ConfigError for settings that fit no model of this shape, DataError for too few images."""
     widest = max(block.hidden for block in checkpoint.model.config.blocks)
@@ -191,7 +126,7 @@ def score(
     found: list[tuple[Candidate, ...]] = []
     influence_of = _influences(checkpoint, looked_at, settings, progress)
     with progress.stage("score", total=len(looked_at) * 2 * len(model.blocks)) as stage, Stream() as stream:
-        _embed(model, looked_at, checkpoint, stream)
+        write_embedded(model, looked_at, checkpoint, stream)
         wanted = logits_of(model, stream)
         for half, influence in zip(halves(model), influence_of, strict=True):
             if half.kind == "attention":
@@ -208,27 +143,7 @@ def score(
     )  # fmt: skip
 
 
-def prune(scored: Scored, cuts: Sequence[Cut], progress: Progress, images: int | None = None) -> Pruned:
-    """The second pass: cut, and make up for it on ``images`` of the calibration images, all by default. Labels are not read."""
-    checkpoint, chosen = scored.checkpoint, scored.images.subset(range(min(images or len(scored.images), len(scored.images))))
-    model = fold(checkpoint.model, checkpoint.preprocessing)
-    with progress.stage("prune and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
-        _embed(model, chosen, checkpoint, wanted, got)
-        blocks, reports = compensate(model, cuts, (wanted, got), scored.influences, scored.settings.compensation, stage.advance)
-    result = unfold(checkpoint.model, blocks)
-    before, after = model.config, result.config
-    return Pruned(
-        model=result,
-        halves=tuple(reports),
-        macs_before=macs(before),
-        macs=macs(after),
-        speedup=scored.costs.total(before) / scored.costs.total(after),
-        cost=scored.costs.source,
-        images=len(chosen),
-    )
-
-
-def _embed(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *streams: Stream) -> None:
+def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *streams: Stream) -> None:
     """Write what block 0 takes to all ``streams``."""
     import torch
 

@@ -10,19 +10,21 @@ from typing import Any
 from edgevit.cache import Cache
 from edgevit.compress.halves import Cut
 from edgevit.compress.recover import RecoverSettings
-from edgevit.costs import Costs, estimated, measured, timed_speedup
+from edgevit.engine.here import is_here
 from edgevit.errors import BudgetError, ConfigError
 from edgevit.images import ImageSet
-from edgevit.inputs import is_here
-from edgevit.judging import Judge
 from edgevit.model.checkpoint import Checkpoint, checkpoint_bytes, model_from
 from edgevit.model.vit import Vit
+from edgevit.precision.judge import Judge
+from edgevit.precision.variants import code_digest, fp32_variant
 from edgevit.progress import Progress
-from edgevit.prunesettings import PruneSettings
-from edgevit.pruning import Scored, check, cut_vit_config, prune, score
-from edgevit.recovering import recover
+from edgevit.pruning.costs import Costs, estimated, measured, timed_speedup
+from edgevit.pruning.cut import prune
+from edgevit.pruning.recovery import recover
+from edgevit.pruning.score import Scored, check, score
+from edgevit.pruning.settings import PruneSettings
+from edgevit.pruning.shapes import cut_vit_config
 from edgevit.target import Target, load_target
-from edgevit.variants import code_digest, fp32_variant
 
 STEP = 0.05  # of the share of MACs, between two tries of a search
 TRIED = 128  # images that a try makes up on; the model that is kept uses all
@@ -57,7 +59,7 @@ def prune_to(
     """``checkpoint`` pruned as ``settings`` ask, on calibration ``images``, and recovered if they ask for it.
 
     ``max_drop`` points by ``judge`` bound ``settings.auto``. Raises ConfigError for what cannot be reached, BudgetError
-    if the smallest step costs more than ``max_drop``, DataError and StorageError as `edgevit.pruning.score`.
+    if the smallest step costs more than ``max_drop``, DataError and StorageError as `edgevit.pruning.score.score`.
     """
     check(checkpoint, images, settings)
     costs = costs_for(checkpoint, goal, cache, progress)
