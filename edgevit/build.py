@@ -13,18 +13,16 @@ import edgevit
 from edgevit.advice import budget_note
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
 from edgevit.cache import Cache
-from edgevit.compiling import Compiled, Decision, compile_for
+from edgevit.compiling import Compiled, compile_for
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, judge_of
 from edgevit.errors import BudgetError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.inputs import BuildRequest, Inputs, read_inputs, spare_images
-from edgevit.model.folded import fold
-from edgevit.model.quantplan import QuantPlan
-from edgevit.precision.budget import within_budget
-from edgevit.precision.half import HalfModel, half_model, simulated
+from edgevit.precision.decide import Budget, Decision, decide
+from edgevit.precision.half import simulated
 from edgevit.precision.judge import Judge
-from edgevit.precision.variants import Variant, fp32_variant, legal_for, quantization, quantize_key
+from edgevit.precision.variants import Variant, fp32_variant, quantize_key
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
 from edgevit.pruning.settings import PruneSettings
@@ -173,14 +171,14 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
         judge = Judge(inputs.checkpoint, spare, engine=judge_of(request.target), threads=request.threads, cache=cache,
                       progress=progress)  # fmt: skip
     if request.prune is None:
-        inputs, decided = decide(request, inputs, judge, cache, progress)
+        inputs, decided = _decide(request, inputs, judge, cache, progress)
         return Shrunk(inputs=inputs, decided=decided)
     spent = PRUNING if request.precision == "int8" and request.prune.auto else (1.0,)
     for share in spent:
         outcome = _pruned(request, inputs, judge, share, cache, progress)
         found = replace(inputs, checkpoint=outcome.checkpoint, notes=(*inputs.notes, outcome.summary))
         try:
-            found, decided = decide(request, found, judge, cache, progress)
+            found, decided = _decide(request, found, judge, cache, progress)
         except BudgetError:
             if share == spent[-1]:
                 raise
@@ -207,33 +205,18 @@ def _rows(reference: Variant, shrunk: Shrunk, variant: Variant) -> list[Variant]
     return rows if variant.model == rows[-1].model else [*rows, variant]
 
 
-def decide(
+def _decide(
     request: BuildRequest, inputs: Inputs, judge: Judge | None, cache: Cache, progress: Progress
 ) -> tuple[Inputs, Decision]:  # fmt: skip
     """What every GEMM computes in, within ``request.max_drop`` by ``judge``; ``inputs`` with notes."""
-    checkpoint, calibration, engine = inputs.checkpoint, inputs.calibration, request.target.engine()
-    half: HalfModel | None = None
-    if form_for(engine, request.precision).dtype == "fp16":
-        half = half_model(checkpoint, calibration, request.precision, cache, progress) if calibration else None
-        said = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
-        inputs = replace(inputs, notes=(*inputs.notes, *said))
-    # A model that FP16 holds as it is shares its quantization with other targets.
-    changed = half.model if half and half.changed else None
-    model = changed or fold(checkpoint.model, checkpoint.preprocessing)
-    report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
-    if request.precision != "int8" or calibration is None:
-        return _judged_in_half(inputs, Decision(precision=request.precision, plan=QuantPlan(model=model), report=report))
-    result = quantization(checkpoint, calibration, request.recipe, cache, progress, changed)
-    result = legal_for(result, engine)
-    if request.max_drop is not None and judge is not None:
-        result = within_budget(checkpoint, result, judge, request.max_drop, engine=engine, cache=cache, progress=progress)
-    return _judged_in_half(inputs, Decision(precision="int8", plan=result.plan, report=result.report | report))
-
-
-def _judged_in_half(inputs: Inputs, decided: Decision) -> tuple[Inputs, Decision]:
-    """The decision with what FP16 does to it, where it has FP16 in it and there are images to tell."""
+    budget = None if judge is None or request.max_drop is None else Budget(judge=judge, max_drop=request.max_drop)
+    decided = decide(
+        inputs.checkpoint, inputs.calibration, request.precision, request.recipe, request.target.engine(), cache, progress, budget
+    )
+    inputs = replace(inputs, notes=(*inputs.notes, *decided.notes))
     if "half" not in decided.report or inputs.calibration is None:
         return inputs, decided
+    # With what FP16 does to it: the samples go along, for the device's own check.
     found = simulated(inputs.checkpoint, decided.plan, inputs.calibration)
     report = decided.report | {"half": decided.report["half"] | found.report}
     return replace(inputs, notes=(*inputs.notes, found.note)), replace(decided, report=report, samples=found.samples)

@@ -7,11 +7,11 @@ compiles as a preflight: it shows on a laptop what the board would be given, and
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgevit.bundle import ENGINE, TIMING_CACHE
-from edgevit.compress.sensitivity import groups, revert
+from edgevit.compress.sensitivity import groups
 from edgevit.engine import backend
 from edgevit.engine.here import is_here
 from edgevit.engine.tensorrt import (
@@ -23,43 +23,15 @@ from edgevit.engine.tensorrt import (
     builder_version,
     stamp_here,
 )
-from edgevit.errors import ConfigError, EngineError, MissingPackageError
-from edgevit.model.quantplan import QuantPlan
-from edgevit.precision.variants import Variant, float_variant, int8_from
+from edgevit.errors import EngineError, MissingPackageError
+from edgevit.precision.decide import Decision
+from edgevit.precision.variants import Variant
 from edgevit.progress import Progress
 from edgevit.report.preflight import Preflight, examine
 from edgevit.report.roofline import Estimate, assumptions, best_estimates, estimates
 from edgevit.target import Target, load_target
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What every GEMM computes in."""
-
-    precision: str
-    """fp32, fp16, or int8 (as far as ``plan`` says)."""
-    plan: QuantPlan
-    report: dict[str, Any]
-    """As `Variant.report`."""
-    samples: bytes | None = None
-    """See `edgevit.bundle.SAMPLES`; for engines that are compiled on the device."""
-
-    def variant(self, engine: str) -> Variant:
-        """The graph for ``engine``. Raises ConfigError for a weight that FP16 cannot hold."""
-        try:
-            if self.precision == "int8":
-                return int8_from(self.plan, self.report, engine)
-            return replace(float_variant(self.plan.model, self.precision, engine), report=self.report)
-        except OverflowError as error:
-            msg = f"FP16 cannot hold this model: {error}. Build with --precision fp32."
-            raise ConfigError(msg) from error
-
-    def without(self, parts: list[str], reason: str) -> Decision:
-        """The same with ``parts`` in floating point."""
-        reverted = self.report.get("reverted", {}) | dict.fromkeys(parts, reason)
-        return replace(self, plan=revert(self.plan, parts), report=self.report | {"reverted": reverted})
 
 
 @dataclass(frozen=True, kw_only=True)

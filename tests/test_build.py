@@ -293,7 +293,8 @@ def test_provenance_is_complete(request_of, checkpoint_path: Path, image_folder:
 
 def test_compare_leaves_out_what_the_bundle_was_calibrated_on(bundle_path: Path, image_folder: Path) -> None:
     """The fingerprints in the manifest serve this."""
-    from edgevit.comparing import Request, find_field
+    from edgevit.comparing.field import find_field
+    from edgevit.comparing.request import Request
 
     request = Request(models=(bundle_path,), data=image_folder, limit=1024, recipe=load_recipe("default"))
     subject = find_field(request, Cache(enabled=False), Progress())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.comparing import _names
+from edgevit.comparing.field import _names
 from edgevit.errors import ConfigError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,19 @@ import click
 
 from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
 
+WIDTH = 100  # columns that sentences are folded to
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Images: a folder (class per subfolder) or an .npz.")
-@click.option("--precisions", help="Comma-separated: fp32,fp16,int8-linear,int8. The first is the reference.")
+@click.option(
+    "--precisions",
+    help="Comma-separated: fp32, fp16, int8-linear, int8, each also pruned: int8+prune20. The first is the reference.",
+)
 @click.option("--engines", help="Comma-separated: openvino,onnxruntime. The bundle's own, or this machine's, by default.")
+@click.option("--target", help="For a checkpoint: a board, or family. Its plans and estimated milliseconds, not this machine's.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="For a checkpoint: other images to calibrate on.")
 @click.option("--limit", type=click.IntRange(1), default=1024, show_default=True, help="Evaluate at most so many images.")
 @click.option("--runs", type=click.IntRange(5), default=100, show_default=True, help="Timed inferences of each variant.")
@@ -37,20 +43,23 @@ def compare(**values: Any) -> None:
     from edgevit.bundle import check_writable
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
-    from edgevit.comparing import Request, check_precisions, find_field
+    from edgevit.comparing.field import find_field
+    from edgevit.comparing.precision import parse_precisions
+    from edgevit.comparing.request import Request
+    from edgevit.device.jetson import here
     from edgevit.engine import backend
     from edgevit.errors import storage_errors
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
+    from edgevit.target import load_target
 
     as_json = values.pop("as_json")
     outputs = {kind: path for kind in ("csv", "html", "markdown") if (path := values.pop(f"{kind}_path")) is not None}
     cache, options = Cache(enabled=not values.pop("no_cache")), import_options(values)
-    engines, precisions = (_names(values.pop(key)) for key in ("engines", "precisions"))
+    engines, precisions = _names(values.pop("engines")), parse_precisions(_names(values.pop("precisions")))
     # What can be wrong is found now, not after minutes of measuring.
     for name in engines:
         _ = backend(name).version
-    check_precisions(precisions)
     for path in outputs.values():
         check_writable(path)
     progress = Progress() if as_json else ConsoleProgress()
@@ -61,6 +70,8 @@ def compare(**values: Any) -> None:
         calibration=values["calibration"],
         limit=values["limit"],
         recipe=load_recipe(values["recipe"]),
+        target=here(load_target(values["target"])) if values["target"] else None,
+        threads=values["threads"],
         options=options,
     )
     field = find_field(request, cache, progress)
@@ -100,7 +111,8 @@ def _written(kind: str, comparison: Any, field: Any, threads: int | None, progre
 def print_comparison(comparison: Any) -> None:
     """The recommendation, the table and its conditions, on stdout."""
     from edgevit.cli.console import table
-    from edgevit.report.table import LEGEND, SHORT, conditions_line, short_cells
+    from edgevit.report.device import device_lines, device_table
+    from edgevit.report.table import LEGEND, SHORT, conditions_line, device_plans, short_cells
 
     found = comparison.recommendation
     click.secho(found.headline, bold=True)
@@ -110,6 +122,13 @@ def print_comparison(comparison: Any) -> None:
     at = comparison.conditions
     rows = [short_cells(comparison, row) for row in comparison.rows]
     table(f"{at['images']} images of {at['source']}", SHORT, rows, left=2)
+    if plans := device_plans(comparison):
+        click.echo()
+        columns, cells = device_table(plans)
+        table("On the device", columns, cells)
+        for text in device_lines(plans):
+            click.echo(textwrap.fill(text, WIDTH))
+        click.echo()
     for text in LEGEND[:3]:
         click.echo(f"{text}.")
     click.echo("!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %).")

@@ -51,6 +51,12 @@ def float_variant(model: FoldedVit, precision: str, engine: str) -> Variant:
     return Variant(precision=precision, model=write_graph(plan, form), blocks=_precisions(plan, form))
 
 
+def half_graph(checkpoint: Checkpoint) -> Variant:
+    """The folded model with weights rounded to FP16, in the form of the CPU: what FP16 costs in accuracy, roughly."""
+    plan, form = QuantPlan(model=fold(checkpoint.model, checkpoint.preprocessing)), Form(dtype="fp16")
+    return Variant(precision="fp16", model=write_graph(plan, form), blocks=_precisions(plan, form))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
     """A checkpoint's INT8 plan, and what led to it."""

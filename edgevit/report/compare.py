@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgevit.cache import Cache
-from edgevit.device.jetson import detect
+from edgevit.device.jetson import ROOT, detect
+from edgevit.device.power import Rail, find_rails, read_rails, total
 from edgevit.engine import backend
 from edgevit.engine.base import Session, available_threads, processor
 from edgevit.engine.tensorrt import gpu
@@ -19,6 +21,8 @@ from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Progress
 from edgevit.report import accuracy, latency, machine
+from edgevit.report.device import DevicePlan
+from edgevit.report.energy import ROUNDS, Energy, measure_energy
 from edgevit.report.evaluate import evaluate
 from edgevit.report.recommend import recommend
 from edgevit.report.rows import Comparison, Evidence, Row, row_names
@@ -44,6 +48,8 @@ class Candidate:
     """What ``engine`` compiled of it on this machine, if it has."""
     subject: str = ""
     """Which model, where several are compared."""
+    device: DevicePlan | None = None
+    """What compiling for its device showed, where that is not this machine."""
     contract: Preprocessing | None = None
     """Its own preprocessing, where that is not the comparison's."""
 
@@ -59,10 +65,12 @@ def compare(
     cache: Cache,
     progress: Progress,
     startup: bool = False,
+    root: Path = ROOT,
 ) -> Comparison:
     """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
 
-    ``runs`` inferences of each are timed at batch 1; 0 leaves timing out. ``startup`` also measures a fresh process of each.
+    ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
+    ``startup`` also measures a fresh process of each; where the file system ``root`` has power rails, energy is measured, too.
     Raises DataError without images.
     """
     if not len(images):
@@ -70,9 +78,10 @@ def compare(
         raise DataError(msg)
     opened = _Sessions(candidates, contract, threads)
     logits = [_logits(candidate, opened, images, cache, progress) for candidate in candidates]
-    starts = _startups(opened, progress) if startup else [None] * len(candidates)
+    none: list[Any] = [None] * len(candidates)
+    starts = _startups(opened, progress) if startup else none
     load = machine.load()
-    turns = _turns(opened, images, runs, progress) if runs else [None] * len(candidates)
+    turns, energies = _timed(opened, images, runs, find_rails(root), progress) if runs else (none, none)
     targets = images.targets_for(labels)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
     ratio = _Ratio(turns)
@@ -91,8 +100,12 @@ def compare(
             speedup=base.p50_ms / time.p50_ms if time and (base := times[baselines[i]]) else None,
             speedup_interval=None if i == baselines[i] else ratio(baselines[i], i),
             startup=start,
+            device=candidate.device,
+            energy=energy,
         )
-        for i, (candidate, name, own, time, start) in enumerate(zip(candidates, names, logits, times, starts, strict=True))
+        for i, (candidate, name, own, time, start, energy) in enumerate(
+            zip(candidates, names, logits, times, starts, energies, strict=True)
+        )
     )
     return Comparison(
         rows=rows,
@@ -151,15 +164,24 @@ def _startups(opened: _Sessions, progress: Progress) -> list[Startup | None]:
     return found
 
 
-def _turns(opened: _Sessions, images: ImageSet, runs: int, progress: Progress) -> list[Turns | None]:
+def _timed(
+    opened: _Sessions, images: ImageSet, runs: int, rails: Mapping[str, Rail], progress: Progress
+) -> tuple[list[Turns | None], list[Energy | None]]:
+    """Times of every candidate, and energies where there are rails, on the same frames."""
     few = images.subset(range(min(len(images), TIMED_FRAMES)))
     contracts = dict.fromkeys(opened.contract(candidate) for candidate in opened.candidates)
     frames: dict[Preprocessing, Frames] = {contract: np.concatenate(list(few.prepared(contract))) for contract in contracts}
-    with ExitStack() as stack, progress.stage("measure latency", total=runs) as stage:
-        sessions = {str(i): stack.enter_context(opened.open(candidate)) for i, candidate in enumerate(opened.candidates)}
-        own = {str(i): frames[opened.contract(candidate)] for i, candidate in enumerate(opened.candidates)}
-        times = latency.take_turns(sessions, own, runs=runs, stage=stage)
-    return [times[str(i)] for i in range(len(opened.candidates))]
+    energies: dict[str, Energy] = {}
+    with ExitStack() as stack:
+        with progress.stage("measure latency", total=runs) as stage:
+            sessions = {str(i): stack.enter_context(opened.open(item)) for i, item in enumerate(opened.candidates)}
+            own = {str(i): frames[opened.contract(item)] for i, item in enumerate(opened.candidates)}
+            times = latency.take_turns(sessions, own, runs=runs, stage=stage)
+        if rails:
+            with progress.stage("measure energy", total=ROUNDS * len(sessions)) as stage:
+                energies = measure_energy(sessions, own, lambda: total(read_rails(rails)), stage)
+    names = [str(i) for i in range(len(opened.candidates))]
+    return [times[name] for name in names], [energies.get(name) for name in names]
 
 
 class _Ratio:

@@ -6,18 +6,18 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
 
 from edgevit.errors import needs_extra
 from edgevit.images import ImageSet
 from edgevit.report import plots
 from edgevit.report.details import ChangedImage, Layer, changed_images
+from edgevit.report.device import device_lines, device_table
 from edgevit.report.page import PAGE, READING
 from edgevit.report.parts import PARTS, PartTime, by_part
 from edgevit.report.plots import Bar, Point
 from edgevit.report.recommend import is_worse, points
 from edgevit.report.rows import Comparison, Row
-from edgevit.report.table import ACCURACY, LEGEND, SPEED, accuracy_cells, conditions_line, explained, speed_cells
+from edgevit.report.table import ACCURACY, LEGEND, accuracy_cells, conditions_line, device_plans, explained, speed_table
 
 THUMBNAILS = 24  # changed images shown; at `SIDE` pixels a few kilobytes each
 SIDE = 128
@@ -35,8 +35,6 @@ class Background:
     """By the name of a row, what quantization made of its GEMMs."""
     parts: dict[str, tuple[PartTime, ...]] = field(default_factory=dict)
     """By the name of a row, where its time goes."""
-    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By the name of a subject, ``Manifest.compiled`` of a bundle for TensorRT."""
 
 
 def to_html(comparison: Comparison, background: Background) -> str:
@@ -66,7 +64,7 @@ def to_html(comparison: Comparison, background: Background) -> str:
             f"By class: {row.name}" if row else "", _classes(comparison, row), "Right answers of each class before and after."
         ),
         _section(f"Images whose class changed: {row.name}" if row else "", _changed(comparison, row), ""),
-        _section("On the device", _plans(background), "Compiled and estimated when the bundle was built; not measured here."),
+        _section("On the device", *_device(comparison)),
         _section("Conditions", f"<p>{escape(conditions_line(comparison))}</p>" + _list(background.notes), ""),
     ]
     return PAGE.substitute(
@@ -109,10 +107,8 @@ def _tiles(comparison: Comparison) -> str:
 
 
 def _tables(comparison: Comparison) -> str:
-    rows = comparison.rows
-    return _rows(comparison, ACCURACY, [accuracy_cells(comparison, row) for row in rows]) + _rows(
-        comparison, SPEED, [speed_cells(row) for row in rows]
-    )
+    accuracy = [accuracy_cells(comparison, row) for row in comparison.rows]
+    return _rows(comparison, ACCURACY, accuracy) + _rows(comparison, *speed_table(comparison))
 
 
 def _rows(comparison: Comparison, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -125,8 +121,7 @@ def _rows(comparison: Comparison, columns: Sequence[str], cells: Sequence[Sequen
 
 def _plane(comparison: Comparison) -> str:
     rows, best = comparison.rows, comparison.recommendation.row
-    if any(row.latency is None for row in rows):
-        return ""
+    times = [row.latency.p50_ms if row.latency else row.estimated_ms for row in rows]
     labelled = rows[0].accuracy.top1 is not None
     found = []
     for i, row in enumerate(rows):
@@ -134,10 +129,13 @@ def _plane(comparison: Comparison) -> str:
             y, (low, high) = (row.change.difference, row.change.interval) if row.change else (0.0, (0.0, 0.0))
         else:
             y, (low, high) = row.accuracy.agreement, row.accuracy.agreement_interval
-        x = row.latency.p50_ms if row.latency else 0.0
+        if (x := times[i]) is None:
+            return ""
         found.append(Point(name=row.name, x=x, y=100 * y, low=100 * low, high=100 * high, chosen=i == best))
     what = f"top-1 against {rows[0].name}, points" if labelled else f"agreement with {rows[0].name}, %"
-    return plots.plane(found, "median of one image, ms", what, 0.0 if labelled else 100.0)
+    device = rows[0].device.best if rows[0].device else None
+    estimated = f"estimated on {device.target} in mode {device.mode}, ms" if device else ""
+    return plots.plane(found, "median of one image, ms" if rows[0].latency else estimated, what, 0.0 if labelled else 100.0)
 
 
 def _latency(comparison: Comparison) -> str:
@@ -234,19 +232,16 @@ def thumbnail(images: ImageSet, index: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
-def _plans(background: Background) -> str:
-    texts = []
-    for name, compiled in background.plans.items():
-        plan, estimates = compiled.get("plan") or {}, compiled.get("estimates") or ()
-        if plan.get("kernels"):
-            share = f"{100 * plan['int8_share']:.0f} % of products in INT8, " if plan.get("int8_share") is not None else ""
-            texts.append(f"{name}: {plan['kernels']} kernels, {share}{plan.get('megabytes') or 0:.1f} MB moved a frame")
-        texts += [
-            f"{name}: about {item['milliseconds']:.2f} ms on {item['target']} in mode {item['mode']}"
-            for item in estimates
-            if isinstance(item, dict) and isinstance(item.get("milliseconds"), float)
-        ]
-    return _list(texts)
+def _device(comparison: Comparison) -> tuple[str, str]:
+    """Plans and estimates as a table, and whose they are."""
+    plans = device_plans(comparison)
+    if not plans:
+        return "", ""
+    columns, cells = device_table(plans)
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
+    table = f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return table, " ".join(device_lines(plans))
 
 
 def _short(text: str) -> str:

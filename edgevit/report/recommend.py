@@ -36,28 +36,26 @@ class Recommendation:
 def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
     """The fastest row that is not measurably worse than the first; among equally fast ones the one closest to that.
 
+    Fast is what was measured; where nothing was, what the roofline estimates for the device.
+
     ``ratio(i, j)`` is the 95 % interval of row i's median time over row j's, None if too little was timed to know. Two rows
     are equally fast if it holds 1. Rows are never recommended for a speed that lies inside the noise.
     """
     sound = [i for i, row in enumerate(rows) if not is_worse(row)]
-    timed = [i for i in sound if rows[i].latency is not None]
+    timed = [i for i in sound if _time(rows[i]) < float("inf")]
     if len(rows) == 1:
         return Recommendation(
             row=0, baseline=0, headline=f"Only {rows[0].name} was measured: there is nothing to choose from.", reasons=()
         )
-    if not timed:
-        return _by_size(rows, sound)
     # The gain is what INT8 gives, not what another engine does: against the reference where it is fastest.
-    baseline = min((i for i in range(len(rows)) if _is_plain(rows, i)), key=lambda i: _p50(rows[i]))
-    fastest = min(timed, key=lambda i: _p50(rows[i]))
+    baseline = min((i for i in range(len(rows)) if _is_plain(rows, i)), key=lambda i: _time(rows[i]))
+    if not timed or _time(rows[baseline]) == float("inf"):
+        return _by_size(rows, sound)
+    fastest = min(timed, key=lambda i: _time(rows[i]))
     equal = [i for i in timed if i == fastest or _equally_fast(rows[i], rows[fastest], ratio(i, fastest))]
-    best = min(equal, key=lambda i: (not _is_plain(rows, i), -rows[i].accuracy.agreement, -_sqnr(rows[i]), _p50(rows[i])))
+    best = min(equal, key=lambda i: (not _is_plain(rows, i), -rows[i].accuracy.agreement, -_sqnr(rows[i]), _time(rows[i])))
     reasons = [
-        *(
-            ["Too few inferences were timed to tell speed from noise: give --runs 20 or more."]
-            if ratio(0, fastest) is None
-            else []
-        ),
+        *_basis(rows, ratio(0, fastest)),
         *_close(rows, best, [i for i in equal if i != best]),
         *_worse(rows, best),
         *_doubts(rows[best] if best else None),
@@ -105,10 +103,26 @@ def _is_plain(rows: Sequence[Row], i: int) -> bool:
 def _headline(rows: Sequence[Row], best: int, baseline: int, ratio: Ratio) -> str:
     row = rows[best]
     if _is_plain(rows, best):
-        return f"Keep {row.name}: nothing is measurably faster without a measurable loss."
+        faster = "measurably faster" if row.latency else "estimated to be faster"
+        return f"Keep {row.name}: nothing is {faster} without a measurable loss."
     sure = ratio(baseline, best)
-    factor = f"{_p50(rows[baseline]) / _p50(row):.2f}x faster than {rows[baseline].name}"
-    return f"Use {row.name}: {factor}{f' ({sure[0]:.2f} to {sure[1]:.2f})' if sure else ''}, {loss(row)}."
+    factor = f"{_time(rows[baseline]) / _time(row):.2f}x faster than {rows[baseline].name}"
+    return f"Use {row.name}: {_estimated(row)}{factor}{f' ({sure[0]:.2f} to {sure[1]:.2f})' if sure else ''}, {loss(row)}."
+
+
+def _estimated(row: Row) -> str:
+    """What stands before a figure that was not measured."""
+    return "" if row.latency else "estimated "
+
+
+def _basis(rows: Sequence[Row], interval: tuple[float, float] | None) -> list[str]:
+    """What the speeds rest on, where that is not enough inferences."""
+    plan = rows[0].device
+    if rows[0].latency is None and plan is not None and plan.best is not None:
+        where = f"{plan.best.target} in mode {plan.best.mode}"
+        return [f"Speed is estimated from compiled plans for {where}, and differences under {UNKNOWN:.0%} are taken for none: "
+                "measure on the board before promising it."]  # fmt: skip
+    return [] if interval else ["Too few inferences were timed to tell speed from noise: give --runs 20 or more."]
 
 
 def _by_size(rows: Sequence[Row], sound: Sequence[int]) -> Recommendation:
@@ -128,11 +142,10 @@ def _by_size(rows: Sequence[Row], sound: Sequence[int]) -> Recommendation:
 def _close(rows: Sequence[Row], best: int, equal: Sequence[int]) -> list[str]:
     if not equal:
         return []
-    names = _listed([rows[i].name for i in equal])
+    names, be = _listed([rows[i].name for i in equal]), "is" if len(equal) == 1 else "are"
+    same = f"{be} as fast inside the noise" if rows[best].latency else f"{be} estimated to be about as fast"
     why = "it is the reference" if _is_plain(rows, best) else "it is closest to the reference"
-    return [
-        f"{names} {'is' if len(equal) == 1 else 'are'} as fast inside the noise; {rows[best].name} was preferred because {why}."
-    ]
+    return [f"{names} {same}; {rows[best].name} was preferred because {why}."]
 
 
 def _worse(rows: Sequence[Row], best: int) -> list[str]:
@@ -142,8 +155,8 @@ def _worse(rows: Sequence[Row], best: int) -> list[str]:
     for row in rows:
         if not is_worse(row):
             continue
-        if row.latency is not None and chosen.latency is not None and row.latency.p50_ms < chosen.latency.p50_ms:
-            found.append(f"{row.name} is {chosen.latency.p50_ms / row.latency.p50_ms:.2f}x faster still, but {loss(row)}.")
+        if _time(row) < _time(chosen) < float("inf"):
+            found.append(f"{row.name} is {_estimated(row)}{_time(chosen) / _time(row):.2f}x faster still, but {loss(row)}.")
         else:
             found.append(f"{row.name} is {loss(row)}.")
     return found
@@ -162,12 +175,13 @@ def _doubts(row: Row | None) -> list[str]:
 
 def _equally_fast(row: Row, fastest: Row, interval: tuple[float, float] | None) -> bool:
     if interval is None:
-        return _p50(row) <= _p50(fastest) * (1 + UNKNOWN)
+        return _time(row) <= _time(fastest) * (1 + UNKNOWN)
     return interval[0] <= 1 <= interval[1]
 
 
-def _p50(row: Row) -> float:
-    return row.latency.p50_ms if row.latency else float("inf")
+def _time(row: Row) -> float:
+    """Milliseconds, measured or estimated: a comparison either times all rows or none."""
+    return row.latency.p50_ms if row.latency else row.estimated_ms or float("inf")
 
 
 def _sqnr(row: Row) -> float:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit.images import ImageSet
 from edgevit.report.accuracy import Accuracy, Change
+from edgevit.report.device import DevicePlan
+from edgevit.report.energy import Energy
 from edgevit.report.latency import Latency
 from edgevit.report.recommend import Recommendation
 from edgevit.report.startup import Startup
@@ -44,8 +46,18 @@ class Row:
     """Against the first row; None without labels, and for the first row itself."""
     startup: Startup | None = None
     """None where it was not asked for."""
+    device: DevicePlan | None = None
+    """Its plan and estimates on the device it is for; None where that was not compiled."""
+    energy: Energy | None = None
+    """None where the board has no power monitors."""
     name: str = ""
     """Subject, precision and engine, as far as they differ between rows."""
+
+    @property
+    def estimated_ms(self) -> float | None:
+        """Of the device's first board in its fastest mode, by the roofline; None without a plan."""
+        best = self.device.best if self.device else None
+        return best.milliseconds if best else None
 
     @property
     def inside_noise(self) -> bool:
@@ -82,7 +94,7 @@ class Comparison:
         return {"recommendation": asdict(self.recommendation), "rows": rows, "conditions": self.conditions}
 
     def to_csv(self) -> str:
-        """One line per row, nested fields joined by underscores; intervals become two columns, classes are left out."""
+        """One line per row, nested fields joined by underscores; an interval becomes two columns; classes are left out."""
         lines = [_flat(asdict(row)) for row in self.rows]
         fields = list(dict.fromkeys(key for line in lines for key in line))
         stream = io.StringIO()
@@ -100,7 +112,9 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
         elif key == "interval" or key.endswith("_interval"):
             low, high = value or (None, None)
             flat |= {f"{key}_low": low, f"{key}_high": high}
-        elif key != "classes":
+        elif key == "estimates":
+            flat |= {f"ms_{item['target']}_{item['mode']}": item["milliseconds"] for item in value}
+        elif key not in ("classes", "assumptions"):
             flat[key] = value
     return flat
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgevit.report.device import DevicePlan, device_lines, device_table
 from edgevit.report.recommend import is_worse, p_value, points
 from edgevit.report.rows import Comparison, Row
 
@@ -18,7 +19,7 @@ LEGEND = (
     "change: top-1 against the first row on the same images, in percentage points",
     "agreement and SQNR: classes and logits against the first row",
     "ECE: expected calibration error; speed-up: p50 against the first row of the same engine; ~: inside the noise",
-    "start: a fresh process to its first result; memory: the most that process held",
+    "start: a fresh process to its first result; memory: the most that process held; J: of the whole board, idle power included",
 )
 
 
@@ -72,6 +73,20 @@ def speed_cells(row: Row) -> tuple[str, ...]:
     )
 
 
+def speed_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """`SPEED` and its cells; energy beside them where it was measured."""
+    cells = [speed_cells(row) for row in comparison.rows]
+    if not any(row.energy for row in comparison.rows):
+        return SPEED, cells
+    energies = [f"{row.energy.joules_per_image:.3g} ({row.energy.watts:.1f} W)" if row.energy else "-" for row in comparison.rows]
+    return (*SPEED, "J/image"), [(*own, energy) for own, energy in zip(cells, energies, strict=True)]
+
+
+def device_plans(comparison: Comparison) -> list[tuple[str, DevicePlan]]:
+    """Names of rows and their plans, of those that have one."""
+    return [(row.name, row.device) for row in comparison.rows if row.device is not None]
+
+
 def conditions_line(comparison: Comparison) -> str:
     """What the figures were measured under, one sentence."""
     at = comparison.conditions
@@ -86,8 +101,11 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     found, rows = comparison.recommendation, comparison.rows
     lines = [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
     lines += [*_table(ACCURACY, [accuracy_cells(comparison, row) for row in rows]), ""]
-    lines += [*_table(SPEED, [speed_cells(row) for row in rows]), ""]
+    lines += [*_table(*speed_table(comparison)), ""]
     lines += [*(f"- {escape(text)}" for text in LEGEND), ""]
+    if plans := device_plans(comparison):
+        columns, cells = device_table(plans)
+        lines += ["On the device:", "", *_table(columns, cells), "", *(f"- {escape(text)}" for text in device_lines(plans)), ""]
     row = explained(comparison)
     if row is not None and row.change is not None:
         cells = [(item.label, str(item.images), _share(item.before, item.images), _share(item.after, item.images),

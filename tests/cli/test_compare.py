@@ -191,3 +191,52 @@ def test_unwritable_report(edgevit: Callable[..., Any], bundle_path: Path, image
     assert outcome.code == 9
     assert "cannot write" in outcome.stderr
     assert "evaluate" not in outcome.stderr
+
+
+def test_a_pruned_precision(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path) -> None:
+    """It is pruned and quantized on images that are then left out; what went is noted."""
+    options = ("--data", image_folder, "--precisions", "fp32,fp32+prune20,int8+prune30", *RUN, "--json")
+    outcome = edgevit("compare", checkpoint_path, *options)
+    assert outcome.code == 0, outcome.stderr
+    rows = {row["precision"]: row for row in outcome.json["rows"]}
+    assert list(rows) == ["fp32", "fp32+prune20", "int8+prune30"]
+    assert rows["fp32+prune20"]["bytes"] < rows["fp32"]["bytes"]
+    assert rows["fp32+prune20"]["accuracy"]["agreement"] > 0.7
+    assert outcome.json["conditions"]["images"] == 32  # of 96: the 64 of calibration are among those pruned on
+    for share, name in ((20, "fp32+prune20"), (30, "int8+prune30")):
+        note = next(note for note in outcome.json["notes"] if note.startswith(f"{name}: pruned: "))
+        assert share <= float(note.split()[2]) < share + 15
+    assert f"64 images of {image_folder} were calibrated or pruned on and are left out" in outcome.json["notes"]
+
+
+@pytest.mark.parametrize(
+    "precision", ["int8+prune", "int8+prune0", "int8+prune95", "int8+prune-3", "int8+", "int8+cut20", "+prune20"]
+)
+def test_wrong_pruned_precisions(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path, precision: str) -> None:
+    outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--precisions", precision)
+    assert outcome.code == 2
+    assert "--precisions: " in outcome.stderr
+    assert repr(precision) in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_target_for_a_bundle(edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path) -> None:
+    outcome = edgevit("compare", bundle_path, "--data", image_folder, "--target", "jetson")
+    assert outcome.code == 2
+    assert "a bundle brings its own settings; target can only be given for a checkpoint" in outcome.stderr
+
+
+def test_a_precision_that_the_target_lacks(
+    edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    from edgevit.target import load_target
+
+    lines = (Path(__file__).parents[2] / "targets" / "jetson-orin-nano-8gb.toml").read_text(encoding="utf-8").splitlines()
+    assert "fp16" in load_target("jetson-orin-nano-8gb").precisions
+    own = tmp_path / "own.toml"
+    own.write_text(
+        "\n".join('precisions = ["int8"]' if line.startswith("precisions") else line for line in lines), encoding="utf-8"
+    )
+    outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--precisions", "fp16+prune20", "--target", own)
+    assert outcome.code == 2
+    assert "--precisions: target own offers int8, not fp16+prune20. Leave it out." in outcome.stderr

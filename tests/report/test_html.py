@@ -20,6 +20,7 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.details import Layer
+from edgevit.report.device import device_plan
 from edgevit.report.html import SIDE, THUMBNAILS, Background, thumbnail, to_html
 from edgevit.report.parts import part_times
 from edgevit.report.rows import Comparison
@@ -74,7 +75,9 @@ def compared(labels: tuple[str, ...] | None = EVIL, *, runs: int = 5, count: int
     other = folded(seed=7)
     candidates = [
         Candidate(precision="fp32", engine="onnxruntime", model=write_graph(QuantPlan(model=MODEL)), subject="<b>one</b>"),
-        Candidate(precision="int8", engine="onnxruntime", model=write_graph(int8(MODEL)), subject="<b>one</b>"),
+        Candidate(
+            precision="int8", engine="onnxruntime", model=write_graph(int8(MODEL)), subject="<b>one</b>", device=device_plan(PLAN)
+        ),
         Candidate(precision="fp32", engine="onnxruntime", model=write_graph(QuantPlan(model=other)), subject="other & more"),
     ]
     images = ImageSet(
@@ -101,7 +104,6 @@ def background(comparison: Comparison) -> Background:
         notes=("a <note>",),
         layers={comparison.rows[1].name: tuple(Layer(name=f"blocks.{i}.qkv", sqnr_db=20.0 + i) for i in range(2))},
         parts={row.name: tuple(part_times(times)) for row in comparison.rows},
-        plans={"<b>one</b>": PLAN},
     )
 
 
@@ -226,7 +228,7 @@ def test_markdown_tables_are_whole(comparison: Comparison) -> None:
         cells = cells_of(line)
         for row in [lines[i - 1], *_until_blank(lines[i + 1 :])]:
             assert cells_of(row) == cells
-    assert tables == 3
+    assert tables == 4
     assert "a \\*note\\*" in text
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from edgevit.report.accuracy import Accuracy, Change
+from edgevit.report.device import DevicePlan
 from edgevit.report.latency import Latency
 from edgevit.report.recommend import Recommendation, p_value, points, recommend
+from edgevit.report.roofline import Estimate
 from edgevit.report.rows import Row
 from edgevit.report.statistics import mcnemar, wilson
 
@@ -187,3 +189,38 @@ def test_points(share: float, text: str) -> None:
 @pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.0312, "0.031"), (0.00099, "under 0.001")])
 def test_p_value(p: float, text: str) -> None:
     assert p_value(p) == text
+
+
+def estimated(name: str, milliseconds: float | None, lost: int = 0, won: int = 0) -> Row:
+    """A row that was compiled for a board and not timed."""
+    estimates = (
+        () if milliseconds is None else (estimate_of("nano", "15W", 2 * milliseconds), estimate_of("nano", "25W", milliseconds))
+    )
+    plan = DevicePlan(builder="b", stand_in=True, kernels=9, int8_share=0.9, megabytes=1, fused_attention=1, estimates=estimates)
+    return replace(row(name, None, lost, won), device=plan)
+
+
+def estimate_of(target: str, mode: str, milliseconds: float) -> Estimate:
+    return Estimate(target=target, mode=mode, milliseconds=milliseconds, compute_bound=0.5, memory_bound=0.4, launches=0.1)
+
+
+def test_estimates_stand_in_for_times() -> None:
+    """The fastest by the roofline, said to be estimated; what it rests on is the first reason."""
+    found = chosen(estimated("fp16", 4.0), estimated("int8", 2.0, 8, 7), estimated("pruned", 1.5, 60, 20))
+    assert found.row == 1
+    assert found.headline.startswith("Use int8: estimated 2.00x faster than fp16, no measurable loss")
+    assert found.reasons[0].startswith("Speed is estimated from compiled plans for nano in mode 25W")
+    assert any(reason.startswith("pruned is estimated 1.33x faster still, but measurably worse") for reason in found.reasons)
+
+
+def test_estimates_within_a_tenth_are_equal() -> None:
+    found = chosen(estimated("fp16", 2.05), estimated("int8", 2.0, 8, 7))
+    assert found.row == 0
+    assert found.headline == "Keep fp16: nothing is estimated to be faster without a measurable loss."
+    assert "int8 is estimated to be about as fast; fp16 was preferred because it is the reference." in found.reasons
+
+
+def test_a_reference_without_an_estimate() -> None:
+    """Then there is nothing to be faster than: size counts."""
+    found = chosen(estimated("fp32", None), replace(estimated("int8", 2.0, 8, 7), bytes=250))
+    assert found.headline.startswith("Use int8: 4.0x smaller than fp32")

@@ -1,0 +1,1 @@
+"""What `edgevit compare` does: find the precisions of bundles and checkpoints, and images that none was calibrated on."""

@@ -1,0 +1,59 @@
+"""A bundle as a subject of a comparison: what it was built with, and the FP32 graph that it carries along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, open_bundle
+from edgevit.comparing.request import Request, Subject
+from edgevit.engine import runs_here
+from edgevit.errors import ConfigError
+from edgevit.progress import Progress
+from edgevit.report.details import Layer, layers_of
+from edgevit.report.device import device_plan
+from edgevit.target import load_target
+
+
+def subject_of_bundle(path: Path, name: str, request: Request, progress: Progress) -> Subject:
+    """What ``request`` wants of the bundle at ``path``. Raises ConfigError if it holds nothing of it, else BundleError."""
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    given = [key for key, value in request.options.items() if value] + (["target"] if request.target else [])
+    if given:
+        msg = f"{path}: a bundle brings its own settings; {', '.join(sorted(given))} can only be given for a checkpoint."
+        raise ConfigError(msg)
+    files = {"fp32": REFERENCE, manifest.precision: MODEL}
+    held = [precision for precision, file in files.items() if file in manifest.files]
+    asked = [precision.name for precision in request.precisions]
+    wanted = [precision for precision in asked or held if precision in held]
+    if not wanted:
+        msg = f"{path}: this bundle holds {', '.join(held)}, not {', '.join(asked)}. Give the checkpoint for other precisions."
+        raise ConfigError(msg)
+    with progress.stage("verify bundle"):
+        models = {precision: bundle.read(files[precision]) for precision in wanted}
+    notes, engine = [], manifest.engine
+    if not runs_here(engine):
+        engine = load_target("cpu").engine()
+        notes.append(f"{manifest.engine} does not run here: compared on {engine}, whose milliseconds are not the device's")
+    lacking = [precision for precision in asked if precision not in held]
+    if lacking:
+        notes.append(f"{path} holds no {', '.join(lacking)}: left out for it")
+    if "fp32" not in held and path == request.models[0]:
+        notes.append(f"{path} was built with --no-reference: there is no FP32 in it to compare with")
+    plan = device_plan(manifest.compiled)
+    own = manifest.precision in wanted
+    return Subject(
+        name=name,
+        models=models,
+        contract=manifest.preprocessing,
+        labels=manifest.labels,
+        engine=engine,
+        calibrated=frozenset(manifest.provenance.get("calibration_images", ())),
+        notes=tuple(notes),
+        layers={manifest.precision: _layers(bundle)} if own else {},
+        plans={manifest.precision: plan} if plan is not None and own else {},
+    )
+
+
+def _layers(bundle: Bundle) -> tuple[Layer, ...]:
+    return layers_of(bundle.read(REPORT)) if REPORT in bundle.manifest.files else ()
