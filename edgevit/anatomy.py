@@ -9,6 +9,7 @@ import numpy as np
 
 from edgevit.bundle import MODEL, Bundle
 from edgevit.engine import backend
+from edgevit.engine.of_bundle import compiled_here
 from edgevit.engine.profiling import layer_times
 from edgevit.errors import needs_extra
 from edgevit.report.parts import PARTS, part_times
@@ -43,7 +44,7 @@ class Part:
 def parts_of(bundle: Bundle, engine: str | None, *, threads: int | None) -> list[Part]:
     """Every part of every block of ``bundle``, in network order.
 
-    Timed on ``engine``, or on the bundle's own if that compiles at every start. Raises MissingPackageError without onnx.
+    Timed on ``engine``, or on the bundle's own if that runs here. Raises MissingPackageError without onnx.
     """
     with needs_extra("build"):
         from edgevit.export.layers import graph_layers
@@ -55,9 +56,10 @@ def parts_of(bundle: Bundle, engine: str | None, *, threads: int | None) -> list
         groups.setdefault((block, rest.partition("/")[0] if block is not None else head), []).append(layer)
     times: dict[tuple[int | None, str], float] = {}
     name = engine or bundle.manifest.engine
-    if engine or backend(name).just_in_time:
+    own = compiled_here(bundle) if name == bundle.manifest.engine else None
+    if engine or backend(name).just_in_time or own:
         black = np.zeros((1, *bundle.manifest.preprocessing.size, 3), np.uint8)
-        found = part_times(layer_times(name, model, black, threads=threads, runs=RUNS))
+        found = part_times(layer_times(name, model, black, threads=threads, runs=RUNS, compiled=own))
         times = {(item.block, item.part): item.milliseconds for item in found}
     return [_part(key, groups.get(key, []), times.get(key)) for key in sorted({*groups, *times}, key=_order)]
 

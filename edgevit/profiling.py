@@ -9,6 +9,7 @@ import numpy as np
 
 from edgevit.bundle import MODEL, Bundle
 from edgevit.engine.base import Session
+from edgevit.engine.of_bundle import compiled_here
 from edgevit.engine.profiling import LayerTime, layer_times
 from edgevit.errors import ConfigError, SourceError
 from edgevit.preprocess import prepare
@@ -52,7 +53,8 @@ def profile_bundle(
     ready = np.stack([prepare(_next(frames, source).image_bgr, manifest.preprocessing)])
     try:
         with progress.stage("profile layers"):
-            layers = layer_times(engine or manifest.engine, bundle.read(MODEL), ready, threads=threads, runs=runs)
+            name, own = engine or manifest.engine, None if engine else compiled_here(bundle)
+            layers = layer_times(name, bundle.read(MODEL), ready, threads=threads, runs=runs, compiled=own)
     except ConfigError as error:
         return Profile(stages=tuple(stages), parts=(), layers=(), without=str(error))
     return Profile(stages=tuple(stages), parts=tuple(part_times(layers)), layers=tuple(layers))

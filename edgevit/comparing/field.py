@@ -86,7 +86,7 @@ class Field:
                     if row.latency is not None:
                         times = layer_times(
                             row.engine.split()[0], subject.models[row.precision], frames[subject.name], threads=threads,
-                            runs=PROFILED,
+                            runs=PROFILED, compiled=subject.compiled.get(row.precision),
                         )  # fmt: skip
                         parts[row.name] = tuple(part_times(times))
                 stage.advance()

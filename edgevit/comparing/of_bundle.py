@@ -7,6 +7,7 @@ from pathlib import Path
 from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, open_bundle
 from edgevit.comparing.request import Request, Subject
 from edgevit.engine import runs_here
+from edgevit.engine.of_bundle import compiled_here
 from edgevit.errors import ConfigError
 from edgevit.progress import Progress
 from edgevit.report.details import Layer, layers_of
@@ -41,7 +42,7 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
     if "fp32" not in held and path == request.models[0]:
         notes.append(f"{path} was built with --no-reference: there is no FP32 in it to compare with")
     plan = device_plan(manifest.compiled)
-    own = manifest.precision in wanted
+    own, engine_here = manifest.precision in wanted, compiled_here(bundle)
     return Subject(
         name=name,
         models=models,
@@ -52,6 +53,7 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
         notes=tuple(notes),
         layers={manifest.precision: _layers(bundle)} if own else {},
         plans={manifest.precision: plan} if plan is not None and own else {},
+        compiled={manifest.precision: engine_here} if engine_here is not None and own else {},
     )
 
 

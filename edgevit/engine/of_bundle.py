@@ -39,6 +39,18 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
     return backend(name).load(bundle.read(ENGINE), threads=threads)
 
 
+def compiled_here(bundle: Bundle) -> bytes | None:
+    """The bundle's compiled engine, if there is one that runs on this machine."""
+    name = bundle.manifest.engine
+    if ENGINE not in bundle.manifest.files or not runs_here(name):
+        return None
+    try:
+        check_stamp((bundle.manifest.compiled or {}).get("engine") or {}, name)
+    except EngineError:
+        return None
+    return bundle.read(ENGINE)
+
+
 def lacking(engine: str) -> str:
     """What this machine would need to run ``engine`` and has not, with how to get it; empty if it has all."""
     module = MODULES[engine][0]

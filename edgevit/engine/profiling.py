@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from edgevit.engine.base import Frames
 
 WARM_UP = 3
+_NODE = re.compile(r"\[ONNX Layer: (.*?)\]")
+_PRODUCTS = ("MatMul", "Gemm", "Conv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +35,22 @@ class LayerTime:
     """Median over the runs."""
 
 
-def layer_times(engine: str, model: bytes, frames: Frames, *, threads: int | None, runs: int) -> list[LayerTime]:
+def layer_times(
+    engine: str, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
+) -> list[LayerTime]:
     """Layers of ONNX ``model`` in the order they run, over ``runs`` inferences of ``frames`` uint8 [N, H, W, 3], one at a time.
 
-    Raises ConfigError for an engine without a profiler here, EngineError if it refuses the model.
+    ``compiled`` is what TensorRT made of it on this machine. Raises ConfigError without it, EngineError if the model is refused.
     """
     profilers: dict[str, Callable[[bytes, Frames, int, int], list[LayerTime]]] = {
         "openvino": _openvino,
         "onnxruntime": _onnxruntime,
     }
     if engine not in profilers:
-        msg = f"{engine}: its layers are not timed by edgevit. On its device: trtexec --loadEngine=engine.plan --dumpProfile"
-        raise ConfigError(msg)
+        if compiled is None:
+            msg = f"{engine}: layers are timed on its device, once the bundle is compiled there: edgevit compile BUNDLE"
+            raise ConfigError(msg)
+        return _tensorrt(engine, compiled, frames, runs)
     try:
         return profilers[engine](model, frames, threads or available_threads(), runs)
     except RuntimeError as error:  # both engines' exceptions derive from it
@@ -102,3 +109,32 @@ def _onnxruntime(model: bytes, frames: Frames, threads: int, runs: int) -> list[
             times.setdefault(node, []).append(event["dur"] / 1e3)
             kinds[node] = event["args"].get("op_name", "")
     return [LayerTime(name=node, kind=kinds[node], milliseconds=median(values[WARM_UP:])) for node, values in times.items()]
+
+
+def _tensorrt(engine: str, compiled: bytes, frames: Frames, runs: int) -> list[LayerTime]:
+    from edgevit.engine.tensorrt import builder_module
+    from edgevit.engine.tensorrt_session import TensorRtSession
+
+    with TensorRtSession(compiled, builder_module(engine)) as session:
+        times = session.profile(frames, WARM_UP + runs)
+        origins = node_names(session.inspect())
+    return [
+        LayerTime(name=origins.get(name, name), kind="", milliseconds=median(values[WARM_UP:])) for name, values in times.items()
+    ]
+
+
+def node_names(inspected: str) -> dict[str, str]:
+    """By the name of a TensorRT layer the graph's node that it is of: the product among those that were fused, else the first.
+
+    ``inspected`` is the engine inspector's JSON; empty where it says nothing of the graph (built without detailed verbosity).
+    """
+    found = {}
+    try:
+        layers = json.loads(inspected)["Layers"]
+        for layer in layers:
+            nodes = _NODE.findall(layer.get("Metadata", ""))
+            if nodes:
+                found[layer["Name"]] = next((node for node in nodes if node.endswith(_PRODUCTS)), nodes[0])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return found

@@ -29,7 +29,9 @@ def test_every_block_has_its_parts(engine: str, precision: str) -> None:
 
 
 def test_an_engine_without_a_profiler() -> None:
-    with pytest.raises(ConfigError, match=r"tensorrt: its layers are not timed by edgevit. On its device: trtexec"):
+    with pytest.raises(
+        ConfigError, match=r"tensorrt: layers are timed on its device, once the bundle is compiled there: edgevit compile"
+    ):
         layer_times("tensorrt", b"", frames(folded().config, 1), threads=1, runs=1)
 
 

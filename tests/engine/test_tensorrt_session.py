@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -15,6 +17,9 @@ import numpy as np
 import pytest
 
 from edgevit.bundle import MODEL, Manifest, write_bundle
+from edgevit.engine import profiling
+from edgevit.engine import tensorrt as engines
+from edgevit.engine.profiling import layer_times, node_names
 from edgevit.engine.tensorrt import TensorRt
 from edgevit.engine.tensorrt_log import MOST
 from edgevit.engine.tensorrt_session import WARM_UP, TensorRtSession, _gpu
@@ -27,6 +32,12 @@ from edgevit.report.preflight import examine
 from tests.zoo import folded, frames
 
 SHAPE, CLASSES = (8, 6, 3), 5
+LAYERS = {"__myl_FcMul_0x1": 0.5, "__myl_Fc_0x2": 0.25, "a reformat": 0.125}
+INSPECTED = json.dumps({"Layers": [
+    {"Name": "__myl_FcMul_0x1", "Metadata": "[ONNX Layer: blocks.0/norm1/Mul]\x1e[ONNX Layer: blocks.0/qkv/MatMul]"},
+    {"Name": "__myl_Fc_0x2", "Metadata": "[ONNX Layer: blocks.0/proj/Add]"},
+    {"Name": "a reformat"},
+]})  # fmt: skip
 FREED = ["free execution context", "free engine", "free runtime", "free stream"]  # in this order, buffers and context after them
 
 
@@ -153,6 +164,11 @@ class TensorRtModule:
     TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
     DataType = SimpleNamespace(UINT8="uint8", FLOAT="float32", HALF="float16")
 
+    LayerInformationFormat = SimpleNamespace(JSON="json")
+
+    class IProfiler:
+        pass
+
     class ILogger:
         INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
 
@@ -175,6 +191,7 @@ class TensorRtModule:
         return Freed(
             self.driver, "engine", num_io_tensors=2, get_tensor_name=lambda i: list(io)[i], get_tensor_mode=lambda n: io[n][0],
             get_tensor_dtype=lambda n: io[n][1], get_tensor_shape=lambda n: io[n][2], create_execution_context=self._context,
+            create_engine_inspector=lambda: SimpleNamespace(get_engine_information=lambda _: INSPECTED),
         )  # fmt: skip
 
     def _context(self) -> Any:
@@ -192,12 +209,17 @@ class TensorRtModule:
             target = regions[addresses["logits"]].view(np.uint8).ravel()
             target[:] = (2.0 * source[:CLASSES]).astype(np.float32).view(np.uint8)
             self.driver.log.append("execute")
+            if context().profiler is not None:
+                for name, milliseconds in LAYERS.items():
+                    context().profiler.report_layer_time(name, milliseconds)
             return True
 
-        return Freed(
+        made = Freed(
             self.driver, "execution context", set_input_shape=lambda *_: True, set_tensor_address=addresses.__setitem__,
-            execute_async_v3=execute,
+            execute_async_v3=execute, profiler=None,
         )  # fmt: skip
+        context = weakref.ref(made)  # a session is what keeps it alive
+        return made
 
 
 @pytest.fixture(params=[True, False], ids=["integrated", "discrete"])
@@ -378,6 +400,25 @@ def test_an_error_inside_the_with_block_closes_the_session(driver: Driver) -> No
         session.infer(some_frames())
     assert driver.log[-1] == "pop"
     assert driver.stack == []
+
+
+def test_layers_are_timed_under_the_names_of_the_graph(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product of a fused kernel names it; what is of no node keeps its own name; nothing is freed too early."""
+    module = TensorRtModule(driver)
+    monkeypatch.setattr(engines, "builder_module", lambda _name: module)
+    pictures = np.zeros((2, *SHAPE), np.uint8)
+    found = layer_times("tensorrt", b"a graph", pictures, threads=None, runs=4, compiled=b"a plan")
+    assert [(layer.name, layer.milliseconds) for layer in found] == [
+        ("blocks.0/qkv/MatMul", 0.5), ("blocks.0/proj/Add", 0.25), ("a reformat", 0.125),
+    ]  # fmt: skip
+    assert driver.log.count("execute") == WARM_UP + profiling.WARM_UP + 4
+    assert not any(line.endswith("WITHOUT CONTEXT") for line in driver.log)
+    assert driver.stack == []
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"Layers": ["a name", "another"]}', '{"Layers": 3}'])
+def test_an_inspector_that_says_nothing(text: str) -> None:
+    assert node_names(text) == {}
 
 
 def test_no_memory_on_the_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
