@@ -20,7 +20,7 @@ from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from edgevit.model.folded import fold, forward
 from edgevit.model.macs import macs
 from edgevit.model.vit import BlockConfig, Vit
-from edgevit.progress import Progress
+from edgevit.progress import Progress, Stage
 from edgevit.pruning import goal as goals
 from edgevit.pruning.costs import Costs, estimated, macs_only, measured
 from edgevit.pruning.cut import Pruned, prune
@@ -411,3 +411,25 @@ def test_models_of_every_kind(name: str, images: ImageSet) -> None:
         assert new.hidden <= old.hidden
         assert old.heads or old.attention_map == new.attention_map
         assert old.hidden or old.mlp_map == new.mlp_map
+
+
+def test_the_first_pass_is_run_once(checkpoint: Checkpoint, images: ImageSet, tmp_path: Path) -> None:
+    """Another share finds what every half could be cut to, to the bit; another score does not."""
+    cache = Cache(root=tmp_path / "cache")
+    stages: list[tuple[str, bool]] = []
+
+    class Noted(Progress):
+        def end(self, stage: Stage) -> None:
+            stages.append((stage.name, stage.cached))
+
+    first = score(checkpoint, images, settings(share=0.2), Noted(), cache=cache)
+    again = score(checkpoint, images, settings(share=0.3), Noted(), cache=cache)
+    assert stages == [("gradients", False), ("score", False), ("score", True)]
+    for one, other in zip(first.candidates, again.candidates, strict=True):
+        assert [(item.harm, item.cut.left) for item in one] == [(item.harm, item.cut.left) for item in other]
+        assert all(torch.equal(a.cut.kept, b.cut.kept) for a, b in zip(one, other, strict=True))
+    for mine, theirs in zip(first.influences, again.influences, strict=True):
+        assert torch.equal(mine.tokens, theirs.tokens)
+        assert torch.equal(mine.channels, theirs.channels)
+    score(checkpoint, images, settings(share=0.3, score="variance"), Noted(), cache=cache)
+    assert stages[-1] == ("score", False)

@@ -94,7 +94,7 @@ def _prune_to(
     checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, judge: Judge | None,
     max_drop: float | None, costs: Costs, cache: Cache, progress: Progress,
 ) -> Outcome:  # fmt: skip
-    scored = score(checkpoint, images, settings, progress, costs)
+    scored = score(checkpoint, images, settings, progress, costs, cache)
     extra: dict[str, Any] = {}
     if settings.share is not None:
         cuts = scored.cuts(settings.share)

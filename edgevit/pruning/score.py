@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.cache import Cache
 from edgevit.compress.allocate import Choice, allocate
 from edgevit.compress.candidates import Candidate, candidates, logits_of, observe
 from edgevit.compress.halves import KINDS, Cut, Half, halves
+from edgevit.compress.stored import Found, dump_found, load_found
 from edgevit.compress.stream import EVERY, Stream
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet
@@ -18,6 +20,7 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.macs import half_macs, macs
 from edgevit.model.vit import VitConfig
+from edgevit.precision.variants import code_digest
 from edgevit.progress import Progress
 from edgevit.pruning.costs import Costs, macs_only
 from edgevit.pruning.settings import PruneSettings
@@ -109,24 +112,47 @@ def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> 
 
 
 def score(
-    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress, costs: Costs | None = None
-) -> Scored:
-    """The first pass: what every half of ``checkpoint`` could be cut to.
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress, costs: Costs | None = None,
+    cache: Cache | None = None,
+) -> Scored:  # fmt: skip
+    """The first pass: what every half of ``checkpoint`` could be cut to, from the cache if it was asked before.
 
     ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
-    unreadable image, StorageError if the temporary disk is full.
+    unreadable image, StorageError if a disk is full.
     """
     check(checkpoint, images, settings)
     chosen, _ = images.split(settings.images, settings.seed)
     # Shuffled, so that every batch, held out or not, is like the others.
     chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
-    model = fold(checkpoint.model, checkpoint.preprocessing)
     looked_at = chosen.subset(range(min(SCORED, len(chosen))))
-    shares = _contributions(checkpoint, looked_at, settings, progress)
+    key: dict[str, Any] = {
+        "weights": checkpoint.digest, "config": checkpoint.model.config.to_dict(), "contract": checkpoint.preprocessing.to_dict(),
+        "images": looked_at.digest(), "seed": settings.seed, "score": settings.score, "multiple": settings.multiple,
+        "code": code_digest(),
+    }  # fmt: skip
+    stored = cache.find("prune-scores", **key) if cache else None
+    if stored is not None:
+        with progress.stage("score") as stage:
+            stage.cached = True
+            offered, influences = load_found(stored)
+    else:
+        offered, influences = _look(checkpoint, looked_at, settings, progress)
+        if cache:
+            cache.store("prune-scores", dump_found(offered, influences), **key)
+    return Scored(
+        checkpoint=checkpoint, images=chosen, settings=settings, candidates=offered,
+        costs=costs or macs_only(checkpoint.model.config), influences=influences,
+    )  # fmt: skip
+
+
+def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> Found:
+    """Run ``images`` through the network, half by half, and find what each half could be cut to."""
+    model = fold(checkpoint.model, checkpoint.preprocessing)
+    shares = _contributions(checkpoint, images, settings, progress)
+    influence_of = _influences(checkpoint, images, settings, progress)
     found: list[tuple[Candidate, ...]] = []
-    influence_of = _influences(checkpoint, looked_at, settings, progress)
-    with progress.stage("score", total=len(looked_at) * 2 * len(model.blocks)) as stage, Stream() as stream:
-        write_embedded(model, looked_at, checkpoint, stream)
+    with progress.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, Stream() as stream:
+        write_embedded(model, images, checkpoint, stream)
         wanted = logits_of(model, stream)
         for half, influence in zip(halves(model), influence_of, strict=True):
             if half.kind == "attention":
@@ -137,10 +163,7 @@ def score(
                 score=settings.score, multiple=settings.multiple if half.kind == "mlp" else 1,
             )  # fmt: skip
             found.append(tuple(offered))
-    return Scored(
-        checkpoint=checkpoint, images=chosen, settings=settings, candidates=tuple(found), costs=costs or macs_only(model.config),
-        influences=tuple(influence_of),
-    )  # fmt: skip
+    return tuple(found), tuple(influence_of)
 
 
 def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *streams: Stream) -> None:
