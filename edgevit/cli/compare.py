@@ -112,7 +112,7 @@ def print_comparison(comparison: Any) -> None:
     """The recommendation, the table and its conditions, on stdout."""
     from edgevit.cli.console import table
     from edgevit.report.device import device_lines, device_table
-    from edgevit.report.table import LEGEND, SHORT, conditions_line, device_plans, short_cells
+    from edgevit.report.table import LEGEND, SHORT, conditions_line, device_plans, filled, short_cells
 
     found = comparison.recommendation
     click.secho(found.headline, bold=True)
@@ -121,7 +121,7 @@ def print_comparison(comparison: Any) -> None:
     click.echo()
     at = comparison.conditions
     rows = [short_cells(comparison, row) for row in comparison.rows]
-    table(f"{at['images']} images of {at['source']}", SHORT, rows, left=2)
+    table(f"{at['images']} images of {at['source']}", *filled(SHORT, rows), left=2)
     if plans := device_plans(comparison):
         click.echo()
         columns, cells = device_table(plans)

@@ -42,6 +42,7 @@ def to_html(comparison: Comparison, background: Background) -> str:
     found, row = comparison.recommendation, explained(comparison)
     sections = [
         _section("All variants", _tables(comparison), f"<p class='small'>{escape('; '.join(LEGEND))}.</p>"),
+        _section("On the device", *_device(comparison)),
         _section("Accuracy against latency", _plane(comparison), "Up and to the left is better. Whiskers: 95 % interval."),
         _section(
             "Latency of one image",
@@ -64,7 +65,6 @@ def to_html(comparison: Comparison, background: Background) -> str:
             f"By class: {row.name}" if row else "", _classes(comparison, row), "Right answers of each class before and after."
         ),
         _section(f"Images whose class changed: {row.name}" if row else "", _changed(comparison, row), ""),
-        _section("On the device", *_device(comparison)),
         _section("Conditions", f"<p>{escape(conditions_line(comparison))}</p>" + _list(background.notes), ""),
     ]
     return PAGE.substitute(
@@ -96,6 +96,10 @@ def _tiles(comparison: Comparison) -> str:
     if row.latency and base.latency:
         against = "" if row is base else f", {base.latency.p50_ms / row.latency.p50_ms:.2f}x as fast as {base.name}"
         tiles.append((f"{row.latency.p50_ms:.3g} ms", f"an image{against}"))
+    elif row.device and row.device.best and base.estimated_ms:
+        where = f"an image, estimated on {row.device.best.target} in mode {row.device.best.mode}"
+        against = "" if row is base else f", {base.estimated_ms / row.device.best.milliseconds:.2f}x as fast as {base.name}"
+        tiles.append((f"{row.device.best.milliseconds:.3g} ms", where + against))
     if row.accuracy.top1 is not None:
         change = "" if row.change is None else f", {points(row.change.difference)} points against {first.name}"
         tiles.append((f"{100 * row.accuracy.top1:.1f} %", f"top-1{change}"))

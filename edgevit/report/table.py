@@ -74,12 +74,16 @@ def speed_cells(row: Row) -> tuple[str, ...]:
 
 
 def speed_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """`SPEED` and its cells; energy beside them where it was measured."""
+    """What of `SPEED` was measured, and energy, with the cells."""
     cells = [speed_cells(row) for row in comparison.rows]
-    if not any(row.energy for row in comparison.rows):
-        return SPEED, cells
     energies = [f"{row.energy.joules_per_image:.3g} ({row.energy.watts:.1f} W)" if row.energy else "-" for row in comparison.rows]
-    return (*SPEED, "J/image"), [(*own, energy) for own, energy in zip(cells, energies, strict=True)]
+    return filled((*SPEED, "J/image"), [(*own, energy) for own, energy in zip(cells, energies, strict=True)])
+
+
+def filled(columns: Sequence[str], cells: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The columns that say something in at least one row."""
+    kept = [i for i in range(len(columns)) if any(row[i] != "-" for row in cells)]
+    return tuple(columns[i] for i in kept), [tuple(row[i] for i in kept) for row in cells]
 
 
 def device_plans(comparison: Comparison) -> list[tuple[str, DevicePlan]]:
