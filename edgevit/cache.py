@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Any
 from edgevit.errors import storage_errors
 
 LIMIT_BYTES = 8 * 2**30
+ABANDONED = 24 * 3600  # seconds after which nobody is still writing an entry
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -27,7 +29,7 @@ def default_cache_dir() -> Path:
     """``$EDGEVIT_CACHE``, else ``edgevit`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     chosen = os.environ.get("EDGEVIT_CACHE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgevit"
 
 
@@ -90,6 +92,10 @@ class Cache:
         return self.root / stage / key
 
     def _trim(self) -> None:
+        for left in self.root.glob("*/.part-*"):  # of a process that was killed while it wrote
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    left.unlink()
         entries = sorted((path.stat().st_mtime, path) for path in self.root.glob("*/*") if not path.name.startswith("."))
         total = sum(path.stat().st_size for _, path in entries)
         while total > LIMIT_BYTES and len(entries) > 1:

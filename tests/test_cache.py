@@ -165,3 +165,22 @@ def test_interrupted_stage_stores_nothing(cache: Cache) -> None:
     with pytest.raises(KeyboardInterrupt):
         cache.get("stage", interrupted, a=1)
     assert not cache.root.exists()
+
+
+def test_what_a_killed_process_left_is_removed_in_time(cache: Cache) -> None:
+    """An entry that somebody may still be writing stays."""
+    cache.store("stage", b"result", a=1)
+    old, new = (cache.root / "stage" / name for name in (".part-old", ".part-new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    cache.store("stage", b"result", a=2)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_home_in_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where no shell expanded it: a service, a notebook."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEVIT_CACHE", "~/kept")
+    assert default_cache_dir() == tmp_path / "kept"

@@ -79,8 +79,10 @@ def load_checkpoint(
     imported = import_vit(source)
     if size is None and imported.any_size:
         size = delivered_size(files.processor)
+        if size is not None:
+            _require_multiple(size, imported.config.patch_size, f"{files.weights}: the crop of its preprocessor_config.json, ")
     size = size or imported.config.image_size
-    _require_multiple(size, imported.config.patch_size)
+    _require_multiple(size, imported.config.patch_size, "image size ")
     if native.recognises(source):
         contract, names = _saved_settings(source)
     else:
@@ -180,9 +182,10 @@ def _stated_settings(
     return contract, names
 
 
-def _require_multiple(size: tuple[int, int], patch: int) -> None:
+def _require_multiple(size: tuple[int, int], patch: int, what: str) -> None:
     if any(side < 1 or side % patch for side in size):
-        msg = f"image size {size[0]}x{size[1]} is not a multiple of the patch size {patch}. Choose one that is."
+        near = max(patch, round(min(size) / patch) * patch)
+        msg = f"{what}{size[0]}x{size[1]} is not a multiple of the patch size {patch}. Choose one that is: --image-size {near}"
         raise ConfigError(msg)
 
 
