@@ -336,7 +336,7 @@ def test_a_dinov2_without_processor_has_the_size_of_its_weights(tmp_path: Path) 
 def test_a_crop_that_is_no_multiple_of_the_patch(tmp_path: Path) -> None:
     processor = {**PROCESSOR, "do_center_crop": True, "crop_size": 20}
     path = folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor)
-    with pytest.raises(ConfigError, match=r"crop of its preprocessor_config.json, 20x20 is not a .* patch size 8. Choose one that is: --image-size 16"):
+    with pytest.raises(ConfigError, match=r"crop of its preprocessor_config.json, 20x20 is not a .* that is: --image-size 16"):
         load_checkpoint(path)
     assert load_checkpoint(path, image_size=24).model.config.image_size == (24, 24)
 
