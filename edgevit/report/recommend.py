@@ -58,6 +58,7 @@ def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
         *_basis(rows, ratio(0, fastest)),
         *_close(rows, best, [i for i in equal if i != best]),
         *_worse(rows, best),
+        *_others(rows[best] if best else None),
         *_doubts(rows[best] if best else None),
     ]
     headline = _headline(rows, best, baseline, ratio)
@@ -135,7 +136,7 @@ def _by_size(rows: Sequence[Row], sound: Sequence[int]) -> Recommendation:
         )
     smaller = f"{rows[0].bytes / rows[best].bytes:.1f}x smaller than {rows[0].name}"
     headline = f"Use {rows[best].name}: {smaller}, {loss(rows[best])}."
-    reasons = (*reasons, *_worse(rows, best), *_doubts(rows[best]))
+    reasons = (*reasons, *_worse(rows, best), *_others(rows[best]), *_doubts(rows[best]))
     return Recommendation(row=best, baseline=0, headline=headline, reasons=reasons)
 
 
@@ -160,6 +161,15 @@ def _worse(rows: Sequence[Row], best: int) -> list[str]:
         else:
             found.append(f"{row.name} is {loss(row)}.")
     return found
+
+
+def _others(row: Row | None) -> list[str]:
+    """How many answers are others than the reference's, where that is many: some users care for more than how many are right."""
+    if row is None or row.change is None or row.change.measurable or row.accuracy.agreement_interval[1] >= SAME_CLASS:
+        return []
+    change = row.change
+    return [f"{row.name} answers {100 * (1 - row.accuracy.agreement):.1f} % of the images otherwise than the reference: of those, "
+            f"{change.lost} were right before, {change.won} are now."]  # fmt: skip
 
 
 def _doubts(row: Row | None) -> list[str]:
