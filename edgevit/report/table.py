@@ -19,7 +19,7 @@ LEGEND = (
     "change: top-1 against the first row on the same images, in percentage points",
     "agreement and SQNR: classes and logits against the first row",
     "ECE: expected calibration error; speed-up: p50 against the first row of the same engine; ~: inside the noise",
-    "start: a fresh process to its first result; memory: the most that process held; J: of the whole board, idle power included",
+    "start: a fresh process to its first result; memory: the most that process held",
 )
 
 
@@ -77,7 +77,7 @@ def speed_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str
     """What of `SPEED` was measured, and energy, with the cells."""
     cells = [speed_cells(row) for row in comparison.rows]
     energies = [f"{row.energy.joules_per_image:.3g} ({row.energy.watts:.1f} W)" if row.energy else "-" for row in comparison.rows]
-    return filled((*SPEED, "J/image"), [(*own, energy) for own, energy in zip(cells, energies, strict=True)])
+    return filled((*SPEED, "J/image, whole board"), [(*own, energy) for own, energy in zip(cells, energies, strict=True)])
 
 
 def filled(columns: Sequence[str], cells: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
