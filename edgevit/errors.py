@@ -67,6 +67,16 @@ class BudgetError(EdgevitError):
     exit_code = 10
 
 
+class RemoteError(EdgevitError):
+    """A host that is deployed to and lacks something, or on which a step fails."""
+
+    exit_code = 11
+
+
+class LinkError(RemoteError):
+    """A host that cannot be reached, or a connection that broke: trying again may help."""
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Turn a missing third-party module inside the block into one line that says what to install."""

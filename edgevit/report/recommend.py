@@ -168,7 +168,8 @@ def _others(row: Row | None) -> list[str]:
     if row is None or row.change is None or row.change.measurable or row.accuracy.agreement_interval[1] >= SAME_CLASS:
         return []
     change = row.change
-    return [f"{row.name} answers {100 * (1 - row.accuracy.agreement):.1f} % of the images otherwise than the reference: of those, "
+    share = 100 * (1 - row.accuracy.agreement)
+    return [f"{row.name} answers {share:.1f} % of the images otherwise than the reference: of those, "
             f"{change.lost} were right before, {change.won} are now."]  # fmt: skip
 
 

@@ -1,0 +1,154 @@
+"""``edgevit deploy``: a bundle onto boards, compiled and measured there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgevit.cli.options import json_option, signature_option
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.argument("hosts", metavar="[USER@]HOST...", nargs=-1, required=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="Of ssh; what your ssh config says by default.")
+@click.option("--dir", "folder", default="edgevit", show_default=True, help="Folder on the host, below the home folder there.")
+@click.option("--python", default="python3", show_default=True, help="The host's interpreter; 3.10 or newer.")
+@click.option(
+    "--wheelhouse",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Install from these wheels: for hosts without a package index.",
+)
+@click.option(
+    "--ssh", default="ssh", show_default=True, metavar="COMMAND", help="With options of your own, as rsync -e takes it."
+)
+@click.option("--frames", type=click.IntRange(1), default=200, show_default=True, help="Frames of 1280x720 to measure on.")
+@click.option("-o", "--out", type=PATH, default=Path("deployed"), show_default=True, help="Reports and engines go here, by host.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent and done; connect to nothing.")
+@signature_option
+@json_option
+def deploy(**values: Any) -> None:
+    """Put BUNDLE and this edgevit on each host, compile it there, measure it, and bring the results back.
+
+    Uses your own ssh: keys, agent, config. Only what has changed is sent, and what a broken link interrupts goes on when the same
+    command is run again. On the host everything lies in one folder; nothing needs root.
+    """
+    import tempfile
+
+    from edgevit.cli.console import print_json
+    from edgevit.deploy.destination import Destination
+    from edgevit.deploy.plan import make_plan
+    from edgevit.deploy.several import deploy as deploy_to
+
+    hosts = [Destination(address=name, port=values["port"], folder=values["folder"]) for name in dict.fromkeys(values["hosts"])]
+    with tempfile.TemporaryDirectory(prefix="edgevit-") as work:
+        plan = make_plan(
+            values["bundle"], Path(work), values["out"], keys=values["keys"], wheelhouse=values["wheelhouse"],
+            python=values["python"], ssh=values["ssh"], frames=values["frames"],
+        )  # fmt: skip
+        if values["dry_run"]:
+            _print_plan(plan, hosts, as_json=values["as_json"])
+            return
+        with _watcher(quiet=values["as_json"]) as watcher:
+            outcomes = deploy_to(plan, hosts, watcher)
+    if values["as_json"]:
+        print_json([outcome.report | {"error": str(outcome.error) if outcome.error else None} for outcome in outcomes])
+    else:
+        _print(outcomes)
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    if failed:
+        # Each host's error was told; the code is that of the first.
+        raise click.exceptions.Exit(failed[0].exit_code)
+
+
+def _watcher(*, quiet: bool) -> Any:
+    """Lines on stderr for finished steps; on a terminal a line under way for each host."""
+    from contextlib import nullcontext
+
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    from edgevit.deploy.destination import Destination
+    from edgevit.deploy.steps import Watcher
+
+    if quiet:
+        return nullcontext(Watcher())
+    console = Console(stderr=True, highlight=False)
+    bars = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console,
+                    transient=True, disable=not console.is_terminal)  # fmt: skip
+
+    class Lines(Watcher):
+        tasks: dict[Destination, TaskID] = {}  # noqa: RUF012  # one object lives at a time
+
+        def begin(self, host: Destination, step: str) -> None:
+            self.progress(host, step, "")
+
+        def progress(self, host: Destination, step: str, text: str) -> None:
+            if host not in self.tasks:
+                self.tasks[host] = bars.add_task("", total=None)
+            bars.update(self.tasks[host], description=f"{host.address}  {step}  {text}"[: console.width - 20])
+
+        def end(self, host: Destination, step: str, text: str, seconds: float) -> None:
+            console.print(Text(f"  {host.address:<20} {step:<14} {seconds:6.1f} s  {text}"), soft_wrap=True)
+
+        def again(self, host: Destination, error: Exception, pause: float) -> None:
+            console.print(Text(f"  {host.address:<20} the connection broke; going on in {pause:g} s"), soft_wrap=True)
+
+        def __enter__(self) -> Lines:
+            bars.start()
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            bars.stop()
+
+    return Lines()
+
+
+def _print_plan(plan: Any, hosts: list[Any], *, as_json: bool) -> None:
+    from edgevit.cli.console import megabytes, print_json, table
+
+    sizes = [(path.name, path.stat().st_size) for path in plan.wheels()] + [(plan.name, plan.bytes)]
+    compiles = "compile there" if plan.ahead else f"nothing to compile: {plan.bundle.manifest.engine} does at every start"
+    steps = ["reach", "push packages", f"install edgevit[{plan.extra}]", "push bundle", "doctor", compiles,
+             f"benchmark: {plan.frames} frames of 1280x720", f"bring back to {plan.out}"]  # fmt: skip
+    if as_json:
+        print_json({"hosts": [host.address for host in hosts], "files": dict(sizes), "steps": steps})
+        return
+    table("Sent, where it is not there yet", ("file", "size"), [(name, megabytes(size)) for name, size in sizes])
+    click.echo(f"\nOn {', '.join(host.address for host in hosts)}, in {hosts[0].folder}/:")
+    for number, step in enumerate(steps, 1):
+        click.echo(f"  {number}. {step}")
+
+
+def _print(outcomes: list[Any]) -> None:
+    """One table for all hosts; errors on stderr, a line each."""
+    from edgevit.cli.console import table
+
+    rows = []
+    for outcome in outcomes:
+        report = outcome.report
+        summary = (report.get("benchmark") or {}).get("summary") or {}
+        infer, latency = summary.get("infer_ms") or {}, summary.get("latency_ms") or {}
+        rows.append((
+            outcome.host.address,
+            report.get("machine", "-"),
+            (report.get("benchmark") or {}).get("engine", "-"),
+            _figure(infer.get("p50")),
+            f"{_figure(latency.get('p50'))}/{_figure(latency.get('p99'))}" if latency else "-",
+            _figure(summary.get("fps")),
+            next(reversed(report["steps"]), "-") if outcome.error else "done",
+        ))  # fmt: skip
+    columns = ("host", "machine", "engine", "infer p50 ms", "capture to label p50/p99 ms", "fps", "came to")
+    table("Deployed", columns, rows, left=3)
+    for outcome in outcomes:
+        if outcome.error:
+            click.echo(f"edgevit: {outcome.error}", err=True)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,82 @@
+"""What is deployed, the same to every host: found, verified and hashed before anything is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevit.bundle import Bundle, open_bundle
+from edgevit.deploy.wheel import make_wheel
+from edgevit.engine import backend
+from edgevit.errors import ConfigError
+
+FRAMES = 200
+"""Frames of the benchmark."""
+SOURCE = "test://1280x720@1000?frames={}"
+"""Its source: a synthetic camera's size, faster than any engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What every host gets, and where the results go."""
+
+    bundle: Bundle
+    digest: str
+    """SHA-256 of the bundle's manifest, which holds that of every file: what the host has is compared by it."""
+    bytes: int
+    wheel: Path
+    wheelhouse: Path | None
+    """Packages to install from, for hosts without a package index."""
+    out: Path
+    """A folder per host is made here."""
+    python: str = "python3"
+    """The host's interpreter that the virtual environment is made with."""
+    ssh: str = "ssh"
+    frames: int = FRAMES
+
+    @property
+    def name(self) -> str:
+        """Of the bundle, on the host, too."""
+        return self.bundle.path.name
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the bundle's engine is compiled on the device and kept."""
+        return not backend(self.bundle.manifest.engine).just_in_time
+
+    @property
+    def extra(self) -> str:
+        """Which of edgevit's extras the host needs."""
+        return "jetson" if self.ahead else "cpu"
+
+    def wheels(self) -> list[Path]:
+        """All that is installed from: edgevit's own wheel, and the wheelhouse's."""
+        return [self.wheel, *(sorted(self.wheelhouse.glob("*.whl")) if self.wheelhouse else ())]
+
+
+def make_plan(
+    path: Path, work: Path, out: Path, *, keys: Sequence[Path] = (), wheelhouse: Path | None = None, python: str = "python3",
+    ssh: str = "ssh", frames: int = FRAMES,
+) -> Plan:  # fmt: skip
+    """Verify the bundle at ``path``, with a signature by one of ``keys`` if there are any, and pack edgevit into ``work``.
+
+    Raises BundleError for a bundle that is damaged or not signed, ConfigError for a wheelhouse without wheels.
+    """
+    bundle = open_bundle(path, keys)
+    bundle.verify()
+    if wheelhouse is not None and not any(wheelhouse.glob("*.whl")):
+        msg = f"--wheelhouse {wheelhouse}: no wheels there. Fill it with what the host needs: pip download --dest"
+        raise ConfigError(msg)
+    return Plan(
+        bundle=bundle,
+        digest=hashlib.sha256(bundle.manifest.to_json().encode()).hexdigest(),
+        bytes=bundle.bytes,
+        wheel=make_wheel(work),
+        wheelhouse=wheelhouse,
+        out=out,
+        python=python,
+        ssh=ssh,
+        frames=frames,
+    )

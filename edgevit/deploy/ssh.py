@@ -1,0 +1,159 @@
+"""A host over the system's ssh and rsync: the user's keys, agent and configuration; no passwords pass through here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edgevit.deploy.destination import Destination
+from edgevit.errors import LinkError, MissingPackageError, RemoteError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+BROKEN = 255  # ssh's exit status for its own failures
+ALIVE = 5  # seconds between two signs of life; after three without an answer the link is down
+SILENT = 60  # seconds without a byte, after which rsync gives up
+OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", f"ServerAliveInterval={ALIVE}", "ServerAliveCountMax=3")
+_REASONS = (
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key has changed. If it was installed anew: ssh-keygen -R {host}"),
+    ("Host key verification failed", "its host key is not known yet. Connect once by hand and confirm it: ssh {host}"),
+    ("Permission denied", "it accepts none of your keys. Bring one there: ssh-copy-id {host}"),
+    ("Could not resolve hostname", "no such host. Check the name, or give its address"),
+    ("Connection refused", "no ssh server answers there. Check --port, and on the host: systemctl status ssh"),
+    ("No route to host", "it cannot be reached. Is it on, and in this network?"),
+    ("timed out", "it does not answer. Is it on, and in this network?"),
+)  # fmt: skip
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a script on the host said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        """The last line that says something, of errors first."""
+        lines = [line.strip() for line in (*self.out.splitlines(), *self.err.splitlines()) if line.strip()]
+        return lines[-1] if lines else f"exit code {self.code}"
+
+
+class Ssh:
+    """One connection, shared by all that is done on a host. Use it as a context manager.
+
+    ``command`` is ssh with options of the user's own, as ``rsync -e`` takes it.
+    """
+
+    def __init__(self, host: Destination, command: str = "ssh") -> None:
+        self.host = host
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+        self._folder = tempfile.TemporaryDirectory(prefix="edgevit-", ignore_cleanup_errors=True)
+        self._command = [*shlex.split(command), *(part for option in OPTIONS for part in ("-o", option))]
+        self._command += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f"ControlPath={self._folder.name}/%C"]
+        self._command += ["-p", str(host.port)] if host.port else []
+
+    def run(self, script: str, *arguments: str, seconds: float | None = None) -> Answer:
+        """Run a POSIX shell ``script`` there with ``arguments`` as $1, $2, ...
+
+        Raises LinkError if the host cannot be reached or the link breaks, RemoteError if its disk is full.
+        """
+        remote = shlex.join(["exec", "sh", "-s", "--", *arguments])
+        found = self._local([*self._command, "--", self.host.ssh, remote], script, seconds)
+        if found.code == BROKEN:
+            raise LinkError(self._reason(found.err))
+        if _FULL.search(found.err):
+            msg = f"{self.host.address}: the disk is full at {self.host.folder}. Free space there, or choose another --dir."
+            raise RemoteError(msg)
+        return found
+
+    def hold(self, script: str, *arguments: str) -> subprocess.Popen[str]:
+        """Run ``script`` there for as long as the connection, or until its input ends."""
+        remote = shlex.join(["exec", "sh", "-c", script, "sh", *arguments])
+        return self._start([*self._command, "--", self.host.ssh, remote])
+
+    def push(self, local: Path, remote: str, *options: str) -> int:
+        """Copy a file, or what is in a folder, to ``remote``; returns how many bytes went. What arrived before a cut is kept."""
+        return self._rsync(f"{local}/" if local.is_dir() else str(local), f"{self.host.rsync}:{remote}", *options)
+
+    def fetch(self, remote: str, local: Path) -> int:
+        """Copy a file, or a folder with a trailing slash, from ``remote``."""
+        return self._rsync(f"{self.host.rsync}:{remote}", str(local))
+
+    def _rsync(self, source: str, target: str, *options: str) -> int:
+        # Contents count, not times; -s: no shell of the host's reads the paths.
+        command = ["rsync", "-rts", "--checksum", "--delete", "--partial-dir=.partial", f"--timeout={SILENT}", "--stats"]
+        found = self._local([*command, *options, "-e", shlex.join(self._command), "--", source, target], "", None)
+        if found.code == 0:
+            sent = re.search(r"Literal data: ([\d,.]+)", found.out)
+            return int(re.sub(r"\D", "", sent[1])) if sent else 0
+        if _FULL.search(found.err):
+            msg = f"{self.host.address}: the disk is full at {self.host.folder}. Free space there, or choose another --dir."
+            raise RemoteError(msg)
+        if found.code in (BROKEN, 10, 12, 20, 30, 35):  # ssh, socket, protocol, interrupted, time-outs
+            raise LinkError(self._reason(found.err))
+        msg = f"{self.host.address}: rsync failed ({found.code}): {found.last}"
+        raise RemoteError(msg)
+
+    def _local(self, command: Sequence[str], text: str, seconds: float | None) -> Answer:
+        with self._start(command) as process:
+            try:
+                out, err = process.communicate(text, timeout=seconds)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                msg = f"{self.host.address}: no answer for {seconds:g} s. Run the same command again: what is done is kept."
+                raise LinkError(msg) from error
+            finally:
+                self._running.discard(process)
+        return Answer(code=process.returncode, out=out, err=err)
+
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
+        try:
+            # In a session of its own: Ctrl-C is for this program, which then ends its connections in order.
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                start_new_session=True,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            msg = f"deploy needs {error.filename}, which is not installed. Install it with: apt install openssh-client rsync"
+            raise MissingPackageError(msg) from error
+        self._running.add(process)
+        if self._stopped:
+            process.kill()
+        return process
+
+    def stop(self) -> None:
+        """End all that runs over the connection, from another thread."""
+        self._stopped = True
+        for process in tuple(self._running):
+            process.kill()
+
+    def _reason(self, said: str) -> str:
+        port = f" -p {self.host.port}" if self.host.port else ""
+        for mark, reason in _REASONS:
+            if mark in said:
+                return f"{self.host.address}: {reason.format(host=self.host.ssh + port)}"
+        return f"{self.host.address}: the connection broke. Run the same command again: what is done is kept."
+
+    def close(self) -> None:
+        """End the shared connection."""
+        command = [*self._command, "-O", "exit", "--", self.host.ssh]
+        subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False, start_new_session=True)
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,162 @@
+"""Destinations, the wheel, and jobs, each for itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+from edgevit.deploy.destination import Destination
+from edgevit.deploy.job import Job
+from edgevit.deploy.ssh import Ssh
+from edgevit.deploy.wheel import make_wheel, requirements
+from edgevit.errors import ConfigError, MissingPackageError, RemoteError
+from tests.deploy.conftest import Board
+from tests.support import ROOT
+
+try:
+    distribution("edgevit")
+    INSTALLED = True
+except PackageNotFoundError:
+    INSTALLED = False
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "-oProxyCommand=touch /tmp/x", "a b", "user@", "@host", "user@host;rm -rf /", "user@host:folder", "$(id)", "a\nb",
+     "u@h`id`", "user@-x", "host/x"],
+)  # fmt: skip
+def test_what_is_no_destination(address: str) -> None:
+    with pytest.raises(ConfigError, match="is no destination: write user@host"):
+        Destination(address=address)
+
+
+@pytest.mark.parametrize("folder", ["", "-x", "~root/x", "a\nb", "a\0b"])
+def test_what_is_no_folder(folder: str) -> None:
+    with pytest.raises(ConfigError, match="--dir "):
+        Destination(address="board", folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("address", "ssh", "rsync"),
+    [("jetson@10.0.0.5", "jetson@10.0.0.5", "jetson@10.0.0.5"), ("my_board.local", "my_board.local", "my_board.local"),
+     ("u@[fe80::1]", "u@fe80::1", "u@[fe80::1]"), ("::1", "::1", "[::1]")],
+)  # fmt: skip
+def test_destinations(address: str, ssh: str, rsync: str) -> None:
+    found = Destination(address=address)
+    assert (found.ssh, found.rsync) == (ssh, rsync)
+
+
+def test_names_of_results_are_plain() -> None:
+    assert Destination(address="u@[fe80::1]", port=22).name == "u@fe80__1-22"
+
+
+@pytest.mark.skipif(not INSTALLED, reason="edgevit is not installed here")
+def test_the_wheel_is_this_edgevit(tmp_path: Path) -> None:
+    """All modules and data, as hatchling packs them; the same bytes each time; and pip takes it."""
+    (tmp_path / "again").mkdir()
+    path, again = make_wheel(tmp_path), make_wheel(tmp_path / "again")
+    assert path.read_bytes() == again.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+    modules = {item.relative_to(ROOT).as_posix() for item in (ROOT / "edgevit").rglob("*.py")}
+    data = {
+        f"edgevit/_data/{item.relative_to(ROOT).as_posix()}"
+        for kind in ("calibration", "targets")
+        for item in (ROOT / kind).glob("*")
+    }
+    assert modules | data | {"edgevit/py.typed", "edgevit/preview/static/page.html"} <= names
+    target = tmp_path / "target"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, path]
+    subprocess.run(command, check=True, capture_output=True)
+    code = "import edgevit, sys; from edgevit.target import load_target; print(edgevit.__file__, load_target('jetson').name)"
+    done = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(target)!r}); {code}"],
+                          check=True, capture_output=True, text=True)  # fmt: skip
+    assert done.stdout.split() == [str(target / "edgevit" / "__init__.py"), "jetson"]
+
+
+@pytest.mark.skipif(not INSTALLED, reason="edgevit is not installed here")
+def test_requirements_of_an_extra() -> None:
+    everything = requirements("cpu")
+    assert any(need.startswith("opencv-python") for need in everything)
+    (openvino,) = (need for need in everything if need.startswith("openvino>="))
+    assert "platform_machine == 'x86_64'" in openvino
+    assert "extra" not in openvino
+    assert not any(need.startswith("opencv-python") for need in requirements("cpu", without="opencv-python"))
+
+
+def test_where_edgevit_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgevit.deploy import wheel
+
+    def missing(_name: str) -> None:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr(wheel, "distribution", missing)
+    with pytest.raises(MissingPackageError, match="Install it: pip install"):
+        make_wheel(tmp_path)
+
+
+@pytest.fixture
+def ssh(board: Board) -> Ssh:
+    return Ssh(Destination(address="board"), board.ssh)
+
+
+def test_arguments_arrive_as_they_are(ssh: Ssh) -> None:
+    strange = ["a b", "it's", '"q"', "$HOME", "`id`", "ü\n2", "-n", "*", "\\"]
+    with ssh:
+        assert ssh.run('printf "%s\\0" "$@"', *strange).out.split("\0")[:-1] == strange
+
+
+def test_a_job_outlives_its_connection(board: Board, ssh: Ssh) -> None:
+    """Started once, whoever asks; found again by another connection; a result is kept until it is forgotten."""
+    folder = f"{board.home}/jobs/one"
+    script = ["sh", "-c", "echo once >>../runs; sleep 1; echo done"]
+    board.sh("rm -rf jobs")
+    with ssh:
+        first = Job(ssh=ssh, folder=folder, what="a job")
+        ssh.run("true")
+        from edgevit.deploy.job import _START
+
+        assert ssh.run(_START, folder, *script).code == 0
+    other = Ssh(Destination(address="board"), board.ssh)
+    with other:
+        job = Job(ssh=other, folder=folder, what="a job")
+        assert job.run(*script) == "done\n"
+        assert job.run(*script) == "done\n"
+        assert board.sh("cat jobs/runs") == "once\n"
+        job.forget()
+        assert job.run(*script) == "done\n"
+        assert board.sh("cat jobs/runs") == "once\nonce\n"
+    assert first.what == "a job"
+
+
+def test_a_job_that_fails_is_started_anew(board: Board, ssh: Ssh) -> None:
+    folder = f"{board.home}/jobs/failing"
+    with ssh:
+        job = Job(ssh=ssh, folder=folder, what="compile")
+        with pytest.raises(RemoteError, match=r"board: compile failed \(3\): the reason") as caught:
+            job.run("sh", "-c", "echo first >&2; echo 'edgevit: the reason' >&2; exit 3")
+        assert "\n" not in str(caught.value)
+        assert job.run("echo", "fine") == "fine\n"
+
+
+def test_a_job_that_is_killed(board: Board, ssh: Ssh) -> None:
+    """The host went down, or the kernel took its memory back: said, and the next run starts it again."""
+    import threading
+
+    folder = f"{board.home}/jobs/killed"
+
+    def kill() -> None:
+        time.sleep(1)
+        board.sh("pkill -KILL -f 'sleep 12[3]'")
+
+    threading.Thread(target=kill).start()
+    with ssh:
+        job = Job(ssh=ssh, folder=folder, what="compile")
+        with pytest.raises(RemoteError, match=r"compile (failed \(137\)|was killed)"):
+            job.run("sh", "-c", "sleep 123; exit 137")
