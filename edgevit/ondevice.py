@@ -6,18 +6,24 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifest, check_writable, open_bundle, write_bundle
+from edgevit.device.jetson import detect
 from edgevit.engine import backend, runs_here
+from edgevit.engine.base import processor
 from edgevit.engine.of_bundle import lacking
 from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, build_engine, stamp_here
 from edgevit.errors import ConfigError, EngineError
+from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
+from edgevit.report.latency import Latency, summary, take_turns
 from edgevit.report.preflight import examine
 
 MISSED = 10.0  # dB that an engine may fall behind its simulation: it sums in another order, and eight images are few
+RUNS = 50  # timed inferences
 ENOUGH = 25.0  # dB from which an engine is taken as it is
 
 
@@ -56,8 +62,16 @@ def compile_bundle(
     files = {file: bundle.read(file) for file in manifest.files}
     built = build_engine(files[MODEL], options, advance, engine=name, timing_cache=files.get(TIMING_CACHE, b""))
     check = spot_check(name, built.engine, files[SAMPLES]) if SAMPLES in files else None
-    fresh = files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}
-    return write_bundle(path, _with_engine(manifest, built, stamp_here(name), check), fresh), built
+    latency = timed(name, built.engine, manifest.preprocessing.size)
+    manifest = replace(_with_engine(manifest, built, stamp_here(name), check), latency=_measured(manifest, built, latency))
+    return write_bundle(path, manifest, files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}), built
+
+
+def timed(name: str, engine: bytes, size: tuple[int, int]) -> Latency:
+    """What one inference with a fresh engine takes on this machine as it is: its power mode, its clocks, its heat."""
+    frames = {name: np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)}
+    with backend(name).load(engine) as session, Progress().stage("measure latency") as stage:
+        return summary(take_turns({name: session}, frames, runs=RUNS, stage=stage)[name])
 
 
 def spot_check(name: str, engine: bytes, samples: bytes) -> SpotCheck:
@@ -86,6 +100,14 @@ def spot_check(name: str, engine: bytes, samples: bytes) -> SpotCheck:
         )
         raise EngineError(msg)
     return check
+
+
+def _measured(manifest: Manifest, built: BuiltEngine, latency: Latency) -> dict[str, Any]:
+    """As a build on its own device keeps it, with what the figures depend on."""
+    board = detect()
+    conditions = {"engine": built.version, "device": board.model if board else processor(), "batch": 1, "runs": latency.runs,
+                  "mode": board.mode if board else None, "gpu_mhz": board.gpu_mhz if board else None}  # fmt: skip
+    return {manifest.precision: asdict(latency), "conditions": conditions}
 
 
 def _with_engine(manifest: Manifest, built: BuiltEngine, stamp: dict[str, str], check: SpotCheck | None) -> Manifest:

@@ -46,7 +46,8 @@ def compile(**values: Any) -> None:
         note("the bundle's signature is gone, since its maker did not see this engine; --sign KEY gives it the device's own")
     if as_json:
         print_json({"bundle": str(bundle.path), "version": built.version, "seconds": built.seconds, "bytes": len(built.engine),
-                    "warnings": built.warnings})  # fmt: skip
+                    "warnings": built.warnings, "check": (bundle.manifest.compiled or {}).get("check"),
+                    "latency": bundle.manifest.latency})  # fmt: skip
         return
     for text in built.warnings:
         note(text)
@@ -54,5 +55,19 @@ def compile(**values: Any) -> None:
     if check:
         close = f"{check['sqnr_db']:.0f} dB" if check["sqnr_db"] is not None else "identical"
         click.echo(f"checked on {check['images']} samples: {100 * check['agreement']:.0f} % agreement with FP32, {close}")
+    for text in _latency(bundle.manifest):
+        click.echo(text)
     click.echo(f"{bundle.path}: engine of {len(built.engine) / 1e6:.1f} MB by {built.version} in {built.seconds:.0f} s")
     click.echo(f"Classify with it: edgevit run {bundle.path} 0   (camera 0; or a video, a folder, an image)")
+
+
+def _latency(manifest: Any) -> list[str]:
+    """What was measured, and under what, in a line."""
+    at = (manifest.latency or {}).get("conditions", {})
+    time = (manifest.latency or {}).get(manifest.precision)
+    if time is None:
+        return []
+    clock = f", GPU at {at['gpu_mhz']:.0f} MHz" if at.get("gpu_mhz") else ""
+    mode = f", mode {at['mode']}" if at.get("mode") else ""
+    return [f"measured: p50 {time['p50_ms']:.2f}, p90 {time['p90_ms']:.2f}, p99 {time['p99_ms']:.2f} ms an inference, "
+            f"{time['runs']} of them ({at.get('device', '')}{mode}{clock})"]  # fmt: skip

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from edgevit import ondevice
 from edgevit.bundle import ENGINE, MODEL, REPORT, TIMING_CACHE, Bundle, Manifest, open_bundle, write_bundle
 from edgevit.engine import of_bundle, runs_here
+from edgevit.engine.base import SessionBase
 from edgevit.engine.of_bundle import lacking, session_of
 from edgevit.engine.tensorrt import BuildOptions, BuiltEngine
 from edgevit.errors import ConfigError, EngineError, StorageError
@@ -58,6 +61,19 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return written.rename(tmp_path / "tiny.edgevit")
 
 
+class Gpu:
+    """What a fresh engine is tried on; every inference takes a millisecond."""
+
+    just_in_time = False
+
+    def load(self, _engine: bytes) -> SessionBase:
+        def run(frames: np.ndarray) -> np.ndarray:
+            time.sleep(0.001)
+            return np.zeros((len(frames), 5), np.float32)
+
+        return SessionBase(engine="a GPU", threads=1, shape=(*folded().config.image_size, 3), run=run)
+
+
 @pytest.fixture
 def on_the_device(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """A machine that compiles and runs; the list fills with the timing caches that its builder was given."""
@@ -74,6 +90,7 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
     monkeypatch.setattr("edgevit.engine.runs_here", lambda _name: True)
     monkeypatch.setattr(ondevice, "build_engine", build_engine)
+    monkeypatch.setattr(ondevice, "backend", lambda _name: Gpu())
     monkeypatch.setattr("edgevit.engine.tensorrt.builder_version", lambda _engine: "tensorrt 10.3.0")
     return given
 
@@ -153,6 +170,10 @@ def test_compile_keeps_the_rest_and_tells_the_devices_own_plan(path: Path, on_th
     plan = manifest.compiled["plan"]
     assert (plan["stand_in"], plan["builder"], plan["engine_bytes"]) == (False, "tensorrt 10.3.0", 6)
     assert plan["kernels"] == len(parse_layers(recorded("dequantized")))
+    assert manifest.latency is not None
+    assert manifest.latency["fp16"]["p50_ms"] >= 1
+    assert manifest.latency["conditions"]["engine"] == "tensorrt 10.3.0"
+    assert manifest.latency["conditions"]["runs"] == ondevice.RUNS
     assert manifest.notes == ("preprocessing: assumed", *(f"plan: {text}" for text in plan["warnings"]))
     assert len(manifest.notes) > 1
     compile_bundle(path, BuildOptions())
@@ -185,6 +206,7 @@ def test_an_engine_of_the_real_builder(builder: Path, path: Path, monkeypatch: p
     """As on a board, but for the GPU: bound to this machine, and refused on another."""
     monkeypatch.setattr(ondevice, "runs_here", lambda _name: True)
     monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
+    monkeypatch.setattr(ondevice, "backend", lambda _name: Gpu())
     after, compiled = compile_bundle(path, BuildOptions())
     assert after.read(ENGINE) == compiled.engine
     assert open_bundle(path).manifest.compiled["engine"]["builder"] == compiled.version  # type: ignore[index]
