@@ -124,7 +124,7 @@ def _resized(frame: Any, contract: Preprocessing) -> Any:
 
     (height, width), (box_height, box_width) = frame.shape[:2], contract.resize
     if contract.mode == "squash":
-        return _scaled_centre(frame, box_height, box_width, contract)
+        return _scaled(frame, box_height, box_width, contract)
     pick = max if contract.mode == "shortest" else min
     scale = pick(box_height / height, box_width / width)
     if contract.mode == "shortest":
@@ -133,36 +133,12 @@ def _resized(frame: Any, contract: Preprocessing) -> Any:
         frame = _centre(frame, *(min(side, limit + side % 2) for side, limit in zip((height, width), limits, strict=True)))
         height, width = frame.shape[:2]
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    if contract.mode == "shortest":
-        return _scaled_centre(frame, new_height, new_width, contract)
     frame = _scaled(frame, new_height, new_width, contract)
+    if contract.mode == "shortest":
+        return frame
     top, left = (box_height - new_height) // 2, (box_width - new_width) // 2
     bottom, right = box_height - new_height - top, box_width - new_width - left
     return cv2.copyMakeBorder(frame, top, bottom, left, right, cv2.BORDER_CONSTANT, value=padding_bgr(contract))
-
-
-def _scaled_centre(frame: Any, height: int, width: int, contract: Preprocessing) -> Any:
-    """What `_centre` cuts out of the scaled frame, and no more of that computed than it takes.
-
-    Averages over source pixels repeat: where 720 rows become 256, those from 16 on are of the source's rows from 45 on, with
-    the same weights. Cut at such places, the result is that of the whole frame, at half the time for a camera's 1280x720.
-    """
-    (rows, columns), (kept_rows, kept_columns) = frame.shape[:2], contract.size
-    if not _averages(frame, height, width, contract) or rows <= height or columns <= width:
-        return _centre(_scaled(frame, height, width, contract), kept_rows, kept_columns)
-    above, below, top, bottom = _repeating(rows, height, kept_rows)
-    before, after, left, right = _repeating(columns, width, kept_columns)
-    part = _scaled(frame[above:below, before:after], bottom - top, right - left, contract)
-    first_row, first_column = (height - kept_rows) // 2 - top, (width - kept_columns) // 2 - left
-    return part[first_row : first_row + kept_rows, first_column : first_column + kept_columns]
-
-
-def _repeating(source: int, scaled: int, kept: int) -> tuple[int, int, int, int]:
-    """Of one side: the narrowest span of the source, and of the scaled frame, that holds the ``kept`` centre and repeats."""
-    period = math.gcd(source, scaled)
-    step, first = scaled // period, (scaled - kept) // 2
-    low, high = first // step, -(-(first + kept) // step)
-    return low * (source // period), high * (source // period), low * step, high * step
 
 
 def padding_bgr(contract: Preprocessing) -> tuple[float, ...]:
@@ -186,13 +162,7 @@ def _scaled(frame: Any, height: int, width: int, contract: Preprocessing) -> Any
         return _scaled(frame, height, width, contract)
     # OpenCV's linear and cubic filters look at 2 and 4 source pixels however far they shrink; area
     # averaging is its antialiased filter, closest to the PIL resampling that models are trained with.
-    smooth = _averages(frame, height, width, contract)
+    smooth = contract.antialias and shrinks and contract.interpolation != "nearest"
     flags = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC,
              "lanczos": cv2.INTER_LANCZOS4, "area": cv2.INTER_AREA}  # fmt: skip
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if smooth else flags[contract.interpolation])
-
-
-def _averages(frame: Any, height: int, width: int, contract: Preprocessing) -> bool:
-    """Whether scaling averages over source pixels."""
-    shrinks = frame.shape[0] > height or frame.shape[1] > width
-    return bool(contract.antialias and shrinks and contract.interpolation != "nearest")

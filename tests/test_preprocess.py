@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
-from edgevit import preprocess
 from edgevit.errors import ConfigError
 from edgevit.preprocess import COLORS, INTERPOLATIONS, MODES, Preprocessing, padding_bgr, prepare
 
@@ -223,26 +222,6 @@ def test_antialias_averages_where_its_absence_skips(shape: tuple[int, int]) -> N
         noise = noise[:, :1].repeat(20, axis=1)
     smooth, sharp = (prepare(noise, preprocessing((64, 64), antialias=value)).std() for value in (True, False))
     assert smooth < 50 < sharp
-
-
-@pytest.mark.parametrize("mode", ["shortest", "squash"])
-@pytest.mark.parametrize(("box", "size"), [((256, 256), (224, 224)), ((248, 248), (224, 224)), ((300, 256), (224, 100))], ids=str)
-@pytest.mark.parametrize("shape", [(720, 1280), (480, 640), (601, 999), (300, 1000), (257, 259)], ids=str)
-def test_what_is_cropped_away_is_not_computed(
-    shape: tuple[int, int], box: tuple[int, int], size: tuple[int, int], mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To the bit what the whole frame gives: the part is cut where the averages repeat."""
-    frame, contract = photo(*shape), preprocessing(size, resize=box, mode=mode)
-    part = prepare(frame, contract)
-    monkeypatch.setattr(preprocess, "_repeating", lambda source, scaled, kept: (0, source, 0, scaled))
-    assert np.array_equal(part, prepare(frame, contract))
-
-
-def test_half_of_a_cameras_picture_is_computed() -> None:
-    """1280x720 to 455x256, of which the middle 224x224 counts: rows repeat every 16, columns every 91."""
-    assert preprocess._repeating(720, 256, 224) == (45, 675, 16, 240)
-    assert preprocess._repeating(1280, 455, 224) == (256, 1024, 91, 364)
-    assert preprocess._repeating(641, 256, 224) == (0, 641, 0, 256)  # no common divisor: all of it
 
 
 # --- the contract ------------------------------------------------------------------------------------------------------------
