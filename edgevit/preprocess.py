@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MODES = ("squash", "shortest", "letterbox")
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos", "area")
 COLORS = ("rgb", "bgr", "gray")
+LARGE = 1 << 17
+"""Pixels of a frame from which on `edgevit.averaging` is faster than OpenCV."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -124,7 +126,7 @@ def _resized(frame: Any, contract: Preprocessing) -> Any:
 
     (height, width), (box_height, box_width) = frame.shape[:2], contract.resize
     if contract.mode == "squash":
-        return _scaled(frame, box_height, box_width, contract)
+        return _middle(frame, box_height, box_width, contract.size, contract)
     pick = max if contract.mode == "shortest" else min
     scale = pick(box_height / height, box_width / width)
     if contract.mode == "shortest":
@@ -133,9 +135,9 @@ def _resized(frame: Any, contract: Preprocessing) -> Any:
         frame = _centre(frame, *(min(side, limit + side % 2) for side, limit in zip((height, width), limits, strict=True)))
         height, width = frame.shape[:2]
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    frame = _scaled(frame, new_height, new_width, contract)
     if contract.mode == "shortest":
-        return frame
+        return _middle(frame, new_height, new_width, contract.size, contract)
+    frame = _middle(frame, new_height, new_width, (new_height, new_width), contract)
     top, left = (box_height - new_height) // 2, (box_width - new_width) // 2
     bottom, right = box_height - new_height - top, box_width - new_width - left
     return cv2.copyMakeBorder(frame, top, bottom, left, right, cv2.BORDER_CONSTANT, value=padding_bgr(contract))
@@ -147,6 +149,40 @@ def padding_bgr(contract: Preprocessing) -> tuple[float, ...]:
     if contract.color == "gray":
         levels *= 3
     return tuple(levels[::-1] if contract.color == "rgb" else levels)
+
+
+def _middle(frame: Any, height: int, width: int, kept: tuple[int, int], contract: Preprocessing) -> Any:
+    """The frame scaled to ``height`` x ``width``, or the middle of that, at least ``kept`` of it.
+
+    Averaging over areas takes time for every pixel of the frame, so as much as possible is cropped before it.
+    """
+    from edgevit import averaging
+
+    if not _averages(frame, height, width, contract):
+        return _scaled(frame, height, width, contract)
+    # OpenCV has a fast way of its own where a result pixel stands for whole pixels of the frame.
+    whole = not (frame.shape[0] % height or frame.shape[1] % width)
+    if frame.shape[0] * frame.shape[1] >= LARGE and not whole and averaging.worthwhile():
+        return averaging.averaged(frame, height, width, kept)
+    (top, less_height), (left, less_width) = (_margin(*axis) for axis in zip(frame.shape[:2], (height, width), kept, strict=True))
+    frame = frame[top : frame.shape[0] - top, left : frame.shape[1] - left]
+    return _scaled(frame, height - 2 * less_height, width - 2 * less_width, contract)
+
+
+def _margin(length: int, scaled: int, kept: int) -> tuple[int, int]:
+    """What can be cut off either end of ``length`` pixels, and off the ``scaled`` ones, if their middle ``kept`` matter.
+
+    A cut where a pixel of both begins moves no area: what remains is scaled to the same values, bit by bit.
+    """
+    period = scaled // math.gcd(length, scaled)
+    margin = (scaled - kept) // 2 // period * period
+    return margin * length // scaled, margin
+
+
+def _averages(frame: Any, height: int, width: int, contract: Preprocessing) -> bool:
+    """Whether every result pixel is the mean of the area it stands for."""
+    shrinks = height <= frame.shape[0] and width <= frame.shape[1]
+    return shrinks and contract.interpolation != "nearest" and (contract.antialias or contract.interpolation == "area")
 
 
 def _scaled(frame: Any, height: int, width: int, contract: Preprocessing) -> Any:
@@ -162,7 +198,7 @@ def _scaled(frame: Any, height: int, width: int, contract: Preprocessing) -> Any
         return _scaled(frame, height, width, contract)
     # OpenCV's linear and cubic filters look at 2 and 4 source pixels however far they shrink; area
     # averaging is its antialiased filter, closest to the PIL resampling that models are trained with.
-    smooth = contract.antialias and shrinks and contract.interpolation != "nearest"
     flags = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC,
              "lanczos": cv2.INTER_LANCZOS4, "area": cv2.INTER_AREA}  # fmt: skip
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if smooth else flags[contract.interpolation])
+    flag = cv2.INTER_AREA if _averages(frame, height, width, contract) else flags[contract.interpolation]
+    return cv2.resize(frame, (width, height), interpolation=flag)

@@ -6,11 +6,13 @@ import json
 import tracemalloc
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
+from edgevit import averaging
 from edgevit.errors import ConfigError
 from edgevit.preprocess import COLORS, INTERPOLATIONS, MODES, Preprocessing, padding_bgr, prepare
 
@@ -222,6 +224,102 @@ def test_antialias_averages_where_its_absence_skips(shape: tuple[int, int]) -> N
         noise = noise[:, :1].repeat(20, axis=1)
     smooth, sharp = (prepare(noise, preprocessing((64, 64), antialias=value)).std() for value in (True, False))
     assert smooth < 50 < sharp
+
+
+# --- averaging -------------------------------------------------------------------------------------------------------------
+
+FRAMES = [(720, 1280), (480, 640), (1080, 1920), (511, 389), (720, 405)]
+CROPPED = [
+    ("shortest", (256, 256)),
+    ("shortest", (248, 248)),
+    ("shortest", (224, 224)),
+    ("squash", (256, 256)),
+    ("squash", (235, 251)),
+]
+
+
+def opencv(frame: np.ndarray, mode: str, resize: tuple[int, int]) -> np.ndarray:
+    """The whole frame averaged by OpenCV, and then 224 x 224 from its centre."""
+    scale = max(box / side for box, side in zip(resize, frame.shape, strict=False))
+    height, width = resize if mode == "squash" else (round(side * scale) for side in frame.shape[:2])
+    whole = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    top, left = (height - 224) // 2, (width - 224) // 2
+    return whole[top : top + 224, left : left + 224]
+
+
+@pytest.mark.parametrize("shape", FRAMES, ids=str)
+@pytest.mark.parametrize(("mode", "resize"), CROPPED, ids=str)
+def test_crop_before_averaging_changes_no_bit(
+    mode: str, resize: tuple[int, int], shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where OpenCV averages, it is given part of the frame, and gives the same."""
+    monkeypatch.setattr(averaging, "worthwhile", lambda: False)
+    frame = photo(*shape)
+    result = prepare(frame, preprocessing((224, 224), resize=resize, mode=mode, interpolation="cubic"))
+    assert np.array_equal(result, opencv(frame, mode, resize))
+
+
+@pytest.mark.parametrize("shape", FRAMES, ids=str)
+@pytest.mark.parametrize(("mode", "resize"), CROPPED, ids=str)
+def test_matrix_products_average_as_opencv_does(
+    mode: str, resize: tuple[int, int], shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On noise, one value in 5000 at most is rounded to the level beside."""
+    monkeypatch.setattr(averaging, "worthwhile", lambda: True)
+    frame = photo(*shape)
+    result = prepare(frame, preprocessing((224, 224), resize=resize, mode=mode, interpolation="cubic"))
+    off = np.abs(result.astype(int) - opencv(frame, mode, resize))
+    assert off.max() <= 1
+    assert np.count_nonzero(off) <= off.size / 5000
+
+
+@pytest.mark.parametrize("kept", [(29, 31), (8, 7), (1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(97, 140), (29, 31), (30, 140), (97, 31)], ids=str)
+def test_each_result_is_the_mean_of_its_area(shape: tuple[int, int], kept: tuple[int, int]) -> None:
+    """Enlarged until areas are whole pixels, the mean is a plain one."""
+    frame = photo(*shape)
+    fine = frame.repeat(29, axis=0).repeat(31, axis=1).reshape(29, shape[0], 31, shape[1], 3)
+    exact = fine.mean(axis=(1, 3))[(29 - kept[0]) // 2 :, (31 - kept[1]) // 2 :][: kept[0], : kept[1]]
+    result = averaging.averaged(frame, 29, 31, kept)
+    assert (result.shape, result.dtype) == ((*kept, 3), np.uint8)
+    assert np.abs(result - exact).max() < 0.5001
+
+
+def test_views_are_averaged_as_they_look() -> None:
+    frame = photo(600, 800)
+    for view in (frame[..., ::-1], frame[::-1, ::-1], frame[5:501, 7:607], frame.transpose(1, 0, 2)):
+        contract = preprocessing((224, 224), resize=(256, 256), mode="shortest")
+        assert np.array_equal(prepare(view, contract), prepare(view.copy(), contract))
+
+
+def test_letterbox_averages_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, contract = photo(720, 1280), preprocessing((224, 224), mode="letterbox")
+    results = []
+    for fast in (True, False):
+        monkeypatch.setattr(averaging, "worthwhile", lambda fast=fast: fast)
+        results.append(prepare(frame, contract).astype(int))
+    assert np.abs(results[0] - results[1]).max() <= 1
+
+
+def test_opencv_keeps_what_it_does_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small frames, and areas of whole pixels."""
+
+    def never(*_arguments: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(averaging, "averaged", never)
+    for shape, size in (((300, 300), (224, 224)), ((448, 672), (224, 224)), ((1080, 1920), (270, 480))):
+        assert prepare(photo(*shape), preprocessing(size)).shape[:2] == size
+
+
+def test_old_numpy_does_not_tell_how_it_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then OpenCV averages."""
+
+    def show_config() -> None:
+        """As before numpy 1.26."""
+
+    monkeypatch.setattr(np, "show_config", show_config)
+    assert not averaging.worthwhile.__wrapped__()
 
 
 # --- the contract ------------------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def code_digest() -> str:
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     sources = [path for folder in CODE for path in package.glob(f"{folder}/*.py")]
-    for path in sorted([*sources, package / "preprocess.py"]):
+    for path in sorted([*sources, package / "preprocess.py", package / "averaging.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
