@@ -19,6 +19,7 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
+from edgevit.preprocess import code_digest as preparing
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
@@ -149,8 +150,9 @@ def code_digest() -> str:
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     sources = [path for folder in CODE for path in package.glob(f"{folder}/*.py")]
-    for path in sorted([*sources, package / "preprocess.py", package / "averaging.py"]):
+    for path in sorted(sources):
         digest.update(path.read_bytes())
+    digest.update(preparing().encode())
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from edgevit.cache import Cache
 from edgevit.engine.base import Session
 from edgevit.images import ImageSet
-from edgevit.preprocess import Preprocessing
+from edgevit.preprocess import Preprocessing, code_digest
 from edgevit.progress import Stage
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def evaluate(
     try:
         for start in range(0, len(images), CHUNK):
             part = images.subset(range(start, min(start + CHUNK, len(images))))
-            key = {"model": digest, "engine": engine, "images": part.digest(), "contract": contract.to_dict()}
+            key = {"model": digest, "engine": engine, "images": part.digest(), "contract": contract.to_dict(),
+                   "code": code_digest()}  # fmt: skip
             found = cache.find("logits", **key)
             if found is None:
                 stage.cached = False
