@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -149,7 +150,10 @@ class Ssh:
     def close(self) -> None:
         """End the shared connection."""
         command = [*self._command, "-O", "exit", "--", self.host.ssh]
-        subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False, start_new_session=True)
+        with suppress(subprocess.TimeoutExpired, OSError):
+            subprocess.run(
+                command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False, start_new_session=True
+            )
         self._folder.cleanup()
 
     def __enter__(self) -> Self:

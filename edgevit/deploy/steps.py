@@ -41,6 +41,8 @@ _LOCK = 'flock -n "$1/.lock" sh -c "echo locked; cat >/dev/null" || echo taken'
 _INSTALL = r"""
 set -e
 cd -- "$1"; key=$2; python=$3; shift 3
+# pycuda is compiled with nvcc, which a JetPack puts on the path of interactive shells only.
+if [ -d /usr/local/cuda/bin ]; then PATH=$PATH:/usr/local/cuda/bin; export PATH; fi
 venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf venv; "$python" -m venv --system-site-packages venv; }
 wheel=$1; index=$2; shift 2
 get() {
