@@ -40,7 +40,7 @@ class Field:
     def compare(self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
         """Every precision of every subject on ``engines``, or on its own if there are none; `edgevit.report.compare.compare`.
 
-        Nothing is timed where a subject's target is another machine.
+        Nothing is timed where a subject's target is another machine, unless ``engines`` ask for it.
         """
         several, first = len(self.subjects) > 1, self.subjects[0]
         pairs = [(engine, subject) for engine in engines for subject in self.subjects]
@@ -57,7 +57,7 @@ class Field:
             for engine, subject in pairs or [(subject.engine, subject) for subject in self.subjects]
             for precision, model in subject.models.items()
         ]
-        timed = all(subject.timed for subject in self.subjects)
+        timed = bool(engines) or all(subject.timed for subject in self.subjects)
         return compare(
             candidates,
             self.images,

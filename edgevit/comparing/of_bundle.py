@@ -33,9 +33,10 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
     with progress.stage("verify bundle"):
         models = {precision: bundle.read(files[precision]) for precision in wanted}
     notes, engine = [], manifest.engine
-    if not runs_here(engine):
+    at_home = runs_here(engine)
+    if not at_home:
         engine = load_target("cpu").engine()
-        notes.append(f"{manifest.engine} does not run here: compared on {engine}, whose milliseconds are not the device's")
+        notes.append(f"{manifest.engine} does not run here: compared on {engine}; not timed without --engines {engine}")
     lacking = [precision for precision in asked if precision not in held]
     if lacking:
         notes.append(f"{path} holds no {', '.join(lacking)}: left out for it")
@@ -53,6 +54,7 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
         notes=tuple(notes),
         layers={manifest.precision: _layers(bundle)} if own else {},
         plans={manifest.precision: plan} if plan is not None and own else {},
+        timed=at_home,
         compiled={manifest.precision: engine_here} if engine_here is not None and own else {},
     )
 

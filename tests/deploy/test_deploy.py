@@ -213,7 +213,11 @@ def test_a_full_disk(plan: Plan, board: Board) -> None:
     """Said before anything is sent where it shows, and in one line where it comes later; what was there stays."""
     small = board.home / "small"
     board.sh("mkdir -p small")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k,mode=777", "tmpfs", small], check=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1500k,mode=777", "tmpfs", small], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs to mount a small file system, which this container may not")
     try:
         board.sh("ln -s ~/'my boards/edgevit/venv' small/venv")
         (outcome,) = deploy_to(plan, [Destination(address="board", folder="small")], Noted())

@@ -49,3 +49,21 @@ def test_without_a_builder(edgevit: Callable[..., Any], checkpoint_path: Path, i
     assert [row["device"] for row in outcome.json["rows"]] == [None, None]
     assert "smaller than fp16" in outcome.json["recommendation"]["headline"]
     assert sum(note.startswith("fp16, int8: preflight: not compiled") for note in outcome.json["notes"]) == 1
+
+
+def test_a_boards_bundle_elsewhere(
+    builder: Path, edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """Its plan is shown; this machine's milliseconds only on request, as they would recommend for another machine."""
+    bundle = tmp_path / "board.edgevit"
+    asked = ("--data", image_folder, "--recipe", "fast", "--target", "jetson-orin-nano-8gb", "-o", bundle)
+    assert edgevit("build", checkpoint_path, *asked).code == 0
+    outcome = edgevit("compare", bundle, "--data", image_folder, "--json")
+    assert outcome.code == 0, outcome.stderr
+    first, second = outcome.json["rows"]
+    assert (first["latency"], second["latency"], first["device"]) == (None, None, None)
+    assert second["device"]["kernels"] > 10
+    assert "smaller than fp32" in outcome.json["recommendation"]["headline"]
+    assert "tensorrt does not run here: compared on openvino; not timed without --engines openvino" in outcome.json["notes"]
+    timed = edgevit("compare", bundle, "--data", image_folder, "--engines", "openvino", "--runs", 5, "--json").json
+    assert all(row["latency"] for row in timed["rows"])
