@@ -2,11 +2,13 @@
 
     python benchmarks/runtime.py BUNDLE [--frames 30] [--turns 15] [--engine NAME] [--threads N]
 
-Frames are 1280x720. Three parts, each in turns (A B C A B C), one session for all:
+Frames are 1280x720. Three parts, one session for all:
 
-- throughput from memory: the bare engine call on a prepared input, prepare and engine one after the other, and edgevit's loop;
-- throughput from a video file: read, prepare, infer in a plain loop, the same on `supervision`'s frame generator (if it is
-  installed), and edgevit's loop;
+- overhead, frame by frame in turns (A B C D A B C D), so that other work on the machine meets all alike: the bare engine call on
+  a prepared input, prepare and engine in turn, edgevit's loop, and all that `edgevit run --smooth ema:8 --jsonl` does
+  for a frame. The overhead is what a frame takes more than the bare call beside it; the median of these differences is shown;
+- throughput from a video file, clip by clip in turns: read, prepare, infer in a plain loop, the same on `supervision`'s frame
+  generator (benchmarks/requirements.txt), and edgevit's loop;
 - capture to label, at rates below and above the engine's: the plain loop on a queue of four buffers, as V4L2 has, and edgevit's
   loop. The camera is simulated: it stamps a frame and puts it into the queue, or loses it when that is full.
 """
@@ -14,11 +16,15 @@ Frames are 1280x720. Three parts, each in turns (A B C A B C), one session for a
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from queue import Empty, Full, Queue
 
@@ -30,8 +36,12 @@ from edgevit.engine.base import Session, SessionBase, processor
 from edgevit.engine.of_bundle import session_of
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.runtime import classify
+from edgevit.runtime.decide import Decider
 from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.loop import classify_frames
+from edgevit.runtime.sinks.lines import JsonFile
+from edgevit.runtime.smoothing import parse_smoothing
+from edgevit.runtime.summary import Summary
 
 WIDTH, HEIGHT = 1280, 720
 BUFFERS = 4
@@ -44,8 +54,9 @@ class Memory(Source):
 
     description = "memory"
 
-    def __init__(self, images: list[np.ndarray], frames: int, fps: float | None = None) -> None:
-        self.images, self.frames, self.fps, self.live = images, frames, fps, fps is not None
+    def __init__(self, images: list[np.ndarray], frames: int, fps: float | None = None, *, captures: bool = False) -> None:
+        self.images, self.frames, self.fps, self.live, self.captures = images, frames, fps, fps is not None, captures
+        self.asked_policy = "latest" if captures else None
 
     def __iter__(self) -> Iterator[Frame]:
         start = time.perf_counter()
@@ -71,14 +82,33 @@ class Bench:
         logits = self.session.infer(prepare(image, self.contract)[None])[0]
         classify.top_k(logits, self.labels, 5)
 
-    def engine(self) -> Cost:
-        return per_frame(self.session.infer(self.ready) for _ in range(self.frames))
+    def engine(self) -> float:
+        return per_frame(self.session.infer(self.ready) for _ in range(self.frames))[0]
 
-    def plain(self) -> Cost:
-        return per_frame(self.label(self.images[i % 4]) for i in range(self.frames))
+    def frame_by_frame(self, rounds: int) -> dict[str, np.ndarray]:
+        """Milliseconds [rounds] of every step's frame, the steps in turns."""
+        images = cycle(self.images)
+        # A source that captures is not read ahead, which would be paid for in another step's turn.
+        sources = [Memory(self.images, rounds + 1, captures=True) for _ in range(2)]
+        loop, command = self.results(sources[0]), self.command(sources[1])
+        steps: dict[str, Callable[[], object]] = {
+            "bare engine call": lambda: self.session.infer(self.ready),
+            "prepare, then engine": lambda: self.label(next(images)),
+            "edgevit": lambda: next(loop),
+            "edgevit run --jsonl": lambda: next(command),
+        }
+        times = [[per_frame(step() for _ in range(1))[0] for step in steps.values()] for _ in range(rounds + 1)][1:]
+        return dict(zip(steps, np.array(times).T, strict=True))
 
-    def edgevit(self) -> Cost:
-        return per_frame(self.results(Memory(self.images, self.frames)))
+    def command(self, source: Source) -> Iterator[object]:
+        """As `edgevit run --smooth ema:8 --jsonl`: decisions, summary, and a line that nobody keeps."""
+        decider, summary = Decider(smoothing=parse_smoothing("ema:8")), Summary(source)
+        results = classify_frames(source, self.session, self.contract, self.labels, top_k=decider.wanted)
+        with closing(JsonFile(Path(os.devnull))) as lines:
+            for result in results:
+                decision = decider(result)
+                summary.add(replace(result, predictions=(decision.best,)))
+                yield lines(decision)
 
     def alone(self) -> Cost:
         """The loop around an engine and a preparation that cost nothing: what is left is its own."""
@@ -170,6 +200,19 @@ def in_turns(turns: int, loops: dict[str, Callable[[], Cost]]) -> dict[str, np.n
     return dict(zip(loops, np.array(costs).transpose(1, 0, 2), strict=True))
 
 
+def overhead(times: dict[str, np.ndarray]) -> float:
+    """Print what each step takes more than the first. Returns the first's median in milliseconds."""
+    base = next(iter(times.values()))
+    usual = float(np.median(base))
+    rows = []
+    for name, each in times.items():
+        low, middle, high = np.percentile(each - base, (25, 50, 75))
+        share = 100 * (usual / (usual + middle) - 1)
+        rows.append((name, f"{np.median(each):.2f}", f"{middle:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{share:+.1f} %"))
+    table(f"overhead, {len(base)} frames each", ("loop", "ms, median", "more", "half of the frames", "throughput"), rows)
+    return usual
+
+
 def show(title: str, costs: dict[str, np.ndarray]) -> None:
     """The fastest turn, which other work on the machine disturbed least, and the median of processor time."""
     base_ms, base_cpu = best(next(iter(costs.values())))
@@ -207,10 +250,7 @@ def main() -> None:
         bench = Bench(session, manifest.preprocessing, manifest.labels, args.frames, Path(folder) / "clip.mp4")
         print(f"{args.bundle.name}, {session.engine} on {processor()}, {session.threads} threads, {WIDTH}x{HEIGHT}, "
               f"{args.frames} frames, {args.turns} turns")  # fmt: skip
-        times = in_turns(args.turns, {
-            "bare engine call": bench.engine, "prepare, then engine": bench.plain, "edgevit": bench.edgevit,
-        })  # fmt: skip
-        show("from memory", times)
+        engine_ms = overhead(bench.frame_by_frame(args.frames * args.turns))
         parts = in_turns(args.turns, {"prepare": bench.prepared, "edgevit's loop without engine and preparation": bench.alone})
         print("\n".join(f"{name}: {best(each)[0]:.3f} ms per frame" for name, each in parts.items()))
         loops = {"plain loop": bench.video_plain, "edgevit": bench.video_edgevit}
@@ -219,9 +259,9 @@ def main() -> None:
         show("from a video file", in_turns(args.turns, loops))
         rows = []
         for share in (0.5, 2.0):
-            fps = share * 1e3 / best(times["bare engine call"])[0]
+            fps = share * 1e3 / engine_ms
             loops = {"plain loop, 4 buffers": bench.latency_plain, "edgevit": bench.latency_edgevit}
-            turns = [(bench.engine()[0], {name: loop(fps) for name, loop in loops.items()}) for _ in range(args.turns)]
+            turns = [(bench.engine(), {name: loop(fps) for name, loop in loops.items()}) for _ in range(args.turns)]
             for name in loops:
                 ms = np.concatenate([latencies[name] for _, latencies in turns])
                 more = np.median([np.median(latencies[name]) - engine for engine, latencies in turns])
