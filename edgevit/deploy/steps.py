@@ -31,10 +31,12 @@ mkdir -p -- "$1" && cd -- "$1" || exit 1
 echo "folder=$(pwd -P)"; echo "machine=$(uname -m)"; echo "free_kb=$(df -Pk . | awk 'NR==2{print $4}')"
 for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=yes"; done
 [ -x venv/bin/edgevit ] && echo "venv_there=yes"
+{ command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ]; } >/dev/null && echo "cuda=nvcc"
 command -v -- "$2" >/dev/null || { [ -x "$2" ] || exit 0; }
 "$2" -c 'import sys; print("python=%d.%d.%d" % sys.version_info[:3])'
 "$2" -c 'import ensurepip, venv; print("venv=yes")' 2>/dev/null
 "$2" -c 'import cv2; print("cv2=" + cv2.__version__)' 2>/dev/null
+for python in venv/bin/python "$2"; do "$python" -c 'import pycuda; print("cuda=pycuda")' 2>/dev/null; done
 exit 0
 """
 _LOCK = 'flock -n "$1/.lock" sh -c "echo locked; cat >/dev/null" || echo taken'
@@ -146,6 +148,8 @@ class Deployment:
             self._fail(f"its Python is {facts['python']}, and edgevit needs 3.10. Name a newer one with --python")
         if "venv" not in facts and "venv_there" not in facts:
             self._fail("its Python makes no virtual environments. There: sudo apt install python3-venv")
+        if self.plan.ahead and "cuda" not in facts:
+            self._fail("it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install nvidia-jetpack")
         room = int(facts.get("free_kb") or 0) / 1024
         wanted = ROOM * self.plan.bytes / 2**20 + (0 if "venv_there" in facts else INSTALLED_MB)
         if room < wanted and not self._is_pushed():

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from edgevit.bundle import Bundle
 from edgevit.deploy import several
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.plan import Plan, make_plan
@@ -243,6 +244,14 @@ def test_what_a_host_lacks(plan: Plan, change: dict[str, Any], words: str) -> No
     assert isinstance(outcome.error, RemoteError)
     assert str(outcome.error).startswith(words)
     assert "\n" not in str(outcome.error)
+
+
+def test_a_board_without_cuda(plan: Plan) -> None:
+    """Found before minutes of compiling pycuda end in somebody else's traceback."""
+    manifest = replace(plan.bundle.manifest, engine="tensorrt")
+    opened = Bundle(plan.bundle.path, manifest)
+    (outcome,) = deploy_to(replace(plan, bundle=opened), [HOST], Noted())
+    assert str(outcome.error).startswith("board: it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install")
 
 
 def test_no_key_of_ours(plan: Plan, board: Board, tmp_path: Path) -> None:
