@@ -35,6 +35,7 @@ for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=ye
 command -v -- "$2" >/dev/null || { [ -x "$2" ] || exit 0; }
 "$2" -c 'import sys; print("python=%d.%d.%d" % sys.version_info[:3])'
 "$2" -c 'import ensurepip, venv; print("venv=yes")' 2>/dev/null
+"$2" -c 'import ctypes; ctypes.CDLL("libcuda.so.1"); print("driver=yes")' 2>/dev/null
 "$2" -c 'import cv2; print("cv2=" + cv2.__version__)' 2>/dev/null
 for python in venv/bin/python "$2"; do "$python" -c 'import pycuda; print("cuda=pycuda")' 2>/dev/null; done
 exit 0
@@ -148,6 +149,10 @@ class Deployment:
             self._fail(f"its Python is {facts['python']}, and edgevit needs 3.10. Name a newer one with --python")
         if "venv" not in facts and "venv_there" not in facts:
             self._fail("its Python makes no virtual environments. There: sudo apt install python3-venv")
+        if self.plan.ahead and "driver" not in facts:
+            self._fail(
+                f"it has no NVIDIA driver, and the bundle is for {self.plan.bundle.manifest.engine}. Is it the right host?"
+            )
         if self.plan.ahead and "cuda" not in facts:
             self._fail("it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install nvidia-jetpack")
         room = int(facts.get("free_kb") or 0) / 1024

@@ -24,6 +24,7 @@ from edgevit.deploy.plan import Plan, make_plan
 from edgevit.deploy.several import Outcome
 from edgevit.deploy.several import deploy as deploy_to
 from edgevit.deploy.steps import Watcher
+from edgevit.engine.tensorrt import gpu
 from edgevit.errors import LinkError, RemoteError
 from tests.deploy.conftest import USER, Board, Proxy, free_port
 from tests.support import COMMAND
@@ -246,12 +247,13 @@ def test_what_a_host_lacks(plan: Plan, change: dict[str, Any], words: str) -> No
     assert "\n" not in str(outcome.error)
 
 
-def test_a_board_without_cuda(plan: Plan) -> None:
+@pytest.mark.skipif(gpu() is not None, reason="this machine has a GPU")
+def test_a_board_without_a_gpu(plan: Plan) -> None:
     """Found before minutes of compiling pycuda end in somebody else's traceback."""
     manifest = replace(plan.bundle.manifest, engine="tensorrt")
     opened = Bundle(plan.bundle.path, manifest)
     (outcome,) = deploy_to(replace(plan, bundle=opened), [HOST], Noted())
-    assert str(outcome.error).startswith("board: it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install")
+    assert str(outcome.error).startswith("board: it has no NVIDIA driver, and the bundle is for tensorrt. Is it the right host?")
 
 
 def test_no_key_of_ours(plan: Plan, board: Board, tmp_path: Path) -> None:
