@@ -151,7 +151,7 @@ class Deployment:
             self._fail("its Python makes no virtual environments. There: sudo apt install python3-venv")
         if self.plan.ahead and "driver" not in facts:
             self._fail(
-                f"it has no NVIDIA driver, and the bundle is for {self.plan.bundle.manifest.engine}. Is it the right host?"
+                f"it has no NVIDIA driver, which {self.plan.bundle.manifest.engine} needs. See whether it is the right host"
             )
         if self.plan.ahead and "cuda" not in facts:
             self._fail("it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install nvidia-jetpack")
