@@ -14,8 +14,9 @@ import click
 from edgevit.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
-    from edgevit.bundle import Manifest
+    from edgevit.bundle import Bundle, Manifest
     from edgevit.engine.base import Session
+    from edgevit.looking import Glance
     from edgevit.preview.telemetry import Sample
     from edgevit.runtime.decide import Decider, Decision
     from edgevit.runtime.frame import Source
@@ -33,6 +34,7 @@ OPTIONS = (
     click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Append a row of CSV per frame."),
     click.option("--serve", metavar="HOST:PORT", help="Serve a live page; other than on 127.0.0.1 it wants a token."),
     click.option("--serve-token", envvar="EDGEVIT_SERVE_TOKEN", help="Its token; made if needed. Also $EDGEVIT_SERVE_TOKEN."),
+    click.option("--attention", metavar="MAP", help="On that page, where the model looks: rollout, last or a block's number."),
     click.option("--snapshot", type=click.Path(file_okay=False, path_type=Path), help="At an event, save the picture here."),
     click.option("--snapshot-limit", type=click.IntRange(1), default=1000, show_default=True, help="Pictures there, at most."),
     click.option("--on-label", metavar="COMMAND", help="At an event, run this, without a shell; it reads $EDGEVIT_LABEL."),
@@ -102,16 +104,16 @@ class Outputs:
 
 @contextmanager
 def open_outputs(
-    source: Source, session: Session, manifest: Manifest, values: dict[str, Any], sample: Sample | None = None
+    source: Source, session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None = None
 ) -> Iterator[Outputs]:
     """Open all that the options ask for, and close it again, whatever happens; ``sample`` gives the page the device's state."""
     from contextlib import ExitStack, closing
 
     outputs = Outputs()
     with ExitStack() as stack:
-        for sink in _sinks(outputs, source, session, manifest, values):
+        for sink in _sinks(outputs, source, session, bundle.manifest, values):
             outputs.sinks.append(stack.enter_context(closing(sink)))
-        for sink in _preview(source, session, manifest, values, sample):
+        for sink in _preview(source, session, bundle, values, sample):
             outputs.sinks.append(stack.enter_context(closing(sink)))
         yield outputs
 
@@ -146,9 +148,12 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
 
 
 def _preview(
-    source: Source, session: Session, manifest: Manifest, values: dict[str, Any], sample: Sample | None
+    source: Source, session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None
 ) -> Iterator[Sink]:  # fmt: skip
     if values["serve"] is None:
+        if values["attention"] is not None:
+            msg = "--attention is shown on the page: it goes with --serve HOST:PORT"
+            raise ConfigError(msg)
         if values["serve_token"] is not None and "EDGEVIT_SERVE_TOKEN" not in os.environ:
             msg = "--serve-token goes with --serve HOST:PORT"
             raise ConfigError(msg)
@@ -156,15 +161,25 @@ def _preview(
     from edgevit.cli.console import note
     from edgevit.preview.server import Preview
 
+    glance = _glance(bundle, values["attention"]) if values["attention"] is not None else None
     info = {
-        "model": manifest.name,
+        "model": bundle.manifest.name,
         "source": source.description,
-        "precision": manifest.precision,
+        "precision": bundle.manifest.precision,
         "engine": f"{session.engine} on {session.device}",
     }
-    preview = Preview(values["serve"], info=info, token=values["serve_token"], telemetry=sample)
+    if glance is not None:
+        info["attention_map"] = glance.title
+    preview = Preview(values["serve"], info=info, token=values["serve_token"], telemetry=sample, attention=glance)
     note(f"preview: {preview.url}")
     yield preview
+
+
+def _glance(bundle: Bundle, part: str) -> Glance:
+    from edgevit.bundle import MODEL
+    from edgevit.looking import Glance
+
+    return Glance(bundle.read(MODEL), bundle.manifest.model, bundle.manifest.preprocessing, part)
 
 
 def _events(outputs: Outputs, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:

@@ -62,7 +62,7 @@ def run(**values: Any) -> None:
         for text in telemetry.notes if telemetry else ():
             note(text)
         sample = telemetry.sample if telemetry else None
-        outputs = stack.enter_context(open_outputs(source, session, manifest, values, sample))
+        outputs = stack.enter_context(open_outputs(source, session, bundle, values, sample))
         summary = Summary(source)
         results = classify_frames(
             source, session, manifest.preprocessing, manifest.labels, top_k=decider.wanted, limit=values["limit"]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevit.preview.attention import Attention
 from edgevit.preview.feed import Feed
 from edgevit.preview.picture import Pictures
 from edgevit.preview.telemetry import Telemetry
@@ -31,7 +32,7 @@ SEND_SECONDS = 5.0
 BOUNDARY = b"edgevit"
 
 
-def make_app(feed: Feed, pictures: Pictures, telemetry: Telemetry) -> Starlette:
+def make_app(feed: Feed, pictures: Pictures, telemetry: Telemetry, attention: Attention) -> Starlette:
     """The application, without access control."""
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse, PlainTextResponse
@@ -41,6 +42,7 @@ def make_app(feed: Feed, pictures: Pictures, telemetry: Telemetry) -> Starlette:
     async def state(request: Request) -> Response:
         streaming = request.query_params.get("name") in stream.names
         page = {"telemetry": telemetry.values(), "viewers": pictures.viewers, "streaming": streaming}
+        page["attention"] = attention.state()
         return JSONResponse({**feed.state(), **page})
 
     async def picture(_request: Request) -> Response:
@@ -51,16 +53,21 @@ def make_app(feed: Feed, pictures: Pictures, telemetry: Telemetry) -> Starlette:
                 return PlainTextResponse("No picture yet.\n", 503)
         return Whole(jpeg, media_type="image/jpeg")
 
+    async def looked(_request: Request) -> Response:
+        if not attention.jpeg:
+            return PlainTextResponse("No look at the attention yet.\n", 404)
+        return Whole(attention.jpeg, media_type="image/jpeg")
+
     @asynccontextmanager
     async def background(_app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(pictures.produce()), asyncio.create_task(telemetry.measure())]
+        tasks = [asyncio.create_task(each) for each in (pictures.produce(), telemetry.measure(), attention.produce())]
         yield
         for task in tasks:
             task.cancel()
 
     stream = Stream(pictures)
     files = [Route(path, _file(name, media), methods=["GET"]) for path, (name, media) in FILES.items()]
-    routes = [Route("/state", state), Route("/picture.jpg", picture), Route("/stream", stream)]
+    routes = [Route("/state", state), Route("/picture.jpg", picture), Route("/attention.jpg", looked), Route("/stream", stream)]
     return Starlette(routes=[*files, *routes], lifespan=background)
 
 

@@ -11,6 +11,7 @@ from edgevit.errors import ConfigError, needs_extra
 from edgevit.preview.access import Access, check_token, make_token
 from edgevit.preview.address import link, listen, parse_address
 from edgevit.preview.app import make_app
+from edgevit.preview.attention import Attention, Look
 from edgevit.preview.feed import Feed
 from edgevit.preview.picture import Pictures
 from edgevit.preview.telemetry import Sample, Telemetry
@@ -25,7 +26,13 @@ class Preview:
     """Serves the page until it is closed. As a sink it keeps the newest decision and never waits."""
 
     def __init__(
-        self, address: str, *, info: Mapping[str, Any], token: str | None = None, telemetry: Sample | None = None
+        self,
+        address: str,
+        *,
+        info: Mapping[str, Any],
+        token: str | None = None,
+        telemetry: Sample | None = None,
+        attention: Look | None = None,
     ) -> None:
         """Listen.
 
@@ -34,6 +41,7 @@ class Preview:
             info: JSON-ready facts for the page: ``model``, ``source``, ``precision``, ``engine``.
             token: what a viewer must know; at least 8 letters, digits, ``-`` or ``_``.
             telemetry: gives the device's state; called on a thread of the server, once a second while somebody looks.
+            attention: draws where the model looks in a frame; called as rarely, on a thread of the lowest priority.
 
         Raises:
             ConfigError: the address is invalid or taken, or the token too short.
@@ -51,7 +59,7 @@ class Preview:
         self.url = link(self._listener, token)
         """What to open, token included."""
         app = Access(
-            make_app(self._feed, self.pictures, Telemetry(telemetry)),
+            make_app(self._feed, self.pictures, Telemetry(telemetry), Attention(self._feed, attention)),
             token=token,
             loopback=parsed.loopback,
             port=self._listener.getsockname()[1],

@@ -55,13 +55,14 @@ class Attention:
     def rollout(self) -> Array:
         """float32 [rows, columns]: attention of the head's token to patches of the input, through all blocks."""
         flow: Array | None = None
-        for _, weights in sorted(self.weights.items()):
+        # From the head down: one row goes through the blocks instead of a matrix.
+        for _, weights in sorted(self.weights.items(), reverse=True):
             mean = weights.mean(0)
             mixed = 0.5 * mean + 0.5 * np.eye(*mean.shape, dtype=np.float32)
             mixed /= mixed.sum(-1, keepdims=True)
-            flow = mixed if flow is None else mixed @ flow
+            flow = self.read(mixed) if flow is None else flow @ mixed
         assert flow is not None
-        return self.read(flow)[self.prefix :].reshape(self.grid)
+        return flow[self.prefix :].reshape(self.grid)
 
 
 def distance(one: Attention, other: Attention) -> dict[int, Array]:

@@ -124,4 +124,4 @@ def test_no_image(edgevit: Callable[..., Any], bundle_path: Path, tmp_path: Path
 def test_missing_onnx(edgevit_process: Callable[..., Any], bundle_path: Path, image_path: Path, tmp_path: Path) -> None:
     outcome = edgevit_process("attention", bundle_path, image_path, "-o", tmp_path / "x.png", without=("onnx",))
     assert outcome.code == 8
-    assert "pip install 'edgevit[build]'" in outcome.stderr
+    assert "pip install 'edgevit[attention]'" in outcome.stderr

@@ -97,6 +97,8 @@ def test_images_of_a_folder_are_not_smoothed_together(run, image_folder: Path) -
         (["--serve", "0", "--serve-token", "abc"], "at least 8 letters"),
         (["--serve-token", "abcdefgh"], "goes with --serve"),
         (["--every", "-1"], "x>=0"),
+        (["--attention", "last"], "it goes with --serve HOST:PORT"),
+        (["--attention", "99", "--serve", "0"], "no such map. Known: rollout, last"),
     ],
 )
 def test_wrong_options_are_one_line(run, options: list[str], words: str) -> None:
@@ -179,6 +181,22 @@ def test_preview_runs_beside_and_ends_with_the_run(bundle_path: Path, monkeypatc
     assert "frames in" in stdout
 
 
+def test_preview_shows_where_the_model_looks(bundle_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra: pip install 'edgevit[preview]'")
+    options = ["--headless", "--threads", 1, "--serve", "127.0.0.1:0", "--attention", "last"]
+    with python(COMMAND, "run", bundle_path, "test://64x48@30", *options) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().removeprefix("note: preview: ").strip()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        state = eventually(lambda: (found := json.load(opener.open(f"{url}state", timeout=10)))["attention"] and found)
+        assert state["attention"]["number"] >= 1, state
+        assert "mean of heads" in state["attention_map"]
+        assert opener.open(f"{url}attention.jpg", timeout=10).read().startswith(b"\xff\xd8")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+
+
 def test_taken_port_is_one_line(run) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra: pip install 'edgevit[preview]'")
     import socket
@@ -195,6 +213,16 @@ def test_missing_extras_are_one_line(edgevit_process, bundle_path: Path) -> None
         outcome = edgevit_process("run", bundle_path, TEST, "--headless", *options, without=("uvicorn", "starlette", "paho"))
         assert outcome.code == 8
         assert f"pip install 'edgevit[{package}]'" in outcome.stderr
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_missing_package_of_the_attention_is_one_line(edgevit_process, bundle_path: Path, package: str) -> None:
+    options = ("--serve", "0", "--attention", "last", "--engine", "openvino")
+    outcome = edgevit_process("run", bundle_path, TEST, "--headless", *options, without=(package,))
+    assert outcome.code == 8
+    assert outcome.stderr.count("\n") == 1
+    assert f"This needs the package '{package}'" in outcome.stderr
+    assert "pip install 'edgevit[attention]'" in outcome.stderr
 
 
 def test_runs_without_any_extra_of_these(edgevit_process, bundle_path: Path) -> None:

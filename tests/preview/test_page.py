@@ -159,6 +159,41 @@ def test_stream_that_was_dropped_is_begun_again(page: Page, loop: Loop) -> None:
     page.wait("document.getElementById('live').naturalWidth === 320")
 
 
+def test_page_shows_where_the_model_looks(page: Page, serve) -> None:
+    seen: list[int] = []
+
+    def look(frame_bgr: np.ndarray) -> np.ndarray:
+        seen.append(1)
+        if len(seen) == 3:
+            msg = "<b>no</b> memory"
+            raise MemoryError(msg)
+        return np.full((448, 448, 3), 60, np.uint8)
+
+    loop = Loop(serve(info={"model": "tiny", "attention_map": "block 3"}, attention=look))
+    opened(page, loop)
+    page.wait("document.getElementById('look').naturalWidth === 448 && !document.getElementById('lookbox').hidden")
+    assert text(page, "lookmap") == "block 3"
+    first = page.look("document.getElementById('look').src")
+    page.wait("/^Frame \\d+, \\d\\.\\d s old$/.test(document.getElementById('lookage').innerText)")
+    page.wait(f"document.getElementById('look').src !== '{first}'")
+    page.wait("document.getElementById('lookage').innerText === 'Not available: <b>no</b> memory'")
+    assert page.look("document.documentElement.scrollWidth <= innerWidth")
+    assert page.errors == []
+    loop.stop()
+
+
+def test_page_without_looks_shows_no_box(page: Page, loop: Loop) -> None:
+    opened(page, loop)
+    assert page.look("document.getElementById('lookbox').hidden")
+
+
+def test_dropped_frames_are_of_all_frames(page: Page, loop: Loop) -> None:
+    """Each of the loop's decisions comes with one dropped: half of all."""
+    opened(page, loop)
+    loop.stop()
+    page.wait("2 * Number(document.getElementById('dropped').innerText) === Number(document.getElementById('frames').innerText)")
+
+
 def test_pause_by_keyboard(page: Page, loop: Loop) -> None:
     opened(page, loop)
     page.press("Tab", 9)

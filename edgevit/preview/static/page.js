@@ -97,10 +97,11 @@ async function poll() {
 function show(state) {
   at("model").textContent = state.model;
   at("facts").textContent = [state.precision, state.engine, state.source].filter(Boolean).join(" · ");
-  at("frames").textContent = state.frames.toLocaleString("en");
+  at("frames").textContent = (state.frames + state.dropped).toLocaleString("en");
   at("dropped").textContent = state.dropped.toLocaleString("en");
   at("fps").textContent = state.fps === null ? "–" : state.fps.toFixed(1);
   showDevice(state.telemetry);
+  showLook(state);
   if (state.label === undefined) {
     say("Waiting for the first picture.");
     return;
@@ -149,6 +150,22 @@ function showDevice(telemetry) {
     group.append(element("dt", title), element("dd", unit ? `${text} ${unit}` : text));
     return group;
   }));
+}
+
+// A picture of its own, not over the live one: it shows an earlier frame, and only what of it reached the model.
+function showLook({ attention, attention_map: map }) {
+  at("lookbox").hidden = !attention;
+  if (!attention) return;
+  at("lookmap").textContent = map;
+  if (attention.error) {
+    at("lookage").textContent = `Not available: ${attention.error}`;
+  } else if (attention.number) {
+    at("lookage").textContent = `Frame ${attention.frame}, ${attention.age.toFixed(1)} s old`;
+    const source = `/attention.jpg?number=${attention.number}`;
+    if (at("look").getAttribute("src") !== source) at("look").src = source;
+    at("look").alt = `Heat map of the model's attention over frame ${attention.frame}`;
+    at("look").hidden = false;
+  }
 }
 
 // Left and right edge, top and bottom of the chart in the units of its viewBox.
