@@ -39,6 +39,8 @@ from edgevit.runtime import classify
 from edgevit.runtime.decide import Decider
 from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.loop import classify_frames
+from edgevit.runtime.sinks.base import Delivery
+from edgevit.runtime.sinks.behind import Behind, without_picture
 from edgevit.runtime.sinks.lines import JsonFile
 from edgevit.runtime.smoothing import parse_smoothing
 from edgevit.runtime.summary import Summary
@@ -104,7 +106,8 @@ class Bench:
         """As `edgevit run --smooth ema:8 --jsonl`: decisions, summary, and a line that nobody keeps."""
         decider, summary = Decider(smoothing=parse_smoothing("ema:8")), Summary(source)
         results = classify_frames(source, self.session, self.contract, self.labels, top_k=decider.wanted)
-        with closing(JsonFile(Path(os.devnull))) as lines:
+        file = JsonFile(Path(os.devnull))
+        with closing(Behind(file, Delivery(name="file"), note=print, size=256, wait=True, keep=without_picture)) as lines:
             for result in results:
                 decision = decider(result)
                 summary.add(replace(result, predictions=(decision.best,)))

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+QUEUED_LINES = 256
+"""Results that wait for a slow file: seconds of a camera, a fraction of a megabyte."""
+QUEUED_PICTURES = 8
+"""Pictures that wait for the video."""
+
 OPTIONS = (
     click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, help="Below this confidence the label is 'unknown'."),
     click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
@@ -121,6 +126,7 @@ def open_outputs(
 def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
     from edgevit.cli.console import note
     from edgevit.runtime.notify import open_notifier
+    from edgevit.runtime.sinks.behind import Behind, without_picture
     from edgevit.runtime.sinks.guard import Guarded
     from edgevit.runtime.sinks.lines import CsvFile, JsonFile, JsonLines
     from edgevit.runtime.sinks.screens import Overlays, WindowSink, has_display
@@ -130,20 +136,21 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
         outputs.guards.append(Guarded(output, str(name), note=note, retry=retry))
         return outputs.guards[-1]
 
+    def behind(output: Any, **options: Any) -> Sink:
+        # Files wait for their outputs; a camera does not.
+        return Behind(output, outputs.guards[-1].delivery, note=note, wait=source.policy == "every", **options)
+
     yield JsonLines(sys.stdout) if values["as_json"] else Lines(moving=source.fps is not None)
     if notifier := open_notifier():
         yield notifier
-    if values["jsonl"] is not None:
-        yield guarded(JsonFile(values["jsonl"]), values["jsonl"])
-    if values["csv"] is not None:
-        yield guarded(CsvFile(values["csv"]), values["csv"])
-    screens: list[Any] = []
+    for path, kind in ((values["jsonl"], JsonFile), (values["csv"], CsvFile)):
+        if path is not None:
+            yield behind(guarded(kind(path), path), size=QUEUED_LINES, keep=without_picture)
     if values["save"] is not None:
-        screens.append(guarded(VideoSink(values["save"], fps=source.fps or 30.0), values["save"], retry=False))
+        video = guarded(VideoSink(values["save"], fps=source.fps or 30.0), values["save"], retry=False)
+        yield behind(Overlays([video], precision=manifest.precision), size=QUEUED_PICTURES)
     if not values["headless"] and has_display():
-        screens.append(guarded(WindowSink(), "window", retry=False))
-    if screens:
-        yield Overlays(screens, precision=manifest.precision)
+        yield Overlays([guarded(WindowSink(), "window", retry=False)], precision=manifest.precision)
     yield from _events(outputs, manifest, values)
 
 

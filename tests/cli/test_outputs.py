@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import stat
@@ -137,6 +138,54 @@ def test_disk_that_gets_full_does_not_end_the_run(bundle_path: Path, tmp_path: P
     lines = path.read_text().splitlines()
     assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
     assert 2 <= len(lines) < 30
+
+
+def test_pipe_that_nobody_reads_does_not_stall_the_run(run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    start = time.monotonic()
+    outcome = run("test://64x64?frames=400", "--jsonl", tmp_path / "pipe")
+    assert time.monotonic() - start < 20
+    assert outcome.code == 9
+    assert "400 frames in" in outcome.stdout
+    assert re.search(r"pipe +\d+ sent, .*Resource temporarily unavailable", outcome.stdout)
+
+
+HANGS = """
+import os, time
+write = os.write
+os.write = lambda fd, data: time.sleep(3600) if bytes(data[:9]) == b'{{"seconds' else write(fd, data)
+import edgevit.runtime.sinks.behind as behind
+behind.CLOSE_SECONDS = {seconds}
+"""
+
+
+def test_disk_that_hangs_does_not_stall_a_camera(bundle_path: Path, tmp_path: Path) -> None:
+    options = ["--headless", "--threads", 1, "--jsonl", tmp_path / "a.jsonl", "--limit", 400, "--json"]
+    with python(HANGS.format(seconds=0.5) + COMMAND, "run", bundle_path, "test://64x48@200", *options) as process:
+        stdout, stderr = process.communicate(timeout=40)
+    assert process.returncode == 9, stderr
+    assert "does not keep up, results are left out" in stderr
+    summary = json.loads(stdout.splitlines()[-1])
+    assert summary["summary"]["frames"] == 400
+    # The first result was waited for, a second.
+    assert summary["summary"]["seconds"] < 10
+    (output,) = summary["outputs"]
+    assert (output["sent"], output["dropped"]) == (0, 400)
+    assert "it hangs" in output["error"]
+
+
+def test_second_signal_ends_a_run_whose_disk_hangs(bundle_path: Path, tmp_path: Path) -> None:
+    options = ["--headless", "--threads", 1, "--jsonl", tmp_path / "a.jsonl", "--json"]
+    with python(HANGS.format(seconds=3600) + COMMAND, "run", bundle_path, "test://64x48@30", *options) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None, "the first waits for the disk"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+    assert process.returncode == 130
 
 
 def test_broken_network_outputs_do_not_fail_the_run(run) -> None:
