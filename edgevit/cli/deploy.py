@@ -74,7 +74,7 @@ def _watcher(*, quiet: bool) -> Any:
     from rich.text import Text
 
     from edgevit.deploy.destination import Destination
-    from edgevit.deploy.steps import Watcher
+    from edgevit.deploy.watcher import Watcher
 
     if quiet:
         return nullcontext(Watcher())

@@ -10,7 +10,8 @@ from typing import Any
 
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.plan import Plan
-from edgevit.deploy.steps import Deployment, Watcher
+from edgevit.deploy.steps import Deployment
+from edgevit.deploy.watcher import Watcher
 from edgevit.errors import EdgevitError, LinkError
 
 AT_ONCE = 16

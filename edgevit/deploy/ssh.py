@@ -50,6 +50,11 @@ class Answer:
         return lines[-1] if lines else f"exit code {self.code}"
 
 
+def broken(host: Destination) -> LinkError:
+    """The error of a link that went down in the middle."""
+    return LinkError(f"{host.address}: the connection broke. Run the same command again: what is done is kept.")
+
+
 class Ssh:
     """One connection, shared by all that is done on a host. Use it as a context manager.
 
@@ -145,7 +150,7 @@ class Ssh:
         for mark, reason in _REASONS:
             if mark in said:
                 return f"{self.host.address}: {reason.format(host=self.host.ssh + port)}"
-        return f"{self.host.address}: the connection broke. Run the same command again: what is done is kept."
+        return str(broken(self.host))
 
     def close(self) -> None:
         """End the shared connection."""

@@ -5,91 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import subprocess
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgevit.deploy.destination import Destination
+from edgevit.deploy.facts import read_facts, what_lacks
 from edgevit.deploy.job import Job
+from edgevit.deploy.lock import held
 from edgevit.deploy.plan import SOURCE, Plan
-from edgevit.deploy.ssh import Ssh
+from edgevit.deploy.scripts import FACTS, INSTALL, STATE, TAKE_OVER
+from edgevit.deploy.ssh import Ssh, broken
+from edgevit.deploy.watcher import Watcher
 from edgevit.deploy.wheel import requirements
-from edgevit.errors import LinkError, RemoteError, storage_errors
+from edgevit.errors import RemoteError, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
 
-OLDEST = (3, 10)
-ROOM = 1.5  # times the size of the bundle that must be free: old and new lie side by side for a moment
-INSTALLED_MB = 600  # what engine, OpenCV and NumPy take in a fresh virtual environment
 DONE = "already done"
-
-_FACTS = r"""
-mkdir -p -- "$1" && cd -- "$1" || exit 1
-echo "folder=$(pwd -P)"; echo "machine=$(uname -m)"; echo "free_kb=$(df -Pk . | awk 'NR==2{print $4}')"
-for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=yes"; done
-[ -x venv/bin/edgevit ] && echo "venv_there=yes"
-{ command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ]; } >/dev/null && echo "cuda=nvcc"
-command -v -- "$2" >/dev/null || { [ -x "$2" ] || exit 0; }
-"$2" -c 'import sys; print("python=%d.%d.%d" % sys.version_info[:3])'
-"$2" -c 'import ensurepip, venv; print("venv=yes")' 2>/dev/null
-"$2" -c 'import ctypes; ctypes.CDLL("libcuda.so.1"); print("driver=yes")' 2>/dev/null
-"$2" -c 'import cv2; print("cv2=" + cv2.__version__)' 2>/dev/null
-for python in venv/bin/python "$2"; do "$python" -c 'import pycuda; print("cuda=pycuda")' 2>/dev/null; done
-exit 0
-"""
-_LOCK = 'flock -n "$1/.lock" sh -c "echo locked; cat >/dev/null" || echo taken'
-_INSTALL = r"""
-set -e
-cd -- "$1"; key=$2; python=$3; shift 3
-# pycuda is compiled with nvcc, which a JetPack puts on the path of interactive shells only.
-if [ -d /usr/local/cuda/bin ]; then PATH=$PATH:/usr/local/cuda/bin; export PATH; fi
-venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf venv; "$python" -m venv --system-site-packages venv; }
-wheel=$1; index=$2; shift 2
-get() {
-  venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet ${index:+--no-index} \
-    ${index:+"--find-links=$index"} "$@"
-}
-get "$wheel" "$@"
-get --no-deps --force-reinstall "$wheel"
-printf %s "$key" >venv/.edgevit.part; mv venv/.edgevit.part venv/.edgevit
-"""
-_TAKE_OVER = r"""
-cd -- "$1"; name=$2
-rm -rf -- "bundles/.old-$name"
-if [ -e "bundles/$name" ]; then mv -- "bundles/$name" "bundles/.old-$name" || exit 1; fi
-mv -- "incoming/$name" "bundles/$name" || exit 1
-printf %s "$3" >"bundles/.pushed-$name"
-rm -rf -- "bundles/.old-$name"
-"""
-_STATE = """
-import hashlib, sys
-from edgevit.bundle import open_bundle
-from edgevit.engine import backend
-from edgevit.engine.of_bundle import compiled_here
-bundle = open_bundle(sys.argv[1]); bundle.verify()
-name = bundle.manifest.engine
-print("manifest", hashlib.sha256(bundle.manifest.to_json().encode()).hexdigest())
-print("engine", "jit" if backend(name).just_in_time else "compiled" if compiled_here(bundle) else "missing")
-"""
-
-
-class Watcher:
-    """Is told how a deployment goes; this one tells nobody."""
-
-    def begin(self, host: Destination, step: str) -> None:
-        """A step begins."""
-
-    def progress(self, host: Destination, step: str, text: str) -> None:
-        """What a step under way says."""
-
-    def end(self, host: Destination, step: str, text: str, seconds: float) -> None:
-        """A step is done."""
-
-    def again(self, host: Destination, error: Exception, pause: float) -> None:
-        """The link broke, and after ``pause`` seconds all goes on."""
 
 
 class Deployment:
@@ -100,14 +34,14 @@ class Deployment:
         self.report: dict[str, Any] = {"host": host.address, "bundle": plan.name, "steps": {}}
         self._ssh = Ssh(host, plan.ssh)
         self._folder = host.folder
-        self._holder: subprocess.Popen[str] | None = None
-        """Of the lock on the host; it ends when the link breaks, even if ssh finds the host again at once."""
+        self._lock: subprocess.Popen[str] | None = None
+        """It ends when the link breaks, even if ssh finds the host again at once."""
 
     def run(self) -> dict[str, Any]:
         """All steps, in order. Raises LinkError if the link breaks, RemoteError if a step fails; the same again goes on."""
         with self._ssh:
             self._step("reach", self._reach)
-            with self._locked():
+            with held(self._ssh, self._folder) as self._lock:
                 for name, action in (
                     ("push packages", self._push_packages),
                     ("install", self._install),
@@ -125,8 +59,8 @@ class Deployment:
         self._ssh.stop()
 
     def _step(self, name: str, action: Callable[[], str]) -> None:
-        if self._holder is not None and self._holder.poll() is not None:
-            self._broken()
+        if self._lock is not None and self._lock.poll() is not None:
+            raise broken(self.host)
         self.watcher.begin(self.host, name)
         began = time.monotonic()
         text = action()
@@ -136,56 +70,16 @@ class Deployment:
 
     def _reach(self) -> str:
         """What the host is, and whether it has what the other steps need."""
-        answer = self._ssh.run(_FACTS, self.host.folder, self.plan.python, seconds=60)
+        answer = self._ssh.run(FACTS, self.host.folder, self.plan.python, seconds=60)
         if answer.code:
             self._fail(f"{self.host.folder} cannot be made: {answer.last}. Choose another --dir")
-        facts = dict(line.partition("=")[::2] for line in answer.out.splitlines() if "=" in line)
-        for tool, package in (("rsync", "rsync"), ("flock", "util-linux"), ("setsid", "util-linux")):
-            if tool not in facts:
-                self._fail(f"it has no {tool}. There: sudo apt install {package}")
-        if "python" not in facts:
-            self._fail(f"it has no {self.plan.python}. There: sudo apt install python3; or name another with --python")
-        if tuple(map(int, facts["python"].split(".")))[:2] < OLDEST:
-            self._fail(f"its Python is {facts['python']}, and edgevit needs 3.10. Name a newer one with --python")
-        if "venv" not in facts and "venv_there" not in facts:
-            self._fail("its Python makes no virtual environments. There: sudo apt install python3-venv")
-        if self.plan.ahead and "driver" not in facts:
-            self._fail(
-                f"it has no NVIDIA driver, which {self.plan.bundle.manifest.engine} needs. See whether it is the right host"
-            )
-        if self.plan.ahead and "cuda" not in facts:
-            self._fail("it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install nvidia-jetpack")
-        room = int(facts.get("free_kb") or 0) / 1024
-        wanted = ROOM * self.plan.bytes / 2**20 + (0 if "venv_there" in facts else INSTALLED_MB)
-        if room < wanted and not self._is_pushed():
-            self._fail(
-                f"{room:.0f} MiB are free at {self.host.folder}, and about {wanted:.0f} are needed. Free some, or use --dir"
-            )
-        self._folder = facts["folder"]
-        self.report |= {"folder": self._folder, "machine": facts.get("machine", ""), "python": facts["python"],
-                        "opencv": facts.get("cv2")}  # fmt: skip
-        return f"{facts.get('machine', '')}, Python {facts['python']}, {room:.0f} MiB free"
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """No other deployment to the same folder meanwhile; the lock ends with the connection."""
-        holder = self._holder = self._ssh.hold(_LOCK, self._folder)
-        assert holder.stdin is not None
-        assert holder.stdout is not None
-        try:
-            said = holder.stdout.readline().strip()
-            if said == "taken":
-                self._fail("another deployment to it is under way. Wait for that one, or use another --dir")
-            if said != "locked":
-                self._broken()
-            yield
-        finally:
-            holder.stdin.close()
-            holder.terminate()
-            holder.wait()
-            holder.stdout.close()
-            if holder.stderr is not None:
-                holder.stderr.close()
+        facts = read_facts(answer.out)
+        lacking = what_lacks(facts, self.plan, self.host.folder, there=self._is_pushed())
+        if lacking:
+            self._fail(lacking)
+        self._folder = facts.folder
+        self.report |= {"folder": facts.folder, "machine": facts.machine, "python": facts.python, "opencv": facts.opencv or None}
+        return f"{facts.machine}, Python {facts.python}, {facts.free_mib:.0f} MiB free"
 
     def _push_packages(self) -> str:
         self._ssh.run('mkdir -p -- "$1/wheels" "$1/wheelhouse" "$1/bundles" "$1/incoming" "$1/jobs"', self._folder)
@@ -203,7 +97,7 @@ class Deployment:
             return DONE
         wheel = f"{self._folder}/wheels/{self.plan.wheel.name}"
         index = f"{self._folder}/wheelhouse" if self.plan.wheelhouse is not None else ""
-        script = ["sh", "-c", _INSTALL, "install", self._folder, key, self.plan.python, wheel, index, *needs]
+        script = ["sh", "-c", INSTALL, "install", self._folder, key, self.plan.python, wheel, index, *needs]
         self._job("install", key).run(*script, tell=self._saying("install"))
         self._job("install", key).forget()
         return f"edgevit and {', '.join(need.partition(';')[0].strip() for need in needs)}"
@@ -219,7 +113,7 @@ class Deployment:
         if arrived.get("manifest") != self.plan.digest:
             self._ssh.run('rm -rf -- "$1/incoming/$2"', folder, name)
             self._fail("what arrived there is not the bundle that was sent. Run the same command again")
-        moved = self._ssh.run(_TAKE_OVER, folder, name, self.plan.digest)
+        moved = self._ssh.run(TAKE_OVER, folder, name, self.plan.digest)
         if moved.code:
             self._fail(f"the bundle cannot be put in its place: {moved.last}")
         return f"{self.plan.bytes / 1e6:.1f} MB, {_sent(sent)}"
@@ -229,7 +123,7 @@ class Deployment:
 
     def _state(self, bundle: str) -> dict[str, str]:
         """Digest and engine of a bundle there; empty if it is not whole."""
-        answer = self._ssh.run('exec "$1/venv/bin/python" -c "$2" "$3"', self._folder, _STATE, bundle)
+        answer = self._ssh.run('exec "$1/venv/bin/python" -c "$2" "$3"', self._folder, STATE, bundle)
         return dict(line.partition(" ")[::2] for line in answer.out.splitlines()) if answer.code == 0 else {}
 
     def _doctor(self) -> str:
@@ -307,10 +201,6 @@ class Deployment:
 
     def _saying(self, step: str) -> Callable[[str], None]:
         return lambda text: self.watcher.progress(self.host, step, text)
-
-    def _broken(self) -> NoReturn:
-        msg = f"{self.host.address}: the connection broke. Run the same command again: what is done is kept."
-        raise LinkError(msg)
 
     def _fail(self, why: str) -> NoReturn:
         msg = f"{self.host.address}: {why}."

@@ -23,7 +23,7 @@ from edgevit.deploy.destination import Destination
 from edgevit.deploy.plan import Plan, make_plan
 from edgevit.deploy.several import Outcome
 from edgevit.deploy.several import deploy as deploy_to
-from edgevit.deploy.steps import Watcher
+from edgevit.deploy.watcher import Watcher
 from edgevit.engine.tensorrt import gpu
 from edgevit.errors import LinkError, RemoteError
 from tests.deploy.conftest import USER, Board, Proxy, free_port

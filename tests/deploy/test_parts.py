@@ -8,10 +8,12 @@ import time
 import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgevit.deploy.destination import Destination
+from edgevit.deploy.facts import read_facts, what_lacks
 from edgevit.deploy.job import Job
 from edgevit.deploy.ssh import Ssh
 from edgevit.deploy.wheel import make_wheel, requirements
@@ -160,3 +162,55 @@ def test_a_job_that_is_killed(board: Board, ssh: Ssh) -> None:
         job = Job(ssh=ssh, folder=folder, what="compile")
         with pytest.raises(RemoteError, match=r"compile (failed \(137\)|was killed)"):
             job.run("sh", "-c", "sleep 123; exit 137")
+
+
+ENOUGH = """Welcome to the board!
+folder=/home/me/edgevit
+machine=aarch64
+free_kb=20000000
+rsync=yes
+flock=yes
+setsid=yes
+python=3.10.12
+venv=yes
+driver=yes
+cuda=nvcc
+cv2=4.8.0
+"""
+
+
+def lacks(text: str, *, ahead: bool = True, there: bool = False) -> str:
+    plan = SimpleNamespace(ahead=ahead, bytes=100 * 2**20, python="python3",
+                           bundle=SimpleNamespace(manifest=SimpleNamespace(engine="tensorrt")))  # fmt: skip
+    return what_lacks(read_facts(text), plan, "edgevit", there=there)  # type: ignore[arg-type]
+
+
+def test_a_board_that_has_everything() -> None:
+    facts = read_facts(ENOUGH)
+    assert (facts.folder, facts.machine, facts.python, facts.opencv) == ("/home/me/edgevit", "aarch64", "3.10.12", "4.8.0")
+    assert lacks(ENOUGH) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "words"),
+    [
+        ("rsync=yes", "", "it has no rsync. There: sudo apt install rsync"),
+        ("setsid=yes", "", "it has no setsid. There: sudo apt install util-linux"),
+        ("python=3.10.12", "", "it has no python3."),
+        ("python=3.10.12", "python=3.8.10", "its Python is 3.8.10, and edgevit needs 3.10."),
+        ("venv=yes", "", "its Python makes no virtual environments. There: sudo apt install python3-venv"),
+        ("driver=yes", "", "it has no NVIDIA driver, which tensorrt needs."),
+        ("cuda=nvcc", "", "it has no pycuda, and no nvcc to make it with."),
+        ("free_kb=20000000", "free_kb=200000", "195 MiB are free at edgevit, and about 750 are needed."),
+        ("free_kb=20000000", "free_kb=100000\nvenv_there=yes", "98 MiB are free at edgevit, and about 150 are needed."),
+    ],
+)
+def test_what_a_board_may_lack(line: str, instead: str, words: str) -> None:
+    assert lacks(ENOUGH.replace(f"{line}\n", f"{instead}\n")).startswith(words)
+
+
+def test_what_a_board_need_not_have() -> None:
+    """A CPU engine needs no GPU; what is installed and there needs neither venv nor room."""
+    assert lacks(ENOUGH.replace("driver=yes\n", "").replace("cuda=nvcc\n", ""), ahead=False) == ""
+    small = ENOUGH.replace("free_kb=20000000", "free_kb=100\nvenv_there=yes").replace("\nvenv=yes", "")
+    assert lacks(small, there=True) == ""

@@ -1,0 +1,75 @@
+"""What a host is and has, and whether that is enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgevit.deploy.plan import Plan
+
+OLDEST = (3, 10)
+ROOM = 1.5  # times the size of the bundle that must be free: old and new lie side by side for a moment
+INSTALLED_MIB = 600  # what engine, OpenCV and NumPy take in a fresh virtual environment
+TOOLS = {"rsync": "rsync", "flock": "util-linux", "setsid": "util-linux"}
+"""Programs and the Debian packages that have them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What `edgevit.deploy.scripts.FACTS` printed; empty text is what it did not find."""
+
+    folder: str
+    """Absolute."""
+    machine: str
+    free_mib: float
+    tools: frozenset[str]
+    installed: bool
+    """Whether edgevit's virtual environment is there."""
+    python: str
+    makes_venvs: bool
+    driver: bool
+    """NVIDIA's."""
+    cuda: bool
+    """Whether pycuda is there, or a compiler to make it with."""
+    opencv: str
+    """Version of the system's own."""
+
+
+def read_facts(text: str) -> Facts:
+    """From lines of ``key=value``; others, a greeting of the shell's, are passed over."""
+    found = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    return Facts(
+        folder=found.get("folder", ""),
+        machine=found.get("machine", ""),
+        free_mib=int(found.get("free_kb") or 0) / 1024,
+        tools=frozenset(TOOLS) & found.keys(),
+        installed="venv_there" in found,
+        python=found.get("python", ""),
+        makes_venvs="venv" in found,
+        driver="driver" in found,
+        cuda="cuda" in found,
+        opencv=found.get("cv2", ""),
+    )
+
+
+def what_lacks(facts: Facts, plan: Plan, folder: str, *, there: bool) -> str:
+    """The first thing that stands in the way, with what to do about it; empty if nothing does.
+
+    ``folder`` is as the user named it; ``there`` says that the bundle is on the host already.
+    """
+    missing = next((tool for tool in TOOLS if tool not in facts.tools), None)
+    if missing:
+        return f"it has no {missing}. There: sudo apt install {TOOLS[missing]}"
+    if not facts.python:
+        return f"it has no {plan.python}. There: sudo apt install python3; or name another with --python"
+    if tuple(map(int, facts.python.split(".")))[:2] < OLDEST:
+        return f"its Python is {facts.python}, and edgevit needs 3.10. Name a newer one with --python"
+    if not (facts.makes_venvs or facts.installed):
+        return "its Python makes no virtual environments. There: sudo apt install python3-venv"
+    if plan.ahead and not facts.driver:
+        return f"it has no NVIDIA driver, which {plan.bundle.manifest.engine} needs. See whether it is the right host"
+    if plan.ahead and not facts.cuda:
+        return "it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install nvidia-jetpack"
+    wanted = ROOM * plan.bytes / 2**20 + (0 if facts.installed else INSTALLED_MIB)
+    if facts.free_mib < wanted and not there:
+        return f"{facts.free_mib:.0f} MiB are free at {folder}, and about {wanted:.0f} are needed. Free some, or use --dir"
+    return ""

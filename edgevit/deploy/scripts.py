@@ -1,0 +1,61 @@
+"""What runs on the host: POSIX shell with arguments as $1, $2, ..., so that nothing is quoted twice; and a little Python."""
+
+from __future__ import annotations
+
+FACTS = r"""
+mkdir -p -- "$1" && cd -- "$1" || exit 1
+echo "folder=$(pwd -P)"; echo "machine=$(uname -m)"; echo "free_kb=$(df -Pk . | awk 'NR==2{print $4}')"
+for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=yes"; done
+[ -x venv/bin/edgevit ] && echo "venv_there=yes"
+{ command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ]; } >/dev/null && echo "cuda=nvcc"
+command -v -- "$2" >/dev/null || { [ -x "$2" ] || exit 0; }
+"$2" -c 'import sys; print("python=%d.%d.%d" % sys.version_info[:3])'
+"$2" -c 'import ensurepip, venv; print("venv=yes")' 2>/dev/null
+"$2" -c 'import ctypes; ctypes.CDLL("libcuda.so.1"); print("driver=yes")' 2>/dev/null
+"$2" -c 'import cv2; print("cv2=" + cv2.__version__)' 2>/dev/null
+for python in venv/bin/python "$2"; do "$python" -c 'import pycuda; print("cuda=pycuda")' 2>/dev/null; done
+exit 0
+"""
+"""$1 folder, $2 Python: makes the folder and prints what the host is and has, ``key=value``."""
+
+LOCK = 'flock -n "$1/.lock" sh -c "echo locked; cat >/dev/null" || echo taken'
+"""$1 folder: holds the lock for as long as its input is open."""
+
+INSTALL = r"""
+set -e
+cd -- "$1"; key=$2; python=$3; shift 3
+# pycuda is compiled with nvcc, which a JetPack puts on the path of interactive shells only.
+if [ -d /usr/local/cuda/bin ]; then PATH=$PATH:/usr/local/cuda/bin; export PATH; fi
+venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf venv; "$python" -m venv --system-site-packages venv; }
+wheel=$1; index=$2; shift 2
+get() {
+  venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet ${index:+--no-index} \
+    ${index:+"--find-links=$index"} "$@"
+}
+get "$wheel" "$@"
+get --no-deps --force-reinstall "$wheel"
+printf %s "$key" >venv/.edgevit.part; mv venv/.edgevit.part venv/.edgevit
+"""
+"""$1 folder, $2 key, $3 Python, $4 wheel, $5 wheelhouse or nothing, then requirements. The key is written when all is there."""
+
+TAKE_OVER = r"""
+cd -- "$1"; name=$2
+rm -rf -- "bundles/.old-$name"
+if [ -e "bundles/$name" ]; then mv -- "bundles/$name" "bundles/.old-$name" || exit 1; fi
+mv -- "incoming/$name" "bundles/$name" || exit 1
+printf %s "$3" >"bundles/.pushed-$name"
+rm -rf -- "bundles/.old-$name"
+"""
+"""$1 folder, $2 name, $3 digest: what came in takes the place of what was there, by renaming."""
+
+STATE = """
+import hashlib, sys
+from edgevit.bundle import open_bundle
+from edgevit.engine import backend
+from edgevit.engine.of_bundle import compiled_here
+bundle = open_bundle(sys.argv[1]); bundle.verify()
+name = bundle.manifest.engine
+print("manifest", hashlib.sha256(bundle.manifest.to_json().encode()).hexdigest())
+print("engine", "jit" if backend(name).just_in_time else "compiled" if compiled_here(bundle) else "missing")
+"""
+"""Python: digest of a bundle's manifest, and whether its engine is compiled for this machine. Fails if it is not whole."""
