@@ -217,26 +217,14 @@ def overhead(times: dict[str, np.ndarray]) -> float:
 
 
 def show(title: str, costs: dict[str, np.ndarray]) -> None:
-    """The fastest turn, which other work on the machine disturbed least, and the median of processor time."""
-    base_ms, base_cpu = best(next(iter(costs.values())))
+    """Medians over the turns; what a loop takes more than the first is compared turn by turn."""
+    base = next(iter(costs.values()))
     rows = []
     for name, each in costs.items():
-        ms, cpu = best(each)
-        rows.append(
-            (
-                name,
-                f"{ms:.2f}",
-                f"{ms - base_ms:+.2f}",
-                f"{100 * (base_ms / ms - 1):+.1f} %",
-                f"{cpu:.2f}",
-                f"{cpu - base_cpu:+.2f}",
-            )
-        )
+        (ms, cpu), (more_ms, more_cpu) = np.median(each, 0), np.median(each - base, 0)
+        share = 100 * float(np.median(base[:, 0] / each[:, 0]) - 1)
+        rows.append((name, f"{ms:.2f}", f"{more_ms:+.2f}", f"{share:+.1f} %", f"{cpu:.2f}", f"{more_cpu:+.2f}"))
     table(title, ("loop", "ms per frame", "more", "throughput", "CPU ms per frame", "more CPU ms"), rows)
-
-
-def best(costs: np.ndarray) -> Cost:
-    return float(costs[:, 0].min()), float(np.median(costs[:, 1]))
 
 
 def main() -> None:
@@ -255,7 +243,7 @@ def main() -> None:
               f"{args.frames} frames, {args.turns} turns")  # fmt: skip
         engine_ms = overhead(bench.frame_by_frame(args.frames * args.turns))
         parts = in_turns(args.turns, {"prepare": bench.prepared, "edgevit's loop without engine and preparation": bench.alone})
-        print("\n".join(f"{name}: {best(each)[0]:.3f} ms per frame" for name, each in parts.items()))
+        print("\n".join(f"{name}: {each[:, 0].min():.3f} ms per frame" for name, each in parts.items()))
         loops = {"plain loop": bench.video_plain, "edgevit": bench.video_edgevit}
         if find_spec("supervision"):
             loops["supervision"] = bench.video_supervision
