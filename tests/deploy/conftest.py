@@ -116,8 +116,11 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     if subprocess.run(["/usr/bin/python3", "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode:
         pytest.skip("needs a system Python with venv: apt install python3-venv")
     folder = tmp_path_factory.mktemp("board")
-    # A user without a password, and not locked: sshd refuses those.
-    subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER], check=True, capture_output=True)
+    subprocess.run(["userdel", "-rf", USER], check=False, capture_output=True)  # of a run that was killed
+    # Without a password, and not locked: sshd refuses those.
+    made = subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER], check=False, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"cannot make another user here: {made.stderr.strip()}")
     home = Path(pwd.getpwnam(USER).pw_dir)
     try:
         yield from _served(folder, home)
