@@ -211,11 +211,12 @@ class Bundle:
         return sum(entry.bytes for entry in self.manifest.files.values())
 
 
-def open_bundle(path: str | Path, keys: Sequence[Path] = ()) -> Bundle:
+def open_bundle(path: str | Path, keys: Sequence[Path] | None = ()) -> Bundle:
     """Open a bundle folder or zip. Raises BundleError if it is none, saying what is wrong.
 
     With ``keys``, files of public keys, it must be signed by one of them; without, by one of those that the environment
-    variable EDGEVIT_REQUIRE_SIGNATURE names, if it names any. That is checked before the manifest is parsed.
+    variable EDGEVIT_REQUIRE_SIGNATURE names, if it names any. That is checked before the manifest is parsed. None asks for no
+    signature at all: for what is compared to a signed bundle.
     """
     path = Path(path)
     if not path.exists():
@@ -231,7 +232,7 @@ def open_bundle(path: str | Path, keys: Sequence[Path] = ()) -> Bundle:
     if len(content) > _MANIFEST_LIMIT:
         msg = f"{path}: {MANIFEST} is over {_MANIFEST_LIMIT} bytes; this is no edgevit bundle."
         raise BundleError(msg)
-    if trusted := tuple(keys) or signing.required_keys():
+    if keys is not None and (trusted := tuple(keys) or signing.required_keys()):
         signing.check(content, read_signature(path), trusted, path)
     bundle = Bundle(path, Manifest.from_json(content, f"{path}/{MANIFEST}"))
     names = bundle.manifest.files

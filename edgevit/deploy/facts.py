@@ -19,6 +19,11 @@ class Facts:
 
     folder: str
     """Absolute."""
+    writable: bool
+    ours: bool
+    """It is empty, or was deployed to before."""
+    quiet: bool
+    """Its shell prints nothing of its own accord: rsync, too, stumbles over that."""
     machine: str
     free_mib: float
     tools: frozenset[str]
@@ -35,10 +40,13 @@ class Facts:
 
 
 def read_facts(text: str) -> Facts:
-    """From lines of ``key=value``; others, a greeting of the shell's, are passed over."""
+    """From lines of ``key=value``; others are passed over."""
     found = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
     return Facts(
         folder=found.get("folder", ""),
+        quiet=text.startswith("shell=quiet"),
+        writable="writable" in found,
+        ours="ours" in found,
         machine=found.get("machine", ""),
         free_mib=int(found.get("free_kb") or 0) / 1024,
         tools=frozenset(TOOLS) & found.keys(),
@@ -56,6 +64,12 @@ def what_lacks(facts: Facts, plan: Plan, folder: str, *, there: bool) -> str:
 
     ``folder`` is as the user named it; ``there`` says that the bundle is on the host already.
     """
+    if not facts.quiet:
+        return "its shell prints something unasked, which rsync takes for an answer. Let .bashrc there print to terminals only"
+    if not facts.writable:
+        return f"{folder} belongs to somebody else there. Choose another --dir"
+    if not facts.ours:
+        return f"{folder} there has things of others in it. Choose another --dir, like {folder}/edgevit"
     missing = next((tool for tool in TOOLS if tool not in facts.tools), None)
     if missing:
         return f"it has no {missing}. There: sudo apt install {TOOLS[missing]}"

@@ -38,8 +38,8 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Of the bundle, on the host, too."""
-        return self.bundle.path.name
+        """Of the bundle, on the host, too; that of its folder where it is called ``.``."""
+        return _name(self.bundle.path)
 
     @property
     def ahead(self) -> bool:
@@ -62,10 +62,15 @@ def make_plan(
 ) -> Plan:  # fmt: skip
     """Verify the bundle at ``path``, with a signature by one of ``keys`` if there are any, and pack edgevit into ``work``.
 
-    Raises BundleError for a bundle that is damaged or not signed, ConfigError for a wheelhouse without wheels.
+    Raises BundleError for a bundle that is damaged or not signed, ConfigError for a wheelhouse without wheels or a name that
+    cannot be one on the host.
     """
     bundle = open_bundle(path, keys)
     bundle.verify()
+    name = _name(path)
+    if not name.isprintable() or name.startswith("."):
+        msg = f"{name!r} cannot be the bundle's name on a host: it is hidden, or not all of it can be printed. Rename it."
+        raise ConfigError(msg)
     if wheelhouse is not None and not any(wheelhouse.glob("*.whl")):
         msg = f"--wheelhouse {wheelhouse}: no wheels there. Fill it with what the host needs: pip download --dest"
         raise ConfigError(msg)
@@ -80,3 +85,8 @@ def make_plan(
         ssh=ssh,
         frames=frames,
     )
+
+
+def _name(path: Path) -> str:
+    """``.`` and ``..`` are no names; a link keeps its own."""
+    return path.name if path.name not in ("", "..") else path.resolve().name

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 FACTS = r"""
+echo "shell=quiet"
 mkdir -p -- "$1" && cd -- "$1" || exit 1
+[ -w . ] && echo "writable=yes"
+{ [ -e .lock ] || [ -z "$(ls -A)" ]; } && echo "ours=yes"
 echo "folder=$(pwd -P)"; echo "machine=$(uname -m)"; echo "free_kb=$(df -Pk . | awk 'NR==2{print $4}')"
 for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=yes"; done
 [ -x venv/bin/edgevit ] && echo "venv_there=yes"
@@ -18,15 +21,29 @@ exit 0
 """
 """$1 folder, $2 Python: makes the folder and prints what the host is and has, ``key=value``."""
 
-LOCK = 'flock -n "$1/.lock" sh -c "echo locked; cat >/dev/null" || echo taken'
-"""$1 folder: holds the lock for as long as its input is open."""
+LOCK = r"""
+cd -- "$1" && touch .lock 2>/dev/null || { echo "it cannot be locked"; exit 1; }
+flock -w "$2" -E 99 .lock sh -c '
+  echo locked
+  while [ -n "$(timeout "$1" dd bs=1 count=1 2>/dev/null)" ]; do :; done
+' sh "$3"
+[ $? != 99 ] || echo taken
+"""
+"""$1 folder, $2 seconds to wait for the lock, $3 seconds: holds it while a byte arrives at least that often.
+
+A cable that is pulled closes nothing: without signs of life the lock would stay for hours.
+"""
 
 INSTALL = r"""
 set -e
 cd -- "$1"; key=$2; python=$3; shift 3
 # pycuda is compiled with nvcc, which a JetPack puts on the path of interactive shells only.
 if [ -d /usr/local/cuda/bin ]; then PATH=$PATH:/usr/local/cuda/bin; export PATH; fi
-venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf venv; "$python" -m venv --system-site-packages venv; }
+base() { "$1" -c 'import sys; print(sys.base_prefix, sys.version_info[:2])' 2>/dev/null; }
+whole() { [ ! -e venv/.begun ] && [ "$(base venv/bin/python)" = "$(base "$python")" ] && venv/bin/python -m pip --version; }
+whole >/dev/null 2>&1 || { rm -rf venv; "$python" -m venv --system-site-packages venv; }
+# Stays only if this is killed: what pip had half done by then cannot be told from what it had done.
+: >venv/.begun; trap 'rm -f venv/.begun' EXIT
 wheel=$1; index=$2; shift 2
 get() {
   venv/bin/python -m pip --disable-pip-version-check --no-input install --quiet ${index:+--no-index} \
@@ -40,22 +57,35 @@ printf %s "$key" >venv/.edgevit.part; mv venv/.edgevit.part venv/.edgevit
 
 TAKE_OVER = r"""
 cd -- "$1"; name=$2
-rm -rf -- "bundles/.old-$name"
+# What a compilation left that was killed goes, too.
+rm -rf -- "bundles/.old-$name" "bundles/.pushed-$name" "bundles/.$name."*
 if [ -e "bundles/$name" ]; then mv -- "bundles/$name" "bundles/.old-$name" || exit 1; fi
-mv -- "incoming/$name" "bundles/$name" || exit 1
-printf %s "$3" >"bundles/.pushed-$name"
+mv -- "incoming/$name" "bundles/$name" || { mv -- "bundles/.old-$name" "bundles/$name"; exit 1; }
+printf %s "$3" >"bundles/.pushed-$name" || exit 1
 rm -rf -- "bundles/.old-$name"
 """
-"""$1 folder, $2 name, $3 digest: what came in takes the place of what was there, by renaming."""
+"""$1 folder, $2 name, $3 digest: what came in takes the place of what was there, by renaming.
+
+Cut off anywhere, it leaves no digest of something else than is there.
+"""
+
+MAKE_ROOM = r"""
+cd -- "$1" || exit 1
+kind=zip; [ ! -d "incoming/$2" ] || kind=folder
+[ "$kind" = "$3" ] || rm -rf -- "incoming/$2"
+"""
+"""$1 folder, $2 name, $3 ``folder`` or ``zip``: what came in under that name before goes, unless it is of that kind."""
 
 STATE = """
 import hashlib, sys
 from edgevit.bundle import open_bundle
+from edgevit.deploy.identity import identity
 from edgevit.engine import backend
 from edgevit.engine.of_bundle import compiled_here
 bundle = open_bundle(sys.argv[1]); bundle.verify()
 name = bundle.manifest.engine
 print("manifest", hashlib.sha256(bundle.manifest.to_json().encode()).hexdigest())
+print("identity", identity(bundle.manifest))
 print("engine", "jit" if backend(name).just_in_time else "compiled" if compiled_here(bundle) else "missing")
 """
-"""Python: digest of a bundle's manifest, and whether its engine is compiled for this machine. Fails if it is not whole."""
+"""Python: digest of a bundle's manifest, its identity, whether its engine is compiled for here. Fails if it is not whole."""

@@ -12,7 +12,7 @@ from edgevit.deploy.destination import Destination
 from edgevit.deploy.plan import Plan
 from edgevit.deploy.steps import Deployment
 from edgevit.deploy.watcher import Watcher
-from edgevit.errors import EdgevitError, LinkError
+from edgevit.errors import EdgevitError, LinkError, RemoteError
 
 AT_ONCE = 16
 PAUSES = (2.0, 10.0)
@@ -67,6 +67,9 @@ class _Several:
                     return Outcome(host=host, report=deployment.report, error=error)
             except EdgevitError as error:
                 return Outcome(host=host, report=deployment.report, error=error)
+            except Exception as error:  # an answer that makes no sense: the other hosts go on
+                unexpected = f"{host.address}: nobody expected what it answers; please report it: {type(error).__name__}: {error}"
+                return Outcome(host=host, report=deployment.report, error=RemoteError(unexpected))
             finally:
                 self._running.discard(deployment)
 

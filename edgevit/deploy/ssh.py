@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgevit.deploy.destination import Destination
-from edgevit.errors import LinkError, MissingPackageError, RemoteError
+from edgevit.errors import LinkError, MissingPackageError, RemoteError, StorageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 BROKEN = 255  # ssh's exit status for its own failures
 ALIVE = 5  # seconds between two signs of life; after three without an answer the link is down
 SILENT = 60  # seconds without a byte, after which rsync gives up
-OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", f"ServerAliveInterval={ALIVE}", "ServerAliveCountMax=3")
+OPTIONS = (
+    "BatchMode=yes", "ConnectTimeout=10", f"ServerAliveInterval={ALIVE}", "ServerAliveCountMax=3",
+    # What a user's configuration may ask for in a terminal, and what would end or garble these sessions.
+    "RemoteCommand=none", "RequestTTY=no", "ClearAllForwardings=yes", "LogLevel=ERROR",
+)  # fmt: skip
 _REASONS = (
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key has changed. If it was installed anew: ssh-keygen -R {host}"),
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key has changed. If it was installed anew: {forget}"),
     ("Host key verification failed", "its host key is not known yet. Connect once by hand and confirm it: ssh {host}"),
+    ("Too many authentication failures", "it was offered too many keys. In your ssh config: IdentityFile and IdentitiesOnly yes"),
     ("Permission denied", "it accepts none of your keys. Bring one there: ssh-copy-id {host}"),
     ("Could not resolve hostname", "no such host. Check the name, or give its address"),
     ("Connection refused", "no ssh server answers there. Check --port, and on the host: systemctl status ssh"),
     ("No route to host", "it cannot be reached. Is it on, and in this network?"),
     ("timed out", "it does not answer. Is it on, and in this network?"),
 )  # fmt: skip
-_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+FULL = re.compile(r"No space left on device|Disk quota exceeded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +55,15 @@ class Answer:
         return lines[-1] if lines else f"exit code {self.code}"
 
 
-def broken(host: Destination) -> LinkError:
-    """The error of a link that went down in the middle."""
-    return LinkError(f"{host.address}: the connection broke. Run the same command again: what is done is kept.")
+def broken(host: Destination, why: str = "") -> LinkError:
+    """The error of a link that went down in the middle, for a reason that nothing is known to do about."""
+    because = f" ({why})" if why else ""
+    return LinkError(f"{host.address}: the connection broke{because}. Run the same command again: what is done is kept.")
+
+
+def disk_full(host: Destination) -> RemoteError:
+    """The error of a host's disk that filled in the middle."""
+    return RemoteError(f"{host.address}: the disk is full at {host.folder}. Free space there, or choose another --dir.")
 
 
 class Ssh:
@@ -67,7 +78,7 @@ class Ssh:
         self._stopped = False
         self._folder = tempfile.TemporaryDirectory(prefix="edgevit-", ignore_cleanup_errors=True)
         self._command = [*shlex.split(command), *(part for option in OPTIONS for part in ("-o", option))]
-        self._command += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f"ControlPath={self._folder.name}/%C"]
+        self._command += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f"ControlPath={self._folder.name}/c"]
         self._command += ["-p", str(host.port)] if host.port else []
 
     def run(self, script: str, *arguments: str, seconds: float | None = None) -> Answer:
@@ -79,9 +90,8 @@ class Ssh:
         found = self._local([*self._command, "--", self.host.ssh, remote], script, seconds)
         if found.code == BROKEN:
             raise LinkError(self._reason(found.err))
-        if _FULL.search(found.err):
-            msg = f"{self.host.address}: the disk is full at {self.host.folder}. Free space there, or choose another --dir."
-            raise RemoteError(msg)
+        if FULL.search(found.err):
+            raise disk_full(self.host)
         return found
 
     def hold(self, script: str, *arguments: str) -> subprocess.Popen[str]:
@@ -91,22 +101,24 @@ class Ssh:
 
     def push(self, local: Path, remote: str, *options: str) -> int:
         """Copy a file, or what is in a folder, to ``remote``; returns how many bytes went. What arrived before a cut is kept."""
-        return self._rsync(f"{local}/" if local.is_dir() else str(local), f"{self.host.rsync}:{remote}", *options)
+        return self._rsync(_here(local) + ("/" if local.is_dir() else ""), f"{self.host.rsync}:{remote}", *options)
 
-    def fetch(self, remote: str, local: Path) -> int:
-        """Copy a file, or a folder with a trailing slash, from ``remote``."""
-        return self._rsync(f"{self.host.rsync}:{remote}", str(local))
+    def fetch(self, remote: str, local: Path, *options: str) -> int:
+        """Copy a file, or a folder with a trailing slash, from ``remote``. Raises StorageError if the disk here is full."""
+        return self._rsync(f"{self.host.rsync}:{remote}", _here(local), *options, full=local)
 
-    def _rsync(self, source: str, target: str, *options: str) -> int:
+    def _rsync(self, source: str, target: str, *options: str, full: Path | None = None) -> int:
         # Contents count, not times; -s: no shell of the host's reads the paths.
         command = ["rsync", "-rts", "--checksum", "--delete", "--partial-dir=.partial", f"--timeout={SILENT}", "--stats"]
         found = self._local([*command, *options, "-e", shlex.join(self._command), "--", source, target], "", None)
         if found.code == 0:
             sent = re.search(r"Literal data: ([\d,.]+)", found.out)
             return int(re.sub(r"\D", "", sent[1])) if sent else 0
-        if _FULL.search(found.err):
-            msg = f"{self.host.address}: the disk is full at {self.host.folder}. Free space there, or choose another --dir."
-            raise RemoteError(msg)
+        if FULL.search(found.err):
+            if full is not None:
+                msg = f"{full}: the disk here is full. Free space, or choose another place with -o."
+                raise StorageError(msg)
+            raise disk_full(self.host)
         if found.code in (BROKEN, 10, 12, 20, 30, 35):  # ssh, socket, protocol, interrupted, time-outs
             raise LinkError(self._reason(found.err))
         msg = f"{self.host.address}: rsync failed ({found.code}): {found.last}"
@@ -122,6 +134,8 @@ class Ssh:
                 raise LinkError(msg) from error
             finally:
                 self._running.discard(process)
+        if self._stopped:
+            raise broken(self.host)
         return Answer(code=process.returncode, out=out, err=err)
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
@@ -149,8 +163,16 @@ class Ssh:
         port = f" -p {self.host.port}" if self.host.port else ""
         for mark, reason in _REASONS:
             if mark in said:
-                return f"{self.host.address}: {reason.format(host=self.host.ssh + port)}"
-        return str(broken(self.host))
+                return f"{self.host.address}: {reason.format(host=self.host.ssh + port, forget=self._forget(said))}"
+        lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("rsync")]
+        return str(broken(self.host, lines[-1].rstrip(".") if lines else ""))
+
+    def _forget(self, said: str) -> str:
+        """The command that takes a host's old key out of the file where it is; ssh knows it best."""
+        if told := re.search(r"ssh-keygen -f .* -R .*", said):
+            return told[0].strip()
+        host = self.host.ssh.rpartition("@")[2]
+        return shlex.join(["ssh-keygen", "-R", f"[{host}]:{self.host.port}" if self.host.port else host])
 
     def close(self) -> None:
         """End the shared connection."""
@@ -166,3 +188,8 @@ class Ssh:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _here(path: Path) -> str:
+    """Absolute: rsync takes ``a:b`` for a file on the host a."""
+    return str(path.absolute())

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from edgevit.bundle import MANIFEST, SIGNATURE
+from edgevit.deploy.bringing import bring_home
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.facts import read_facts, what_lacks
-from edgevit.deploy.job import Job
+from edgevit.deploy.identity import identity
+from edgevit.deploy.job import Job, settle
 from edgevit.deploy.lock import held
 from edgevit.deploy.plan import SOURCE, Plan
-from edgevit.deploy.scripts import FACTS, INSTALL, STATE, TAKE_OVER
+from edgevit.deploy.scripts import FACTS, INSTALL, MAKE_ROOM, STATE, TAKE_OVER
 from edgevit.deploy.ssh import Ssh, broken
 from edgevit.deploy.watcher import Watcher
 from edgevit.deploy.wheel import requirements
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import subprocess
 
 DONE = "already done"
+JOBS = ("install", "compile", "benchmark")
 
 
 class Deployment:
@@ -90,24 +94,29 @@ class Deployment:
 
     def _install(self) -> str:
         """A virtual environment that sees the system's packages: a board's TensorRT and OpenCV are Debian packages."""
-        needs = requirements(self.plan.extra, without="opencv-python" if self.report["opencv"] else "")
-        wheels = "".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in self.plan.wheels())
-        key = hashlib.sha256("\n".join([self.plan.python, wheels, *needs]).encode()).hexdigest()
+        needs, key = self._needs, self._key
+        job = self._job("install")
+        settle(self._ssh, f"{self._folder}/jobs", self._slot, [self._job(what).name for what in JOBS], self._saying("install"))
+        over = job.ended()
         if self._ssh.run('cat -- "$1/venv/.edgevit"', self._folder).out == key:
             return DONE
+        if over:
+            job.forget()  # its result is not there any more
         wheel = f"{self._folder}/wheels/{self.plan.wheel.name}"
         index = f"{self._folder}/wheelhouse" if self.plan.wheelhouse is not None else ""
         script = ["sh", "-c", INSTALL, "install", self._folder, key, self.plan.python, wheel, index, *needs]
-        self._job("install", key).run(*script, tell=self._saying("install"))
-        self._job("install", key).forget()
+        job.run(*script, tell=self._saying("install"))
+        job.forget()
         return f"edgevit and {', '.join(need.partition(';')[0].strip() for need in needs)}"
 
     def _push_bundle(self) -> str:
         """Into a folder beside, verified there, then moved: what runs there is never half a bundle."""
         name, folder = self.plan.name, self._folder
-        if self._is_pushed() and self._state(f"{folder}/bundles/{name}"):
+        if self._is_pushed() and self._state(self._bundle).get("identity") == identity(self.plan.bundle.manifest):
             return DONE
-        options = [f"--copy-dest={folder}/bundles/{name}"] if self.plan.bundle.path.is_dir() else []
+        packed = not self.plan.bundle.path.is_dir()
+        self._ssh.run(MAKE_ROOM, folder, name, "zip" if packed else "folder")
+        options = [] if packed else [f"--copy-dest={folder}/bundles/{name}", *self._only_its_own()]
         sent = self._ssh.push(self.plan.bundle.path, f"{folder}/incoming/{name}", *options)
         arrived = self._state(f"{folder}/incoming/{name}")
         if arrived.get("manifest") != self.plan.digest:
@@ -117,6 +126,11 @@ class Deployment:
         if moved.code:
             self._fail(f"the bundle cannot be put in its place: {moved.last}")
         return f"{self.plan.bytes / 1e6:.1f} MB, {_sent(sent)}"
+
+    def _only_its_own(self) -> list[str]:
+        """For rsync: nothing is sent that the manifest does not vouch for."""
+        names = (MANIFEST, SIGNATURE, *self.plan.bundle.manifest.files)
+        return ["--delete-excluded", "--filter=protect .partial", *(f"--include=/{name}" for name in names), "--exclude=*"]
 
     def _is_pushed(self) -> bool:
         return self._ssh.run('cat -- "$1/bundles/.pushed-$2"', self._folder, self.plan.name).out == self.plan.digest
@@ -141,13 +155,16 @@ class Deployment:
         return f"{warnings} warnings" if warnings != 1 else "1 warning"
 
     def _compile(self) -> str:
+        job = self._job("compile")
+        over = job.ended()
         state = self._state(self._bundle).get("engine")
         if state == "jit":
             self.report["compiled"] = None
             return f"{self.plan.bundle.manifest.engine} compiles at every start"
-        if state == "compiled":
+        if state == "compiled" and not over:
             return DONE
-        job = self._job("compile", self.plan.digest)
+        if over and state != "compiled":
+            job.forget()  # the engine fits no more, or is gone
         text = job.run(*self._command("compile", self._bundle, "--json"), tell=self._saying("compile"))
         self.report["compiled"] = self._json(text, "compile", "")
         job.forget()
@@ -155,7 +172,7 @@ class Deployment:
 
     def _benchmark(self) -> str:
         """Frames of 1280x720 through the whole loop, as fast as it goes, with the board's own telemetry."""
-        job = self._job("benchmark", self.plan.digest + str(self.plan.frames))
+        job = self._job("benchmark")
         source = SOURCE.format(self.plan.frames)
         command = self._command("run", self._bundle, source, "--policy", "every", "--headless", "--json")
         text = job.run(*command)
@@ -169,14 +186,31 @@ class Deployment:
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if self.plan.ahead:
-            slash = "/" if self.plan.bundle.path.is_dir() else ""
-            self._ssh.fetch(f"{self._bundle}{slash}", folder / self.plan.name)
+            manifest = bring_home(self._ssh, self._bundle, folder / self.plan.name, self.plan.bundle)
+            self.report.setdefault("compiled", {"check": (manifest.compiled or {}).get("check"), "latency": manifest.latency})
             self.report["bundle"] = str(folder / self.plan.name)
         path = folder / "report.json"
         with storage_errors(path):
-            path.write_text(json.dumps(self.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            beside = folder / ".report.json.part"
+            beside.write_text(json.dumps(self.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            beside.replace(path)
         self._benchmarked.forget()
         return str(path)
+
+    @property
+    def _needs(self) -> tuple[str, ...]:
+        return requirements(self.plan.extra, without="opencv-python" if self.report["opencv"] else "")
+
+    @property
+    def _key(self) -> str:
+        """Of all that the virtual environment is made from."""
+        wheels = "".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in self.plan.wheels())
+        return hashlib.sha256("\n".join([self.plan.python, wheels, *self._needs]).encode()).hexdigest()
+
+    @property
+    def _slot(self) -> str:
+        """What the bundle's jobs are called first."""
+        return _short(self.plan.name)
 
     @property
     def _bundle(self) -> str:
@@ -189,9 +223,12 @@ class Deployment:
     def _edgevit(self, *arguments: str) -> Any:
         return self._ssh.run(shlex.join(self._command(*arguments)))
 
-    def _job(self, what: str, key: str) -> Job:
-        short = hashlib.sha256(f"{self.plan.name}\n{key}".encode()).hexdigest()[:16]
-        return Job(ssh=self._ssh, folder=f"{self._folder}/jobs/{what}-{short}", what=what)
+    def _job(self, what: str) -> Job:
+        """One of `JOBS`. Its folder's name says what it is of: another edgevit, bundle or number of frames is another job."""
+        key = {"install": [self._key], "compile": [self._key, self.plan.digest],
+               "benchmark": [self._key, self.plan.digest, str(self.plan.frames)]}[what]  # fmt: skip
+        slot = "venv" if what == "install" else self._slot
+        return Job(ssh=self._ssh, folder=f"{self._folder}/jobs/{slot}-{what}-{_short(*key)}", what=what)
 
     def _json(self, text: str, what: str, otherwise: str) -> Any:
         try:
@@ -205,6 +242,10 @@ class Deployment:
     def _fail(self, why: str) -> NoReturn:
         msg = f"{self.host.address}: {why}."
         raise RemoteError(msg)
+
+
+def _short(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _sent(count: int) -> str:

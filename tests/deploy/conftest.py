@@ -59,13 +59,18 @@ class Board:
 
 
 class Proxy:
-    """Forwards to a port; ``cut`` breaks all connections, as does the first byte beyond ``limit`` that a client sends."""
+    """Forwards to a port; ``cut`` breaks all connections, as does the first byte beyond ``limit`` that a client sends.
+
+    ``freeze`` lets nothing through any more and closes nothing, as a cable does that is pulled.
+    """
 
     def __init__(self, target: int, limit: int | None = None) -> None:
         self.target, self.limit, self.cuts = target, limit, 0
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._through = threading.Event()
+        self._through.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -82,6 +87,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
         try:
             while data := source.recv(8192):
+                self._through.wait()
                 if counted and self.limit is not None:
                     self.limit -= len(data)
                     if self.limit < 0:
@@ -94,8 +100,12 @@ class Proxy:
         for end in (source, sink):
             end.close()
 
+    def freeze(self) -> None:
+        self._through.clear()
+
     def cut(self) -> None:
         self.cuts += 1
+        self._through.set()
         for end in self._open:
             try:
                 end.shutdown(socket.SHUT_RDWR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,14 +19,14 @@ from typing import Any
 import pytest
 
 from edgevit.bundle import Bundle
-from edgevit.deploy import several
+from edgevit.deploy import lock, several
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.plan import Plan, make_plan
 from edgevit.deploy.several import Outcome
 from edgevit.deploy.several import deploy as deploy_to
 from edgevit.deploy.watcher import Watcher
 from edgevit.engine.tensorrt import gpu
-from edgevit.errors import LinkError, RemoteError
+from edgevit.errors import ConfigError, LinkError, RemoteError
 from tests.deploy.conftest import USER, Board, Proxy, free_port
 from tests.support import COMMAND
 
@@ -183,7 +184,7 @@ def _once_begun(board: Board, line: Proxy) -> None:
 
     def watch() -> None:
         for _ in range(600):
-            if list((board.home / "my boards/edgevit/jobs").glob("benchmark-*/begun")):
+            if list((board.home / "my boards/edgevit/jobs").glob("*-benchmark-*/begun")):
                 time.sleep(0.5)
                 line.close()
                 return
@@ -192,10 +193,11 @@ def _once_begun(board: Board, line: Proxy) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def test_two_at_once(plan: Plan, board: Board) -> None:
+def test_two_at_once(plan: Plan, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second is refused in one line, and the lock goes with its connection."""
-    lock = "my boards/edgevit/.lock"
-    with subprocess.Popen(["flock", board.home / lock, "cat"], stdin=subprocess.PIPE) as holder:
+    monkeypatch.setattr(lock, "WAIT", 1)
+    file = "my boards/edgevit/.lock"
+    with subprocess.Popen(["flock", board.home / file, "cat"], stdin=subprocess.PIPE) as holder:
         time.sleep(0.3)
         (outcome,) = deploy_to(plan, [HOST], Noted())
         holder.communicate(b"")
@@ -221,7 +223,7 @@ def test_a_full_disk(plan: Plan, board: Board) -> None:
     if mounted.returncode:
         pytest.skip("needs to mount a small file system, which this container may not")
     try:
-        board.sh("ln -s ~/'my boards/edgevit/venv' small/venv")
+        board.sh("ln -s ~/'my boards/edgevit/venv' small/venv; touch small/.lock")
         (outcome,) = deploy_to(plan, [Destination(address="board", folder="small")], Noted())
         assert isinstance(outcome.error, RemoteError)
         assert "MiB are free at small, and about" in str(outcome.error)
@@ -231,6 +233,108 @@ def test_a_full_disk(plan: Plan, board: Board) -> None:
         assert str(outcome.error) == "board: the disk is full at small. Free space there, or choose another --dir."
     finally:
         subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_a_folder_of_somebody_elses(plan: Plan, board: Board) -> None:
+    """A virtual environment of the user's own, say, is not taken for edgevit's; nor is what nobody may write to tried."""
+    board.sh("mkdir -p mine/venv; echo keep >mine/venv/pyvenv.cfg")
+    (outcome,) = deploy_to(plan, [Destination(address="board", folder="mine")], Noted())
+    assert str(outcome.error) == "board: mine there has things of others in it. Choose another --dir, like mine/edgevit."
+    assert board.sh("find mine -type f").split() == ["mine/venv/pyvenv.cfg"]
+    (outcome,) = deploy_to(plan, [Destination(address="board", folder="/etc")], Noted())
+    assert str(outcome.error) == "board: /etc belongs to somebody else there. Choose another --dir."
+
+
+def test_another_bundle_in_its_place(plan: Plan, board: Board, tmp_path: Path) -> None:
+    """Whole, and under the same name, but not the one that was sent: what counts is what is there."""
+    from edgevit.bundle import open_bundle, write_bundle
+
+    assert deploy_to(plan, [HOST], Noted())[0].error is None
+    opened, other = open_bundle(plan.bundle.path), tmp_path / NAME
+    labels = tuple(f"not {label}" for label in opened.manifest.labels)
+    write_bundle(other, replace(opened.manifest, labels=labels), {name: opened.read(name) for name in opened.manifest.files})
+    there = board.home / "my boards/edgevit/bundles" / NAME
+    (there / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
+    watcher = Noted()
+    assert deploy_to(plan, [HOST], watcher)[0].error is None
+    assert dict(watcher.ends)["push bundle"] != "already done"
+    assert (there / "manifest.json").read_bytes() == (plan.bundle.path / "manifest.json").read_bytes()
+
+
+def test_only_what_the_manifest_vouches_for_is_sent(plan: Plan, board: Board, tmp_path: Path) -> None:
+    """What else lies in the folder is the user's own; what an interrupted run left there is of no use any more."""
+    import shutil
+
+    shutil.copytree(plan.bundle.path, tmp_path / NAME)
+    (tmp_path / NAME / "private.txt").write_text("not for the board")
+    (tmp_path / NAME / "folder").mkdir()
+    (tmp_path / NAME / "folder" / "too.txt").write_text("nor is this")
+    left = shlex.quote(f"my boards/edgevit/incoming/{NAME}")
+    board.sh(f"mkdir -p {left}; touch {left}/left.bin")
+    changed = make_plan(tmp_path / NAME, tmp_path, tmp_path / "out", ssh=plan.ssh, frames=FRAMES)
+    assert deploy_to(changed, [HOST], Noted())[0].error is None
+    there = board.home / "my boards/edgevit/bundles" / NAME
+    assert {path.name for path in there.iterdir()} == {path.name for path in plan.bundle.path.iterdir()}
+
+
+def test_a_zip_takes_the_place_of_a_folder_and_back(plan: Plan, board: Board, tmp_path: Path) -> None:
+    """Also of what an interrupted run of the other kind left."""
+    import shutil
+
+    zipped = tmp_path / "zipped" / NAME
+    zipped.parent.mkdir()
+    shutil.move(shutil.make_archive(str(tmp_path / "made"), "zip", plan.bundle.path), zipped)
+    packed = make_plan(zipped, tmp_path, tmp_path / "out", ssh=plan.ssh, frames=FRAMES)
+    there = board.home / "my boards/edgevit/bundles" / NAME
+    coming = "'my boards/edgevit/incoming'"
+    for name, each, left in (("zip", packed, f'mkdir -p {coming}/"$0"'), ("folder", plan, f'touch {coming}/"$0"')):
+        board.sh(f"mkdir -p {coming}; sh -c {shlex.quote(left)} {shlex.quote(NAME)}")
+        # The manifests are the same, so it is sent only if it is not there.
+        board.sh("rm -rf 'my boards/edgevit/bundles/.pushed-'*")
+        (outcome,) = deploy_to(each, [HOST], Noted())
+        assert outcome.error is None, name
+        assert there.is_dir() == (name == "folder")
+
+
+def test_a_name_that_looks_like_a_host(plan: Plan, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rsync takes ``a:b`` for b on the host a, unless it is told that it is a path."""
+    import shutil
+
+    shutil.copytree(plan.bundle.path, tmp_path / "-v:1.edgevit")
+    monkeypatch.chdir(tmp_path)
+    odd = make_plan(Path("-v:1.edgevit"), tmp_path, Path("o:ut"), ssh=plan.ssh, frames=FRAMES)
+    (outcome,) = deploy_to(odd, [HOST], Noted())
+    assert outcome.error is None
+    assert (tmp_path / "o:ut" / "board" / "report.json").is_file()
+
+
+def test_the_bundle_that_one_stands_in(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``edgevit deploy . board``: a dot is no name, and two would be the folder above."""
+    (plan.bundle.path / "sub").mkdir()
+    try:
+        for folder, path in ((plan.bundle.path, "."), (plan.bundle.path / "sub", "..")):
+            monkeypatch.chdir(folder)
+            assert make_plan(Path(path), tmp_path, tmp_path).name == NAME
+    finally:
+        (plan.bundle.path / "sub").rmdir()
+
+
+@pytest.mark.parametrize("name", [".hidden.edgevit", "line\nbreak.edgevit", "no-utf8-\udcff.edgevit"])
+def test_names_that_cannot_be_one_there(plan: Plan, tmp_path: Path, name: str) -> None:
+    import shutil
+
+    shutil.copytree(plan.bundle.path, tmp_path / name)
+    with pytest.raises(ConfigError, match="Rename it"):
+        make_plan(tmp_path / name, tmp_path, tmp_path)
+
+
+def test_an_installation_that_was_killed_is_made_anew(plan: Plan, board: Board) -> None:
+    """What pip had half done cannot be told from what it had done; a result of long ago installs nothing."""
+    board.sh("cd 'my boards/edgevit/venv'; rm -f .edgevit; touch .begun; rm -rf lib/python3*/site-packages/numpy/linalg")
+    watcher = Noted()
+    assert deploy_to(plan, [HOST], watcher)[0].error is None
+    assert dict(watcher.ends)["install"].startswith("edgevit and onnxruntime")
+    assert not (board.home / "my boards/edgevit/venv/.begun").exists()
 
 
 @pytest.mark.parametrize(
@@ -273,7 +377,8 @@ def test_another_host_key(plan: Plan, board: Board, tmp_path: Path) -> None:
     text = board.config.read_text().replace(f"{board.folder}/known", str(known))
     config.write_text(text.replace("StrictHostKeyChecking no", "StrictHostKeyChecking yes"))
     (outcome,) = deploy_to(replace(plan, ssh=f"ssh -F {config}"), [HOST], Noted())
-    assert str(outcome.error).startswith("board: its host key has changed. If it was installed anew: ssh-keygen -R board")
+    said = "board: its host key has changed. If it was installed anew: ssh-keygen"
+    assert str(outcome.error) == f'{said} -f "{known}" -R "[127.0.0.1]:{board.port}"'
 
 
 def test_the_command(edgevit: Callable[..., Any], plan: Plan, board: Board, tmp_path: Path) -> None:
@@ -350,7 +455,7 @@ def test_ctrl_c(plan: Plan, board: Board, tmp_path: Path) -> None:
         [sys.executable, "-c", COMMAND, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for _ in range(600):
-        if list((board.home / "my boards/edgevit/jobs").glob("benchmark-*/begun")):
+        if list((board.home / "my boards/edgevit/jobs").glob("*-benchmark-*/begun")):
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -6,19 +6,22 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from edgevit.deploy import lock
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.facts import read_facts, what_lacks
-from edgevit.deploy.job import Job
+from edgevit.deploy.job import Job, settle
+from edgevit.deploy.lock import held
 from edgevit.deploy.ssh import Ssh
 from edgevit.deploy.wheel import make_wheel, requirements
-from edgevit.errors import ConfigError, MissingPackageError, RemoteError
-from tests.deploy.conftest import Board
+from edgevit.errors import ConfigError, LinkError, MissingPackageError, RemoteError
+from tests.deploy.conftest import Board, Proxy
 from tests.support import ROOT
 
 try:
@@ -137,6 +140,105 @@ def test_a_job_outlives_its_connection(board: Board, ssh: Ssh) -> None:
     assert first.what == "a job"
 
 
+def test_jobs_of_others_are_waited_for_and_outdated_ones_ended(board: Board, ssh: Ssh) -> None:
+    """Two at once would share one processor, and an old compilation would put an old bundle in the place of the new."""
+    from edgevit.deploy.job import _START
+
+    board.sh("rm -rf jobs")
+    folder, said = f"{board.home}/jobs", []
+    with ssh:
+        for name, script in (
+            ("a-compile-old", "sleep 300"),
+            ("b-compile-x", "sleep 2; echo kept"),
+            ("a-compile-new", "sleep 300"),
+            ("venv-install-old", "exit 1"),
+            ("b-done", "echo kept"),
+        ):
+            assert ssh.run(_START, f"{folder}/{name}", "sh", "-c", script).code == 0
+        time.sleep(0.5)
+        settle(ssh, folder, "a", ["a-compile-new"], said.append)
+    assert said
+    assert set(said) <= {f"waits for a job of another run: {name}" for name in ("a-compile-old", "b-compile-x")}
+    assert board.sh("ls jobs").split() == ["a-compile-new", "b-compile-x", "b-done"]
+    assert board.sh("cat jobs/b-compile-x/out") == "kept\n"
+    board.sh("kill -s KILL -- -$(cat jobs/a-compile-new/pid); rm -rf jobs")
+    assert "sleep 300" not in board.sh(f"ps -u {board.home.owner()} -o args=")
+
+
+def test_a_result_that_nobody_has_collected(board: Board, ssh: Ssh) -> None:
+    board.sh("rm -rf jobs")
+    with ssh:
+        job = Job(ssh=ssh, folder=f"{board.home}/jobs/a", what="compile")
+        assert not job.ended()
+        job.run("echo", "done")
+        assert job.ended()
+        job.forget()
+        assert not job.ended()
+
+
+def test_a_job_on_a_full_disk(ssh: Ssh, board: Board) -> None:
+    """As pip, TensorRT and Python say it, on the host's own lines."""
+    job = Job(ssh=ssh, folder=f"{board.home}/jobs/full", what="install")
+    with ssh, pytest.raises(RemoteError, match=r"board: the disk is full at edgevit\. Free space there"):
+        job.run("sh", "-c", "dd if=/dev/zero of=/dev/full bs=1 count=1")
+
+
+def test_the_lock(ssh: Ssh, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has it; it cannot be had where nothing can be written, which is another thing to say."""
+    monkeypatch.setattr(lock, "WAIT", 1)
+    board.sh("mkdir -p locked; rm -f locked/.lock")
+    with ssh:
+        with (
+            held(ssh, f"{board.home}/locked") as holder,
+            pytest.raises(RemoteError, match="another deployment"),
+            held(ssh, f"{board.home}/locked"),
+        ):
+            pass
+        assert holder.poll() is not None
+        with held(ssh, f"{board.home}/locked"):
+            pass
+        with pytest.raises(RemoteError, match=r"board: /proc: it cannot be locked. Choose another --dir."), held(ssh, "/proc"):
+            pass
+
+
+def test_a_silent_link_gives_the_lock_back(
+    board: Board, proxy: Callable[..., Proxy], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A cable that is pulled closes nothing: the host must not wait for a goodbye."""
+    monkeypatch.setattr(lock, "BEAT", 0.3)
+    monkeypatch.setattr(lock, "SILENT", 2)
+    board.sh("mkdir -p locked")
+    line = proxy()
+    with Ssh(Destination(address="board"), board.ssh) as other:
+        first = Ssh(Destination(address="board"), board.through(line.port))
+        with first, held(first, f"{board.home}/locked") as holder:
+            time.sleep(4)  # twice what it takes to lose it
+            assert holder.poll() is None
+            line.freeze()
+            began = time.monotonic()
+            with held(other, f"{board.home}/locked"):
+                assert 0.5 < time.monotonic() - began < 10
+            line.cut()
+
+
+def test_what_ssh_says_that_nobody_foresaw(board: Board) -> None:
+    with (
+        Ssh(Destination(address="board"), f"{board.ssh} -o Ciphers=none-such") as ssh,
+        pytest.raises(LinkError, match="none-such"),
+    ):
+        ssh.run("true")
+
+
+def test_options_of_the_users_own_that_are_for_terminals(board: Board) -> None:
+    """A configuration that logs in to a tmux, say, does no harm."""
+    config = board.folder / "config-tmux"
+    config.write_text(
+        board.config.read_text() + "  RemoteCommand tmux attach\n  RequestTTY force\n  LocalForward 1 localhost:1\n"
+    )
+    with Ssh(Destination(address="board"), f"ssh -F {config}") as ssh:
+        assert ssh.run("echo a; echo b").out == "a\nb\n"
+
+
 def test_a_job_that_fails_is_started_anew(board: Board, ssh: Ssh) -> None:
     folder = f"{board.home}/jobs/failing"
     with ssh:
@@ -164,7 +266,9 @@ def test_a_job_that_is_killed(board: Board, ssh: Ssh) -> None:
             job.run("sh", "-c", "sleep 123; exit 137")
 
 
-ENOUGH = """Welcome to the board!
+ENOUGH = """shell=quiet
+writable=yes
+ours=yes
 folder=/home/me/edgevit
 machine=aarch64
 free_kb=20000000
@@ -194,6 +298,9 @@ def test_a_board_that_has_everything() -> None:
 @pytest.mark.parametrize(
     ("line", "instead", "words"),
     [
+        ("shell=quiet", "Welcome!\nshell=quiet", "its shell prints something unasked,"),
+        ("writable=yes", "", "edgevit belongs to somebody else there. Choose another --dir"),
+        ("ours=yes", "", "edgevit there has things of others in it. Choose another --dir, like edgevit/edgevit"),
         ("rsync=yes", "", "it has no rsync. There: sudo apt install rsync"),
         ("setsid=yes", "", "it has no setsid. There: sudo apt install util-linux"),
         ("python=3.10.12", "", "it has no python3."),

@@ -1,0 +1,42 @@
+"""A compiled bundle's way home: fetched beside, checked, then put in the place of the one that was there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from edgevit.bundle import Bundle, Manifest, check_replaceable, open_bundle
+from edgevit.deploy.identity import identity
+from edgevit.deploy.ssh import Ssh
+from edgevit.errors import RemoteError, storage_errors
+
+
+def bring_home(ssh: Ssh, remote: str, local: Path, sent: Bundle) -> Manifest:
+    """Fetch the bundle ``remote``, which was ``sent`` there and compiled, to ``local``; returns its manifest.
+
+    Raises RemoteError if it is not that, BundleError if it is damaged or ``local`` is something else, StorageError.
+    """
+    check_replaceable(local)
+    packed = not sent.path.is_dir()
+    beside = local.with_name(f".{local.name}.part")
+    with storage_errors(beside):
+        if beside.is_dir() == packed:
+            _remove(beside)
+    old = [f"--copy-dest={local.absolute()}"] if local.is_dir() and not packed else []
+    ssh.fetch(remote if packed else f"{remote}/", beside, *old)
+    arrived = open_bundle(beside, None)
+    arrived.verify()
+    if identity(arrived.manifest) != identity(sent.manifest):
+        msg = f"{ssh.host.address}: the bundle there is not the one that was sent. Run the same command again."
+        raise RemoteError(msg)
+    with storage_errors(local):
+        _remove(local)
+        beside.replace(local)
+    return arrived.manifest
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
