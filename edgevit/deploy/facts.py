@@ -19,6 +19,8 @@ class Facts:
 
     folder: str
     """Absolute."""
+    ours: bool
+    """Whether it was empty, or deployed to before, and can be written."""
     machine: str
     free_mib: float
     tools: frozenset[str]
@@ -39,6 +41,7 @@ def read_facts(text: str) -> Facts:
     found = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
     return Facts(
         folder=found.get("folder", ""),
+        ours="ours" in found,
         machine=found.get("machine", ""),
         free_mib=int(found.get("free_kb") or 0) / 1024,
         tools=frozenset(TOOLS) & found.keys(),
@@ -56,6 +59,8 @@ def what_lacks(facts: Facts, plan: Plan, folder: str, *, there: bool) -> str:
 
     ``folder`` is as the user named it; ``there`` says that the bundle is on the host already.
     """
+    if not facts.ours:
+        return f"{folder} there has other things in it, or cannot be written. Choose another --dir, like {folder}/edgevit"
     missing = next((tool for tool in TOOLS if tool not in facts.tools), None)
     if missing:
         return f"it has no {missing}. There: sudo apt install {TOOLS[missing]}"

@@ -165,6 +165,7 @@ def test_a_job_that_is_killed(board: Board, ssh: Ssh) -> None:
 
 
 ENOUGH = """Welcome to the board!
+ours=yes
 folder=/home/me/edgevit
 machine=aarch64
 free_kb=20000000
@@ -194,6 +195,7 @@ def test_a_board_that_has_everything() -> None:
 @pytest.mark.parametrize(
     ("line", "instead", "words"),
     [
+        ("ours=yes", "", "edgevit there has other things in it, or cannot be written. Choose another --dir"),
         ("rsync=yes", "", "it has no rsync. There: sudo apt install rsync"),
         ("setsid=yes", "", "it has no setsid. There: sudo apt install util-linux"),
         ("python=3.10.12", "", "it has no python3."),
