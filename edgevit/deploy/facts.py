@@ -19,9 +19,8 @@ class Facts:
 
     folder: str
     """Absolute."""
-    writable: bool
     ours: bool
-    """It is empty, or was deployed to before."""
+    """Whether it was empty, or deployed to before, and can be written."""
     quiet: bool
     """Its shell prints nothing of its own accord: rsync, too, stumbles over that."""
     machine: str
@@ -45,7 +44,6 @@ def read_facts(text: str) -> Facts:
     return Facts(
         folder=found.get("folder", ""),
         quiet=text.startswith("shell=quiet"),
-        writable="writable" in found,
         ours="ours" in found,
         machine=found.get("machine", ""),
         free_mib=int(found.get("free_kb") or 0) / 1024,
@@ -66,10 +64,8 @@ def what_lacks(facts: Facts, plan: Plan, folder: str, *, there: bool) -> str:
     """
     if not facts.quiet:
         return "its shell prints something unasked, which rsync takes for an answer. Let .bashrc there print to terminals only"
-    if not facts.writable:
-        return f"{folder} belongs to somebody else there. Choose another --dir"
     if not facts.ours:
-        return f"{folder} there has things of others in it. Choose another --dir, like {folder}/edgevit"
+        return f"{folder} there has other things in it, or cannot be written. Choose another --dir, like {folder}/edgevit"
     missing = next((tool for tool in TOOLS if tool not in facts.tools), None)
     if missing:
         return f"it has no {missing}. There: sudo apt install {TOOLS[missing]}"

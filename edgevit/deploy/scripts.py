@@ -5,8 +5,8 @@ from __future__ import annotations
 FACTS = r"""
 echo "shell=quiet"
 mkdir -p -- "$1" && cd -- "$1" || exit 1
-[ -w . ] && echo "writable=yes"
-{ [ -e .lock ] || [ -z "$(ls -A)" ]; } && echo "ours=yes"
+# Steps remove and replace what lies here: never in a folder that somebody else fills.
+if [ -e .edgevit ] || [ -z "$(ls -A)" ]; then : >.edgevit && echo "ours=yes"; fi
 echo "folder=$(pwd -P)"; echo "machine=$(uname -m)"; echo "free_kb=$(df -Pk . | awk 'NR==2{print $4}')"
 for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=yes"; done
 [ -x venv/bin/edgevit ] && echo "venv_there=yes"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-USER = "edgevit-board"
+USER = f"edgevit-{os.getpid()}"  # two runs of the tests have two boards
 PACKAGES = "openssh-server openssh-client rsync python3-venv"
 
 
@@ -126,7 +126,6 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
     if subprocess.run(["/usr/bin/python3", "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode:
         pytest.skip("needs a system Python with venv: apt install python3-venv")
     folder = tmp_path_factory.mktemp("board")
-    subprocess.run(["userdel", "-rf", USER], check=False, capture_output=True)  # of a run that was killed
     # Without a password, and not locked: sshd refuses those.
     made = subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER], check=False, capture_output=True, text=True)
     if made.returncode:

@@ -267,7 +267,6 @@ def test_a_job_that_is_killed(board: Board, ssh: Ssh) -> None:
 
 
 ENOUGH = """shell=quiet
-writable=yes
 ours=yes
 folder=/home/me/edgevit
 machine=aarch64
@@ -299,8 +298,7 @@ def test_a_board_that_has_everything() -> None:
     ("line", "instead", "words"),
     [
         ("shell=quiet", "Welcome!\nshell=quiet", "its shell prints something unasked,"),
-        ("writable=yes", "", "edgevit belongs to somebody else there. Choose another --dir"),
-        ("ours=yes", "", "edgevit there has things of others in it. Choose another --dir, like edgevit/edgevit"),
+        ("ours=yes", "", "edgevit there has other things in it, or cannot be written. Choose another --dir"),
         ("rsync=yes", "", "it has no rsync. There: sudo apt install rsync"),
         ("setsid=yes", "", "it has no setsid. There: sudo apt install util-linux"),
         ("python=3.10.12", "", "it has no python3."),

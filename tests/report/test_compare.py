@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +272,29 @@ def test_an_interrupted_run_goes_on(
     assert np.array_equal(logits, whole)
     assert (cached, steps) == (False, 12)
     assert len(list((cache.root / "logits").iterdir())) == 4
+
+
+def test_energy_where_the_board_measures_power(
+    graphs: dict[str, bytes], images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rails of a simulated board: joules per image of every row, a column in the tables, nothing without rails."""
+    from edgevit.report import compare as module
+    from edgevit.report.energy import measure_energy
+    from edgevit.report.table import to_markdown
+
+    monitor = tmp_path / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
+    monitor.mkdir(parents=True)
+    for name, text in (("in1_label", "VDD_IN"), ("in1_input", "5000"), ("curr1_input", "2000")):
+        (monitor / name).write_text(f"{text}\n")
+    monkeypatch.setattr(module, "measure_energy", partial(measure_energy, seconds=0.1, rounds=1, every=0.01))
+    candidates = [Candidate(precision=name, engine="onnxruntime", model=graph) for name, graph in graphs.items()]
+    found = compare(
+        candidates, images, CONTRACT, LABELS, runs=5, threads=1, cache=Cache(enabled=False), progress=Progress(), root=tmp_path
+    )
+    for row in found.rows:
+        assert row.energy is not None
+        assert row.energy.watts == pytest.approx(10, rel=0.01)
+        assert row.energy.joules_per_image == pytest.approx(10 * 0.1 / row.energy.images, rel=0.3)
+    assert "J/image, whole board" in to_markdown(found)
+    assert all(row["energy"]["watts"] > 0 for row in found.to_dict()["rows"])
+    assert "energy_joules_per_image" in found.to_csv().splitlines()[0]
