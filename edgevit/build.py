@@ -14,14 +14,19 @@ from edgevit.advice import budget_note
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, compile_for
-from edgevit.engine import backend
+from edgevit.engine import alternatives, backend
+from edgevit.engine.check import Verdict
 from edgevit.engine.here import is_here, judge_of
+from edgevit.engine.samples import samples_bytes
+from edgevit.engine.trusted import CheckedGraph, Trusted, trusted_engine
 from edgevit.errors import BudgetError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.inputs import BuildRequest, Inputs, read_inputs, spare_images
+from edgevit.precision.checked import checked_graph
 from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.half import simulated
 from edgevit.precision.judge import Judge
+from edgevit.precision.samples import sample_frames
 from edgevit.precision.variants import Variant, fp32_variant, quantize_key
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
@@ -56,6 +61,8 @@ class BuildResult:
     """The target's engine, or what compiling for it here showed."""
     seconds: dict[str, float]
     """Wall time of each stage."""
+    verdicts: tuple[Verdict, ...] = ()
+    """Each graph on the engine that its figures are from, held against torch."""
 
 
 class _Timed(Progress):
@@ -96,6 +103,7 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
         if request.max_drop is not None:
             stages.append(PlannedStage(name="search", what=f"the most INT8 that loses at most {request.max_drop:g} points"))
     stages.append(PlannedStage(name="compile", what=f"{request.precision} with {_compiler(engine)}"))
+    stages.append(PlannedStage(name="check engine", what=f"every graph on {judge_of(request.target)}, against torch"))
     if inputs.held_out is not None:
         rows = "fp32" if request.prune is None else "fp32, fp32-pruned"
         what = f"{rows} and {request.precision} on {len(inputs.held_out)} held-out images, with {judge_of(request.target)}"
@@ -130,21 +138,55 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     check_replaceable(request.out)
     inputs = read_inputs(request, timed)
     cache.check()
+    original = inputs.checkpoint
+    frames = sample_frames((inputs.calibration or inputs.held_out) if request.reference else None, original.preprocessing)
     with timed.stage("write graph"):
-        reference = fp32_variant(inputs.checkpoint, judge_of(request.target))
+        reference = fp32_variant(original, judge_of(request.target))
+    with timed.stage("check engine"):  # before it decides anything
+        whole = checked_graph(reference, original, frames)
+        trusted = trusted_engine(alternatives(judge_of(request.target)), [whole], threads=request.threads)
+    request, inputs = _on(trusted, request, inputs)
     shrunk = shrink(request, inputs, cache, timed)
     inputs, decided = shrunk.inputs, shrunk.decided
     compiled = compile_for(request.target, decided, threads=request.threads, progress=timed)
     variant, inputs = compiled.variant, replace(inputs, notes=(*inputs.notes, *compiled.notes))
     rows = _rows(reference, shrunk, variant)
-    comparison = _compared(request, inputs, rows, compiled, cache, timed)
+    with timed.stage("check engine"):
+        ready = {variant.model: compiled.files[ENGINE]} if ENGINE in compiled.files else {}
+        others = [checked_graph(row, inputs.checkpoint, frames, compiled=ready.get(row.model)) for row in rows[1:]]
+        trusted = _all_trusted(trusted, whole, others, request.threads)
+    request, inputs = _on(trusted, request, inputs)
+    comparison = _compared(request, inputs, rows, trusted, cache, timed)
     if comparison and request.max_drop:
         flips = 1 - comparison.rows[-1].accuracy.agreement
         note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
         inputs = replace(inputs, notes=(*inputs.notes, note)) if note else inputs
     with timed.stage("write bundle"):
-        bundle = _write(request, inputs, reference, compiled, comparison, shrunk.report, timed.seconds)
-    return BuildResult(bundle=bundle, comparison=comparison, compiled=compiled, seconds=timed.seconds)
+        samples = samples_bytes(others[-1].samples if others else whole.samples, whole.samples if others else None)
+        bundle = _write(request, inputs, reference, compiled, comparison, shrunk.report, timed.seconds, trusted, samples)
+    return BuildResult(bundle=bundle, comparison=comparison, compiled=compiled, seconds=timed.seconds, verdicts=trusted.verdicts)
+
+
+def _on(trusted: Trusted, request: BuildRequest, inputs: Inputs) -> tuple[BuildRequest, Inputs]:
+    """The request and its inputs with the engine that can be trusted, which is the target's own where that is a CPU's."""
+    target = request.target
+    if backend(target.engine()).just_in_time and target.engine() != trusted.engine:
+        target = target.on(trusted.engine)
+    notes = tuple(dict.fromkeys((*inputs.notes, *trusted.notes)))
+    return replace(request, target=target), replace(inputs, judge=trusted.engine, notes=notes)
+
+
+def _all_trusted(
+    trusted: Trusted, reference: CheckedGraph, others: list[CheckedGraph], threads: int | None
+) -> Trusted:  # fmt: skip
+    """The engine that ``others``, too, pass on, if need be another than that of ``trusted``, where ``reference`` passed.
+
+    All rows of a comparison are from one engine: figures of two would differ by more than their precision.
+    """
+    found = trusted_engine(alternatives(trusted.engine), others, threads=threads)
+    if found.engine != trusted.engine:
+        trusted = trusted_engine([found.engine], [reference], threads=threads)
+    return replace(trusted, verdicts=(*trusted.verdicts, *found.verdicts), notes=(*trusted.notes, *found.notes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +210,7 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
     judge: Judge | None = None
     if request.max_drop is not None:
         inputs, spare = spare_images(request, inputs)
-        judge = Judge(inputs.checkpoint, spare, engine=judge_of(request.target), threads=request.threads, cache=cache,
-                      progress=progress)  # fmt: skip
+        judge = Judge(inputs.checkpoint, spare, engine=inputs.judge, threads=request.threads, cache=cache, progress=progress)
     if request.prune is None:
         inputs, decided = _decide(request, inputs, judge, cache, progress)
         return Shrunk(inputs=inputs, decided=decided)
@@ -183,7 +224,7 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
             if share == spent[-1]:
                 raise
             continue
-        graph = fp32_variant(outcome.checkpoint, judge_of(request.target))
+        graph = fp32_variant(outcome.checkpoint, inputs.judge)
         return Shrunk(inputs=found, decided=decided, pruned=replace(graph, precision="fp32-pruned"), report=outcome.report)
     msg = "no share of the budget is left to try"
     raise AssertionError(msg)
@@ -216,23 +257,20 @@ def _decide(
     inputs = replace(inputs, notes=(*inputs.notes, *decided.notes))
     if "half" not in decided.report or inputs.calibration is None:
         return inputs, decided
-    # With what FP16 does to it: the samples go along, for the device's own check.
     found = simulated(inputs.checkpoint, decided.plan, inputs.calibration)
     report = decided.report | {"half": decided.report["half"] | found.report}
-    return replace(inputs, notes=(*inputs.notes, found.note)), replace(decided, report=report, samples=found.samples)
+    return replace(inputs, notes=(*inputs.notes, found.note)), replace(decided, report=report)
 
 
 def _compared(
-    request: BuildRequest, inputs: Inputs, variants: list[Variant], compiled: Compiled, cache: Cache, progress: Progress
+    request: BuildRequest, inputs: Inputs, variants: list[Variant], trusted: Trusted, cache: Cache, progress: Progress
 ) -> Comparison | None:
     if inputs.held_out is None:
         return None
-    judge = judge_of(request.target)
-    ready = {compiled.variant.model: compiled.files[ENGINE]} if ENGINE in compiled.files else {}
     return compare(
         [
-            Candidate(precision=item.precision, engine=judge, model=item.model, compiled=ready.get(item.model))
-            for item in variants
+            Candidate(precision=item.precision, engine=trusted.engine, model=item.model, compiled=verdict.compiled)
+            for item, verdict in zip(variants, trusted.verdicts, strict=True)
         ],
         inputs.held_out,
         inputs.checkpoint.preprocessing,
@@ -253,6 +291,8 @@ def _write(
     comparison: Comparison | None,
     pruning: dict[str, Any],
     seconds: dict[str, float],
+    trusted: Trusted,
+    samples: bytes,
 ) -> Bundle:
     checkpoint, variant = inputs.checkpoint, compiled.variant
     rows = {row.precision: row for row in comparison.rows} if comparison else {}
@@ -272,6 +312,7 @@ def _write(
         accuracy={**{name: asdict(row.accuracy) for name, row in rows.items()}, "conditions": conditions} if rows else None,
         latency=_latency(rows, conditions),
         compiled=compiled.summary(),
+        checks=tuple({"engine": item.engine, "precision": item.precision, **asdict(item.check)} for item in trusted.verdicts),
         provenance=_provenance(request, inputs, pruning),
         notes=inputs.notes,
         edgevit=edgevit.__version__,
@@ -279,9 +320,7 @@ def _write(
     pruned = {"pruning": pruning} if pruning else {}
     report = {**variant.report, **compiled.report(), **pruned, "seconds": seconds, "notes": inputs.notes,
               "comparison": comparison.to_dict() if comparison else None}  # fmt: skip
-    files = {MODEL: variant.model, REPORT: (json.dumps(report, indent=2) + "\n").encode(), **compiled.files}
-    if request.reference and compiled.samples is not None:
-        files[SAMPLES] = compiled.samples
+    files = {MODEL: variant.model, REPORT: (json.dumps(report, indent=2) + "\n").encode(), SAMPLES: samples, **compiled.files}
     if request.reference and variant.precision != "fp32":
         files[REFERENCE] = reference.model
     return write_bundle(request.out, manifest, files)

@@ -34,7 +34,7 @@ REPORT = "report.json"
 ENGINE = "engine.plan"
 TIMING_CACHE = "timing.cache"
 SAMPLES = "samples.npz"
-"""A few frames with the logits they should give, for the device to check its engine with; see `edgevit.ondevice`."""
+"""A few frames with what the model makes of them in torch, to check every engine with; see `edgevit.engine.samples`."""
 # What a damaged or foreign zip can raise: bad directory, bad deflate stream, unknown compression, encryption.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB
@@ -85,6 +85,9 @@ class Manifest:
     """As measured at build time, with its conditions."""
     compiled: dict[str, Any] | None = None
     """What compiling for the target showed: the plan's figures, estimates per board, and what an engine file is bound to."""
+    checks: tuple[dict[str, Any], ...] = ()
+    """Every graph on the engine that its figures are from, held against torch: engine, precision, ``frames``, ``sqnr_db`` of
+    the worst frame, ``bound_db`` that it had to reach."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """SHA-256 of weights, calibration images and recipe, and the versions that made the bundle."""
     notes: tuple[str, ...] = ()
@@ -108,7 +111,8 @@ class Manifest:
                 raise BundleError(msg)
             data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
             data["files"] = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}
-            for key in ("labels", "blocks", "notes"):
+            data.setdefault("checks", [])  # bundles of before have none
+            for key in ("labels", "blocks", "notes", "checks"):
                 if not isinstance(data[key], list):
                     msg = f"{key} must be a list"
                     raise ValueError(msg)
@@ -141,6 +145,9 @@ def _check_values(manifest: Manifest) -> None:
     _check_measured("accuracy", manifest.accuracy)
     _check_measured("latency", manifest.latency)
     _check_compiled(manifest.compiled)
+    for check in manifest.checks:
+        _require(isinstance(check, dict), "checks must be objects")
+        _check_numbers("checks", check, ("frames", "sqnr_db", "bound_db"))
 
 
 def _check_measured(key: str, measured: Any) -> None:

@@ -48,8 +48,6 @@ class Compiled:
     assumptions: tuple[str, ...] = ()
     """What the estimates rest on."""
     notes: tuple[str, ...] = ()
-    samples: bytes | None = None
-    """As `Decision.samples`."""
 
     def summary(self) -> dict[str, Any] | None:
         """What the manifest keeps; None for engines that compile at every start."""
@@ -88,9 +86,9 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         # Elsewhere than on the target compiling is advice: a stand-in that dies must not take the build with it.
         if isinstance(error, BuilderRefusedError) or (is_here(target) and not isinstance(error, NoBuilderError)):
             raise
-        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",), samples=decided.samples)
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     except MissingPackageError as error:
-        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",), samples=decided.samples)
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     variant = decided.variant(engine)
     blocks = decided.plan.model.blocks
     preflight = examine(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])
@@ -103,7 +101,6 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         estimates=_estimates(preflight, target),
         assumptions=assumptions(_boards(target)),
         notes=notes,
-        samples=decided.samples,
     )
 
 

@@ -39,8 +39,8 @@ class BuildRequest:
     max_drop: float | None = None
     """Points of top-1 (of agreement, without labels) that INT8 may cost; more than that, and parts stay in FP32."""
     reference: bool = True
-    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone; for TensorRT also a few
-    calibration images with their logits, so that `compile` can check the engine on its device."""
+    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
+    checked with from the images. False: neither; they are synthetic."""
     threads: int | None = None
     prune: PruneSettings | None = None
     """What to prune first, on images of ``data``."""
@@ -56,6 +56,8 @@ class Inputs:
     calibration: ImageSet | None
     held_out: ImageSet | None
     notes: tuple[str, ...]
+    judge: str = ""
+    """The engine that accuracy is measured with; set once it has been held against torch."""
     pruning: ImageSet | None = None
     """What pruning makes up for its cuts on; the calibration images are among them."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,10 @@ from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifes
 from edgevit.device.jetson import detect
 from edgevit.engine import backend, runs_here
 from edgevit.engine.base import processor
+from edgevit.engine.check import HALF_FLOOR_DB
+from edgevit.engine.check import examine as examine_engine
 from edgevit.engine.of_bundle import lacking
+from edgevit.engine.samples import load_samples
 from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, build_engine, stamp_here
 from edgevit.errors import ConfigError, EngineError
 from edgevit.progress import Progress
@@ -22,9 +24,7 @@ from edgevit.report.accuracy import measure
 from edgevit.report.latency import Latency, summary, take_turns
 from edgevit.report.preflight import examine
 
-MISSED = 10.0  # dB that an engine may fall behind its simulation: it sums in another order, and eight images are few
 RUNS = 50  # timed inferences
-ENOUGH = 25.0  # dB from which an engine is taken as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def compile_bundle(
     check_writable(path)
     files = {file: bundle.read(file) for file in manifest.files}
     built = build_engine(files[MODEL], options, advance, engine=name, timing_cache=files.get(TIMING_CACHE, b""))
-    check = spot_check(name, built.engine, files[SAMPLES]) if SAMPLES in files else None
+    check = spot_check(name, files[MODEL], built.engine, files[SAMPLES]) if SAMPLES in files else None
     latency = timed(name, built.engine, manifest.preprocessing.size)
     manifest = replace(_with_engine(manifest, built, stamp_here(name), check), latency=_measured(manifest, built, latency))
     return write_bundle(path, manifest, files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}), built
@@ -74,32 +74,24 @@ def timed(name: str, engine: bytes, size: tuple[int, int]) -> Latency:
         return summary(take_turns({name: session}, frames, runs=RUNS, stage=stage)[name])
 
 
-def spot_check(name: str, engine: bytes, samples: bytes) -> SpotCheck:
-    """Run a fresh engine on the bundle's samples: some TensorRT versions compile FP16 ViTs that compute something else.
+def spot_check(name: str, model: bytes, engine: bytes, samples: bytes) -> SpotCheck:
+    """Run a fresh ``engine``, of ONNX ``model``, on the bundle's samples; `edgevit.engine.check` says how the bound is set.
 
-    Raises EngineError if logits are not finite, or far from what they were simulated to be.
+    Raises EngineError, with the block where it first goes wrong, if it is not what was simulated.
     """
-    with np.load(io.BytesIO(samples), allow_pickle=False) as stored:
-        frames, wanted, expected = stored["frames"], stored["logits"], stored["expected"]
+    held = load_samples(samples)
+    verdict = examine_engine(name, model, held, precision="bundle's", compiled=engine, floor_db=HALF_FLOOR_DB)
+    if not verdict.passed:
+        msg = f"{verdict}. This TensorRT compiles it wrongly: update it, or build with --precision fp32."
+        raise EngineError(msg)
     with backend(name).load(engine) as session:
-        found = session.infer(frames)
-    if not np.isfinite(found).all():
-        msg = f"{name}: the compiled engine's logits are not finite. Build the bundle again with --precision fp32."
-        raise EngineError(msg)
-    check = SpotCheck(
-        images=len(frames),
-        agreement=float((found.argmax(1) == wanted.argmax(1)).mean()),
-        sqnr_db=measure(found, wanted, None).sqnr_db,
-        expected_db=measure(expected, wanted, None).sqnr_db,
+        found = session.infer(held.frames)
+    return SpotCheck(
+        images=len(held.frames),
+        agreement=float((found.argmax(1) == held.logits.argmax(1)).mean()),
+        sqnr_db=measure(found, held.logits, None).sqnr_db,
+        expected_db=measure(held.expected, held.logits, None).sqnr_db,
     )
-    if check.sqnr_db is not None and check.expected_db is not None and check.sqnr_db < min(check.expected_db - MISSED, ENOUGH):
-        msg = (
-            f"{name}: the compiled engine is {check.sqnr_db:.0f} dB from FP32 on {check.images} sample images, and "
-            f"{check.expected_db:.0f} dB were simulated: this TensorRT compiles it wrongly. Update it, or build with "
-            "--precision fp32."
-        )
-        raise EngineError(msg)
-    return check
 
 
 def _measured(manifest: Manifest, built: BuiltEngine, latency: Latency) -> dict[str, Any]:

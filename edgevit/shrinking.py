@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.cache import Cache
+from edgevit.engine import alternatives
 from edgevit.engine.here import is_here, judge_of
+from edgevit.engine.trusted import trusted_engine
 from edgevit.errors import ConfigError, StorageError
 from edgevit.inputs import BuildRequest, read_inputs, spare_images
 from edgevit.model.checkpoint import is_own, save_checkpoint
+from edgevit.precision.checked import checked_graph
 from edgevit.precision.judge import Judge
+from edgevit.precision.samples import sample_frames
 from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, prune_to
@@ -42,7 +46,11 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     _check_replaceable(request.out)
     inputs = read_inputs(request, progress)
     cache.check()
-    engine, judge = judge_of(request.target), None
+    judge, frames = None, sample_frames(inputs.pruning, inputs.checkpoint.preprocessing)
+    with progress.stage("check engine"):
+        whole = checked_graph(fp32_variant(inputs.checkpoint, judge_of(request.target)), inputs.checkpoint, frames)
+        trusted = trusted_engine(alternatives(judge_of(request.target)), [whole], threads=request.threads)
+    engine, notes = trusted.engine, trusted.notes
     if request.max_drop is not None:
         inputs, spare = spare_images(request, inputs)
         judge = Judge(inputs.checkpoint, spare, engine=engine, threads=request.threads, cache=cache, progress=progress)
@@ -51,15 +59,19 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     outcome = prune_to(inputs.checkpoint, inputs.pruning, request.prune, goal, judge, request.max_drop, cache, progress)
     comparison = None
     if inputs.held_out is not None:
-        pair = [Candidate(precision=name, engine=engine, model=fp32_variant(checkpoint, engine).model)
-                for name, checkpoint in (("fp32", inputs.checkpoint), ("fp32-pruned", outcome.checkpoint))]  # fmt: skip
+        with progress.stage("check engine"):
+            pruned_graph = checked_graph(fp32_variant(outcome.checkpoint, engine), outcome.checkpoint, frames, "fp32-pruned")
+            trusted = trusted_engine(alternatives(engine), [whole, pruned_graph], threads=request.threads)
+        notes += trusted.notes
+        pair = [Candidate(precision=graph.precision, engine=trusted.engine, model=graph.model, compiled=verdict.compiled)
+                for graph, verdict in zip((whole, pruned_graph), trusted.verdicts, strict=True)]  # fmt: skip
         comparison = compare(
             pair, inputs.held_out, inputs.checkpoint.preprocessing, inputs.checkpoint.labels,
             runs=RUNS if is_here(request.target) else 0, threads=request.threads, cache=cache, progress=progress,
         )  # fmt: skip
     pruned = outcome.checkpoint
     save_checkpoint(pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels)
-    notes = (*inputs.notes, outcome.summary)
+    notes = (*inputs.notes, *dict.fromkeys(notes), outcome.summary)
     return PrunedFile(path=request.out, report=outcome.report, comparison=comparison, notes=notes)
 
 

@@ -6,7 +6,7 @@ import math
 import platform
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,10 @@ class Target:
     def engine(self, machine: str | None = None) -> str:
         """Name of the engine for a machine type, as ``platform.machine()`` names it; None is this one."""
         return self.engines.get(machine or platform.machine(), self.engines["default"])
+
+    def on(self, engine: str) -> Target:
+        """The same device with the engine called ``engine``, on every type of machine."""
+        return replace(self, engines={"default": engine})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; each power mode with its dense peaks."""

@@ -14,8 +14,11 @@ from edgevit import build as build_module
 from edgevit import ondevice
 from edgevit.bundle import MODEL, SAMPLES, Bundle, open_bundle
 from edgevit.cache import Cache
+from edgevit.engine import check as engine_check
 from edgevit.engine import open_session
+from edgevit.engine.samples import load_samples
 from edgevit.errors import EngineError
+from edgevit.images import load_images
 from edgevit.inputs import BuildRequest
 from edgevit.ondevice import spot_check
 from edgevit.progress import Progress
@@ -46,7 +49,12 @@ class Device:
     def __init__(self, change: Change) -> None:
         self.change = change
 
-    def load(self, engine: bytes) -> Any:
+    name, version, just_in_time = "tensorrt", "tensorrt 10.3", False
+
+    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
+        return model
+
+    def load(self, engine: bytes, *, threads: int | None = None) -> Any:
         session = open_session("onnxruntime", engine, threads=1)
         infer = session.infer
         session.infer = lambda frames: self.change(np.concatenate([infer(frame[None]) for frame in frames]))  # type: ignore[method-assign]
@@ -54,8 +62,9 @@ class Device:
 
 
 def check(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, change: Change = lambda logits: logits) -> ondevice.SpotCheck:
-    monkeypatch.setattr(ondevice, "backend", lambda _name: Device(change))
-    return spot_check("tensorrt", bundle.read(MODEL), bundle.read(SAMPLES))
+    for module in (ondevice, engine_check):
+        monkeypatch.setattr(module, "backend", lambda _name: Device(change))
+    return spot_check("tensorrt", bundle.read(MODEL), bundle.read(MODEL), bundle.read(SAMPLES))
 
 
 def test_samples_are_frames_with_their_logits(bundle: Bundle) -> None:
@@ -77,23 +86,24 @@ def test_an_engine_that_computes_the_graph_passes(bundle: Bundle, monkeypatch: p
 
 
 def test_an_engine_of_infinities_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineError, match=r"logits are not finite.*--precision fp32"):
+    with pytest.raises(EngineError, match=r"values that are not finite on 8 frames.*--precision fp32"):
         check(bundle, monkeypatch, lambda logits: np.where(logits == logits.max(), np.inf, logits))
 
 
 def test_an_engine_that_computes_something_else_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineError, match=r"is \d+ dB from FP32 on 8 sample images, and \d+ dB were simulated"):
+    with pytest.raises(EngineError, match=r"wrongly here: \d+ dB from torch on 8 frames, and at least \d+ dB are needed"):
         check(
             bundle, monkeypatch, lambda logits: logits + 0.5 * logits.std() * np.sin(np.arange(logits.size)).reshape(logits.shape)
         )
 
 
-def test_cpu_bundles_carry_no_images(bundle_path: Path) -> None:
-    assert SAMPLES not in open_bundle(bundle_path).manifest.files
-
-
-def test_images_are_left_out_on_request(
+def test_without_images_the_frames_are_synthetic(
     checkpoint_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)
-    assert set(built(checkpoint_path, image_folder, tmp_path, reference=False).manifest.files) == {MODEL, "report.json"}
+    bundle = built(checkpoint_path, image_folder, tmp_path, reference=False)
+    assert set(bundle.manifest.files) == {MODEL, "report.json", SAMPLES}
+    frames = load_samples(bundle.read(SAMPLES)).frames
+    images, contract = load_images(image_folder), bundle.manifest.preprocessing
+    theirs = np.concatenate(list(images.prepared(contract)))
+    assert not any((frame == theirs).all((1, 2, 3)).any() for frame in frames)

@@ -66,6 +66,7 @@ def build(**values: Any) -> None:
 
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
+    from edgevit.engine.check import summary
     from edgevit.progress import Progress
 
     as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"))
@@ -78,7 +79,8 @@ def build(**values: Any) -> None:
     if as_json:
         comparison = result.comparison.to_dict() if result.comparison else None
         print_json({"bundle": str(result.bundle.path), "bytes": result.bundle.bytes, "seconds": result.seconds,
-                    "comparison": comparison, "compiled": manifest.compiled, "notes": manifest.notes})  # fmt: skip
+                    "comparison": comparison, "compiled": manifest.compiled, "checks": manifest.checks,
+                    "notes": manifest.notes})  # fmt: skip
         return
     for text in manifest.notes:
         note(text)
@@ -93,6 +95,7 @@ def build(**values: Any) -> None:
         from edgevit.cli.preflight import print_preflight
 
         print_preflight(result.compiled, request.target)
+    click.echo(f"{summary(result.verdicts)}.")
     click.echo(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
     if manifest.engine.startswith("tensorrt") and not result.compiled.files:
         click.echo(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")

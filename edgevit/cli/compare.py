@@ -74,8 +74,8 @@ def compare(**values: Any) -> None:
         threads=values["threads"],
         options=options,
     )
-    field = find_field(request, cache, progress)
-    comparison = field.compare(engines=engines, runs=values["runs"], threads=values["threads"], cache=cache, progress=progress)
+    field = find_field(request, cache, progress).checked(engines=engines, threads=values["threads"], progress=progress)
+    comparison = field.compare(runs=values["runs"], threads=values["threads"], cache=cache, progress=progress)
     for kind, path in outputs.items():
         text = _written(kind, comparison, field, values["threads"], progress)
         with storage_errors(path):

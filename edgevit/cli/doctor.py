@@ -56,7 +56,8 @@ def _of_bundle(bundle: Any) -> list[Any]:
     try:
         bundle.verify()
         if backend(name).just_in_time:
-            return [Finding(topic="bundle", level="ok", text=f"{bundle.path}: whole; {name} compiles it at every start")]
+            whole = f"{bundle.path}: whole; {name} compiles it at every start"
+            return [Finding(topic="bundle", level="ok", text=whole), *_checked(bundle)]
         if not runs_here(name):
             elsewhere = f"run it on its device; or here, on the processor, with --engine {load_target('cpu').engine()}"
             text = f"{bundle.path}: whole, and {name} cannot run here: {lacking(name)}"
@@ -66,7 +67,26 @@ def _of_bundle(bundle: Any) -> list[Any]:
         check_stamp((manifest.compiled or {}).get("engine") or {}, name)
     except EdgevitError as error:
         return [Finding(topic="bundle", level="problem", text=f"{bundle.path}: {error}", fix=compile_it)]
-    return [Finding(topic="bundle", level="ok", text=f"{bundle.path}: whole, and compiled on this machine")]
+    return [Finding(topic="bundle", level="ok", text=f"{bundle.path}: whole, and compiled on this machine"), *_checked(bundle)]
+
+
+def _checked(bundle: Any) -> list[Any]:
+    """Whether the engine that runs the bundle here computes what torch computed; held against its samples anew."""
+    from edgevit.bundle import SAMPLES
+    from edgevit.cache import Cache
+    from edgevit.device.doctor import Finding
+    from edgevit.engine.of_bundle import UNCHECKED, checked, session_of
+    from edgevit.errors import EdgevitError
+
+    if SAMPLES not in bundle.manifest.files:
+        return [Finding(topic="engine", level="note", text=UNCHECKED)]
+    try:
+        with session_of(bundle) as session:
+            text = checked(bundle, session.engine.split()[0], session, cache=Cache(enabled=False)).text
+            warnings = [Finding(topic="engine", level="warning", text=warning) for warning in session.warnings]
+    except EdgevitError as error:
+        return [Finding(topic="engine", level="problem", text=str(error))]
+    return [*warnings, Finding(topic="engine", level="ok", text=text)]
 
 
 def _print(findings: list[Any], problems: int) -> None:

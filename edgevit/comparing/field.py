@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,11 @@ from edgevit.cache import Cache
 from edgevit.comparing.of_bundle import subject_of_bundle
 from edgevit.comparing.of_checkpoint import subject_of_checkpoint
 from edgevit.comparing.request import Request, Subject
+from edgevit.engine import alternatives
+from edgevit.engine.check import summary
 from edgevit.engine.profiling import layer_times
-from edgevit.errors import ConfigError, DataError
+from edgevit.engine.trusted import trusted_engine
+from edgevit.errors import ConfigError, DataError, EngineError
 from edgevit.images import ImageSet, load_images
 from edgevit.progress import Progress
 from edgevit.report.compare import Candidate, compare
@@ -37,27 +40,76 @@ class Field:
     images: ImageSet
     notes: tuple[str, ...]
 
-    def compare(self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
-        """Every precision of every subject on ``engines``, or on its own if there are none; `edgevit.report.compare.compare`.
+    def checked(self, *, engines: Sequence[str], threads: int | None, progress: Progress) -> CheckedField:
+        """Every subject on ``engines``, or on its own if there are none, after each graph was held against torch.
 
-        Nothing is timed where a subject's target is another machine, unless ``engines`` ask for it.
+        A subject whose own engine is wrong is compared on the next one; one of ``engines`` that is wrong is left out for it, and
+        the notes say so. Raises EngineError where no engine is left.
+        """
+        pairs = [(engine, subject) for engine in engines for subject in self.subjects]
+        lanes, notes, failed = list[Lane](), list(self.notes), list[EngineError]()
+        with progress.stage("check engines", total=len(pairs or self.subjects)) as stage:
+            for engine, subject in pairs or [(subject.engine, subject) for subject in self.subjects]:
+                ready = subject.compiled if engine == subject.engine else {}
+                graphs = [replace(graph, compiled=ready.get(precision)) for precision, graph in subject.checks.items()]
+                try:
+                    trusted = trusted_engine([engine] if engines else alternatives(engine), graphs, threads=threads)
+                except EngineError as error:
+                    failed.append(error)
+                    notes.append(f"{subject.name} on {engine} is left out: {error}")
+                else:
+                    notes += [*trusted.notes, *([summary(trusted.verdicts)] if trusted.verdicts else [])]
+                    made = ready | {
+                        verdict.precision: verdict.compiled for verdict in trusted.verdicts if verdict.compiled is not None
+                    }
+                    lanes.append(Lane(subject=subject, engine=trusted.engine, compiled=made))
+                stage.advance()
+        # The first row is what all others are held against.
+        if failed and (not lanes or lanes[0].subject is not self.subjects[0]):
+            raise failed[0]
+        return CheckedField(
+            subjects=self.subjects, images=self.images, notes=tuple(dict.fromkeys(notes)), lanes=tuple(lanes), asked=bool(engines)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lane:
+    """One subject on one engine that computes it rightly."""
+
+    subject: Subject
+    engine: str
+    compiled: dict[str, bytes]
+    """By precision, what the engine made of the graph."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CheckedField(Field):
+    """A field whose engines were held against torch."""
+
+    lanes: tuple[Lane, ...]
+    asked: bool
+    """Whether the engines were asked for by name."""
+
+    def compare(self, *, runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
+        """Every precision in every lane; `edgevit.report.compare.compare`.
+
+        Nothing is timed where a subject's target is another machine, unless its engine was asked for.
         """
         several, first = len(self.subjects) > 1, self.subjects[0]
-        pairs = [(engine, subject) for engine in engines for subject in self.subjects]
         candidates = [
             Candidate(
                 precision=precision,
-                engine=engine,
+                engine=lane.engine,
                 model=model,
-                subject=subject.name if several else "",
-                contract=subject.contract,
-                device=subject.plans.get(precision),
-                compiled=subject.compiled.get(precision) if engine == subject.engine else None,
+                subject=lane.subject.name if several else "",
+                contract=lane.subject.contract,
+                device=lane.subject.plans.get(precision),
+                compiled=lane.compiled.get(precision),
             )
-            for engine, subject in pairs or [(subject.engine, subject) for subject in self.subjects]
-            for precision, model in subject.models.items()
+            for lane in self.lanes
+            for precision, model in lane.subject.models.items()
         ]
-        timed = bool(engines) or all(subject.timed for subject in self.subjects)
+        timed = self.asked or all(subject.timed for subject in self.subjects)
         return compare(
             candidates,
             self.images,

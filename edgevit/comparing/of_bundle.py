@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, open_bundle
+from edgevit.bundle import MODEL, REFERENCE, REPORT, SAMPLES, Bundle, open_bundle
 from edgevit.comparing.request import Request, Subject
-from edgevit.engine import runs_here
-from edgevit.engine.of_bundle import compiled_here
+from edgevit.engine import CPU_ENGINES, backend, runs_here
+from edgevit.engine.check import floor_of
+from edgevit.engine.of_bundle import UNCHECKED, compiled_here
+from edgevit.engine.samples import has_reference, load_samples
+from edgevit.engine.trusted import CheckedGraph
 from edgevit.errors import ConfigError
 from edgevit.progress import Progress
 from edgevit.report.details import Layer, layers_of
@@ -33,15 +37,18 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
     with progress.stage("verify bundle"):
         models = {precision: bundle.read(files[precision]) for precision in wanted}
     notes, engine = [], manifest.engine
-    at_home = runs_here(engine)
-    if not at_home:
-        engine = load_target("cpu").engine()
-        notes.append(f"{manifest.engine} does not run here: compared on {engine}; not timed without --engines {engine}")
+    at_home = backend(engine).just_in_time or runs_here(engine)
+    if not runs_here(engine):
+        engine = next(name for name in (load_target("cpu").engine(), *CPU_ENGINES) if runs_here(name) or name == CPU_ENGINES[-1])
+        untimed = "" if at_home else f"; not timed without --engines {engine}"
+        notes.append(f"{manifest.engine} does not run here: compared on {engine}{untimed}")
     lacking = [precision for precision in asked if precision not in held]
     if lacking:
         notes.append(f"{path} holds no {', '.join(lacking)}: left out for it")
     if "fp32" not in held and path == request.models[0]:
         notes.append(f"{path} was built with --no-reference: there is no FP32 in it to compare with")
+    if SAMPLES not in manifest.files:
+        notes.append(f"{path}: {UNCHECKED}")
     plan = device_plan(manifest.compiled)
     own, engine_here = manifest.precision in wanted, compiled_here(bundle)
     return Subject(
@@ -56,7 +63,23 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
         plans={manifest.precision: plan} if plan is not None and own else {},
         timed=at_home,
         compiled={manifest.precision: engine_here} if engine_here is not None and own else {},
+        checks=_checks(bundle, models),
     )
+
+
+def _checks(bundle: Bundle, models: Mapping[str, bytes]) -> dict[str, CheckedGraph]:
+    """Each graph beside what the bundle's samples say that it gives."""
+    manifest = bundle.manifest
+    if SAMPLES not in manifest.files:
+        return {}
+    content, found = bundle.read(SAMPLES), dict[str, CheckedGraph]()
+    for precision, model in models.items():
+        reference = precision != manifest.precision
+        if reference and not has_reference(content):  # a bundle of before
+            continue
+        samples, floor = load_samples(content, reference=reference), None if reference else floor_of(manifest.engine)
+        found[precision] = CheckedGraph(precision=precision, model=model, samples=samples, floor_db=floor)
+    return found
 
 
 def _layers(bundle: Bundle) -> tuple[Layer, ...]:

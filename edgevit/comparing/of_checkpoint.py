@@ -33,6 +33,8 @@ class _Made:
     """One precision of a checkpoint."""
 
     variant: Variant
+    checkpoint: Checkpoint
+    """Pruned, if the precision says so."""
     plan: DevicePlan | None = None
     compiled: bytes | None = None
     notes: tuple[str, ...] = ()
@@ -44,6 +46,8 @@ def subject_of_checkpoint(
     """Every precision that ``request`` wants of the checkpoint at ``path``. Raises EdgevitError as a build does."""
     with needs_extra("build"):
         from edgevit.model.checkpoint import load_checkpoint
+        from edgevit.precision.checked import checked_graph
+        from edgevit.precision.samples import sample_frames
     target = request.target or load_target("cpu")
     wanted = request.precisions or parse_precisions(DEFAULT)
     _check(path, wanted, request.target)
@@ -61,6 +65,9 @@ def subject_of_checkpoint(
     half = any(precision.computed == "fp16" for precision in wanted)
     if half and not judge_of(target).startswith("tensorrt"):
         notes.append(FP16)
+    frames = sample_frames(seen or images, checkpoint.preprocessing)
+    with progress.stage("sample in torch"):
+        checks = {name: checked_graph(item.variant, item.checkpoint, frames, name) for name, item in made.items()}
     return Subject(
         name=name,
         models={precision: item.variant.model for precision, item in made.items()},
@@ -72,6 +79,7 @@ def subject_of_checkpoint(
         layers={precision: layers_of(item.variant.report) for precision, item in made.items() if item.variant.report},
         plans={precision: item.plan for precision, item in made.items() if item.plan is not None},
         compiled={precision: item.compiled for precision, item in made.items() if item.compiled is not None},
+        checks=checks,
         timed=is_here(target),
     )
 
@@ -140,15 +148,16 @@ class _Maker:
             recipe = replace(recipe, quantize=replace(recipe.quantize, attention="off"))
         if backend(engine).just_in_time:
             if precision.computed == "fp16":
-                return _Made(variant=half_graph(checkpoint), notes=notes)
+                return _Made(checkpoint=checkpoint, variant=half_graph(checkpoint), notes=notes)
             decided: Decision = decide(
                 checkpoint, self._calibration, precision.computed, recipe, engine, self._cache, self._progress
             )
-            return _Made(variant=decided.variant(engine), notes=notes)
+            return _Made(checkpoint=checkpoint, variant=decided.variant(engine), notes=notes)
         decided = decide(checkpoint, self._calibration, precision.computed, recipe, engine, self._cache, self._progress)
         found = compile_for(self._target, decided, threads=self._request.threads, progress=self._progress)
         notes += (*decided.notes, *found.notes)
-        return _Made(variant=found.variant, plan=device_plan(found.summary()), compiled=found.files.get(ENGINE), notes=notes)
+        plan, compiled = device_plan(found.summary()), found.files.get(ENGINE)
+        return _Made(checkpoint=checkpoint, variant=found.variant, plan=plan, compiled=compiled, notes=notes)
 
     def _shrunk(self, precision: Precision) -> tuple[Checkpoint, tuple[str, ...]]:
         """The checkpoint, pruned if ``precision`` says so, and a note about what went."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.comparing.precision import Precision
+from edgevit.engine.trusted import CheckedGraph
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import Recipe
 from edgevit.report.details import Layer
@@ -55,5 +56,7 @@ class Subject:
     """By precision, what compiling for the device showed, where that is another machine."""
     compiled: dict[str, bytes] = field(default_factory=dict)
     """By precision, what the target's compiler made of the graph, if this machine is the target."""
+    checks: dict[str, CheckedGraph] = field(default_factory=dict)
+    """By precision, the graph with what torch makes of it; empty for bundles of before, which carry no samples."""
     timed: bool = True
     """Whether milliseconds on ``engine`` say anything about the target."""

@@ -9,7 +9,7 @@ fc2) by a power of two, and epsilon by its square, changes nothing but the range
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -265,12 +265,20 @@ def simulate_half(plan: QuantPlan, frames: Tensor) -> Tensor:
     Rounded are weights, the inputs and outputs of every GEMM from patches to head, both products and softmax of
     attention, and the stream between blocks; sums are in FP32, as tensor cores have them. Inside LayerNorm and GELU nothing is.
     """
+    *_, last = half_streams(plan, frames)
+    return run_head(plan.model, last)
+
+
+@torch.inference_mode()
+def half_streams(plan: QuantPlan, frames: Tensor) -> Iterator[Tensor]:
+    """The residual stream of `simulate_half`, as `edgevit.model.folded.streams` gives it."""
     linear, attention = _half_ops(plan)
     model = replace(plan.model, patch=_round(plan.model.patch), positions=_round(plan.model.positions))
     x = _round(positioned(model, _round(patch_product(model, frames))))
+    yield x
     for i in range(len(model.blocks)):
         x = _round(run_block(model, i, x, linear, attention))
-    return run_head(model, x)
+        yield x
 
 
 def half_logits(plan: QuantPlan, reference: FoldedVit, batch: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

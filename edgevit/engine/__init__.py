@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from edgevit.engine.base import Backend, Session
 from edgevit.errors import ConfigError, did_you_mean
@@ -35,8 +36,15 @@ def open_session(name: str, model: bytes, *, threads: int | None = None) -> Sess
 
 
 def runs_here(name: str) -> bool:
-    """Whether this machine can run the engine called ``name``, packages of CPU engines aside."""
+    """Whether this machine has what the engine called ``name`` takes: its packages and, for TensorRT, a GPU."""
     from edgevit.engine.tensorrt import TensorRt
 
     engine = backend(name)
-    return not isinstance(engine, TensorRt) or engine.runs_here
+    return engine.runs_here if isinstance(engine, TensorRt) else find_spec(name) is not None
+
+
+def alternatives(name: str) -> list[str]:
+    """The engine called ``name``, then the other CPU engines that are installed here; TensorRT has none."""
+    if not backend(name).just_in_time:
+        return [name]
+    return [name, *(other for other in CPU_ENGINES if other != name and runs_here(other))]

@@ -35,6 +35,10 @@ class Session(Protocol):
         """What the engine warned of when it was loaded."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Add one of edgevit's own to ``warnings``."""
+        ...
+
     def infer(self, frames_bgr: Frames) -> Logits:
         """Logits float32 [N, classes] of prepared frames uint8 [N, H, W, 3] BGR.
 
@@ -89,6 +93,10 @@ class SessionBase:
         self.engine, self.device, self.threads, self.shape = engine, processor(), threads, shape
         self._run: Callable[[Frames], Logits] | None = run
 
+    def warn(self, text: str) -> None:
+        """See `Session.warn`."""
+        self.warnings = (*self.warnings, text)
+
     def infer(self, frames_bgr: Frames) -> Logits:
         """See `Session.infer`."""
         if self._run is None:
@@ -130,6 +138,18 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def saturates() -> bool:
+    """Whether this processor's INT8 products are added in 16 bits that saturate: x86 without VNNI, as far as Linux tells.
+
+    oneDNN and MLAS then use vpmaddubsw, which adds two products of 8 bits each: up to 65,025, and 16 bits end at 32,767.
+    """
+    try:
+        flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return bool(flags) and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags.split())
 
 
 def available_threads() -> int:

@@ -1,28 +1,43 @@
-"""A bundle's session: on the engine that was compiled into it, or on one that compiles at every start."""
+"""A bundle's session: on the engine that was compiled into it, or on one that compiles at every start; and the check of it."""
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 
-from edgevit.bundle import ENGINE, MODEL, Bundle
-from edgevit.engine import backend, open_session, runs_here
+from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
+from edgevit.cache import Cache
+from edgevit.engine import CPU_ENGINES, backend, open_session, runs_here
 from edgevit.engine.base import Session
+from edgevit.engine.check import RULE, Verdict, check_session, first_wrong, floor_of
+from edgevit.engine.samples import load_samples
 from edgevit.engine.tensorrt import MODULES, check_stamp, gpu
-from edgevit.errors import ConfigError, EngineError
+from edgevit.engine.trusted import wrong_everywhere
+from edgevit.errors import ConfigError, EngineError, StorageError
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 
 
 def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None = None) -> Session:
-    """A session for ``bundle`` on its own engine, or on the one called ``engine``.
+    """A session for ``bundle`` on its own engine, or on the one called ``engine``, that computes what torch computed.
 
-    Raises ConfigError for an engine that the bundle cannot have, EngineError if its own cannot run here or was not
-    compiled here; both say what to do.
+    That is checked on the bundle's samples, once for a bundle, an engine and a machine (`edgevit.engine.of_bundle.checked`).
+    A CPU bundle whose own engine is not installed here (an Arm board has no OpenVINO), or is found wrong, gets the next one
+    that is, and the session's ``warnings`` say so; an engine that was asked for is never replaced.
+
+    Raises ConfigError for an engine that the bundle cannot have, EngineError if its own cannot run here, was not compiled
+    here or is wrong, MissingPackageError if no engine is installed; each says what to do.
     """
     own = bundle.manifest.engine
+    if backend(engine or own).just_in_time:
+        names = [engine] if engine else _in_order(own)
+        session = _session_on(names, bundle, threads)
+        if own not in names and not engine:
+            session.warn(f"built for {own}, which is not installed here: runs on {session.engine}")
+        return session
     name = engine or own
-    if backend(name).just_in_time:
-        return open_session(name, bundle.read(MODEL), threads=threads)
     if name != own:
         msg = f"{bundle.path}: built for {own}. For {name} build the model with --target {_targets_of(name)}"
         raise ConfigError(msg)
@@ -36,7 +51,85 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
         msg = f"{bundle.path}: not compiled yet. On the device that runs it: edgevit compile {bundle.path}"
         raise EngineError(msg)
     check_stamp((bundle.manifest.compiled or {}).get("engine") or {}, name)
-    return backend(name).load(bundle.read(ENGINE), threads=threads)
+    session = backend(name).load(bundle.read(ENGINE), threads=threads)
+    if wrong := checked(bundle, name, session, threads=threads).wrong:
+        session.close()
+        msg = f"{bundle.path}: {wrong}. Compile it again (edgevit compile {bundle.path}), or build it with --precision fp32"
+        raise EngineError(msg)
+    return session
+
+
+def _in_order(own: str) -> list[str]:
+    """CPU engines for a bundle that was built for ``own``: that, this machine's, then any, as far as they are installed."""
+    names = dict.fromkeys((own, load_target("cpu").engine(), *CPU_ENGINES))
+    return [name for name in names if runs_here(name)] or [own]
+
+
+def _session_on(names: list[str], bundle: Bundle, threads: int | None) -> Session:
+    """A session on the first of the CPU engines called ``names`` that is right. Raises EngineError if none is."""
+    model, failed = bundle.read(MODEL), list[str]()
+    for name in names:
+        session = open_session(name, model, threads=threads)
+        wrong = checked(bundle, name, session, threads=threads).wrong
+        if not wrong:
+            if failed:
+                session.warn(f"{'; '.join(failed)}. {name} is taken instead")
+            return session
+        session.close()
+        failed.append(wrong)
+    msg = f"{bundle.path}: {wrong_everywhere(failed)}"
+    raise EngineError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What holding a session against a bundle's samples showed."""
+
+    text: str
+    """One line for people: how close, or why it was not checked."""
+    wrong: str = ""
+    """What is wrong, and where; empty if nothing is."""
+    remembered: bool = False
+    """Whether this was found earlier and looked up."""
+
+
+UNCHECKED = "this bundle carries no samples, so the engine is not checked against the model. Build it again to have it checked"
+
+
+def checked(
+    bundle: Bundle, name: str, session: Session, *, threads: int | None = None, cache: Cache | None = None
+) -> Checked:  # fmt: skip
+    """Hold ``session``, of ``bundle`` on the engine called ``name``, against the samples that the bundle carries.
+
+    The result is remembered in ``cache`` (the user's by default) for this bundle, engine version, processor and number of
+    threads, so that a start costs nothing the second time. Raises BundleError for samples that are damaged.
+    """
+    files = bundle.manifest.files
+    if SAMPLES not in files:
+        return Checked(text=UNCHECKED)
+    cache = Cache() if cache is None else cache
+    key = {"files": [files[file].sha256 for file in (MODEL, SAMPLES, ENGINE) if file in files], "engine": session.engine,
+           "device": session.device, "threads": session.threads, "rule": RULE}  # fmt: skip
+    if (stored := cache.find("engine-check", **key)) is not None:
+        return replace(Checked(**json.loads(stored)), remembered=True)
+    found = _examined(bundle, name, session, threads)
+    with suppress(StorageError):  # a board may be read-only: then it is checked at every start
+        cache.store("engine-check", json.dumps(asdict(found)).encode(), **key)
+    return found
+
+
+def _examined(bundle: Bundle, name: str, session: Session, threads: int | None) -> Checked:
+    samples, precision = load_samples(bundle.read(SAMPLES)), bundle.manifest.precision
+    floor = floor_of(bundle.manifest.engine)  # of the graph's form: FP16 is FP16 on a CPU, too
+    check, place = check_session(session, samples, floor), None
+    if not check.passed:
+
+        def opened(graph: bytes) -> Session:
+            return open_session(name, graph, threads=threads)
+
+        place = first_wrong(opened, bundle.read(MODEL), samples, floor)
+    verdict = Verdict(engine=session.engine, precision=precision, check=check, place=place)
+    return Checked(text=str(verdict), wrong="" if verdict.passed else str(verdict))
 
 
 def compiled_here(bundle: Bundle) -> bytes | None:

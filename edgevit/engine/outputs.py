@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.engine.base import available_threads, cause
-from edgevit.engine.onnxruntime import DISABLED
-from edgevit.errors import EngineError, needs_extra
+from edgevit.engine.onnxruntime import DISABLED, onnxruntime_session, session_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,18 +19,7 @@ class Outputs:
 
     def __init__(self, model: bytes, *, threads: int | None = None) -> None:
         """Load ``model``, ONNX. Raises EngineError if ONNX Runtime refuses it."""
-        with needs_extra("cpu"):
-            import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_threads()
-        options.log_severity_level = 3
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED
-            )
-        except Exception as error:  # its exceptions share no base class but Exception
-            msg = f"onnxruntime {onnxruntime.__version__} cannot load this model: {cause(error)}"
-            raise EngineError(msg) from error
+        self._session: Any = onnxruntime_session(model, session_options(threads), disabled_optimizers=DISABLED)
         self._input = self._session.get_inputs()[0].name
         self.names = tuple(output.name for output in self._session.get_outputs())
 

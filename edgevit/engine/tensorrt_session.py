@@ -116,6 +116,10 @@ class TensorRtSession:
         """TensorRT's so far, each once: that an engine is of another GPU model, that lazy loading is off."""
         return tuple(self._logger.warnings)
 
+    def warn(self, text: str) -> None:
+        """See `edgevit.engine.base.Session.warn`."""
+        self._logger.warnings.append(text)
+
     def _said(self) -> str:
         """TensorRT's last error, in brackets; nothing if it gave none."""
         said = " ".join(self._logger.errors[-1].split()) if self._logger.errors else ""

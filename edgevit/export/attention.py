@@ -37,7 +37,10 @@ def write_attention(nodes: Nodes, qkv: str, at: Heads) -> str:
     """Attention on a joint qkv, in the layout of ``nodes.form``."""
     layout = nodes.form.attention
     if layout == "rank5":
-        return _merge_rank5(nodes, _products(nodes, _split_rank5(nodes, qkv, at), at, rank=4), at)
+        # OpenVINO 2026.4 compiles rank5 wrongly where a block has as many heads as queries (openvinotoolkit/openvino#30666 is of
+        # the same kind): its fused attention confuses the two axes. Split off before they are gathered, q, k and v are right.
+        split = _split_joint if at.heads == at.keep else _split_rank5
+        return _merge_batch_first(nodes, _products(nodes, split(nodes, qkv, at), at, rank=4), at)
     if layout == "op":
         return _merge_op(nodes, _attention_op(nodes, qkv, at), at)
     return merge_heads_first(nodes, split_heads_first(nodes, qkv, at), at)
@@ -55,7 +58,22 @@ def _split_rank5(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]:
     return nodes.first_tokens(q, at.keep, at.tokens, f"{at.name}/q", axis=2), k, v
 
 
-def _merge_rank5(nodes: Nodes, mixed: str, at: Heads) -> str:
+def _split_joint(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]:
+    """q, k and v as [N, heads, T, depth], parts of one [N, 3 * heads, T, depth]; the queries cut to those that count."""
+    q, k, v = _joint_parts(nodes, qkv, at)
+    return nodes.first_tokens(q, at.keep, at.tokens, f"{at.name}/q", axis=2), k, v
+
+
+def _joint_parts(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, ...]:
+    shape = nodes.constant(f"shape/joint_{at.heads}_{at.depth}", [0, at.tokens, 3 * at.heads, at.depth])
+    split = nodes.node("Transpose", f"{at.name}/split", nodes.node("Reshape", f"{at.name}/split", qkv, shape), perm=[0, 2, 1, 3])
+    return nodes.node_with(
+        "Split", f"{at.name}/split", tuple(f"{at.name}/{part}" for part in "qkv"), split, axis=1, num_outputs=3
+    )
+
+
+def _merge_batch_first(nodes: Nodes, mixed: str, at: Heads) -> str:
+    """Heads [N, heads, keep, depth] merged to [N, keep, width]."""
     flat = nodes.constant(f"shape/flat_{at.keep}_{at.width}", [0, at.keep, at.width])
     return nodes.node("Reshape", f"{at.name}/merge", nodes.node("Transpose", f"{at.name}/merge", mixed, perm=[0, 2, 1, 3]), flat)
 
@@ -110,17 +128,12 @@ def _attention_op(nodes: Nodes, qkv: str, at: Heads) -> str:
     if at.steps is not None:
         msg = f"{at.name}: the Attention op has no place for the Q/DQ pair behind softmax; write INT8 attention in another layout"
         raise ValueError(msg)
-    shape = nodes.constant(f"shape/joint_{at.heads}_{at.depth}", [0, at.tokens, 3 * at.heads, at.depth])
-    split = nodes.node("Transpose", f"{at.name}/split", nodes.node("Reshape", f"{at.name}/split", qkv, shape), perm=[0, 2, 1, 3])
-    parts = nodes.node_with(
-        "Split", f"{at.name}/split", tuple(f"{at.name}/{part}" for part in "qkv"), split, axis=1, num_outputs=3
-    )
-    return nodes.node("Attention", at.name, *parts, scale=1.0)
+    return nodes.node("Attention", at.name, *_joint_parts(nodes, qkv, at), scale=1.0)
 
 
 def _merge_op(nodes: Nodes, mixed: str, at: Heads) -> str:
     mixed = nodes.first_tokens(mixed, at.keep, at.tokens, f"{at.name}/kept", axis=2)
-    return _merge_rank5(nodes, mixed, at)
+    return _merge_batch_first(nodes, mixed, at)
 
 
 # The two products, of whatever rank.

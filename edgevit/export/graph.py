@@ -28,6 +28,12 @@ def write_graph(plan: QuantPlan, form: Form = CPU) -> bytes:
     return content
 
 
+def stream_tensors(config: VitConfig) -> tuple[str, ...]:
+    """The graph's names of the residual stream: the embedding, then what each block gives."""
+    embedding = "embed/norm/LayerNormalization" if config.embedding_norm else "embed/Add"
+    return (embedding, *(f"blocks.{i}/residual2/Add" for i in range(len(config.blocks))))
+
+
 class _Writer(Nodes):
     """The ViT; each method adds one part and returns its output's name."""
 
@@ -96,7 +102,8 @@ class _Writer(Nodes):
         """An int8 weight stored [in, out], so that nothing stands between its DQ and the MatMul."""
         values = self.constant(f"{name}/weight", linear.weight.T)
         scale = self.constant(f"{name}/weight_scale", linear.weight_scale)
-        zeros = self.constant(f"zero_points_{len(linear.weight_scale)}", np.zeros(len(linear.weight_scale), np.int8))
+        # Not shared: where x86 lacks VNNI, ONNX Runtime rewrites a weight together with its zero points, as uint8.
+        zeros = self.constant(f"{name}/weight_zero_point", np.zeros(len(linear.weight_scale), np.int8))
         return self.node("DequantizeLinear", f"{name}/weight", values, scale, zeros, axis=1)
 
     def block(self, x: str, block: FoldedBlock, name: str, keep: int) -> str:

@@ -7,7 +7,7 @@ softmax rows pass through unchanged (they sum to 1), lives in proj's bias. All o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -214,10 +214,20 @@ def forward(
     such as ``blocks.3.attention``: statistics, fake quantization and sensitivity replace these two.
     In the last block only the tokens that the head depends on are carried on.
     """
+    *_, last = streams(model, frames, linear, attention)
+    return run_head(model, last)
+
+
+@torch.inference_mode()
+def streams(
+    model: FoldedVit, frames: Tensor, linear: LinearOp = plain_linear, attention: AttentionOp = plain_attention
+) -> Iterator[Tensor]:
+    """The residual stream of `forward`, place by place: the embedding [N, T, width], then what each block gives."""
     x = embed(model, frames)
+    yield x
     for i in range(len(model.blocks)):
         x = run_block(model, i, x, linear, attention)
-    return run_head(model, x)
+        yield x
 
 
 @torch.inference_mode()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevit.model.folded import AttentionOp, FoldedVit, Linear, LinearOp, forward, plain_attention, plain_linear
+from edgevit.model.folded import AttentionOp, FoldedVit, Linear, LinearOp, forward, plain_attention, plain_linear, streams
 
 QMAX = 127
 
@@ -125,3 +126,8 @@ def fake_quant_attention(plan: QuantPlan) -> AttentionOp:
 def simulate(plan: QuantPlan, frames: Tensor) -> Tensor:
     """Logits [N, classes] that the INT8 graph of ``plan`` gives for uint8 frames [N, H, W, 3]."""
     return forward(plan.model, frames, fake_quant(plan), fake_quant_attention(plan))
+
+
+def simulated_streams(plan: QuantPlan, frames: Tensor) -> Iterator[Tensor]:
+    """The residual stream of `simulate`, as `edgevit.model.folded.streams` gives it."""
+    return streams(plan.model, frames, fake_quant(plan), fake_quant_attention(plan))

@@ -32,8 +32,6 @@ class Decision:
     """As `Variant.report`."""
     notes: tuple[str, ...] = ()
     """What FP16 could not hold as it was."""
-    samples: bytes | None = None
-    """See `edgevit.bundle.SAMPLES`; for engines that are compiled on the device."""
 
     def variant(self, engine: str) -> Variant:
         """The graph for ``engine``. Raises ConfigError for a weight that FP16 cannot hold."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,6 @@ from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
 IMAGES = 16  # calibration images that the effect of FP16 is simulated on
-SAMPLED = 8  # of them go into the bundle
 ENOUGH = 30.0  # dB of logit SQNR, below which FP16 is warned of
 
 
@@ -60,8 +58,6 @@ class Simulated:
     report: dict[str, Any]
     """``sqnr_db`` of the logits against FP32, on so many ``images``."""
     note: str
-    samples: bytes
-    """For the device's own check, .npz: ``frames`` uint8 [N, H, W, 3], ``logits`` of FP32 and ``expected`` ones [N, classes]."""
 
 
 def simulated(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet) -> Simulated:
@@ -77,6 +73,4 @@ def simulated(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet) -> Simu
     note = f"fp16: in {what}, simulated, the logits keep {sqnr:.0f} dB against FP32 on {len(some)} calibration images"
     if sqnr < ENOUGH:
         note += "; that is little: compare with --precision fp32"
-    stream = io.BytesIO()
-    np.savez_compressed(stream, frames=some[:SAMPLED], logits=wanted[:SAMPLED], expected=found[:SAMPLED])
-    return Simulated(report={"sqnr_db": sqnr, "images": len(some)}, note=note, samples=stream.getvalue())
+    return Simulated(report={"sqnr_db": sqnr, "images": len(some)}, note=note)

@@ -12,7 +12,7 @@ from edgevit.cache import Cache
 from edgevit.compress.half import with_half_scales
 from edgevit.compress.quantize import collect, quantize
 from edgevit.errors import DataError
-from edgevit.export.form import CPU, Form, form_for
+from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
@@ -39,6 +39,10 @@ class Variant:
     """Per block, what each GEMM and the attention compute in."""
     report: dict[str, Any] = field(default_factory=dict)
     """What quantization did, JSON-ready: ``layers`` GEMM by GEMM, ``attention`` block by block; empty in floating point."""
+    plan: QuantPlan | None = field(default=None, repr=False, compare=False)
+    """What the graph was written from."""
+    half: bool = False
+    """Whether what ``plan`` leaves in floating point is FP16."""
 
 
 def fp32_variant(checkpoint: Checkpoint, engine: str = "") -> Variant:
@@ -49,13 +53,18 @@ def fp32_variant(checkpoint: Checkpoint, engine: str = "") -> Variant:
 def float_variant(model: FoldedVit, precision: str, engine: str) -> Variant:
     """``model`` in ``precision``, fp32 or fp16, in the form that ``engine`` runs fastest."""
     plan, form = QuantPlan(model=model), form_for(engine, precision)
-    return Variant(precision=precision, model=write_graph(plan, form), blocks=_precisions(plan, form))
+    return _variant(precision, plan, form)
 
 
 def half_graph(checkpoint: Checkpoint) -> Variant:
     """The folded model with weights rounded to FP16, in the form of the CPU: what FP16 costs in accuracy, roughly."""
     plan, form = QuantPlan(model=fold(checkpoint.model, checkpoint.preprocessing)), Form(dtype="fp16")
-    return Variant(precision="fp16", model=write_graph(plan, form), blocks=_precisions(plan, form))
+    return _variant("fp16", plan, form)
+
+
+def _variant(precision: str, plan: QuantPlan, form: Form) -> Variant:
+    blocks = tuple(_block_precisions(plan, f"blocks.{i}", form.dtype) for i in range(len(plan.model.blocks)))
+    return Variant(precision=precision, model=write_graph(plan, form), blocks=blocks, plan=plan, half=form.dtype == "fp16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +90,7 @@ def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache
 def int8_from(plan: QuantPlan, report: dict[str, Any], engine: str = "") -> Variant:
     """The graph of ``plan`` for ``engine``; ``mixed`` if something that quantization offered is in floating point again."""
     precision = "mixed" if report.get("reverted") else "int8"
-    form = form_for(engine, precision)
-    return Variant(precision=precision, model=write_graph(plan, form), blocks=_precisions(plan, form), report=report)
+    return replace(_variant(precision, plan, form_for(engine, precision)), report=report)
 
 
 def legal_for(result: Quantization, engine: str) -> Quantization:
@@ -161,10 +169,6 @@ def counted(batches: Any, advance: Any) -> Any:
     for batch in batches:
         yield batch
         advance(len(batch))
-
-
-def _precisions(plan: QuantPlan, form: Form = CPU) -> tuple[dict[str, str], ...]:
-    return tuple(_block_precisions(plan, f"blocks.{i}", form.dtype) for i in range(len(plan.model.blocks)))
 
 
 def _block_precisions(plan: QuantPlan, block: str, otherwise: str) -> dict[str, str]:

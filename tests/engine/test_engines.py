@@ -170,7 +170,10 @@ def test_openvino_multiplies_integers(fp32: bytes, quantized: bytes) -> None:
 
     gemms = {f"blocks.{i}/{kind}" for i in range(2) for kind in ("qkv", "proj", "fc1", "fc2")}
     told = precisions(quantized)
-    assert {name for name, precision in told.items() if precision in ("i8", "u8")} == gemms
+    integer = {name for name, precision in told.items() if precision in ("i8", "u8")}
+    assert integer >= gemms
+    # With AVX-512 attention is one fused kernel; with AVX2 its products stand alone, in integers as the plan says.
+    assert all("/attention/" in name for name in integer - gemms)
     assert told["embed"] == told["logits"] == "f32"
     assert set(precisions(fp32).values()) == {"f32"}
 

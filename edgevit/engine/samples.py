@@ -1,0 +1,128 @@
+"""Sample frames with what a model makes of them, as torch computed it: what an engine is checked with, on any machine.
+
+A bundle carries them (`edgevit.bundle.SAMPLES`), so that a device can hold its engine against the model without torch.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgevit.errors import BundleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgevit.engine.base import Frames, Logits
+
+LIMIT = 256 * 2**20  # bytes that the arrays of a file may claim; those of a bundle have a few MiB
+REFERENCE_PREFIX = "reference_"
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stream:
+    """A few tokens of the residual stream at one place of the graph, to find where an engine first goes wrong."""
+
+    tensor: str
+    """The graph's name for it, such as ``blocks.3/residual2/Add``."""
+    tokens: NDArray[np.int64]
+    """[R]: which tokens."""
+    values: NDArray[np.float32]
+    """[F, R, width], of the first F sample frames."""
+    noise: float
+    """Mean square of what rounding to INT8 or FP16 changed here, as simulated; 0 in FP32."""
+
+    @property
+    def place(self) -> str:
+        """Where this is, for people: ``blocks.3`` or ``embed``."""
+        return self.tensor.partition("/")[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """What one graph should give. All values are torch's."""
+
+    frames: Frames
+    """Prepared, uint8 [N, H, W, 3] BGR."""
+    logits: Logits
+    """[N, classes] of the model in FP32, from its own module and not from a graph."""
+    expected: Logits
+    """[N, classes] of the graph in its precision, simulated; ``logits`` in FP32."""
+    streams: tuple[Stream, ...] = ()
+    """In network order; empty in files of older versions."""
+
+
+def samples_bytes(model: Samples, reference: Samples | None = None) -> bytes:
+    """The ``.npz`` of samples of a bundle's graph and, if it has one, of its FP32 reference on the same frames."""
+    arrays = {"frames": model.frames, **_arrays(model, "")}
+    if reference is not None:
+        arrays |= _arrays(reference, REFERENCE_PREFIX)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _arrays(samples: Samples, prefix: str) -> dict[str, NDArray[np.generic]]:
+    found: dict[str, NDArray[np.generic]] = {"logits": samples.logits, "expected": samples.expected}
+    if samples.streams:
+        found |= {
+            "stream_tensors": np.array([stream.tensor for stream in samples.streams]),
+            "stream_tokens": np.stack([stream.tokens for stream in samples.streams]),
+            "stream_values": np.stack([stream.values for stream in samples.streams]),
+            "stream_noise": np.array([stream.noise for stream in samples.streams]),
+        }
+    return {prefix + key: value for key, value in found.items()}
+
+
+def has_reference(content: bytes) -> bool:
+    """Whether the ``.npz`` of a bundle has samples of the FP32 reference, too."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return f"{REFERENCE_PREFIX}logits.npy" in archive.namelist()
+    except _DAMAGED:
+        return False
+
+
+def load_samples(content: bytes, *, reference: bool = False) -> Samples:
+    """Samples of a bundle's graph, or of its FP32 ``reference``, from the ``.npz`` that `samples_bytes` makes.
+
+    Raises BundleError for a file that is none, or that claims more than `LIMIT` bytes.
+    """
+    prefix = REFERENCE_PREFIX if reference else ""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            claimed = sum(member.file_size for member in archive.infolist())
+        if claimed > LIMIT:
+            msg = f"its arrays claim {claimed} bytes"
+            raise ValueError(msg)
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            frames = stored["frames"]
+            logits, expected = (stored[prefix + key].astype(np.float32) for key in ("logits", "expected"))
+            streams = _streams(stored, prefix) if f"{prefix}stream_tensors" in stored else ()
+        if frames.dtype != np.uint8 or frames.ndim != 4 or not len(frames) or expected.shape != logits.shape:
+            msg = f"frames are {frames.dtype} {frames.shape}"
+            raise ValueError(msg)
+        if logits.ndim != 2 or len(logits) != len(frames):
+            msg = f"logits are {logits.shape} for {len(frames)} frames"
+            raise ValueError(msg)
+    except _DAMAGED as error:
+        msg = f"the bundle's samples cannot be read: {error}. Build it again."
+        raise BundleError(msg) from error
+    return Samples(frames=frames, logits=logits, expected=expected, streams=streams)
+
+
+def _streams(stored: np.lib.npyio.NpzFile, prefix: str) -> tuple[Stream, ...]:
+    tensors, tokens, values, noise = (stored[f"{prefix}stream_{key}"] for key in ("tensors", "tokens", "values", "noise"))
+    if tensors.dtype.kind != "U" or tokens.dtype.kind not in "iu" or values.ndim != 4 or values.dtype != np.float32:
+        msg = f"streams are {tensors.dtype}, {tokens.dtype}, {values.dtype} {values.shape}"
+        raise ValueError(msg)
+    return tuple(
+        Stream(tensor=str(tensor), tokens=own, values=value, noise=float(level))
+        for tensor, own, value, level in zip(tensors, tokens, values, noise, strict=True)
+    )
