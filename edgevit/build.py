@@ -312,7 +312,7 @@ def _write(
         accuracy={**{name: asdict(row.accuracy) for name, row in rows.items()}, "conditions": conditions} if rows else None,
         latency=_latency(rows, conditions),
         compiled=compiled.summary(),
-        checks=tuple({"engine": item.engine, "precision": item.precision, **asdict(item.check)} for item in trusted.verdicts),
+        checks=tuple(item.to_dict() for item in trusted.verdicts),
         provenance=_provenance(request, inputs, pruning),
         notes=inputs.notes,
         edgevit=edgevit.__version__,

@@ -48,6 +48,7 @@ def compare(**values: Any) -> None:
     from edgevit.comparing.request import Request
     from edgevit.device.jetson import here
     from edgevit.engine import backend
+    from edgevit.engine.check import summary
     from edgevit.errors import storage_errors
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
@@ -81,11 +82,14 @@ def compare(**values: Any) -> None:
         with storage_errors(path):
             path.write_text(text, encoding="utf-8")
     if as_json:
-        print_json({**comparison.to_dict(), "notes": field.notes})
+        checks = [item.to_dict() for item in field.verdicts]
+        print_json({**comparison.to_dict(), "checks": checks, "notes": field.notes})
         return
     for text in field.notes:
         note(text)
     print_comparison(comparison)
+    if field.verdicts:
+        click.echo(f"{summary(field.verdicts)}.")
     for path in outputs.values():
         click.echo(f"Written: {path}")
 

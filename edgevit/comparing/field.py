@@ -14,7 +14,7 @@ from edgevit.comparing.of_bundle import subject_of_bundle
 from edgevit.comparing.of_checkpoint import subject_of_checkpoint
 from edgevit.comparing.request import Request, Subject
 from edgevit.engine import alternatives
-from edgevit.engine.check import summary
+from edgevit.engine.check import Verdict
 from edgevit.engine.profiling import layer_times
 from edgevit.engine.trusted import trusted_engine
 from edgevit.errors import ConfigError, DataError, EngineError
@@ -47,7 +47,7 @@ class Field:
         the notes say so. Raises EngineError where no engine is left.
         """
         pairs = [(engine, subject) for engine in engines for subject in self.subjects]
-        lanes, notes, failed = list[Lane](), list(self.notes), list[EngineError]()
+        lanes, notes, failed, verdicts = list[Lane](), list(self.notes), list[EngineError](), list[Verdict]()
         with progress.stage("check engines", total=len(pairs or self.subjects)) as stage:
             for engine, subject in pairs or [(subject.engine, subject) for subject in self.subjects]:
                 ready = subject.compiled if engine == subject.engine else {}
@@ -58,7 +58,8 @@ class Field:
                     failed.append(error)
                     notes.append(f"{subject.name} on {engine} is left out: {error}")
                 else:
-                    notes += [*trusted.notes, *([summary(trusted.verdicts)] if trusted.verdicts else [])]
+                    notes += trusted.notes
+                    verdicts += trusted.verdicts
                     made = ready | {
                         verdict.precision: verdict.compiled for verdict in trusted.verdicts if verdict.compiled is not None
                     }
@@ -68,8 +69,9 @@ class Field:
         if failed and (not lanes or lanes[0].subject is not self.subjects[0]):
             raise failed[0]
         return CheckedField(
-            subjects=self.subjects, images=self.images, notes=tuple(dict.fromkeys(notes)), lanes=tuple(lanes), asked=bool(engines)
-        )
+            subjects=self.subjects, images=self.images, notes=tuple(dict.fromkeys(notes)), lanes=tuple(lanes),
+            asked=bool(engines), verdicts=tuple(verdicts),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,6 +91,8 @@ class CheckedField(Field):
     lanes: tuple[Lane, ...]
     asked: bool
     """Whether the engines were asked for by name."""
+    verdicts: tuple[Verdict, ...]
+    """Every graph on the engine that its figures are from."""
 
     def compare(self, *, runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
         """Every precision in every lane; `edgevit.report.compare.compare`.

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,6 +75,10 @@ class Verdict:
         """Whether the engine may be believed with this graph."""
         return self.check.passed
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, without what the engine made of the graph."""
+        return {"engine": self.engine, "precision": self.precision, **asdict(self.check)}
+
     def __str__(self) -> str:
         """One line for people."""
         check = self.check
@@ -98,7 +102,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         for item in verdicts
     ]
     frames = max((item.check.frames for item in verdicts), default=0)
-    return f"checked against torch on {frames} frames, worst of them: {', '.join(parts)}"
+    return f"Checked against torch on {frames} frames, the worst of them: {', '.join(parts)}"
 
 
 def _db(value: float) -> str:
