@@ -9,7 +9,7 @@ import numpy as np
 
 from edgevit.bundle import MODEL, Bundle
 from edgevit.engine import backend
-from edgevit.engine.of_bundle import compiled_here
+from edgevit.engine.of_bundle import compiled_here, in_order
 from edgevit.engine.profiling import layer_times
 from edgevit.errors import needs_extra
 from edgevit.report.parts import PARTS, part_times
@@ -55,7 +55,7 @@ def parts_of(bundle: Bundle, engine: str | None, *, threads: int | None) -> list
         block = int(head.removeprefix("blocks.")) if head.startswith("blocks.") else None
         groups.setdefault((block, rest.partition("/")[0] if block is not None else head), []).append(layer)
     times: dict[tuple[int | None, str], float] = {}
-    name = engine or bundle.manifest.engine
+    name = engine or in_order(bundle.manifest.engine)[0]
     own = compiled_here(bundle) if name == bundle.manifest.engine else None
     if engine or backend(name).just_in_time or own:
         black = np.zeros((1, *bundle.manifest.preprocessing.size, 3), np.uint8)

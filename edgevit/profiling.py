@@ -53,7 +53,7 @@ def profile_bundle(
     ready = np.stack([prepare(_next(frames, source).image_bgr, manifest.preprocessing)])
     try:
         with progress.stage("profile layers"):
-            name, own = engine or manifest.engine, None if engine else compiled_here(bundle)
+            name, own = session.engine.split()[0], None if engine else compiled_here(bundle)
             layers = layer_times(name, bundle.read(MODEL), ready, threads=threads, runs=runs, compiled=own)
     except ConfigError as error:
         return Profile(stages=tuple(stages), parts=(), layers=(), without=str(error))

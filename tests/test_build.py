@@ -14,12 +14,14 @@ import pytest
 
 from edgevit import build as build_module
 from edgevit.build import BuildRequest, BuildResult, build, plan
-from edgevit.bundle import MODEL, REFERENCE, REPORT, open_bundle
+from edgevit.bundle import MODEL, REFERENCE, REPORT, SAMPLES, open_bundle
 from edgevit.cache import Cache
 from edgevit.engine.base import SessionBase
+from edgevit.engine.check import REPEATS
 from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, StorageError
 from edgevit.images import load_images
 from edgevit.precision import variants
+from edgevit.precision.samples import FRAMES
 from edgevit.progress import Progress, Stage
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.report import evaluate
@@ -102,7 +104,7 @@ def test_bundle_of_a_build(request_of) -> None:
     result, recorder = built(request)
     bundle = open_bundle(request.out)
     bundle.verify()
-    assert set(bundle.manifest.files) == {MODEL, REFERENCE, REPORT}
+    assert set(bundle.manifest.files) == {MODEL, REFERENCE, REPORT, SAMPLES}
     assert bundle.manifest.labels == CLASSES
     assert bundle.manifest.precision == "int8"
     assert {precision for block in bundle.manifest.blocks for precision in block.values()} == {"int8", "fp32"}
@@ -182,7 +184,7 @@ def test_fp32_needs_no_images(request_of) -> None:
     manifest = result.bundle.manifest
     assert "quantize" not in recorder.stages
     assert (result.comparison, manifest.accuracy, manifest.precision) == (None, None, "fp32")
-    assert set(manifest.files) == {MODEL, REPORT}
+    assert set(manifest.files) == {MODEL, REPORT, SAMPLES}
     assert {precision for block in manifest.blocks for precision in block.values()} == {"fp32"}
     assert any("--eval-data" in note for note in manifest.notes)
 
@@ -196,7 +198,7 @@ def test_fp32_calibrates_on_nothing(request_of) -> None:
 
 def test_without_the_reference(request_of) -> None:
     result, _ = built(request_of(reference=False))
-    assert set(result.bundle.manifest.files) == {MODEL, REPORT}
+    assert set(result.bundle.manifest.files) == {MODEL, REPORT, SAMPLES}
     assert len(result.comparison.rows) == 2
 
 
@@ -336,7 +338,8 @@ def test_interrupted_evaluation_goes_on(request_of, monkeypatch: pytest.MonkeyPa
     """Ctrl-C in the second chunk: no bundle, no litter; next time quantization and the first chunk are there."""
     monkeypatch.setattr(evaluate, "CHUNK", 8)
     infer, request = Interrupting(monkeypatch), request_of()
-    infer.at = 12
+    checks = 2 * FRAMES * REPEATS  # fp32 and int8
+    infer.at = checks + 12
     with pytest.raises(KeyboardInterrupt):
         build(request, Cache(), Progress())
     assert litter(request) == []
@@ -345,7 +348,7 @@ def test_interrupted_evaluation_goes_on(request_of, monkeypatch: pytest.MonkeyPa
     result, recorder = built(request)
     assert "quantize" in recorder.cached
     # fp32: 24 of 32 images, int8: 32, and the latencies: 2 sessions of 5 to warm up, 1 and 5.
-    assert infer.calls == 24 + 32 + 2 * (5 + 1 + 5)
+    assert infer.calls == checks + 24 + 32 + 2 * (5 + 1 + 5)
     assert recorder.steps["evaluate fp32 on onnxruntime"] == 32
     assert result.comparison.rows[0].accuracy.images == 32
 
@@ -450,6 +453,7 @@ def test_plan_tells_the_stages_and_what_is_cached(request_of, never_slow) -> Non
         "import model",
         "quantize",
         "compile",
+        "check engine",
         "evaluate",
         "measure latency",
         "write bundle",

@@ -119,6 +119,7 @@ def _print(opened: Any, keys: tuple[Path, ...]) -> None:
         ("built with", ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())),
         ("weights", f"{provenance['weights'].get('file', '')} sha256 {str(provenance['weights']['sha256'])[:16]}"),
         ("signature", _signature(opened, keys)),
+        *_checks(manifest),
         *_measured(manifest),
     ]
     table(str(opened.path), ("", ""), facts, left=2)
@@ -142,7 +143,7 @@ def _engine(opened: Any) -> str:
     """Whether the bundle's engine is compiled, for what, and whether that is this machine."""
     from edgevit.bundle import ENGINE
     from edgevit.engine import backend, runs_here
-    from edgevit.engine.of_bundle import lacking
+    from edgevit.engine.of_bundle import in_order, lacking
     from edgevit.engine.tensorrt import check_stamp
     from edgevit.errors import EdgevitError
 
@@ -150,7 +151,8 @@ def _engine(opened: Any) -> str:
     bound = f"compiled for {', '.join(f'{key} {value}' for key, value in stamp.items()) or 'an unknown machine'}"
     try:
         if backend(name).just_in_time:
-            return f"{name} compiles at every start; nothing is kept"
+            here = "" if runs_here(name) else f"; not installed here, where it runs on {in_order(name)[0]}"
+            return f"{name} compiles at every start; nothing is kept{here}"
         if ENGINE not in opened.manifest.files:
             return f"not compiled; on the device that runs it: edgevit compile {opened.path}"
         if not runs_here(name):
@@ -175,6 +177,16 @@ def _plan(opened: Any) -> list[tuple[str, str]]:
     moved = f"{plan.get('megabytes') or 0:.1f} MB moved"
     return [("plan", f"{plan['kernels']} kernels, {percent(plan.get('int8_share'))} of products in INT8, {moved}, "
              f"fused attention in {plan.get('fused_attention', 0)} blocks; {whose}")]  # fmt: skip
+
+
+def _checks(manifest: Any) -> list[tuple[str, str]]:
+    """How close the engine that the figures are from came to torch."""
+    found = [
+        f"{check.get('precision')} on {check.get('engine')} {check.get('sqnr_db') or 0:.0f} dB "
+        f"(at least {check.get('bound_db') or 0:.0f}, {check.get('frames')} frames)"
+        for check in manifest.checks
+    ]
+    return [("checked", f"against torch: {', '.join(found)}")] if found else []
 
 
 def _measured(manifest: Any) -> list[tuple[str, str]]:

@@ -65,8 +65,17 @@ class Patient:
     def engine(self) -> str:
         """What the bundle runs on; without one, what this machine would."""
         if self.bundle:
-            return self.bundle.manifest.engine
+            return self._engine_of(self.bundle.manifest.engine)
         return "tensorrt" if self.board else load_target("cpu").engine()
+
+    def _engine_of(self, own: str) -> str:
+        """A CPU bundle's own engine if it loads here; else, as a session does, the next one that does."""
+        cpu = load_target("cpu")
+        if own not in cpu.engines.values():
+            return own
+        modules = self.python.modules
+        names = dict.fromkeys((own, cpu.engine(), *cpu.engines.values()))
+        return next((name for name in names if name in modules and modules[name].loads), own)
 
     @property
     def needs_tensorrt(self) -> bool:

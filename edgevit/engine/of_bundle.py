@@ -32,7 +32,7 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
     """
     own = bundle.manifest.engine
     if backend(engine or own).just_in_time:
-        names = [engine] if engine else _in_order(own)
+        names = [engine] if engine else in_order(own)
         session = _session_on(names, bundle, threads)
         if own not in names and not engine:
             session.warn(f"built for {own}, which is not installed here: runs on {session.engine}")
@@ -59,8 +59,12 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
     return session
 
 
-def _in_order(own: str) -> list[str]:
-    """CPU engines for a bundle that was built for ``own``: that, this machine's, then any, as far as they are installed."""
+def in_order(own: str) -> list[str]:
+    """Engines for a bundle that was built for ``own``: that alone if it is no CPU engine or none is installed; else that, this
+    machine's, then any, as far as they are installed.
+    """
+    if not backend(own).just_in_time:
+        return [own]
     names = dict.fromkeys((own, load_target("cpu").engine(), *CPU_ENGINES))
     return [name for name in names if runs_here(name)] or [own]
 

@@ -19,6 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgevit.engine import tensorrt as trt
+from edgevit.engine.cut import cut
 from edgevit.engine.tensorrt import (
     BuilderRefusedError,
     BuildOptions,
@@ -33,7 +34,7 @@ from edgevit.engine.tensorrt_child import _configure
 from edgevit.engine.tensorrt_log import keeper
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import Form, form_for
-from edgevit.export.graph import write_graph
+from edgevit.export.graph import stream_tensors, write_graph
 from edgevit.model.quantplan import QuantPlan
 from tests.zoo import folded, int8
 
@@ -54,6 +55,15 @@ def refusal(model: bytes, **options: object) -> BuilderRefusedError:
         build_engine(model, BuildOptions(**options))
     assert "\n" not in str(caught.value)
     return caught.value
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
+def test_graphs_cut_short_compile(builder: Path, precision: str) -> None:
+    """What the check of a wrong engine bisects with, in every form: the stream as float32, whatever it is inside."""
+    plan = PLAN if precision == "int8" else QuantPlan(model=PLAN.model)
+    graph = write_graph(plan, form_for("tensorrt", precision))
+    for tensor in stream_tensors(PLAN.model.config):
+        assert build_engine(cut(graph, tensor), BuildOptions()).engine
 
 
 def test_engine_and_plan(builder: Path) -> None:
