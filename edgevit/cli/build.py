@@ -44,7 +44,8 @@ from edgevit.cli.options import (
     "--reference/--no-reference",
     default=True,
     show_default=True,
-    help="Keep what 'compare' (the FP32 graph) and on a board 'compile' (eight calibration images) check with.",
+    help="Keep the FP32 graph for 'compare', and check engines on a few calibration images that the bundle then holds. "
+    "Without: neither, and the frames are synthetic.",
 )
 @prune_options
 @model_options
