@@ -37,7 +37,9 @@ class Field:
     images: ImageSet
     notes: tuple[str, ...]
 
-    def compare(self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
+    def compare(
+        self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress, command: str = ""
+    ) -> Comparison:  # fmt: skip
         """Every precision of every subject on ``engines``, or on its own if there are none; `edgevit.report.compare.compare`.
 
         Nothing is timed where a subject's target is another machine, unless ``engines`` ask for it.
@@ -53,6 +55,7 @@ class Field:
                 contract=subject.contract,
                 device=subject.plans.get(precision),
                 compiled=subject.compiled.get(precision) if engine == subject.engine else None,
+                earlier=subject.earlier.get(precision),
             )
             for engine, subject in pairs or [(subject.engine, subject) for subject in self.subjects]
             for precision, model in subject.models.items()
@@ -68,6 +71,7 @@ class Field:
             cache=cache,
             progress=progress,
             startup=timed,
+            command=command,
         )
 
     def background(self, comparison: Comparison, *, threads: int | None, progress: Progress) -> Background:

@@ -57,3 +57,5 @@ class Subject:
     """By precision, what the target's compiler made of the graph, if this machine is the target."""
     timed: bool = True
     """Whether milliseconds on ``engine`` say anything about the target."""
+    earlier: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By precision, what it had at build time, as a bundle's manifest tells it."""
