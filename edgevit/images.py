@@ -87,12 +87,14 @@ class ImageSet:
     def to_fit(self, count: int, balanced: int, seed: int) -> ImageSet:
         """``count`` images to prune on, at least the first ``balanced``, which are those that `split` calibrates on.
 
-        The others are drawn in proportion, so that what is left to measure on keeps the classes' shares.
+        With the others all of them are in proportion, so that what is left to measure on keeps the classes' shares.
         """
-        calibration, _ = self.split(balanced, seed)
-        more = self.held_out(max(0, count - len(calibration)), seed, calibration.fingerprints())
-        place = {name: index for index, name in enumerate(self.names)}
-        return self.subset([place[name] for name in (*calibration.names, *more.names)])
+        chosen = dict.fromkeys(_sample(self, balanced, seed))
+        for index in _in_proportion(self, seed, lambda _index: True):
+            if len(chosen) >= count:
+                break
+            chosen[index] = None
+        return self.subset(list(chosen))
 
     def divide(self, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
         """A random sample of ``count`` images in proportion to the classes, and all the others; both stay samples of the same."""
@@ -277,7 +279,7 @@ def _short_class(images: ImageSet, sample: ImageSet) -> str:
         return ""
     whole, part = Counter(images.targets), Counter(sample.targets)
     missing = {label: count * len(sample) / len(images) - part[label] for label, count in whole.items()}
-    if sum(short for short in missing.values() if short > 0) < SKEW * len(sample):
+    if sum(max(0.0, short - 1) for short in missing.values()) < SKEW * len(sample):  # one less is rounding
         return ""
     label = max(missing, key=lambda label: missing[label])
     shares = f"{100 * part[label] / len(sample):.1f} % of these and {100 * whole[label] / len(images):.1f} % of all images"

@@ -141,7 +141,7 @@ def _balance(targets: Classes, labels: Sequence[str]) -> list[str]:
     if len(missing):
         shown = ", ".join(labels[i] for i in missing[:NAMED])
         more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
-        of = f"{len(missing):,} of the model's {len(labels):,} classes {'has' if len(missing) == 1 else 'have'} no image"
+        of = f"{len(missing):,} of the model's {len(labels):,} classes {'has' if len(missing) == 1 else 'have'} no image here"
         found.append(f"{of}: {shown}{more}. Nothing here tells how often they are right.")
     few, many = present[counts[present].argmin()], present[counts[present].argmax()]
     if counts[many] >= UNEVEN * counts[few]:
