@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from edgevit.images import ImageSet
@@ -17,8 +16,6 @@ CONSTANT = 2
 """An image whose levels differ by no more than this in every channel shows nothing."""
 LEVELS = 32
 """A set of images that uses fewer of the 256 levels is hardly one of photographs."""
-Z95 = 1.96
-"""Standard deviations that hold 95 % of a normal distribution."""
 
 
 def calibration_notes(images: ImageSet, classes: int) -> list[str]:
@@ -38,38 +35,6 @@ def calibration_notes(images: ImageSet, classes: int) -> list[str]:
             f"calibration: {copies} of {_count(len(images), 'image')} {'is a copy' if copies == 1 else 'are copies'} of others"
         )
     return notes + _pixel_notes(images)
-
-
-def images_needed(max_drop_points: float, flips: float) -> int:
-    """Held-out images on which a drop of ``max_drop_points`` percentage points stands out from chance at 95 %.
-
-    ``flips`` is the share of images, 0 to 1, whose result differs between the two models. Both see the same n images,
-    so only these count (McNemar 1947, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12:153-157): image by image the difference is -1, 0 or 1, its variance at most ``flips``
-    (exactly ``flips - drop**2``), and the standard error of the mean sqrt(flips / n). The drop is told from none where
-    it is at least 1.96 of those:
-
-        n = flips * (1.96 / (max_drop_points / 100))**2, rounded up.
-
-    Raises ValueError for a drop that is not above 0 or a share outside 0 to 1.
-    """
-    if not (max_drop_points > 0 and 0 <= flips <= 1):
-        msg = f"needs a drop above 0 points and a share of flips from 0 to 1, not {max_drop_points} and {flips}"
-        raise ValueError(msg)
-    # Rounded first, so that 2500.0000000000005 is 2500.
-    return math.ceil(round(flips * (Z95 * 100 / max_drop_points) ** 2, 6))
-
-
-def budget_note(max_drop_points: float, flips: float, images: int) -> str | None:
-    """A line if ``images`` are too few to tell a drop of ``max_drop_points`` percentage points, else None: `images_needed`."""
-    needed = images_needed(max_drop_points, flips)
-    if images >= needed:
-        return None
-    told = min(100.0, Z95 * 100 * math.sqrt(flips / max(images, 1)))
-    return (
-        f"accuracy: {_count(images, 'image')} {'tells' if images == 1 else 'tell'} a difference of +-{told:.3g} points at best; "
-        f"a budget of {max_drop_points:g} needs about {needed:,}"
-    )
 
 
 def _pixel_notes(images: ImageSet) -> list[str]:

@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import edgevit
-from edgevit.advice import budget_note
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, compile_for
@@ -32,6 +31,7 @@ from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
 from edgevit.pruning.settings import PruneSettings
 from edgevit.report.compare import Candidate, compare
+from edgevit.report.doubt import budget_note
 from edgevit.report.rows import Comparison, Row
 
 RUNS = 60  # timed inferences per precision
@@ -158,8 +158,7 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     request, inputs = _on(trusted, request, inputs)
     comparison = _compared(request, inputs, rows, trusted, cache, timed)
     if comparison and request.max_drop:
-        flips = 1 - comparison.rows[-1].accuracy.agreement
-        note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
+        note = budget_note(request.max_drop, comparison.rows[-1], shrunk.judged)
         inputs = replace(inputs, notes=(*inputs.notes, note)) if note else inputs
     with timed.stage("write bundle"):
         samples = samples_bytes(others[-1].samples if others else whole.samples, whole.samples if others else None)
@@ -200,6 +199,8 @@ class Shrunk:
     """The pruned model in FP32, to tell what pruning costs from what the precision does."""
     report: dict[str, Any] = field(default_factory=dict)
     """What pruning did, JSON-ready."""
+    judged: int = 0
+    """Images that the budget was judged on; 0 without one."""
 
 
 def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progress) -> Shrunk:
@@ -208,12 +209,14 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
     Pruning to a budget may spend `PRUNING` of it; if INT8 then finds no plan within the whole, pruning has to do with less.
     """
     judge: Judge | None = None
+    judged = 0
     if request.max_drop is not None:
         inputs, spare = spare_images(request, inputs)
         judge = Judge(inputs.checkpoint, spare, engine=inputs.judge, threads=request.threads, cache=cache, progress=progress)
+        judged = len(spare)
     if request.prune is None:
         inputs, decided = _decide(request, inputs, judge, cache, progress)
-        return Shrunk(inputs=inputs, decided=decided)
+        return Shrunk(inputs=inputs, decided=decided, judged=judged)
     spent = PRUNING if request.precision == "int8" and request.prune.auto else (1.0,)
     for share in spent:
         outcome = _pruned(request, inputs, judge, share, cache, progress)
@@ -225,7 +228,8 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
                 raise
             continue
         graph = fp32_variant(outcome.checkpoint, inputs.judge)
-        return Shrunk(inputs=found, decided=decided, pruned=replace(graph, precision="fp32-pruned"), report=outcome.report)
+        return Shrunk(inputs=found, decided=decided, pruned=replace(graph, precision="fp32-pruned"), report=outcome.report,
+                      judged=judged)  # fmt: skip
     msg = "no share of the budget is left to try"
     raise AssertionError(msg)
 
@@ -280,6 +284,7 @@ def _compared(
         threads=request.threads,
         cache=cache,
         progress=progress,
+        command=request.command,
     )
 
 
@@ -314,7 +319,7 @@ def _write(
         compiled=compiled.summary(),
         checks=tuple(item.to_dict() for item in trusted.verdicts),
         provenance=_provenance(request, inputs, pruning),
-        notes=inputs.notes,
+        notes=(*(comparison.warnings if comparison else ()), *inputs.notes),
         edgevit=edgevit.__version__,
     )
     pruned = {"pruning": pruning} if pruning else {}

@@ -443,9 +443,12 @@ def _check_directory(path: Path) -> None:
         raise ValueError(msg)
 
 
-def check_writable(path: Path) -> None:
-    """Raise StorageError now, not after minutes of work, if a bundle cannot be written at ``path``. Writes nothing."""
+def check_writable(path: Path, option: str = "-o") -> None:
+    """Raise StorageError now, not after minutes of work, if nothing can be written at ``path``. Writes nothing.
+
+    ``option`` names another place.
+    """
     existing = next(folder for folder in path.absolute().parents if folder.exists())
     # Tried, not asked: os.access knows neither quotas nor /proc. The file has no name and is gone at once.
-    with storage_errors(path), tempfile.TemporaryFile(dir=existing):
+    with storage_errors(path, option), tempfile.TemporaryFile(dir=existing):
         pass

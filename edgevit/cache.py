@@ -60,7 +60,7 @@ class Cache:
         if not self.enabled:
             return
         path = self._path(stage, inputs)
-        with storage_errors(path):
+        with storage_errors(path, "EDGEVIT_CACHE"):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, beside = tempfile.mkstemp(prefix=".part-", dir=path.parent)
             try:
@@ -74,7 +74,7 @@ class Cache:
     def check(self) -> None:
         """Raise StorageError now, not after minutes of work, if nothing can be kept."""
         if self.enabled:
-            with storage_errors(self.root):
+            with storage_errors(self.root, "EDGEVIT_CACHE"):
                 self.root.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=self.root):
                     pass

@@ -93,12 +93,16 @@ def needs_extra(extra: str) -> Iterator[None]:
 
 
 @contextmanager
-def storage_errors(path: object) -> Iterator[None]:
-    """Turn an operating-system refusal to write inside the block into a `StorageError` about ``path``."""
+def storage_errors(path: object, option: str = "") -> Iterator[None]:
+    """Turn an operating-system refusal to write inside the block into a `StorageError` about ``path``.
+
+    ``option`` is what names another place, where there is one: ``--html``.
+    """
     try:
         yield
     except OSError as error:
-        msg = f"{path}: cannot write: {error.strerror or error}. Free space or choose another place with -o or EDGEVIT_CACHE."
+        elsewhere = f" with {option}" if option else ""
+        msg = f"{path}: cannot write: {error.strerror or error}. Free space or choose another place{elsewhere}."
         raise StorageError(msg) from error
 
 

@@ -6,8 +6,11 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from edgevit.preprocess import Frame
 
+SKEW = 0.02
+"""A sample is called out of proportion if so large a share of it would have to be of other classes."""
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -37,6 +42,10 @@ class ImageSet:
     """Index into ``class_names`` of each image; None without labels."""
     array: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """Images of an ``.npz``, BGR [N, H, W, 3]; None for a folder."""
+    population: int = field(default=0, compare=False)
+    """How many images these were drawn from, if they are a sample for evaluation; else 0."""
+    drawn: str = field(default="", compare=False)
+    """How they were drawn, for people: ``drawn in proportion to their classes, seed 0``."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -67,10 +76,36 @@ class ImageSet:
         )
 
     def split(self, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
-        """A random sample of ``count`` images that visits every class in turn, and all the others."""
+        """A balanced random sample of ``count`` images, which visits every class in turn, and all the others.
+
+        For calibration, which has to see every class. What it measures is not the whole's: for evaluation there is `held_out`.
+        """
         chosen = _sample(self, count, seed)
         taken = set(chosen)
         return self.subset(chosen), self.subset([i for i in range(len(self)) if i not in taken])
+
+    def to_fit(self, count: int, balanced: int, seed: int) -> ImageSet:
+        """``count`` images to prune on, at least the first ``balanced``, which are those that `split` calibrates on.
+
+        With the others all of them are in proportion, so that what is left to measure on keeps the classes' shares.
+        """
+        chosen = dict.fromkeys(_sample(self, balanced, seed))
+        for index in _in_proportion(self, seed, lambda _index: True):
+            if len(chosen) >= count:
+                break
+            chosen[index] = None
+        return self.subset(list(chosen))
+
+    def divide(self, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
+        """A random sample of ``count`` images in proportion to the classes, and all the others; both stay samples of the same."""
+        chosen = list(islice(_in_proportion(self, seed, lambda _index: True), count))
+        taken = set(chosen)
+        rest = [i for i in range(len(self)) if i not in taken]
+        one, other = (
+            replace(self.subset(indices), population=self.population or len(self), drawn=self.drawn or _how(self, seed))
+            for indices in (chosen, rest)
+        )
+        return one, other
 
     def targets_for(self, labels: Sequence[str]) -> NDArray[np.int64] | None:
         """Class indices of a model with these ``labels``, int64 [N]; None where the names do not fit.
@@ -109,13 +144,20 @@ class ImageSet:
         return {self.fingerprint(index) for index in range(len(self))}
 
     def held_out(self, limit: int, seed: int, used: Collection[str]) -> ImageSet:
-        """A sample of at most ``limit`` images, none of whose fingerprints is in ``used``.
+        """A random sample of at most ``limit`` images, none of whose fingerprints is in ``used``: what to evaluate on.
+
+        In proportion to the classes of the whole set, so that shares of the sample are shares of the set, with less variance
+        than drawing at random. Where ``used`` left too few of a class, that class falls short, and ``drawn`` says so.
 
         By content, because folders may overlap and hold copies; no more files are read than that takes.
         """
-        sample, _ = self.split(limit + len(used), seed)
-        fresh = [i for i in range(len(sample)) if sample.fingerprint(i) not in used]
-        return sample.subset(fresh[:limit])
+        fresh = _in_proportion(self, seed, lambda index: not used or self.fingerprint(index) not in used)
+        chosen = list(islice(fresh, limit))
+        found = self.subset(chosen)
+        if len(found) == len(self):
+            return found
+        how = _how(self, seed) if len(found) == limit else "all that no model was fitted to"
+        return replace(found, population=len(self), drawn=f"{how}{_short_class(self, found)}")
 
     def digest(self) -> str:
         """SHA-256 over names and contents, hexadecimal."""
@@ -225,6 +267,49 @@ def _npz_labels(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) 
         msg = f"{path}: label {max(targets)} has no name: 'classes' holds {len(names)}."
         raise DataError(msg)
     return targets, names
+
+
+def _how(images: ImageSet, seed: int) -> str:
+    return f"drawn {'at random' if images.targets is None else 'in proportion to their classes'}, seed {seed}"
+
+
+def _short_class(images: ImageSet, sample: ImageSet) -> str:
+    """Which class ``sample`` has too few of, where it is not in proportion to ``images``; else nothing."""
+    if images.targets is None or sample.targets is None or not len(sample):
+        return ""
+    whole, part = Counter(images.targets), Counter(sample.targets)
+    missing = {label: count * len(sample) / len(images) - part[label] for label, count in whole.items()}
+    if sum(max(0.0, short - 1) for short in missing.values()) < SKEW * len(sample):  # one less is rounding
+        return ""
+    label = max(missing, key=lambda label: missing[label])
+    shares = f"{100 * part[label] / len(sample):.1f} % of these and {100 * whole[label] / len(images):.1f} % of all images"
+    return f"; {images.class_names[label]} is {shares}, because others of it were fitted to"
+
+
+def _in_proportion(images: ImageSet, seed: int, wanted: Callable[[int], bool]) -> Iterator[int]:
+    """Positions of ``wanted`` images in a random order of which every beginning has the classes' shares in ``images``.
+
+    Systematic sampling: the j-th image that a class of n gives stands at (j + u) / n, with a random u of its own, 0 to 1.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    order: list[int] = random.permutation(len(images)).tolist()
+    if images.targets is None:
+        yield from filter(wanted, order)
+        return
+    queues: dict[int, list[int]] = {}
+    for index in order:
+        queues.setdefault(images.targets[index], []).append(index)
+    left = {target: filter(wanted, queue) for target, queue in queues.items()}
+    # (place, class) of the next image of every class; classes in their own order, so that a seed means one sample.
+    turns = [(float(random.random()) / len(queues[target]), target) for target in sorted(queues)]
+    heapify(turns)
+    while turns:
+        place, target = heappop(turns)
+        for index in islice(left[target], 1):
+            yield index
+            heappush(turns, (place + 1 / len(queues[target]), target))
 
 
 def _sample(images: ImageSet, count: int, seed: int) -> list[int]:

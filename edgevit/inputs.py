@@ -46,6 +46,8 @@ class BuildRequest:
     """What to prune first, on images of ``data``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `load_checkpoint`."""
+    command: str = ""
+    """What was typed, for the conditions of what is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | N
     if request.data is not None:
         held_out, settings = load_images(request.data), request.recipe.calibrate
     if held_out is not None and request.precision != "fp32":
-        calibration, held_out = held_out.split(settings.images, settings.seed)
+        calibration, _ = held_out.split(settings.images, settings.seed)
         if len(calibration) < settings.images:
             notes.append(f"calibration: {request.data} has {len(calibration)} images, the recipe asks for {settings.images}")
     if request.prune is not None and request.data is not None:
@@ -119,14 +121,11 @@ def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | N
 
 
 def _images_to_prune_on(request: BuildRequest, data: ImageSet) -> ImageSet:
-    """As many as the settings ask for; where nothing else is there to measure on, half of the images at most.
-
-    They begin with those of calibration: both are the first of the same sample.
-    """
+    """As many as the settings ask for; where nothing else is there to measure on, half of the images at most."""
     assert request.prune is not None
     alone = request.eval_data is None or request.max_drop is not None
     count = min(request.prune.images, len(data) // 2 if alone else len(data))
-    return data.split(max(count, min(request.recipe.calibrate.images, len(data))), request.recipe.calibrate.seed)[0]
+    return data.to_fit(count, request.recipe.calibrate.images, request.recipe.calibrate.seed)
 
 
 def spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSet]:
@@ -140,7 +139,7 @@ def spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSe
         spare = load_images(request.data).held_out(SEARCHED, request.recipe.calibrate.seed, seen)
     if (spare is None or len(spare) < len(held_out or ()) // 2) and held_out is not None:
         half = min(SEARCHED, len(held_out) // 2)
-        spare, held_out = held_out.split(half, request.recipe.calibrate.seed)
+        spare, held_out = held_out.divide(half, request.recipe.calibrate.seed)
     if spare is None or not len(spare):
         msg = "--max-drop needs images beside those of calibration, and none are left. Pass --eval-data DIR, or more --data."
         raise DataError(msg)

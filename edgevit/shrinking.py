@@ -20,6 +20,7 @@ from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, prune_to
 from edgevit.report.compare import Candidate, compare
+from edgevit.report.doubt import budget_note
 from edgevit.report.rows import Comparison
 
 RUNS = 60  # timed inferences of each
@@ -68,10 +69,17 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
         comparison = compare(
             pair, inputs.held_out, inputs.checkpoint.preprocessing, inputs.checkpoint.labels,
             runs=RUNS if is_here(request.target) else 0, threads=request.threads, cache=cache, progress=progress,
+            command=request.command,
         )  # fmt: skip
     pruned = outcome.checkpoint
     save_checkpoint(pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels)
     notes = (*inputs.notes, *dict.fromkeys(notes), outcome.summary)
+    if (
+        comparison
+        and request.max_drop
+        and (note := budget_note(request.max_drop, comparison.rows[-1], len(judge.images) if judge else 0))
+    ):
+        notes = (*notes, note)
     return PrunedFile(path=request.out, report=outcome.report, comparison=comparison, notes=notes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgevit import advice
-from edgevit.advice import budget_note, calibration_notes, images_needed
+from edgevit.advice import calibration_notes
 from edgevit.build import BuildRequest, read_inputs
 from edgevit.errors import DataError
 from edgevit.images import ImageSet, load_images
@@ -121,40 +120,3 @@ def test_build_reads_them_into_its_notes(checkpoint_path: Path, tmp_path: Path) 
     line = "calibration: 3 of 4 images are copies of others"
     assert line in read_inputs(request, Progress()).notes
     assert line not in read_inputs(replace(request, precision="fp32"), Progress()).notes
-
-
-# --- accuracy ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("points", "flips", "needed"),
-    [(0.5, 0.012, 1844), (1.0, 0.05, 1921), (1.96, 0.25, 2500), (100, 1.0, 4), (0.5, 0.0, 0)],
-)
-def test_images_needed(points: float, flips: float, needed: int) -> None:
-    assert images_needed(points, flips) == needed
-
-
-@pytest.mark.parametrize(("points", "flips"), [(0, 0.1), (-1, 0.1), (math.nan, 0.1), (1, -0.1), (1, 1.1), (1, math.nan)])
-def test_images_needed_of_impossible_figures(points: float, flips: float) -> None:
-    with pytest.raises(ValueError, match="above 0 points"):
-        images_needed(points, flips)
-
-
-def test_so_many_images_hold_chance_to_one_in_twenty() -> None:
-    """Of 4,000 comparisons of models that are equally good, as many show the drop as 1.96 standard deviations say."""
-    points, flips = 1.0, 0.05
-    count = images_needed(points, flips)
-    random = np.random.default_rng(0)
-    flipped = random.binomial(count, flips, 4000)
-    differences = (2 * random.binomial(flipped, 0.5) - flipped) / count
-    assert (abs(differences) >= points / 100).mean() == pytest.approx(0.05, abs=0.015)
-
-
-def test_budget_note() -> None:
-    assert budget_note(0.5, 0.012, 512) == (
-        "accuracy: 512 images tell a difference of +-0.949 points at best; a budget of 0.5 needs about 1,844"
-    )
-    assert budget_note(0.5, 0.012, 1843) is not None
-    assert budget_note(0.5, 0.012, 1844) is None
-    assert budget_note(0.5, 0.0, 1) is None
-    assert "1 image tells a difference of +-100 points" in str(budget_note(1, 1.0, 1))

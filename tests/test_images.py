@@ -403,3 +403,105 @@ def test_array_fingerprint_notices_content_and_shape(tmp_path: Path) -> None:
     high = load_images(npz(tmp_path / "high.npz", images=stored[..., 0].reshape(2, 6, 4)))
     assert wide.fingerprint(0) != tall.fingerprint(0)
     assert flat.fingerprint(0) != high.fingerprint(0)
+
+
+# --- samples to evaluate on ----------------------------------------------------------------------------------------------------
+
+UNEVEN = {"ok": 244, "minor": 48, "major": 23, "defect": 129, "poly-ok": 355, "poly-minor": 60, "poly-major": 15, "poly": 150}
+"""Images per class of a real test set of solar cells (elpv-dataset)."""
+
+
+def uneven(counts: dict[str, int] = UNEVEN) -> ImageSet:
+    """``counts[c]`` images of class c, all different, of two pixels."""
+    names = tuple(f"{label}/{i}.png" for label in sorted(counts) for i in range(counts[label]))
+    targets = tuple(i for i, label in enumerate(sorted(counts)) for _ in range(counts[label]))
+    array = np.arange(len(names), dtype="<u8").view(np.uint8).reshape(-1, 1, 8)[..., :6].reshape(-1, 1, 2, 3)
+    return ImageSet(source="cells", names=names, class_names=tuple(sorted(counts)), targets=targets, array=array)
+
+
+def counts_of(images: ImageSet) -> dict[str, int]:
+    assert images.targets is not None
+    found = Counter(images.targets)
+    return {label: found[i] for i, label in enumerate(images.class_names)}
+
+
+@pytest.mark.parametrize("limit", [20, 200, 512, 1000])
+def test_a_sample_has_the_classes_shares(limit: int) -> None:
+    """Of every class as many as its share makes, give or take one."""
+    images = uneven()
+    sample = images.held_out(limit, 0, ())
+    assert len(set(sample.names)) == len(sample) == limit
+    for label, count in counts_of(sample).items():
+        assert abs(count - UNEVEN[label] * limit / len(images)) < 2, label
+    assert (sample.population, sample.drawn) == (1024, "drawn in proportion to their classes, seed 0")
+
+
+def test_every_image_is_as_likely_to_be_drawn() -> None:
+    """Also those of the smallest classes: over 400 seeds each of 60 images is in about half of the samples of 30."""
+    images = uneven({"a": 1, "b": 2, "c": 7, "d": 50})
+    seen = Counter(name for seed in range(400) for name in images.held_out(30, seed, ()).names)
+    assert len(seen) == 60
+    assert all(150 <= count <= 250 for count in seen.values()), seen
+
+
+def test_the_sample_tells_the_sets_accuracy() -> None:
+    """A model that is right by class: its top-1 of the whole is that of samples of 200 to two points; class by class, not."""
+    images = uneven()
+    right = dict(zip(sorted(UNEVEN), (0.9, 0.2, 0.3, 0.8, 0.9, 0.2, 0.1, 0.85), strict=True))
+
+    def accuracy(sample: ImageSet) -> float:
+        return sum(right[label] * count for label, count in counts_of(sample).items()) / len(sample)
+
+    whole = accuracy(images)
+    assert max(abs(accuracy(images.held_out(200, seed, ())) - whole) for seed in range(20)) < 0.02
+    assert abs(accuracy(images.split(200, 0)[0]) - whole) > 0.1
+
+
+def test_what_calibration_took_does_not_bend_the_shares() -> None:
+    """64 images of calibration, eight of every class: the sample still has the whole's shares, and none of those images."""
+    images = uneven()
+    used = images.split(64, 0)[0].fingerprints()
+    sample = images.held_out(200, 0, used)
+    assert not used & sample.fingerprints()
+    for label, count in counts_of(sample).items():
+        assert abs(count - UNEVEN[label] * 200 / 1024) < 2, label
+    assert sample.drawn == "drawn in proportion to their classes, seed 0"
+
+
+def test_a_class_that_calibration_used_up_is_named() -> None:
+    images = uneven({"a": 60, "b": 30, "c": 8})
+    used = images.split(24, 0)[0].fingerprints()
+    sample = images.held_out(1000, 0, used)
+    assert counts_of(sample) == {"a": 52, "b": 22, "c": 0}
+    assert sample.drawn == (
+        "all that no model was fitted to; c is 0.0 % of these and 8.2 % of all images, because others of it were fitted to"
+    )
+
+
+def test_the_whole_set_is_no_sample() -> None:
+    sample = uneven().held_out(1024, 0, ())
+    assert (len(sample), sample.population, sample.drawn) == (1024, 0, "")
+
+
+def test_unlabelled_images_are_drawn_at_random() -> None:
+    images = ImageSet(source="x", names=tuple(map(str, range(50))), class_names=(), targets=None)
+    sample = images.held_out(10, 3, ())
+    assert (len(set(sample.names)), sample.drawn) == (10, "drawn at random, seed 3")
+
+
+def test_a_sample_divided_stays_in_proportion() -> None:
+    one, other = uneven().held_out(800, 0, ()).divide(400, 0)
+    assert not set(one.names) & set(other.names)
+    for part in (one, other):
+        assert (len(part), part.population) == (400, 1024)
+        assert all(abs(count - UNEVEN[label] * 400 / 1024) <= 2.5 for label, count in counts_of(part).items())
+
+
+def test_images_to_prune_on_begin_with_those_of_calibration() -> None:
+    """And the others leave the rest its shares: of the smallest class no more is taken, where in turns all would be."""
+    images = uneven()
+    chosen, calibration = images.to_fit(512, 64, 0), images.split(64, 0)[0]
+    assert (len(set(chosen.names)), chosen.names[:64]) == (512, calibration.names)
+    assert counts_of(chosen)["poly-major"] == 8
+    assert counts_of(images.split(512, 0)[0])["poly-major"] == 15
+    assert len(images.to_fit(10, 64, 0)) == 64

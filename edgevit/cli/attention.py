@@ -49,7 +49,7 @@ def attention(**values: Any) -> None:
         frame, views = look_at(model, image, threads=values["threads"])
     blocks = _blocks(values["blocks"], views)
     content = _content(out, frame, views, blocks)
-    with storage_errors(out):
+    with storage_errors(out, "-o"):
         out.write_bytes(content)
     document = _document(views, blocks, out)
     if as_json:

@@ -83,14 +83,16 @@ def build(**values: Any) -> None:
                     "comparison": comparison, "compiled": manifest.compiled, "checks": manifest.checks,
                     "notes": manifest.notes})  # fmt: skip
         return
-    for text in manifest.notes:
+    from edgevit.cli.compare import print_comparison, print_warnings
+
+    warnings = result.comparison.warnings if result.comparison else ()
+    print_warnings(warnings)
+    for text in manifest.notes[len(warnings) :]:
         note(text)
     for part, reason in manifest.reasons.items():
         if not part.endswith("attention"):
             note(f"{part} stays in floating point: {reason}")
     if result.comparison:
-        from edgevit.cli.compare import print_comparison
-
         print_comparison(result.comparison)
     if result.compiled.preflight:
         from edgevit.cli.preflight import print_preflight
@@ -104,6 +106,7 @@ def build(**values: Any) -> None:
 
 
 def _request(values: dict[str, Any]) -> Any:
+    from edgevit.cli.console import command_line
     from edgevit.device.jetson import here
     from edgevit.errors import ConfigError
     from edgevit.inputs import BuildRequest
@@ -124,7 +127,7 @@ def _request(values: dict[str, Any]) -> Any:
     values["precision"] = "int8" if precision == "auto" else precision
     out = values.pop("out") or Path(f"{values['model'].resolve().stem}.edgevit")
     recipe = load_recipe(values.pop("recipe"))
-    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=pruning, options=options)
+    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=pruning, options=options, command=command_line())
 
 
 def _print_plan(stages: list[Any], *, as_json: bool) -> None:

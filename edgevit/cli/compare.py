@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,15 @@ def compare(**values: Any) -> None:
     Images that a model was calibrated on are left out. Latency is measured in turns. Stopped at any time, the same command goes
     on with the images that are left.
     """
-    from edgevit.bundle import check_writable
     from edgevit.cache import Cache
-    from edgevit.cli.console import ConsoleProgress, note, print_json
+    from edgevit.cli.console import ConsoleProgress, command_line, note, print_json
     from edgevit.comparing.field import find_field
     from edgevit.comparing.precision import parse_precisions
     from edgevit.comparing.request import Request
     from edgevit.device.jetson import here
     from edgevit.engine import backend
     from edgevit.engine.check import summary
-    from edgevit.errors import storage_errors
+    from edgevit.errors import StorageError, storage_errors
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
@@ -61,8 +61,8 @@ def compare(**values: Any) -> None:
     # What can be wrong is found now, not after minutes of measuring.
     for name in engines:
         _ = backend(name).version
-    for path in outputs.values():
-        check_writable(path)
+    for kind, path in outputs.items():
+        _check_place(kind, path)
     progress = Progress() if as_json else ConsoleProgress()
     request = Request(
         models=values["models"],
@@ -76,22 +76,43 @@ def compare(**values: Any) -> None:
         options=options,
     )
     field = find_field(request, cache, progress).checked(engines=engines, threads=values["threads"], progress=progress)
-    comparison = field.compare(runs=values["runs"], threads=values["threads"], cache=cache, progress=progress)
-    for kind, path in outputs.items():
-        text = _written(kind, comparison, field, values["threads"], progress)
-        with storage_errors(path):
-            path.write_text(text, encoding="utf-8")
+    comparison = field.compare(
+        runs=values["runs"], threads=values["threads"], cache=cache, progress=progress, command=command_line()
+    )
+    # What was measured is printed before anything is written: a full disk loses the file, not the figures.
     if as_json:
         checks = [item.to_dict() for item in field.verdicts]
         print_json({**comparison.to_dict(), "checks": checks, "notes": field.notes})
-        return
-    for text in field.notes:
-        note(text)
-    print_comparison(comparison)
-    if field.verdicts:
-        click.echo(f"{summary(field.verdicts)}.")
-    for path in outputs.values():
-        click.echo(f"Written: {path}")
+    else:
+        print_warnings(comparison.warnings)
+        for text in field.notes:
+            note(text)
+        print_comparison(comparison)
+        if field.verdicts:
+            click.echo(f"{summary(field.verdicts)}.")
+    failed = []
+    for kind, path in outputs.items():
+        text = _written(kind, comparison, field, values["threads"], progress)
+        try:
+            with storage_errors(path, f"--{kind}"):
+                path.write_text(text, encoding="utf-8")
+        except StorageError as error:  # the others may lie elsewhere
+            failed.append(error)
+            continue
+        if not as_json:
+            click.echo(f"Written: {path}")
+    if failed:
+        raise failed[0]
+
+
+def _check_place(kind: str, path: Path) -> None:
+    """Make the folder of an output file now. Raises StorageError if that cannot be, or nothing can be written there."""
+    from edgevit.bundle import check_writable
+    from edgevit.errors import storage_errors
+
+    with storage_errors(path, f"--{kind}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path, f"--{kind}")
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -112,20 +133,36 @@ def _written(kind: str, comparison: Any, field: Any, threads: int | None, progre
     return to_html(comparison, field.background(comparison, threads=threads, progress=progress))
 
 
+def print_warnings(warnings: Sequence[str]) -> None:
+    """What makes the figures suspect, on stdout, before any of them."""
+    for text in warnings:
+        click.secho(f"Check first: {text}", fg="yellow", bold=True)
+    if warnings:
+        click.echo()
+
+
 def print_comparison(comparison: Any) -> None:
     """The recommendation, the table and its conditions, on stdout."""
     from edgevit.cli.console import table
     from edgevit.report.device import device_lines, device_table
-    from edgevit.report.table import LEGEND, SHORT, conditions_line, device_plans, filled, short_cells
+    from edgevit.report.table import (
+        SHORT,
+        conditions_line,
+        device_plans,
+        filled,
+        images_line,
+        legend,
+        origin_lines,
+        short_cells,
+    )
 
     found = comparison.recommendation
     click.secho(found.headline, bold=True)
     for reason in found.reasons:
         click.echo(f"  {reason}")
     click.echo()
-    at = comparison.conditions
-    rows = [short_cells(comparison, row) for row in comparison.rows]
-    table(f"{at['images']} images of {at['source']}", *filled(SHORT, rows), left=2)
+    shown, rows = filled(SHORT, [short_cells(comparison, row) for row in comparison.rows])
+    table(images_line(comparison), shown, rows, left=2)
     if plans := device_plans(comparison):
         click.echo()
         columns, cells = device_table(plans)
@@ -133,7 +170,8 @@ def print_comparison(comparison: Any) -> None:
         for text in device_lines(plans):
             click.echo(textwrap.fill(text, WIDTH))
         click.echo()
-    for text in LEGEND[:3]:
+    for text in legend(shown, rows):
         click.echo(f"{text}.")
-    click.echo("!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %).")
     click.echo(conditions_line(comparison))
+    for text in origin_lines(comparison):
+        click.echo(text)

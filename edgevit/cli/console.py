@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -72,6 +74,11 @@ def print_json(document: Any) -> None:
 def note(text: str) -> None:
     """One line about something assumed or left out, on stderr."""
     click.echo(f"note: {text}", err=True)
+
+
+def command_line() -> str:
+    """What was typed, as a shell would take it again."""
+    return shlex.join(["edgevit", *sys.argv[1:]])
 
 
 def megabytes(size: int) -> str:

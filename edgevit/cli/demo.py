@@ -19,7 +19,7 @@ def demo(out: Path) -> None:
     from edgevit.cli.console import ConsoleProgress
 
     click.echo("1,797 handwritten digits (scikit-learn) and a ViT trained on two thirds of them:")
-    with storage_errors(out):
+    with storage_errors(out, "-o"):
         write_digits(out / "digits")
     top1 = train_digits(out / "digits", out / "digits.safetensors", ConsoleProgress())
     click.echo(f"  {out / 'digits.safetensors'}: {100 * top1:.1f} % of the held-out digits right")

@@ -50,18 +50,20 @@ def prune(**values: Any) -> None:
         print_json({"checkpoint": str(done.path), "bytes": done.path.stat().st_size, "pruning": done.report,
                     "comparison": done.comparison.to_dict() if done.comparison else None, "notes": done.notes})  # fmt: skip
         return
+    from edgevit.cli.compare import print_comparison, print_warnings
+
+    print_warnings(done.comparison.warnings if done.comparison else ())
     for text in done.notes:
         note(text)
     _print_halves(done.report)
     if done.comparison:
-        from edgevit.cli.compare import print_comparison
-
         print_comparison(done.comparison)
     click.echo(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
     click.echo(f"Build with it: edgevit build {done.path} --data DIR")
 
 
 def _request(values: dict[str, Any]) -> Any:
+    from edgevit.cli.console import command_line
     from edgevit.cli.options import prune_settings
     from edgevit.device.jetson import here
     from edgevit.inputs import BuildRequest
@@ -84,7 +86,7 @@ def _request(values: dict[str, Any]) -> Any:
     values["precision"] = values["precision"] or ("int8" if "int8" in target.precisions else "fp32")
     out = values.pop("out") or Path(f"{values['model'].resolve().stem}-pruned.safetensors")
     recipe = load_recipe("default")
-    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=settings, options=options)
+    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=settings, options=options, command=command_line())
 
 
 def _print_halves(report: dict[str, Any]) -> None:

@@ -168,7 +168,7 @@ def _write(path: Path, text: str, *, private: bool) -> None:
     if path.exists() and not read(path).startswith(MARK):
         msg = f"{path}: exists and was not written by edgevit service; it is not overwritten. Choose another place with -o."
         raise ConfigError(msg)
-    with storage_errors(path):
+    with storage_errors(path, "-o"):
         beside = path.with_name(f".{path.name}.partial")
         beside.touch(mode=0o600 if private else 0o644)
         beside.write_text(text, encoding="utf-8")

@@ -94,7 +94,9 @@ class CheckedField(Field):
     verdicts: tuple[Verdict, ...]
     """Every graph on the engine that its figures are from."""
 
-    def compare(self, *, runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
+    def compare(
+        self, *, runs: int, threads: int | None, cache: Cache, progress: Progress, command: str = ""
+    ) -> Comparison:  # fmt: skip
         """Every precision in every lane; `edgevit.report.compare.compare`.
 
         Nothing is timed where a subject's target is another machine, unless its engine was asked for.
@@ -109,6 +111,7 @@ class CheckedField(Field):
                 contract=lane.subject.contract,
                 device=lane.subject.plans.get(precision),
                 compiled=lane.compiled.get(precision),
+                earlier=lane.subject.earlier.get(precision),
             )
             for lane in self.lanes
             for precision, model in lane.subject.models.items()
@@ -124,6 +127,7 @@ class CheckedField(Field):
             cache=cache,
             progress=progress,
             startup=timed,
+            command=command,
         )
 
     def background(self, comparison: Comparison, *, threads: int | None, progress: Progress) -> Background:

@@ -62,6 +62,7 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
         layers={manifest.precision: _layers(bundle)} if own else {},
         plans={manifest.precision: plan} if plan is not None and own else {},
         timed=at_home,
+        earlier={precision: row for precision in wanted if (row := (manifest.accuracy or {}).get(precision))},
         compiled={manifest.precision: engine_here} if engine_here is not None and own else {},
         checks=_checks(bundle, models),
     )

@@ -122,8 +122,8 @@ def _fitted(source: ImageSet, wanted: tuple[Precision, ...], request: Request) -
     if not any(precision.pruned for precision in wanted):
         return calibration, None
     most = len(source) // 2 if request.calibration is None else len(source)
-    count = max(min(PruneSettings(auto=True).images, most), min(settings.images, len(source)) if calibration else 0)
-    return calibration, source.split(count, settings.seed)[0]
+    count = min(PruneSettings(auto=True).images, most)
+    return calibration, source.to_fit(count, settings.images if calibration else 0, settings.seed)
 
 
 class _Maker:

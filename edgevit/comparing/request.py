@@ -60,3 +60,5 @@ class Subject:
     """By precision, the graph with what torch makes of it; empty for bundles of before, which carry no samples."""
     timed: bool = True
     """Whether milliseconds on ``engine`` say anything about the target."""
+    earlier: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By precision, what it had at build time, as a bundle's manifest tells it."""

@@ -21,7 +21,7 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        with storage_errors(tempfile.gettempdir()):
+        with storage_errors(tempfile.gettempdir(), "TMPDIR"):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._shapes: list[tuple[int, ...]] = []
         self._room: list[int] = []
@@ -47,7 +47,7 @@ class Stream:
             msg = f"batch {number} has room for {self._room[number]} values, got {tuple(tokens.shape)}"
             raise ValueError(msg)
         self._shapes[number] = tuple(tokens.shape)
-        with storage_errors(tempfile.gettempdir()):
+        with storage_errors(tempfile.gettempdir(), "TMPDIR"):
             self._file.seek(self._offset(number))
             self._file.write(tokens.contiguous().numpy().data)
             self._file.flush()  # now, not at the next read: the error belongs here

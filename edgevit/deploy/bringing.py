@@ -19,7 +19,7 @@ def bring_home(ssh: Ssh, remote: str, local: Path, sent: Bundle) -> Manifest:
     check_replaceable(local)
     packed = not sent.path.is_dir()
     beside = local.with_name(f".{local.name}.part")
-    with storage_errors(beside):
+    with storage_errors(beside, "-o"):
         if beside.is_dir() == packed:
             _remove(beside)
     old = [f"--copy-dest={local.absolute()}"] if local.is_dir() and not packed else []
@@ -29,7 +29,7 @@ def bring_home(ssh: Ssh, remote: str, local: Path, sent: Bundle) -> Manifest:
     if identity(arrived.manifest) != identity(sent.manifest):
         msg = f"{ssh.host.address}: the bundle there is not the one that was sent. Run the same command again."
         raise RemoteError(msg)
-    with storage_errors(local):
+    with storage_errors(local, "-o"):
         _remove(local)
         beside.replace(local)
     return arrived.manifest

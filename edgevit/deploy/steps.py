@@ -183,14 +183,14 @@ class Deployment:
     def _bring_back(self) -> str:
         """Report and, if it was compiled there, the bundle with its engine; only then is the measurement there forgotten."""
         folder = self.plan.out / self.host.name
-        with storage_errors(folder):
+        with storage_errors(folder, "-o"):
             folder.mkdir(parents=True, exist_ok=True)
         if self.plan.ahead:
             manifest = bring_home(self._ssh, self._bundle, folder / self.plan.name, self.plan.bundle)
             self.report.setdefault("compiled", {"check": (manifest.compiled or {}).get("check"), "latency": manifest.latency})
             self.report["bundle"] = str(folder / self.plan.name)
         path = folder / "report.json"
-        with storage_errors(path):
+        with storage_errors(path, "-o"):
             beside = folder / ".report.json.part"
             beside.write_text(json.dumps(self.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             beside.replace(path)

@@ -112,7 +112,7 @@ def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessin
     content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels)
     path = Path(path)
     beside = path.with_name(f".{path.name}.part")
-    with storage_errors(path):
+    with storage_errors(path, "-o"):
         try:
             beside.write_bytes(content)
             beside.replace(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.report.statistics import calibration_error, mcnemar, paired_difference, wilson
+from edgevit.report.statistics import balanced_accuracy, calibration_error, mcnemar, tango, wilson
 from edgevit.runtime.classify import softmax
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Accuracy:
     """The same of ``agreement``."""
     calibration_error: float | None
     """Expected calibration error: how far confidence is from accuracy, 0..1; None without labels."""
+    balanced: float | None = None
+    """Balanced accuracy: the mean over the classes present of the share of their images that are right; None without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Change:
     difference: float
     """Top-1 minus the reference's: -0.01 is a loss of one point."""
     interval: tuple[float, float]
-    """95 % bootstrap interval of it, resampling images."""
+    """95 % score interval of it (Tango): what the images leave possible, also where none changed."""
     lost: int
     """Images that the reference has right and this has wrong."""
     won: int
@@ -74,6 +76,11 @@ class Change:
     def measurable(self) -> bool:
         """Whether chance is an unlikely cause."""
         return self.p < SIGNIFICANT
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the interval speaks of a difference and the test, the more cautious of the two with few changes, does not."""
+        return not self.measurable and not self.interval[0] <= 0 <= self.interval[1]
 
     @property
     def worse(self) -> bool:
@@ -94,6 +101,7 @@ def measure(logits: Logits, reference: Logits, targets: NDArray[np.int64] | None
         top1_interval=None if right is None else wilson(right, images),
         agreement_interval=wilson(same, images),
         calibration_error=None if targets is None else calibration_error(softmax(logits), targets),
+        balanced=None if targets is None else balanced_accuracy(winners, targets),
     )
 
 
@@ -103,7 +111,7 @@ def change(logits: Logits, reference: Logits, targets: NDArray[np.int64], labels
     lost, won = before & ~after, after & ~before
     return Change(
         difference=(int(after.sum()) - int(before.sum())) / len(targets),
-        interval=paired_difference(before, after),
+        interval=tango(int(lost.sum()), int(won.sum()), len(targets)),
         lost=int(lost.sum()),
         won=int(won.sum()),
         p=mcnemar(int(lost.sum()), int(won.sum())),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import edgevit
 from edgevit.cache import Cache
 from edgevit.device.jetson import ROOT, detect
 from edgevit.device.power import Rail, find_rails, read_rails, total
@@ -28,13 +31,13 @@ from edgevit.report.recommend import recommend
 from edgevit.report.rows import Comparison, Evidence, Row, row_names
 from edgevit.report.startup import Startup, measure_startup
 from edgevit.report.statistics import median_ratio
+from edgevit.report.suspicions import suspicions
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Frames
     from edgevit.report.latency import Turns
 
 TIMED_FRAMES = 16  # distinct frames that latency is measured on
-MIN_TURNS = 4  # fewer turns tell nothing about noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ class Candidate:
     """What compiling for its device showed, where that is not this machine."""
     contract: Preprocessing | None = None
     """Its own preprocessing, where that is not the comparison's."""
+    earlier: Mapping[str, Any] | None = None
+    """What it had at build time: ``top1``, ``agreement`` and ``images`` of its manifest."""
 
 
 def compare(
@@ -66,12 +71,13 @@ def compare(
     progress: Progress,
     startup: bool = False,
     root: Path = ROOT,
+    command: str = "",
 ) -> Comparison:
     """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
 
     ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
     ``startup`` also measures a fresh process of each; where the file system ``root`` has power rails, energy is measured, too.
-    Raises DataError without images.
+    ``command`` is what was typed, for the conditions. Raises DataError without images.
     """
     if not len(images):
         msg = f"{images.source}: no images are left to compare on. Give others, or more."
@@ -94,6 +100,7 @@ def compare(
             precision=candidate.precision,
             engine=backend(candidate.engine).version,
             bytes=len(candidate.model),
+            sha256=hashlib.sha256(candidate.model).hexdigest(),
             accuracy=accuracy.measure(own, logits[0], targets),
             change=accuracy.change(own, logits[0], targets, labels) if targets is not None and i else None,
             latency=time,
@@ -109,8 +116,9 @@ def compare(
     )
     return Comparison(
         rows=rows,
-        conditions=_conditions(rows, images, targets is not None, threads, load),
+        conditions=_conditions(rows, images, targets is not None, threads, load, command),
         recommendation=recommend(rows, ratio),
+        warnings=suspicions(rows, logits, targets, labels, [candidate.earlier for candidate in candidates]),
         evidence=Evidence(logits=tuple(logits), images=images, labels=tuple(labels), targets=targets, turns=tuple(turns)),
     )
 
@@ -194,7 +202,7 @@ class _Ratio:
     def __call__(self, over: int, under: int) -> tuple[float, float] | None:
         if (over, under) not in self._found:
             slow, fast = self.turns[over], self.turns[under]
-            known = slow is not None and fast is not None and len(slow) >= MIN_TURNS
+            known = slow is not None and fast is not None and len(slow) >= latency.MIN_TURNS
             self._found[over, under] = median_ratio(slow, fast) if known and slow and fast else None
         return self._found[over, under]
 
@@ -204,10 +212,17 @@ def _baseline(candidate: Candidate, candidates: Sequence[Candidate]) -> int:
     return next(i for i, other in enumerate(candidates) if other.engine == candidate.engine)
 
 
-def _conditions(rows: Sequence[Row], images: ImageSet, labelled: bool, threads: int | None, load: float) -> dict[str, Any]:
+def _conditions(
+    rows: Sequence[Row], images: ImageSet, labelled: bool, threads: int | None, load: float, command: str
+) -> dict[str, Any]:  # fmt: skip
     return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "edgevit": edgevit.__version__,
+        "command": command,
         "engine": ", ".join(dict.fromkeys(row.engine for row in rows)),
         "images": len(images),
+        "population": images.population or len(images),
+        "drawn": images.drawn,
         "source": images.source,
         "labels": labelled,
         "device": _device(rows),

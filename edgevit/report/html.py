@@ -17,11 +17,20 @@ from edgevit.report.parts import PARTS, PartTime, by_part
 from edgevit.report.plots import Bar, Point
 from edgevit.report.recommend import is_worse, points
 from edgevit.report.rows import Comparison, Row
-from edgevit.report.table import ACCURACY, LEGEND, accuracy_cells, conditions_line, device_plans, explained, speed_table
+from edgevit.report.table import (
+    accuracy_table,
+    conditions_line,
+    device_plans,
+    explained,
+    legend,
+    origin_lines,
+    speed_table,
+)
 
 THUMBNAILS = 24  # changed images shown; at `SIDE` pixels a few kilobytes each
 SIDE = 128
 CLASSES = 40  # classes drawn at most: those with most changes
+CHANGE = " class='change'"
 GEMMS = ("qkv", "proj", "fc1", "fc2")
 
 
@@ -41,7 +50,7 @@ def to_html(comparison: Comparison, background: Background) -> str:
     """The whole page. Raises MissingPackageError without OpenCV, which makes the thumbnails."""
     found, row = comparison.recommendation, explained(comparison)
     sections = [
-        _section("All variants", _tables(comparison), f"<p class='small'>{escape('; '.join(LEGEND))}.</p>"),
+        _section("All variants", *_tables(comparison)),
         _section("On the device", *_device(comparison)),
         _section("Accuracy against latency", _plane(comparison), "Up and to the left is better. Whiskers: 95 % interval."),
         _section(
@@ -65,10 +74,16 @@ def to_html(comparison: Comparison, background: Background) -> str:
             f"By class: {row.name}" if row else "", _classes(comparison, row), "Right answers of each class before and after."
         ),
         _section(f"Images whose class changed: {row.name}" if row else "", _changed(comparison, row), ""),
-        _section("Conditions", f"<p>{escape(conditions_line(comparison))}</p>" + _list(background.notes), ""),
+        _section(
+            "Conditions",
+            f"<p>{escape(conditions_line(comparison))}</p>" + _list((*origin_lines(comparison), *background.notes)),
+            "",
+        ),
     ]
     return PAGE.substitute(
         title=escape(background.title),
+        warnings="".join(f"<p class='warning'>Check first: {escape(warning)}</p>" for warning in comparison.warnings),
+        kind="answer" if found.enough else "answer unsure",
         headline=escape(found.headline),
         reasons=_list(found.reasons),
         tiles=_tiles(comparison),
@@ -110,16 +125,20 @@ def _tiles(comparison: Comparison) -> str:
     return "".join(f"<div><b>{escape(figure)}</b><span>{escape(what)}</span></div>" for figure, what in tiles)
 
 
-def _tables(comparison: Comparison) -> str:
-    accuracy = [accuracy_cells(comparison, row) for row in comparison.rows]
-    return _rows(comparison, ACCURACY, accuracy) + _rows(comparison, *speed_table(comparison))
+def _tables(comparison: Comparison) -> tuple[str, str]:
+    """Both tables, and what their columns mean."""
+    accuracy, speed = accuracy_table(comparison), speed_table(comparison)
+    meaning = f"<p class='small'>{escape('; '.join(legend((*accuracy[0], *speed[0]))))}.</p>"
+    return _rows(comparison, *accuracy) + _rows(comparison, *speed), meaning
 
 
 def _rows(comparison: Comparison, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     head, lines = "".join(f"<th>{escape(column)}</th>" for column in columns), []
     for i, (row, own) in enumerate(zip(comparison.rows, cells, strict=True)):
         kind = " class='best'" if i == comparison.recommendation.row else " class='worse'" if is_worse(row) else ""
-        lines.append(f"<tr{kind}>{''.join(f'<td>{escape(cell)}</td>' for cell in own)}</tr>")
+        drawn = zip(columns, own, strict=True)
+        marked = "".join(f"<td{CHANGE if column.startswith('change') else ''}>{escape(cell)}</td>" for column, cell in drawn)
+        lines.append(f"<tr{kind}>{marked}</tr>")
     return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
 
 
@@ -136,6 +155,8 @@ def _plane(comparison: Comparison) -> str:
         if (x := times[i]) is None:
             return ""
         found.append(Point(name=row.name, x=x, y=100 * y, low=100 * low, high=100 * high, chosen=i == best))
+    if len({point.y for point in found}) == 1:
+        return ""  # all on one line: the bars of latency say as much
     what = f"top-1 against {rows[0].name}, points" if labelled else f"agreement with {rows[0].name}, %"
     device = rows[0].device.best if rows[0].device else None
     estimated = f"estimated on {device.target} in mode {device.mode}, ms" if device else ""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 5
 TURN = 5  # inferences of one session before the next has its turn
+MIN_TURNS = 6  # with fewer the interval of a ratio is too narrow: `edgevit.report.statistics.median_ratio`
 PAUSE = 0.02  # seconds before a turn: an engine's idle threads spin for a while and would slow the next engine
 
 

@@ -19,6 +19,9 @@ h1 { font-size: 15px; font-weight: 600; color: var(--soft); margin: 0 0 10px; }
 h2 { font-size: 18px; margin: 36px 0 10px; }
 .answer { background: var(--goodback); border-left: 5px solid var(--good); border-radius: 6px; padding: 16px 20px; }
 .answer p { font-size: 20px; line-height: 1.4; font-weight: 600; margin: 0; }
+.unsure { background: var(--badback); border-left-color: var(--bad); }
+.warning { background: var(--badback); border-left: 5px solid var(--bad); border-radius: 6px;
+  padding: 10px 20px; margin: 0 0 12px; }
 .answer ul { margin: 10px 0 0; padding-left: 20px; color: var(--text); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 16px 0 0; }
 .tiles div { background: var(--card); border-radius: 6px; padding: 12px 16px; }
@@ -29,7 +32,7 @@ table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabula
 th, td { padding: 6px 9px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child, section > .wide th:nth-child(2), section > .wide td:nth-child(2) { text-align: left; }
-tr.best td { background: var(--goodback); font-weight: 600; } tr.worse td:nth-child(4) { color: var(--bad); font-weight: 600; }
+tr.best td { background: var(--goodback); font-weight: 600; } tr.worse td.change { color: var(--bad); font-weight: 600; }
 svg { width: 100%; height: auto; max-width: 860px; display: block; font-size: 12px; }
 svg text { fill: var(--text); paint-order: stroke; stroke: var(--back); stroke-width: 3px; stroke-linejoin: round; }
 svg .cell + text { stroke: none; } svg .strong { font-weight: 700; }
@@ -50,7 +53,7 @@ details { margin-top: 36px; } summary { cursor: pointer; font-weight: 600; } dt 
   .wide { overflow: visible; } table { font-size: 9px; } th, td { padding: 3px 4px; } }
 </style></head><body>
 <h1>$title</h1>
-<div class="answer"><p>$headline</p>$reasons</div>
+$warnings<div class="$kind"><p>$headline</p>$reasons</div>
 <div class="tiles">$tiles</div>
 $sections
 $reading
@@ -61,8 +64,10 @@ READING = """<details open><summary>How to read this</summary><dl>
 <dt>No measurable loss</dt><dd>Both models saw the same images, so only images where exactly one of them is right tell them apart.
 McNemar's exact test asks how often a fair coin would split these as unevenly; under 5 % the difference is called measurable.
 The interval says how large a loss the images leave possible: read it before trusting a "no".</dd>
-<dt>Change and its interval</dt><dd>Percentage points of top-1 against the reference, with the 95 % bootstrap interval
-over images.</dd>
+<dt>Change and its interval</dt><dd>Percentage points of top-1 against the reference, with Tango's 95 % score interval
+for pairs: it keeps its width where no image changed.</dd>
+<dt>Balanced</dt><dd>Balanced accuracy: the mean of all classes' shares of right answers, so that a class of ten images counts as
+much as one of a thousand.</dd>
 <dt>Agreement, SQNR</dt><dd>How often the class is the reference's, and how far the logits are from it:
 these show damage long before top-1 does.</dd>
 <dt>ECE</dt><dd>Expected calibration error: how far confidence is from accuracy on average. It matters where a

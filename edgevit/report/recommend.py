@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgevit.advice import images_needed
+from edgevit.report.doubt import doubts, is_few, possible_loss, too_few
+from edgevit.report.latency import MIN_TURNS, TURN
 
 if TYPE_CHECKING:
     from edgevit.report.rows import Row
@@ -17,7 +18,6 @@ SAME_CLASS = 0.98
 """Without labels, a variant whose agreement with the reference is measurably below this counts as worse."""
 UNKNOWN = 0.1
 """Where too few runs were timed to know the noise, speeds within this share of one another count as equal."""
-POINT = 1.0  # percentage points of top-1 that a reader cares about: if the images cannot rule out losing that much, say so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class Recommendation:
     headline: str
     reasons: tuple[str, ...]
     """One sentence each: what was close, what was faster but worse, what the images cannot tell."""
+    enough: bool = True
+    """Whether there were images enough to tell; if not, the headline says so first."""
 
 
 def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
@@ -44,9 +46,8 @@ def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
     sound = [i for i, row in enumerate(rows) if not is_worse(row)]
     timed = [i for i in sound if _time(rows[i]) < float("inf")]
     if len(rows) == 1:
-        return Recommendation(
-            row=0, baseline=0, headline=f"Only {rows[0].name} was measured: there is nothing to choose from.", reasons=()
-        )
+        headline = f"Only {rows[0].name} was measured: there is nothing to choose from."
+        return _told(rows, Recommendation(row=0, baseline=0, headline=headline, reasons=()))
     # The gain is what INT8 gives, not what another engine does: against the reference where it is fastest.
     baseline = min((i for i in range(len(rows)) if _is_plain(rows, i)), key=lambda i: _time(rows[i]))
     if not timed or _time(rows[baseline]) == float("inf"):
@@ -59,10 +60,25 @@ def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
         *_close(rows, best, [i for i in equal if i != best]),
         *_worse(rows, best),
         *_others(rows[best] if best else None),
-        *_doubts(rows[best] if best else None),
+        *(doubts(rows[best]) if best else ()),
     ]
     headline = _headline(rows, best, baseline, ratio)
-    return Recommendation(row=best, baseline=baseline, headline=headline, reasons=tuple(reasons))
+    return _told(rows, Recommendation(row=best, baseline=baseline, headline=headline, reasons=tuple(reasons)))
+
+
+def _told(rows: Sequence[Row], found: Recommendation) -> Recommendation:
+    """``found``, with a headline that says so first if there are too few images to choose a row, or not to choose one."""
+    others = [row for row in rows[1:] if not is_worse(row)]
+    if not is_few(rows[0]) or (len(rows) > 1 and not others):  # that the others are worse is told
+        return found
+    if len(rows) == 1:
+        seen = rows[0].accuracy
+        low, high = (100 * share for share in seen.top1_interval or (0.0, 1.0))
+        known = f"they leave top-1 between {low:.0f} and {high:.0f} %" if seen.top1_interval else "and they have no labels"
+        first = f"Too few images to tell: {seen.images:,} were looked at, {known}"
+    else:
+        first = too_few(rows[found.row] if found.row else max(others, key=possible_loss))
+    return replace(found, headline=f"{first}. {found.headline}", enough=False)
 
 
 def is_worse(row: Row) -> bool:
@@ -76,10 +92,18 @@ def loss(row: Row) -> str:
     """What a row costs in accuracy against the reference, in words and figures."""
     if row.change is None:
         share = row.accuracy.agreement
-        return f"the same class as the reference on {100 * share:.1f} % of images (no labels: accuracy is unknown)"
+        low, high = (100 * bound for bound in row.accuracy.agreement_interval)
+        return (
+            f"the same class as the reference on {100 * share:.1f} % of images "
+            f"(95 % interval {low:.1f} to {high:.1f}; no labels: accuracy is unknown)"
+        )
     change = row.change
     low, high = change.interval
     figures = f"{points(change.difference)} points, 95 % interval {points(low)} to {points(high)}, p = {p_value(change.p)}"
+    if change.doubtful:
+        return f"perhaps {'worse' if change.difference < 0 else 'better'} ({figures})"
+    if not change.measurable and is_few(row):
+        return f"{change.lost} of {row.accuracy.images} images lost, {change.won} won ({figures})"
     if not change.measurable:
         return f"no measurable loss ({figures})" if change.difference <= 0 else f"no measurable difference ({figures})"
     return f"measurably {'worse' if change.difference < 0 else 'better'} ({figures})"
@@ -105,10 +129,13 @@ def _headline(rows: Sequence[Row], best: int, baseline: int, ratio: Ratio) -> st
     row = rows[best]
     if _is_plain(rows, best):
         faster = "measurably faster" if row.latency else "estimated to be faster"
-        return f"Keep {row.name}: nothing is {faster} without a measurable loss."
+        # Of few images nothing is known to be without a loss, and where none is worse, speed alone decided.
+        unsure = is_few(row) and not any(is_worse(other) for other in rows)
+        return f"Keep {row.name}: nothing is {faster}{'' if unsure else ' without a measurable loss'}."
     sure = ratio(baseline, best)
     factor = f"{_time(rows[baseline]) / _time(row):.2f}x faster than {rows[baseline].name}"
-    return f"Use {row.name}: {_estimated(row)}{factor}{f' ({sure[0]:.2f} to {sure[1]:.2f})' if sure else ''}, {loss(row)}."
+    use = "By speed alone" if is_few(row) else "Use"
+    return f"{use} {row.name}: {_estimated(row)}{factor}{f' ({sure[0]:.2f} to {sure[1]:.2f})' if sure else ''}, {loss(row)}."
 
 
 def _estimated(row: Row) -> str:
@@ -123,7 +150,9 @@ def _basis(rows: Sequence[Row], interval: tuple[float, float] | None) -> list[st
         where = f"{plan.best.target} in mode {plan.best.mode}"
         return [f"Speed is estimated from compiled plans for {where}, and differences under {UNKNOWN:.0%} are taken for none: "
                 "measure on the board before promising it."]  # fmt: skip
-    return [] if interval else ["Too few inferences were timed to tell speed from noise: give --runs 20 or more."]
+    return (
+        [] if interval else [f"Too few inferences were timed to tell speed from noise: give --runs {MIN_TURNS * TURN} or more."]
+    )
 
 
 def _by_size(rows: Sequence[Row], sound: Sequence[int]) -> Recommendation:
@@ -131,13 +160,13 @@ def _by_size(rows: Sequence[Row], sound: Sequence[int]) -> Recommendation:
     best = min(sound, key=lambda i: rows[i].bytes)
     reasons: tuple[str, ...] = ("Speed was not measured here: this machine is not the target.",)
     if best == 0:
-        return Recommendation(
-            row=0, baseline=0, headline=f"Keep {rows[0].name}: nothing smaller is without a measurable loss.", reasons=reasons
-        )
+        headline = f"Keep {rows[0].name}: nothing smaller is without a measurable loss."
+        return _told(rows, Recommendation(row=0, baseline=0, headline=headline, reasons=reasons))
     smaller = f"{rows[0].bytes / rows[best].bytes:.1f}x smaller than {rows[0].name}"
-    headline = f"Use {rows[best].name}: {smaller}, {loss(rows[best])}."
-    reasons = (*reasons, *_worse(rows, best), *_others(rows[best]), *_doubts(rows[best]))
-    return Recommendation(row=best, baseline=0, headline=headline, reasons=reasons)
+    use = "By size alone" if is_few(rows[best]) else "Use"
+    headline = f"{use} {rows[best].name}: {smaller}, {loss(rows[best])}."
+    reasons = (*reasons, *_worse(rows, best), *_others(rows[best]), *doubts(rows[best]))
+    return _told(rows, Recommendation(row=best, baseline=0, headline=headline, reasons=reasons))
 
 
 def _close(rows: Sequence[Row], best: int, equal: Sequence[int]) -> list[str]:
@@ -171,17 +200,6 @@ def _others(row: Row | None) -> list[str]:
     share = 100 * (1 - row.accuracy.agreement)
     return [f"{row.name} answers {share:.1f} % of the images otherwise than the reference: of those, "
             f"{change.lost} were right before, {change.won} are now."]  # fmt: skip
-
-
-def _doubts(row: Row | None) -> list[str]:
-    """What the images cannot tell about a row that seems to lose nothing."""
-    if row is None or row.change is None or row.change.interval[0] * 100 > -POINT:
-        return []
-    flips = (row.change.lost + row.change.won) / row.accuracy.images
-    needed = images_needed(POINT, flips)
-    low = -100 * row.change.interval[0]
-    return [f"{row.accuracy.images:,} images cannot rule out that {row.name} loses up to {low:.1f} points; "
-            f"to tell a loss of {POINT:g} point takes about {needed:,}."]  # fmt: skip
 
 
 def _equally_fast(row: Row, fastest: Row, interval: tuple[float, float] | None) -> bool:

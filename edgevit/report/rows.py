@@ -52,6 +52,8 @@ class Row:
     """None where the board has no power monitors."""
     name: str = ""
     """Subject, precision and engine, as far as they differ between rows."""
+    sha256: str = ""
+    """Of the ONNX model, hexadecimal: a bundle's manifest names it, too."""
 
     @property
     def estimated_ms(self) -> float | None:
@@ -87,11 +89,18 @@ class Comparison:
     conditions: dict[str, Any]
     recommendation: Recommendation
     evidence: Evidence = field(repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
+    """What makes the figures suspect, to be read before them: `edgevit.report.suspicions`."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the evidence."""
         rows = [asdict(row) for row in self.rows]
-        return {"recommendation": asdict(self.recommendation), "rows": rows, "conditions": self.conditions}
+        return {
+            "warnings": self.warnings,
+            "recommendation": asdict(self.recommendation),
+            "rows": rows,
+            "conditions": self.conditions,
+        }
 
     def to_csv(self) -> str:
         """One line per row, nested fields joined by underscores; an interval becomes two columns; classes are left out."""

@@ -5,22 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgevit.report.device import DevicePlan, device_lines, device_table
+from edgevit.report.doubt import is_few
 from edgevit.report.recommend import is_worse, p_value, points
 from edgevit.report.rows import Comparison, Row
 
-SHORT = ("", "engine", "top-1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
+SHORT = ("", "engine", "top-1 %", "balanced %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
 """Columns that fit a terminal."""
 ACCURACY = (
-    "variant", "engine", "top-1 % (95 %)", "change, points (95 %)", "lost/won", "McNemar p", "agreement %", "SQNR dB", "ECE %",
+    "variant", "engine", "top-1 % (95 %)", "balanced %",
+    "change, points (95 %)", "lost/won", "McNemar p", "agreement %", "SQNR dB", "ECE %",
 )  # fmt: skip
 SPEED = ("variant", "engine", "p50 / p90 / p99 ms", "images/s", "speed-up (95 %)", "size MB", "start s", "memory MiB")
 """Columns of a document's two tables."""
-LEGEND = (
-    "change: top-1 against the first row on the same images, in percentage points",
-    "agreement and SQNR: classes and logits against the first row",
-    "ECE: expected calibration error; speed-up: p50 against the first row of the same engine; ~: inside the noise",
-    "start: a fresh process to its first result; memory: the most that process held",
-)
+LEGEND = {
+    "balanced": "balanced: the mean of all classes' shares of right answers, however many images each has",
+    "change": "change: top-1 against the first row on the same images, in percentage points",
+    "agree": "agreement: how often the class is the first row's",
+    "SQNR": "SQNR: logits against the first row's",
+    "ECE": "ECE: expected calibration error",
+    "speed-up": "speed-up: p50 against the first row of the same engine; ~: inside the noise",
+    "start": "start: a fresh process to its first result",
+    "memory": "memory: the most that process held",
+}
+"""What a column means, by how its name begins."""
+WORSE = "!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %)"
+
+
+def legend(columns: Sequence[str], cells: Sequence[Sequence[str]] = ()) -> list[str]:
+    """What ``columns`` mean, and the mark of a worse row where ``cells`` have one."""
+    found = [text for start, text in LEGEND.items() if any(column.startswith(start) for column in columns)]
+    return found + [WORSE] * any(cell.endswith("!") for row in cells for cell in row)
 
 
 def short_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
@@ -32,6 +46,7 @@ def short_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
         label,
         row.engine.split()[0],
         _percent(row.accuracy.top1),
+        _percent(row.accuracy.balanced),
         change,
         _percent(row.accuracy.agreement),
         "-" if reference else _decibel(row.accuracy.sqnr_db),
@@ -49,12 +64,13 @@ def accuracy_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
         f"{row.subject} {row.precision}".strip(),
         row.engine,
         top1,
+        _percent(row.accuracy.balanced),
         "-" if change is None else f"{points(change.difference)} ({points(change.interval[0])} to {points(change.interval[1])})",
         "-" if change is None else f"{change.lost} / {change.won}",
         "-" if change is None else p_value(change.p),
         _percent(row.accuracy.agreement),
         "-" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db),
-        _percent(row.accuracy.calibration_error),
+        "-" if is_few(row) else _percent(row.accuracy.calibration_error),  # of few images it reads far too high
     )
 
 
@@ -80,6 +96,11 @@ def speed_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str
     return filled((*SPEED, "J/image, whole board"), [(*own, energy) for own, energy in zip(cells, energies, strict=True)])
 
 
+def accuracy_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What of `ACCURACY` is known, with the cells."""
+    return filled(ACCURACY, [accuracy_cells(comparison, row) for row in comparison.rows])
+
+
 def filled(columns: Sequence[str], cells: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The columns that say something in at least one row."""
     kept = [i for i in range(len(columns)) if any(row[i] != "-" for row in cells)]
@@ -95,18 +116,34 @@ def conditions_line(comparison: Comparison) -> str:
     """What the figures were measured under, one sentence."""
     at = comparison.conditions
     return (
-        f"{at['images']:,} images of {at['source']}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
+        f"{images_line(comparison)}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
         f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}."
     )
+
+
+def images_line(comparison: Comparison) -> str:
+    """Which images: ``200 of 1,024 images of test, drawn in proportion to their classes, seed 0``."""
+    at = comparison.conditions
+    part = "" if at["population"] == at["images"] else f"of {at['population']:,} "
+    return f"{at['images']:,} {part}images of {at['source']}{', ' + at['drawn'] if at['drawn'] else ''}"
+
+
+def origin_lines(comparison: Comparison) -> list[str]:
+    """When, with what and of which models the figures were made."""
+    at = comparison.conditions
+    models = ", ".join(f"{row.name} {row.sha256[:16]}" for row in comparison.rows)
+    made = f"{at['date']} by edgevit {at['edgevit']}{': ' + at['command'] if at['command'] else ''}"
+    return [made, f"SHA-256 of the models: {models}"]
 
 
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """The recommendation, the tables, classes of the recommended variant and the conditions."""
     found, rows = comparison.recommendation, comparison.rows
-    lines = [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
-    lines += [*_table(ACCURACY, [accuracy_cells(comparison, row) for row in rows]), ""]
-    lines += [*_table(*speed_table(comparison)), ""]
-    lines += [*(f"- {escape(text)}" for text in LEGEND), ""]
+    lines = [f"> Check first: {escape(warning)}\n" for warning in comparison.warnings]
+    lines += [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
+    accuracy, speed = accuracy_table(comparison), speed_table(comparison)
+    lines += [*_table(*accuracy), "", *_table(*speed), ""]
+    lines += [*(f"- {escape(text)}" for text in legend((*accuracy[0], *speed[0]))), ""]
     if plans := device_plans(comparison):
         columns, cells = device_table(plans)
         lines += ["On the device:", "", *_table(columns, cells), "", *(f"- {escape(text)}" for text in device_lines(plans)), ""]
@@ -116,7 +153,12 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
                   f"{item.lost} / {item.won}") for item in row.change.classes]  # fmt: skip
         header = ("class", "images", f"{rows[0].name} %", f"{row.name} %", "lost / won")
         lines += [f"Right by class, {escape(rows[0].name)} and {escape(row.name)}:", "", *_table(header, cells), ""]
-    lines += [escape(conditions_line(comparison)), "", *(f"- {escape(note)}" for note in notes)]
+    lines += [
+        escape(conditions_line(comparison)),
+        "",
+        *(f"- {escape(text)}" for text in origin_lines(comparison)),
+        *(f"- {escape(note)}" for note in notes),
+    ]
     return "\n".join(lines).strip() + "\n"
 
 

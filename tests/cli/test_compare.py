@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 import time
@@ -63,13 +65,17 @@ def test_a_model_that_lost_is_told_from_one_that_did_not(
     assert rows["tiny int8"]["change"]["p"] > 0.05
     assert rows["ruined fp32"]["change"]["p"] < 0.05
     assert rows["ruined fp32"]["change"]["difference"] < 0
-    assert outcome.json["recommendation"]["headline"].split()[1] == "tiny"
+    headline = outcome.json["recommendation"]["headline"]
+    assert headline.startswith("Too few images to tell: 32 images cannot rule out that tiny ")
+    assert re.search(r"\. (Keep|By speed alone) tiny ", headline)
+    assert outcome.json["recommendation"]["enough"] is False
     assert any(
         reason.startswith("ruined") and "measurably worse" in reason for reason in outcome.json["recommendation"]["reasons"]
     )
     people = edgevit("compare", checkpoint_path, ruined_path, "--data", image_folder, "--precisions", "fp32,int8", *RUN)
-    assert people.stdout.startswith(("Use tiny", "Keep tiny"))
-    assert re.search(r"ruined fp32 +onnxruntime +[\d.]+ +-[\d.]+!", people.stdout)
+    assert people.stdout.startswith("Too few images to tell: 32 images cannot rule out that tiny ")
+    assert re.search(r"ruined fp32 +onnxruntime +[\d.]+ +[\d.]+ +-[\d.]+!", people.stdout)
+    assert "!: measurably worse" in people.stdout
 
 
 def test_all_files(edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path, tmp_path: Path) -> None:
@@ -78,6 +84,8 @@ def test_all_files(edgevit: Callable[..., Any], bundle_path: Path, image_folder:
     outcome = edgevit("compare", bundle_path, "--data", image_folder, *RUN, *options)
     assert outcome.code == 0, outcome.stderr
     headline = outcome.stdout.splitlines()[0]
+    assert "measurably worse (McNemar" not in outcome.stdout  # no row bears the mark, so nobody need know it
+    assert "ECE" not in outcome.stdout
     html = files["html"].read_text(encoding="utf-8")
     assert "Where the time goes" in html
     assert "Noise that quantization adds, by block" in html
@@ -191,6 +199,89 @@ def test_unwritable_report(edgevit: Callable[..., Any], bundle_path: Path, image
     assert outcome.code == 9
     assert "cannot write" in outcome.stderr
     assert "evaluate" not in outcome.stderr
+
+
+def test_the_folder_of_a_report_is_made(
+    edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "reports" / "of today" / "rows.csv"
+    outcome = edgevit("compare", bundle_path, "--data", image_folder, *RUN, "--csv", path)
+    assert outcome.code == 0, outcome.stderr
+    assert path.read_text(encoding="utf-8").startswith("precision,")
+
+
+def test_a_report_that_cannot_be_written_loses_no_figure(
+    edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when it is written: the table is out by then, other files are written, the hint names the option."""
+    whole = Path.write_text
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> int:
+        if path.suffix == ".md":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    options = ("--markdown", tmp_path / "a.md", "--csv", tmp_path / "a.csv")
+    outcome = edgevit("compare", bundle_path, "--data", image_folder, *RUN, *options)
+    assert outcome.code == 9
+    assert re.search(r"int8 +onnxruntime +[\d.]+", outcome.stdout)
+    assert f"{tmp_path / 'a.md'}: cannot write: No space left on device" in outcome.stderr
+    assert "choose another place with --markdown." in outcome.stderr
+    assert (tmp_path / "a.csv").is_file()
+    outcome = edgevit("compare", bundle_path, "--data", image_folder, *RUN, *options, "--json")
+    assert (outcome.code, len(outcome.json["rows"])) == (9, 2)
+
+
+def test_a_sample_says_how_it_was_drawn(edgevit: Callable[..., Any], bundle_path: Path, tmp_path: Path) -> None:
+    """Sixty discs, six squares, six stripes: eighteen of them in proportion, not six of each; what is uneven is said first."""
+    data = write_images(tmp_path / "data", 60, first=3000)
+    for kind in ("square", "stripes"):
+        for path in sorted((data / kind).iterdir())[6:]:
+            path.unlink()
+    outcome = edgevit("compare", bundle_path, "--data", data, "--limit", 18, *RUN)
+    assert outcome.code == 0, outcome.stderr
+    assert f"18 of 72 images of {data}, drawn in proportion to their classes, seed 0" in outcome.stdout
+    document = edgevit("compare", bundle_path, "--data", data, "--limit", 18, *RUN, "--json").json
+    classes = {item["label"]: item["images"] for item in document["rows"][1]["change"]["classes"]}
+    assert abs(classes["disc"] - 15) <= 1
+    assert (document["conditions"]["population"], document["conditions"]["images"]) == (72, 18)
+    whole = edgevit("compare", bundle_path, "--data", data, *RUN)
+    assert whole.stdout.startswith("Check first: the classes are uneven, from 6 images (square) to 60 (disc): ")
+
+
+def test_images_unlike_those_of_the_build_are_said_first(
+    edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """The manifest's own figure against folders whose names were exchanged; in text, HTML and Markdown, and which would fit."""
+    bundle, data = tmp_path / "b.edgevit", write_images(tmp_path / "data", 40, first=4000)
+    assert edgevit("build", checkpoint_path, "--data", image_folder, "--eval-data", data, "-o", bundle).code == 0
+    for old, new in (("disc", "x"), ("square", "disc"), ("stripes", "square"), ("x", "stripes")):
+        (data / old).rename(data / new)
+    options = ("--html", tmp_path / "a.html", "--markdown", tmp_path / "a.md")
+    outcome = edgevit("compare", bundle, "--data", data, *RUN, *options)
+    assert outcome.code == 0, outcome.stderr
+    first, second, third = outcome.stdout.splitlines()[:3]
+    assert first.startswith("Check first: these images are not like those at build time: fp32 has ")
+    assert re.search(r"% of 120 right, and then had [\d.]+ % of 120\.", first)
+    assert "no better than chance" in second
+    assert third.startswith("Check first: the labels may be in another order: ")
+    assert "square is answered stripes" in third
+    for path in (tmp_path / "a.html", tmp_path / "a.md"):
+        text = path.read_text(encoding="utf-8")
+        assert text.index("not like those at build time") < text.index("int8")
+
+
+def test_a_checkpoint_at_chance_is_said_first(
+    edgevit: Callable[..., Any], ruined_path: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """Or one whose labels are exchanged: by build, before its notes, and in the manifest."""
+    data = write_images(tmp_path / "data", 40, first=5000)
+    outcome = edgevit("build", ruined_path, "--data", image_folder, "--eval-data", data, "-o", tmp_path / "b.edgevit")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout.startswith("Check first: the labels may be in another order: ")
+    notes = edgevit("inspect", tmp_path / "b.edgevit", "--json").json["notes"]
+    assert notes[0] in outcome.stdout
 
 
 def test_a_pruned_precision(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path) -> None:

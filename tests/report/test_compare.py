@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import edgevit
 from edgevit.cache import Cache
 from edgevit.engine import open_session
 from edgevit.engine.base import Session, available_threads, processor
@@ -151,6 +154,15 @@ def test_conditions_are_stated(comparison: Comparison) -> None:
     assert (conditions["images"], conditions["source"], conditions["labels"]) == (12, "frames", True)
     assert (conditions["device"], conditions["threads"], conditions["batch"]) == (processor(), 1, 1)
     assert "interleaved" in conditions["order"]
+    assert datetime.fromisoformat(conditions["date"]).tzinfo is not None
+    assert (conditions["edgevit"], conditions["command"]) == (edgevit.__version__, "")
+    assert (conditions["population"], conditions["drawn"]) == (12, "")
+
+
+def test_each_row_names_the_very_model(comparison: Comparison, graphs: dict[str, bytes]) -> None:
+    assert [row.sha256 for row in comparison.rows] == [
+        hashlib.sha256(graphs[row.precision]).hexdigest() for row in comparison.rows
+    ]
 
 
 def test_threads_default_to_all(graphs: dict[str, bytes], images: ImageSet) -> None:
@@ -182,6 +194,31 @@ def test_labels_that_do_not_fit_give_no_accuracy(labels: tuple[str, ...], graphs
     found = compared([candidate], images if labels else replace(images, targets=None, class_names=()), labels)
     assert found.rows[0].accuracy.top1 is None
     assert found.conditions["labels"] is False
+
+
+def test_what_is_odd_is_said_before_the_figures(graphs: dict[str, bytes], images: ImageSet) -> None:
+    """Images whose labels are those of other classes, and a build that knew better: in the object, in JSON, in Markdown."""
+    from edgevit.report.table import to_markdown
+
+    assert images.targets is not None
+    turned = replace(images, targets=tuple((target + 1) % len(LABELS) for target in images.targets))
+    candidate = Candidate(precision="fp32", engine="onnxruntime", model=graphs["fp32"], earlier={"top1": 0.9, "images": 500})
+    found = compared([candidate], turned)
+    assert found.warnings[0].startswith(
+        "these images are not like those at build time: fp32 has 0.0 % of 12 right, and then had 90.0"
+    )
+    assert found.warnings[1].startswith("fp32 has 0 of 12 images right, 0.0 %")
+    assert json.loads(json.dumps(found.to_dict()))["warnings"] == list(found.warnings)
+    assert to_markdown(found).startswith("> Check first: these images are not like those at build time")
+
+
+def test_balanced_accuracy_of_every_row(comparison: Comparison) -> None:
+    """Ten of twelve are right; the classes are not alike in number."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    seen = comparison.evidence
+    expected = [metrics.balanced_accuracy_score(seen.targets, own.argmax(1)) for own in seen.logits]
+    assert [row.accuracy.balanced for row in comparison.rows] == pytest.approx(expected)
+    assert "accuracy_balanced" in comparison.to_csv().splitlines()[0]
 
 
 def test_no_images(graphs: dict[str, bytes], images: ImageSet) -> None:

@@ -111,7 +111,8 @@ def test_the_answer_comes_first(comparison: Comparison) -> None:
     text = to_html(comparison, background(comparison))
     body = text[text.index("<body>") :]
     page = Page(text)
-    assert body.index('class="answer"') < body.index("<section>")
+    assert body.index("class='warning'") < body.index('class="answer unsure"') < body.index("<section>")
+    assert f"Check first: {comparison.warnings[0]}" in page.texts
     assert comparison.recommendation.headline in page.texts
     sections = re.findall(r"<h2>(.*?)</h2>", text)
     assert sections[0] == "All variants"
@@ -167,6 +168,33 @@ def test_without_labels() -> None:
     assert "agreement with" in text
 
 
+def test_a_plot_of_nothing_is_left_out(comparison: Comparison) -> None:
+    """Where no variant differs from the first in accuracy, the bars of latency say all that the plane would."""
+    alike = tuple(
+        replace(row, change=None if row.change is None else replace(row.change, difference=0.0)) for row in comparison.rows
+    )
+    assert "Accuracy against latency" in to_html(comparison, Background(title="x"))
+    assert "Accuracy against latency" not in to_html(replace(comparison, rows=alike), Background(title="x"))
+
+
+def test_columns_and_their_legend_are_those_shown() -> None:
+    """Forty images are too few for a calibration error; without labels there is no top-1 to balance."""
+    text = to_html(compared(), Background(title="x"))
+    assert "ECE" not in text[: text.index("How to read this")]
+    assert "balanced: the mean of all classes" in text
+    text = to_html(compared(labels=None), Background(title="x"))
+    assert "balanced: the mean" not in text
+    assert "<th>balanced %</th>" not in text
+
+
+def test_conditions_say_when_what_and_of_which_models(comparison: Comparison) -> None:
+    text = to_html(comparison, Background(title="x"))
+    conditions = text[text.index("<h2>Conditions</h2>") :]
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 by edgevit \d", conditions)
+    for row in comparison.rows:
+        assert row.sha256[:16] in conditions
+
+
 def test_without_timing_there_is_no_latency() -> None:
     text = to_html(compared(runs=0), Background(title="x"))
     Page(text)
@@ -219,7 +247,8 @@ def test_markdown_tables_are_whole(comparison: Comparison) -> None:
     """Every line of a table has as many cells as its header, whatever names hold."""
     text = to_markdown(comparison, ["a *note*"])
     lines = text.splitlines()
-    assert lines[0].startswith("**Use ") or lines[0].startswith("**Keep ")
+    assert [line.startswith("> Check first: ") for line in lines[: 2 * len(comparison.warnings) : 2]] == [True]
+    assert lines[2].startswith("**Too few images to tell: 40 images cannot rule out that ")
     tables = 0
     for i, line in enumerate(lines):
         if not line.startswith("| ---"):

@@ -12,9 +12,27 @@ from edgevit.report.latency import Latency
 from edgevit.report.recommend import Recommendation, p_value, points, recommend
 from edgevit.report.roofline import Estimate
 from edgevit.report.rows import Row
-from edgevit.report.statistics import mcnemar, wilson
+from edgevit.report.statistics import mcnemar, tango, wilson
 
 IMAGES = 1000
+
+
+def few(name: str, p50: float | None, lost: int = 0, won: int = 0, *, images: int = 9, labels: bool = True) -> Row:
+    """A variant on so few images, four fifths of which the first row has right."""
+    same, right = images - lost - won, images * 4 // 5
+    accuracy = Accuracy(
+        images=images,
+        top1=(right + won - lost) / images if labels else None,
+        agreement=same / images,
+        sqnr_db=30,
+        top1_interval=wilson(right + won - lost, images) if labels else None,
+        agreement_interval=wilson(same, images),
+        calibration_error=None,
+    )
+    change = Change(
+        difference=(won - lost) / images, interval=tango(lost, won, images), lost=lost, won=won, p=mcnemar(lost, won), classes=()
+    )
+    return replace(row(name, p50), accuracy=accuracy, change=change if labels else None)
 
 
 def row(
@@ -111,7 +129,7 @@ def test_noise_that_is_not_known() -> None:
     """A few runs: within a tenth is equal, and the reader is told."""
     first = replace(row("fp32", 60), change=None)
     found = recommend((first, row("int8", 56)), lambda _over, _under: None)
-    assert (found.row, found.reasons[0]) == (0, "Too few inferences were timed to tell speed from noise: give --runs 20 or more.")
+    assert (found.row, found.reasons[0]) == (0, "Too few inferences were timed to tell speed from noise: give --runs 30 or more.")
     found = recommend((first, row("int8", 30)), lambda _over, _under: None)
     assert found.headline.startswith("Use int8: 2.00x faster than fp32, no measurable")
 
@@ -129,8 +147,62 @@ def test_few_images_are_said_to_be_few() -> None:
     found = chosen(row("fp32", 60), doubtful)
     assert found.row == 1
     assert found.reasons[-1] == (
-        "1,000 images cannot rule out that int8 loses up to 2.1 points; to tell a loss of 1 point takes about 2,113."
+        "1,000 images cannot rule out that int8 loses up to 2.1 points; to tell a loss of 1 point takes about 2,174."
     )
+
+
+def test_nine_images_tell_nothing() -> None:
+    """None changed: thirty points may hide all the same, and nothing is recommended but by speed."""
+    found = chosen(few("fp32", 60), few("int8", 25))
+    assert not found.enough
+    assert found.headline == (
+        "Too few images to tell: 9 images cannot rule out that int8 loses 30 points. By speed alone int8: 2.40x faster than fp32 "
+        "(2.33 to 2.47), 0 of 9 images lost, 0 won (0.0 points, 95 % interval -29.9 to +29.9, p = 1)."
+    )
+    assert "to tell a loss of 1 point takes about 381." in found.reasons[-1]
+
+
+@pytest.mark.parametrize(("images", "hidden"), [(9, 30), (64, 6), (99, 4)])
+def test_how_much_may_hide(images: int, hidden: int) -> None:
+    """Also where the reference stays because nothing is faster, where nothing was timed, and where there is one row."""
+    for rows in ([few("fp32", 60, images=images), few("int8", 60, images=images)],
+                 [few("fp32", None, images=images), replace(few("int8", None, images=images), bytes=10)]):  # fmt: skip
+        headline = chosen(*rows).headline
+        assert headline.startswith(f"Too few images to tell: {images} images cannot rule out that int8 loses {hidden} points. ")
+        assert "without a measurable" not in headline
+        assert "no measurable" not in headline
+    alone = chosen(few("int8", 60, images=images))
+    assert alone.headline.startswith(f"Too few images to tell: {images} were looked at, they leave top-1 between ")
+    assert not alone.enough
+
+
+def test_a_hundred_images_are_enough_to_speak() -> None:
+    found = chosen(few("fp32", 60, images=100), few("int8", 25, images=100))
+    assert found.enough
+    assert "no measurable loss (0.0 points, 95 % interval -3.7 to +3.7, p = 1)" in found.headline
+    assert found.reasons[-1].startswith("100 images cannot rule out that int8 loses up to 3.7 points")
+
+
+def test_few_images_that_tell_are_believed() -> None:
+    """Eight of twenty lost and none won is no luck."""
+    found = chosen(few("fp32", 60, images=20), few("int8", 25, lost=8, images=20))
+    assert found.enough
+    assert found.headline == "Keep fp32: nothing is measurably faster without a measurable loss."
+
+
+def test_few_images_without_labels() -> None:
+    found = chosen(few("fp32", 60, labels=False), few("int8", 25, labels=False))
+    assert found.headline.startswith(
+        "Too few images to tell: 9 images cannot rule out that int8 gives other answers to 30 % of them."
+    )
+    assert "(95 % interval 70.1 to 100.0; no labels: accuracy is unknown)" in found.headline
+
+
+def test_where_interval_and_test_disagree_the_answer_is_perhaps() -> None:
+    """Sixteen lost and six won: p = 0.052 by the exact test, and yet the interval lies below 0 (Cavo 2012)."""
+    found = chosen(few("fp32", 60, images=161), few("int8", 25, lost=16, won=6, images=161))
+    assert "perhaps worse (-6.2 points, 95 % interval -12.4 to -0.5, p = 0.052)" in found.headline
+    assert "no measurable" not in found.headline
 
 
 def test_without_labels_agreement_decides() -> None:
@@ -139,7 +211,10 @@ def test_without_labels_agreement_decides() -> None:
 
     found = chosen(plain("fp32", 60, 1000), plain("int8", 25, 985), plain("pruned", 15, 900))
     assert found.row == 1
-    assert "same class as the reference on 98.5 % of images (no labels: accuracy is unknown)" in found.headline
+    assert (
+        "same class as the reference on 98.5 % of images (95 % interval 97.5 to 99.1; no labels: accuracy is unknown)"
+        in found.headline
+    )
     assert "pruned is 1.67x faster still, but the same class as the reference on 90.0 %" in found.reasons[0]
 
 

@@ -59,7 +59,7 @@ class VideoSink:
             return
         self._writer.release()
         self._writer = None
-        with storage_errors(self._path):
+        with storage_errors(self._path, "--save"):
             self._partial.replace(self._path)
 
     def _check_space(self) -> None:
