@@ -53,6 +53,8 @@ class Source(ABC):
     """Images or video frames that could not be decoded, so far."""
     first_skipped: str | None = None
     """The name of the first of them."""
+    note: str | None = None
+    """What of the source is left out, in a line."""
     faults: Faults | None = None
     """What went wrong and was recovered from; None where nothing of the kind can happen."""
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
-from edgevit.images import SUFFIXES, read_image
+from edgevit.imagefiles.finding import SUFFIXES
+from edgevit.imagefiles.reading import read_image
 from edgevit.runtime import gstreamer
 from edgevit.runtime.camera import camera_opener
 from edgevit.runtime.frame import Policy, Source
@@ -43,7 +44,7 @@ def open_source(
             (default of files). A ``gst:`` pipeline under `every` is read like a file: nothing dropped, its end is the end.
         mode: size, rate and rotation asked of a camera; of a stream, rotation only.
         recovery: when a live source counts as lost, and when it is given up.
-        note: told of every loss and return, in a line; on any thread.
+        note: told in a line what of a folder is left out, and of every loss and return; on any thread.
 
     Raises:
         SourceError: it is missing, empty, unreadable, gives no frame, or is of an unknown kind.
@@ -63,7 +64,10 @@ def open_source(
     if mode != Mode():
         msg = f"{redacted(uri)}: size, rate and rotation can be asked of cameras and streams only"
         raise ConfigError(msg)
-    return _with(policy, _recorded(uri, loop=loop, paced=policy == "latest"))
+    source = _with(policy, _recorded(uri, loop=loop, paced=policy == "latest"))
+    if source.note is not None:
+        note(source.note)
+    return source
 
 
 def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
@@ -116,13 +120,15 @@ def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
         raise SourceError(msg)
     if path.is_dir():
         return Images(path, loop=loop)
+    if not path.is_file():  # opening a pipe waits for whoever writes to it
+        msg = f"{path}: not a regular file, but a pipe, socket or device. Give a file, a folder or a camera."
+        raise SourceError(msg)
     if path.suffix.lower() not in SUFFIXES:
         return Video(path, loop=loop, paced=paced)
     try:
         read_image(path)
     except DataError as error:
-        msg = f"{path}: this image cannot be decoded. Is the file complete and readable?"
-        raise SourceError(msg) from error
+        raise SourceError(str(error)) from error
     return Images(path, loop=loop)
 
 
