@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import (
+    class_order_option,
     import_options,
     json_option,
     model_options,
@@ -48,6 +49,7 @@ from edgevit.cli.options import (
 )
 @prune_options
 @model_options
+@class_order_option
 @threads_option
 @no_cache_option
 @click.option("--dry-run", is_flag=True, help="Print the stages and what is cached, and do nothing.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.options import class_order_option, import_options, json_option, model_options, no_cache_option, threads_option
 
 WIDTH = 100  # columns that sentences are folded to
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -31,6 +31,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--markdown", "markdown_path", type=FILE, help="Write the report as Markdown.")
 @click.option("--csv", "csv_path", type=FILE, help="Write the rows as CSV.")
 @model_options
+@class_order_option
 @threads_option
 @no_cache_option
 @json_option
@@ -72,6 +73,7 @@ def compare(**values: Any) -> None:
         recipe=load_recipe(values["recipe"]),
         target=here(load_target(values["target"])) if values["target"] else None,
         threads=values["threads"],
+        class_order=values["class_order"],
         options=options,
     )
     field = find_field(request, cache, progress)

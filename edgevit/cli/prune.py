@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, prune_options, threads_option
+from edgevit.cli.options import (
+    class_order_option,
+    import_options,
+    json_option,
+    model_options,
+    no_cache_option,
+    prune_options,
+    threads_option,
+)
 
 
 @click.command()
@@ -26,6 +34,7 @@ from edgevit.cli.options import import_options, json_option, model_options, no_c
 )
 @prune_options
 @model_options
+@class_order_option
 @threads_option
 @no_cache_option
 @json_option

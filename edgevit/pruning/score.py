@@ -109,6 +109,9 @@ def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> 
             f"({', '.join(checkpoint.labels[:5])}, ...). Pass --labels, or take --score obs, which needs none."
         )
         raise DataError(msg)
+    if settings.score == "taylor" and images.matches(checkpoint.labels)[0].doubled:
+        msg = "--score taylor needs to know the class of each image, and several classes have one name. Take --score obs."
+        raise DataError(msg)
 
 
 def score(
