@@ -70,7 +70,7 @@ def build(**values: Any) -> None:
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.progress import Progress
 
-    as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"))
+    as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"), note=note)
     request = _request(values)
     if dry_run:
         _print_plan(plan(request, cache), as_json=as_json)

@@ -56,7 +56,7 @@ def compare(**values: Any) -> None:
 
     as_json = values.pop("as_json")
     outputs = {kind: path for kind in ("csv", "html", "markdown") if (path := values.pop(f"{kind}_path")) is not None}
-    cache, options = Cache(enabled=not values.pop("no_cache")), import_options(values)
+    cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
     engines, precisions = _names(values.pop("engines")), parse_precisions(_names(values.pop("precisions")))
     # What can be wrong is found now, not after minutes of measuring.
     for name in engines:
@@ -81,7 +81,7 @@ def compare(**values: Any) -> None:
     for kind, path in outputs.items():
         text = _written(kind, comparison, field, values["threads"], progress)
         with storage_errors(path):
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
     if as_json:
         print_json({**comparison.to_dict(), "notes": field.notes})
         return

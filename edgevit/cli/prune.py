@@ -53,7 +53,7 @@ def prune(**values: Any) -> None:
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.progress import Progress
 
-    as_json, cache = values.pop("as_json"), Cache(enabled=not values.pop("no_cache"))
+    as_json, cache = values.pop("as_json"), Cache(enabled=not values.pop("no_cache"), note=note)
     done = prune_checkpoint(_request(values), cache, Progress() if as_json else ConsoleProgress())
     if as_json:
         print_json({"checkpoint": str(done.path), "bytes": done.path.stat().st_size, "pruning": done.report,

@@ -40,8 +40,7 @@ def recover(
     """``student`` trained to answer as ``checkpoint``'s model does on ``images``; both are left alone.
 
     Whether that helped is told on every eighth image, which is not trained on; if not, the student stays as it was. On CUDA
-    where torch has it. Raises ConfigError if the loss does not stay finite, DataError for an unreadable image, StorageError if
-    an epoch cannot be kept.
+    where torch has it. Raises ConfigError if the loss does not stay finite, DataError for an unreadable image.
     """
     import torch
 

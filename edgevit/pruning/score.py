@@ -121,7 +121,7 @@ def score(
     """The first pass: what every half of ``checkpoint`` could be cut to, from the cache if it was asked before.
 
     ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
-    unreadable image, StorageError if a disk is full.
+    unreadable image.
     """
     check(checkpoint, images, settings)
     chosen, _ = images.split(settings.images, settings.seed)
