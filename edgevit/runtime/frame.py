@@ -68,10 +68,10 @@ class Source(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...
 
-    def skip(self, name: str) -> None:
-        """Count one picture that cannot be decoded."""
+    def skip(self, name: str, count: int = 1) -> None:
+        """Count pictures that cannot be decoded, ``name`` the first of them."""
         self.first_skipped = self.first_skipped or name
-        self.skipped += 1
+        self.skipped += count
 
     def close(self) -> None:  # noqa: B027 (most sources hold nothing between frames)
         """Free the device; an iteration under way ends. Closing twice is harmless."""
