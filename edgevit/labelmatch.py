@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from edgevit.classes import SORTED_BY, Match, are_generic, doubled_labels, in_order
 from edgevit.datalevel import check_level
-from edgevit.errors import DataError
 from edgevit.images import ImageSet, load_images
 
 if TYPE_CHECKING:
@@ -75,14 +74,13 @@ def matched(
         labels: the model's classes.
         answers: logits float32 [N, classes] of a set of images; asked of at most `ASKED`, and not at all where names tell.
         order: ``text`` or ``natural``: taken without asking.
-
-    Raises DataError for an ``order`` that these classes cannot have.
     """
     possible = images.matches(labels)
     if not possible or images.targets is None:
         return Labelled(images=images)
     if order is not None:
-        return _as_asked(images, possible, order)
+        # Where there is one way alone, it is the same in any order.
+        return Labelled(images=replace(images, match=next((match for match in possible if match.order == order), possible[0])))
     first = possible[0]
     if first.order in ("names", "numbers") or len(labels) == 1:
         return Labelled(images=replace(images, match=first), notes=_doubled(first, labels))
@@ -138,16 +136,6 @@ def _count(images: ImageSet, possible: Sequence[Match], answers: Answers) -> _Co
 def _two_best(right: Sequence[int]) -> tuple[int, int]:
     ordered = sorted(range(len(right)), key=lambda i: (-right[i], i))
     return ordered[0], ordered[-1] if len(ordered) < 2 else ordered[1]
-
-
-def _as_asked(images: ImageSet, possible: Sequence[Match], order: str) -> Labelled:
-    found = next((match for match in possible if match.order == order), None)
-    if found is None and len(possible) == 1:
-        return Labelled(images=replace(images, match=possible[0]))  # it is the same in any order
-    if found is None:
-        msg = f"--class-order {order}: the class folders of {images.source} cannot be the model's in that order. Leave it out."
-        raise DataError(msg)
-    return Labelled(images=replace(images, match=found))
 
 
 def _doubled(match: Match, labels: Sequence[str]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Header:
 def read_header(stream: BinaryIO) -> Header | None:
     """The header of an image file that is open at its beginning, or None if it is none of the kinds known here.
 
-    Reads a few hundred bytes at its beginning and at most `TAIL` at its end. Raises OSError.
+    Reads a few hundred bytes at its beginning and at most `TAIL` at its end. Raises OSError if nothing can be read.
     """
     first = stream.read(40)
     size = os.fstat(stream.fileno()).st_size
@@ -44,7 +44,7 @@ def read_header(stream: BinaryIO) -> Header | None:
         if matches(first):
             try:
                 return read(stream, first, size)
-            except (struct.error, ValueError, IndexError):
+            except (struct.error, ValueError, IndexError, OverflowError, OSError):  # OSError: a place that no file has
                 return None
     return None
 

@@ -61,7 +61,7 @@ class Video(Source):
         import cv2
 
         with _opened(self._path) as capture:
-            missing = _Missing(self.fps, capture.get(cv2.CAP_PROP_FRAME_COUNT), exact=_counts_exactly(self._path))
+            missing = MissingFrames(self.fps, capture.get(cv2.CAP_PROP_FRAME_COUNT), exact=_counts_exactly(self._path))
             damaged = 0
             # OpenCV reports a damaged frame and the end alike: only a frame that follows tells them apart.
             while damaged < MAX_DAMAGED:
@@ -72,55 +72,53 @@ class Video(Source):
                     yield np.asarray(image, np.uint8)
                 else:
                     damaged += 1
-            self._skip(missing.at_the_end())
+            for frames in missing.at_the_end():
+                self._skip(frames)
 
     def _skip(self, frames: range) -> None:
         if frames:
             self.skip(f"frame {frames[0]}", len(frames))
 
 
-class _Missing:
+class MissingFrames:
     """Counts the frames of a file that never came: FFmpeg passes over what it cannot decode without a word.
 
     Each frame's time stamp tells its number, so a gap is frames that are missing. A file may also have gaps of its own: no more
-    are missing than the container lists and did not come. One without an index (Matroska, MPEG-TS) lists none; there only the
-    gaps of an even rate count. What a decoder conceals, as H.264's does, is a frame that came.
+    are missing than the container lists and did not come. Where a container lists no frames one by one, as Matroska or MPEG-TS,
+    gaps count at the end, and only if all other frames kept an even rate. What a decoder conceals, as H.264's does, came.
     """
 
     def __init__(self, fps: float | None, listed: float, *, exact: bool) -> None:
+        """Of a file of ``fps`` that lists so many frames, 0 if none; ``exact`` if it lists them one by one."""
         self._fps, self._listed, self._exact = fps, round(listed) if listed > 0 else 0, exact
         self._first: float | None = None
         self._came = self._next = self._missing = 0
-        self._even = True
+        self._even, self._doubtful = True, list[range]()
 
     def before(self, stamp_ms: float, damaged: int) -> range:
-        """The numbers of the frames missing before the one of ``stamp_ms``, at least the ``damaged`` that were seen to fail."""
+        """The frames known to be missing before the one of ``stamp_ms``: the ``damaged`` that were seen to fail, or more."""
         place = float(self._next + damaged)
         if self._fps:
             self._first = stamp_ms if self._first is None else self._first
             place = (stamp_ms - self._first) * self._fps / 1000
-        number = max(self._next + damaged, round(place))
         self._even = self._even and abs(place - round(place)) < EVEN
-        gap = number - self._next
-        if not damaged and not self._may_miss(gap):
-            number, gap = self._next, 0
-        self._missing += gap
-        self._came += 1
-        found = range(number - gap, number)
-        self._next = number + 1
-        return found
+        number = max(self._next + damaged, round(place))
+        if self._listed and self._came + self._missing + 1 + number - self._next > self._listed + (not self._exact):
+            number = self._next + damaged  # the gap is the file's own
+        gap = range(self._next, number)
+        self._came, self._missing, self._next = self._came + 1, self._missing + len(gap), number + 1
+        if self._exact or damaged:
+            return gap
+        self._doubtful.append(gap)
+        return range(0)
 
-    def at_the_end(self) -> range:
-        """The frames that the container lists behind the last one that came."""
+    def at_the_end(self) -> list[range]:
+        """Those of which only the end tells; with those that the container lists behind the last one that came."""
         left = self._listed - self._came - self._missing
         # A recorder that crashed leaves a number that stands for none.
-        known = self._exact and left < MANY_TIMES * self._came
-        return range(self._next, self._next + max(0, left)) if known else range(0)
-
-    def _may_miss(self, gap: int) -> bool:
-        if self._listed and self._came + self._missing + 1 + gap > self._listed + (not self._exact):
-            return False
-        return self._exact or self._even
+        if self._exact and 0 < left < MANY_TIMES * self._came:
+            return [range(self._next, self._next + left)]
+        return self._doubtful if self._even else []
 
 
 def _counts_exactly(path: Path) -> bool:
