@@ -15,6 +15,8 @@ META = 1 << 16
 """Bytes in which a header without a fixed place is looked for."""
 TAIL = 1 << 16
 """Bytes at the end of a file in which its end mark is looked for: some writers leave things behind it."""
+NEAR = 1 << 9
+"""Bytes at the end in which it is looked for first."""
 ENTRIES = 1 << 16  # of a TIFF's lists: more than any scanner writes
 TIFF_TAGS = (256, 257, 273, 279, 324, 325)  # width, height; offsets and lengths of strips, or of tiles
 TIFF_WHOLE = {3: "H", 4: "I", 16: "Q"}
@@ -51,7 +53,7 @@ def read_header(stream: BinaryIO) -> Header | None:
 
 def _png(stream: BinaryIO, first: bytes, size: int) -> Header:
     width, height = struct.unpack(">II", first[16:24])
-    return Header(kind="PNG", width=width, height=height, complete=b"IEND" in _tail(stream, size))
+    return Header(kind="PNG", width=width, height=height, complete=_reaches(stream, size, b"IEND"))
 
 
 def _jpeg(stream: BinaryIO, _first: bytes, size: int) -> Header | None:
@@ -69,8 +71,8 @@ def _jpeg(stream: BinaryIO, _first: bytes, size: int) -> Header | None:
         (length,) = struct.unpack(">H", stream.read(2))
         if 0xC0 <= mark[0] <= 0xCF and mark not in b"\xc4\xc8\xcc":
             height, width = struct.unpack(">xHH", stream.read(5))
-            tail = _tail(stream, size)
-            return Header(kind="JPEG", width=width, height=height, complete=tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xda"))
+            complete = _reaches(stream, size, b"\xff\xd9", begin=b"\xff\xda")
+            return Header(kind="JPEG", width=width, height=height, complete=complete)
         stream.seek(length - 2, os.SEEK_CUR)
 
 
@@ -117,7 +119,7 @@ def _pnm(stream: BinaryIO, first: bytes, size: int) -> Header | None:
 
 def _gif(stream: BinaryIO, first: bytes, size: int) -> Header:
     width, height = struct.unpack("<HH", first[6:10])
-    return Header(kind="GIF", width=width, height=height, complete=b"\x3b" in _tail(stream, size)[-16:])
+    return Header(kind="GIF", width=width, height=height, complete=_reaches(stream, size, b"\x3b"))
 
 
 def _jpeg2000(stream: BinaryIO, _first: bytes, _size: int) -> Header:
@@ -168,9 +170,14 @@ def _tiff(stream: BinaryIO, first: bytes, size: int) -> Header | None:
     return Header(kind="TIFF", width=found[256][0], height=found[257][0], complete=complete)
 
 
-def _tail(stream: BinaryIO, size: int) -> bytes:
-    stream.seek(max(0, size - TAIL))
-    return stream.read(TAIL)
+def _reaches(stream: BinaryIO, size: int, end: bytes, begin: bytes = b"") -> bool:
+    """Whether the mark ``end`` is near the end of the file, and behind the last ``begin``."""
+    for length in (NEAR, TAIL):  # nearly always at the very end
+        stream.seek(max(0, size - length))
+        tail = stream.read(length)
+        if (at := tail.rfind(end)) >= 0:
+            return at > tail.rfind(begin) if begin else True
+    return False
 
 
 # Found out by the first bytes, as every decoder does it.
