@@ -152,17 +152,17 @@ def _note(
     own = count.right[possible.index(match)]
     taken = f"the class folders of {images.source} are taken in {match.order} order ({in_order(images.class_names, match)})"
     others = [(other.order, right) for other, right in zip(possible, count.right, strict=True) if other is not match]
-    figures = f"{own} of {count.asked} images" + "".join(f", {right} in {order} order" for order, right in others)
+    figures = f"{own} of {count.asked} images right" + "".join(f", and {right} in {order} order" for order, right in others)
     change = f"; --class-order {others[0][0]} to change" if others else ""
     if not above_chance:
         return (
-            f"labels: the model has {figures} right, which is what guessing gives: are these its classes, and in the order of "
-            f"training? {taken[0].upper()}{taken[1:]}{change}, or pass --labels"
+            f"labels: the model has {figures}, which is what guessing gives: are these its classes, and in the order of training? "
+            f"{taken[0].upper()}{taken[1:]}{change}, or pass --labels"
         )
     if not decided:
-        return f"labels: {taken}, {SORTED_BY[match.order]}; the model does not tell ({figures} right){change}"
+        return f"labels: {taken}, {SORTED_BY[match.order]}; the model does not tell ({figures}){change}"
     why = "none is called like a class of the model; " if match.guess else ""
-    return f"labels: {why}{taken}, {SORTED_BY[match.order]}: the model has {figures} right{change}"
+    return f"labels: {why}{taken}, {SORTED_BY[match.order]}: the model has {figures}{change}"
 
 
 def _names(images: ImageSet, match: Match, labels: Sequence[str]) -> tuple[str, ...] | None:

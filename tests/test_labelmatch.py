@@ -106,7 +106,10 @@ def test_text_order_is_found() -> None:
     assert targets(found, numbers(12)) == true
     assert found.labels == TEXT_12
     (note,) = found.notes
-    assert "text order (0, 1, 10, 11, 2, ...), as torchvision sorts: the model has 16 of 16 images, 0 in natural order" in note
+    assert (
+        "text order (0, 1, 10, 11, 2, ...), as torchvision sorts: the model has 16 of 16 images right, and 0 in natural order"
+        in note
+    )
     assert "--class-order natural to change" in note
 
 
@@ -132,7 +135,7 @@ def test_an_order_changes_nothing_where_there_is_one_way() -> None:
 def test_guessing_is_said_first() -> None:
     """A model that gives every image one class is right in none of the orders."""
     found = ask(folders(numbers(12)), numbers(12), dict.fromkeys(numbers(12), 0))
-    assert found.notes[0].startswith("labels: the model has 0 of 64 images, 0 in ")
+    assert found.notes[0].startswith("labels: the model has 0 of 64 images right, and 0 in ")
     assert "what guessing gives" in found.notes[0]
     assert found.labels is None
 
