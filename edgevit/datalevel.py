@@ -30,7 +30,8 @@ def check_level(images: ImageSet, labels: Sequence[str], option: str = "--data")
 def _too_high(path: Path, images: ImageSet, labels: Sequence[str], option: str) -> list[str]:
     if any(not match.guess for match in images.matches(labels)) and not are_generic(labels):
         return []
-    below = {name: _subfolders(path / name) for name in _subfolders(path)}
+    holding = {name.partition("/")[0] for name in images.names if "/" in name}
+    below = {name: _subfolders(path / name) for name in sorted(holding)}
     inside = [name for name, names in below.items() if len(names) > 1 and _fits(names, labels)]
     if not inside:
         return []

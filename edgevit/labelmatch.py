@@ -156,7 +156,7 @@ def _note(
     change = f"; --class-order {others[0][0]} to change" if others else ""
     if not above_chance:
         return (
-            f"labels: the model has {figures}, which is what guessing gives: are these its classes, and in the order of training? "
+            f"labels: the model has {figures}, which is what guessing gives: are these its classes, in the order of training? "
             f"{taken[0].upper()}{taken[1:]}{change}, or pass --labels"
         )
     if not decided:
