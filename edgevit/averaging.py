@@ -45,19 +45,23 @@ def worthwhile() -> bool:
     return any(each in name.lower() for each in FAST)
 
 
-def averaged(image: NDArray[np.uint8], height: int, width: int, kept: tuple[int, int]) -> NDArray[np.uint8]:
-    """The centre, ``kept`` (height, width), of ``image`` shrunk to ``height`` x ``width``.
+def averaged(
+    image: NDArray[np.uint8], height: int, width: int, kept: tuple[int, int], first: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """The part of ``kept`` (height, width) that begins at ``first`` (row, column) of ``image`` shrunk to ``height`` x ``width``.
 
     Args:
         image: uint8 [H, W, channels]; neither side is shorter than the result's.
         height, width: of the whole result.
         kept: what is computed of it.
+        first: where that begins; None takes its centre.
 
     Returns:
         uint8 [*kept, channels]. A value that lies between two levels may be rounded to the other one than by OpenCV.
     """
-    rows = _bands(image.shape[0], height, kept[0])
-    columns = _bands(image.shape[1], width, kept[1])
+    row, column = first or ((height - kept[0]) // 2, (width - kept[1]) // 2)
+    rows = _bands(image.shape[0], height, row, kept[0])
+    columns = _bands(image.shape[1], width, column, kept[1])
     left, right, channels = columns[0].start, columns[-1].stop, image.shape[2]
     flat = image[:, left:right].reshape(len(image), -1)
     source = np.empty((max(band.stop - band.start for band in rows), flat.shape[1]), np.float32)
@@ -75,9 +79,8 @@ def averaged(image: NDArray[np.uint8], height: int, width: int, kept: tuple[int,
 
 
 @lru_cache(maxsize=64)
-def _bands(length: int, scaled: int, kept: int) -> tuple[Band, ...]:
-    """The middle ``kept`` of the ``scaled`` means over ``length`` pixels."""
-    first = (scaled - kept) // 2
+def _bands(length: int, scaled: int, first: int, kept: int) -> tuple[Band, ...]:
+    """``kept`` of the ``scaled`` means over ``length`` pixels, from ``first`` on."""
     results = range(first, first + kept)
     return tuple(_band(length, scaled, results[i : i + GROUP]) for i in range(0, kept, GROUP))
 

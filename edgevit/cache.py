@@ -12,13 +12,11 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from edgevit.errors import storage_errors
 
 LIMIT_BYTES = 8 * 2**30
 ABANDONED = 24 * 3600  # seconds after which nobody is still writing an entry
@@ -30,7 +28,10 @@ def default_cache_dir() -> Path:
     chosen = os.environ.get("EDGEVIT_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgevit"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgevit"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(os.devnull) / "edgevit"  # cannot be made, which is said then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,9 @@ class Cache:
 
     root: Path = field(default_factory=default_cache_dir)
     enabled: bool = True
+    note: Callable[[str], None] = field(default=lambda _text: None, repr=False, compare=False)
+    """Told in a line, once, that results cannot be kept."""
+    _told: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def find(self, stage: str, **inputs: Any) -> bytes | None:
         """The stored result of ``stage`` for these JSON-ready ``inputs``, or None."""
@@ -56,11 +60,11 @@ class Cache:
         return content[_DIGEST:]
 
     def store(self, stage: str, result: bytes, **inputs: Any) -> None:
-        """Keep ``result``. Raises StorageError if the disk is full or read-only."""
+        """Keep ``result``, if the disk takes it."""
         if not self.enabled:
             return
         path = self._path(stage, inputs)
-        with storage_errors(path, "EDGEVIT_CACHE"):
+        with self._or_note(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, beside = tempfile.mkstemp(prefix=".part-", dir=path.parent)
             try:
@@ -72,12 +76,25 @@ class Cache:
             self._trim()
 
     def check(self) -> None:
-        """Raise StorageError now, not after minutes of work, if nothing can be kept."""
+        """Say now, not after minutes of work, if nothing can be kept."""
         if self.enabled:
-            with storage_errors(self.root, "EDGEVIT_CACHE"):
+            with self._or_note(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=self.root):
                     pass
+
+    @contextmanager
+    def _or_note(self, path: Path) -> Iterator[None]:
+        """A cache saves time: where it cannot be written, everything is computed anew, and nothing fails by it."""
+        try:
+            yield
+        except OSError as error:
+            if not self._told:
+                self._told.append(path)
+                self.note(
+                    f"cache: {path}: cannot write: {error.strerror or error}, so finished stages are not kept. Set EDGEVIT_CACHE "
+                    "to another folder, or leave the cache out with --no-cache"
+                )
 
     def get(self, stage: str, produce: Callable[[], bytes], **inputs: Any) -> bytes:
         """The stored result, else what ``produce`` makes, which is then stored."""

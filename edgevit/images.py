@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import zipfile
-import zlib
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgevit.classes import Match, possible_matches
 from edgevit.errors import DataError, needs_extra
+from edgevit.imagefiles.arrays import read_arrays
+from edgevit.imagefiles.finding import SUFFIXES, find_images
+from edgevit.imagefiles.reading import open_regular, problem_of, read_image
 from edgevit.preprocess import Preprocessing, prepare
 
 if TYPE_CHECKING:
@@ -23,9 +25,14 @@ if TYPE_CHECKING:
 
     from edgevit.preprocess import Frame
 
+__all__ = ["SUFFIXES", "ImageSet", "load_images", "read_image"]
+
 SKEW = 0.02
 """A sample is called out of proportion if so large a share of it would have to be of other classes."""
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MOST_IMAGES = 1 << 21
+"""Of an ``.npz``: 133 million of one pixel each would fit into 400 kB."""
+LISTED = 10
+"""Unreadable images that an error names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +44,19 @@ class ImageSet:
     names: tuple[str, ...]
     """Path of each image relative to the source, or its position in the array."""
     class_names: tuple[str, ...]
-    """Names of the classes, sorted; empty without labels."""
+    """Names of the classes that have images, sorted; empty without labels."""
     targets: tuple[int, ...] | None
     """Index into ``class_names`` of each image; None without labels."""
     array: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
-    """Images of an ``.npz``, BGR [N, H, W, 3]; None for a folder."""
+    """Images of an ``.npz``, BGR [N, H, W, 3] or gray [N, H, W]; None for a folder."""
+    rows: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+    """Where in ``array`` each image is; None: in order."""
+    folders: tuple[str, ...] = ()
+    """All class folders, also those without an image; empty for an ``.npz``."""
+    match: Match | None = None
+    """Which of a model's classes ``class_names`` are, where more than their names decided it."""
+    left_out: str | None = None
+    """A line about files that look like images and are not read."""
     population: int = field(default=0, compare=False)
     """How many images these were drawn from, if they are a sample for evaluation; else 0."""
     drawn: str = field(default="", compare=False)
@@ -53,8 +68,8 @@ class ImageSet:
     def frame(self, index: int) -> Frame:
         """Image ``index`` as uint8 [H, W, 3] BGR. Raises DataError for a file that is no image."""
         if self.array is not None:
-            frame: Frame = self.array[index]
-            return frame
+            frame: Frame = self.array[index if self.rows is None else self.rows[index]]
+            return frame if frame.ndim == 3 else frame[..., None].repeat(3, axis=2)
         return read_image(Path(self.source) / self.names[index])
 
     def prepared(self, contract: Preprocessing, batch: int = 1) -> Iterator[Frame]:
@@ -67,12 +82,14 @@ class ImageSet:
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """The images at ``indices``, in that order."""
-        return ImageSet(
-            source=self.source,
+        rows = self.rows
+        if self.array is not None:
+            rows = tuple(i if rows is None else rows[i] for i in indices)
+        return replace(
+            self,
             names=tuple(self.names[i] for i in indices),
-            class_names=self.class_names,
             targets=None if self.targets is None else tuple(self.targets[i] for i in indices),
-            array=None if self.array is None else self.array[list(indices)],
+            rows=rows,
         )
 
     def split(self, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -107,34 +124,50 @@ class ImageSet:
         )
         return one, other
 
-    def targets_for(self, labels: Sequence[str]) -> NDArray[np.int64] | None:
-        """Class indices of a model with these ``labels``, int64 [N]; None where the names do not fit.
+    def matches(self, labels: Sequence[str]) -> tuple[Match, ...]:
+        """Every way in which the classes can be those of a model with these ``labels``, as `possible_matches` has it."""
+        if self.targets is None:
+            return ()
+        if self.match is not None:
+            return (self.match,)
+        return possible_matches(self.class_names, labels, folders=self.folders, numbered=self.array is not None)
 
-        Folder names match label names; as many classes as the model has, all named by number,
-        match by position.
+    def targets_for(self, labels: Sequence[str]) -> NDArray[np.int64] | None:
+        """Class indices of a model with these ``labels``, int64 [N]; None where the classes are not the model's.
+
+        Of a name that several classes have, the first. Where names leave several ways to see it, the likeliest; `matched` by
+        the model's own answers tells which is true.
         """
         import numpy as np
 
-        if self.targets is None:
+        found = next((match for match in self.matches(labels) if not match.guess or match is self.match), None)
+        if found is None or self.targets is None:
             return None
-        position = {label: index for index, label in enumerate(labels)}
-        if all(name in position for name in self.class_names):
-            return np.array([position[self.class_names[target]] for target in self.targets])
-        generic = all(label.isdigit() or re.fullmatch(r"LABEL_\d+", label) for label in labels)
-        if not generic or len(self.class_names) != len(labels):
-            return None
-        # Folders that are numbers keep them: sorted as text, 10 comes before 2.
-        numbers = [int(name) if name.isdecimal() else -1 for name in self.class_names]
-        numbered = sorted(numbers) == list(range(len(labels)))
-        return np.array([numbers[target] for target in self.targets] if numbered else self.targets)
+        return np.array([found.classes[target] for target in self.targets], np.int64)
+
+    def check(self, advance: Callable[[], None] = lambda: None) -> None:
+        """Raise DataError if images cannot be read, naming them together: as far as headers and ends of files tell."""
+        if self.array is not None:
+            return
+        bad = []
+        for name in self.names:
+            if problem := problem_of(Path(self.source) / name):
+                bad.append(f"{name} ({problem})")
+            advance()
+        if bad:
+            more = f" and {len(bad) - LISTED:,} more" if len(bad) > LISTED else ""
+            listed = f"{', '.join(bad[:LISTED])}{more}. Remove or replace {'it' if len(bad) == 1 else 'them'}."
+            msg = f"{self.source}: {len(bad):,} of {len(self):,} images cannot be read: {listed}"
+            raise DataError(msg)
 
     def fingerprint(self, index: int) -> str:
         """SHA-256 of the content of image ``index``, hexadecimal: the file's bytes, or the array's."""
         if self.array is not None:
-            frame = self.array[index]
+            frame = self.frame(index)
             return hashlib.sha256(repr(frame.shape).encode() + frame.tobytes()).hexdigest()
         try:
-            return hashlib.sha256((Path(self.source) / self.names[index]).read_bytes()).hexdigest()
+            with open_regular(Path(self.source) / self.names[index]) as stream:
+                return hashlib.sha256(stream.read()).hexdigest()
         except OSError as error:
             msg = f"{Path(self.source) / self.names[index]}: cannot read this image: {error.strerror}"
             raise DataError(msg) from error
@@ -163,7 +196,8 @@ class ImageSet:
         """SHA-256 over names and contents, hexadecimal."""
         digest = hashlib.sha256()
         for index, name in enumerate(self.names):
-            digest.update(f"{name}\0{self.fingerprint(index)}\0".encode())
+            # A name that is no UTF-8 comes as surrogates.
+            digest.update(f"{name}\0{self.fingerprint(index)}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
@@ -181,63 +215,39 @@ def load_images(path: str | Path) -> ImageSet:
     if path.is_file() and path.suffix.lower() == ".npz":
         return _from_npz(path)
     if not path.is_dir():
-        found = "is not a folder or an .npz" if path.exists() else "does not exist"
-        msg = f"{path}: {found}. Give a folder of images (one subfolder per class gives labels) or an .npz with 'images'."
+        what = "is not a folder or an .npz" if path.exists() else "does not exist"
+        msg = f"{path}: {what}. Give a folder of images (one subfolder per class gives labels) or an .npz with 'images'."
         raise DataError(msg)
-    files = find_images(path)
-    if not files:
-        msg = f"{path}: no images in this folder (looked for {', '.join(SUFFIXES)}, subfolders included)."
+    found = find_images(path)
+    note = found.note(path)
+    if not found.images:
+        looked = f"looked for {', '.join(SUFFIXES)}, subfolders included"
+        msg = f"{path}: no images in this folder ({looked})." if note is None else f"{note}. Nothing else lies there."
         raise DataError(msg)
-    names = tuple(file.relative_to(path).as_posix() for file in files)
-    folders = [Path(name).parts[0] if "/" in name else "" for name in names]
-    labelled = all(folders)
-    classes = tuple(sorted(set(folders))) if labelled else ()
-    targets = tuple(classes.index(folder) for folder in folders) if labelled else None
-    return ImageSet(source=str(path), names=names, class_names=classes, targets=targets)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Every image file below ``folder``, sorted by path."""
-    # Hidden files and folders are not the user's: macOS leaves ._1.jpg, notebooks .ipynb_checkpoints.
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
+    names = tuple(file.relative_to(path).as_posix() for file in found.images)
+    tops = [name.partition("/")[0] if "/" in name else "" for name in names]
+    if not all(tops):
+        return ImageSet(source=str(path), names=names, class_names=(), targets=None, left_out=note)
+    position = {folder: index for index, folder in enumerate(sorted(set(tops)))}
+    return ImageSet(
+        source=str(path),
+        names=names,
+        class_names=tuple(map(_text, position)),
+        targets=tuple(position[folder] for folder in tops),
+        folders=tuple(_text(folder.name) for folder in sorted(path.iterdir()) if folder.is_dir() and folder.name[0] != "."),
+        left_out=note,
     )
 
 
-def read_image(path: Path) -> Frame:
-    """One image file as uint8 [H, W, 3] BGR, turned upright by its EXIF tag. Raises DataError naming the file."""
-    with needs_extra("cpu"):
-        import cv2
-    import numpy as np
-
-    # cv2.imread fails on some non-ASCII names; Python opens them all.
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        msg = f"{path}: cannot read this image: {error.strerror}"
-        raise DataError(msg) from error
-    frame: Any = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if frame is None:
-        msg = f"{path}: not a readable image ({len(data)} bytes). Remove or replace it."
-        raise DataError(msg)
-    return frame
+def _text(name: str) -> str:
+    """A folder's name as text: where Python takes file names for ASCII, UTF-8 in them comes as surrogates."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _from_npz(path: Path) -> ImageSet:
     import numpy as np
 
-    try:
-        # Opened here, so that it is closed where numpy refuses it. TypeError: an .npy under this name.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            # A member that is no array comes as bytes.
-            arrays = {key: np.asarray(stored[key]) for key in ("images", "labels", "classes") if key in stored}
-    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        msg = f"{path}: not a readable .npz: {error}"
-        raise DataError(msg) from error
+    arrays = read_arrays(path, ("images", "labels", "classes"))
     images = arrays.get("images")
     if images is None or images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
         found = "missing" if images is None else f"{images.dtype} {images.shape}"
@@ -246,11 +256,16 @@ def _from_npz(path: Path) -> ImageSet:
     if images.ndim == 4 and images.shape[3] not in (1, 3):
         msg = f"{path}: 'images' must have 1 or 3 channels last, and is {images.shape}."
         raise DataError(msg)
-    gray = images.ndim == 3 or images.shape[3] == 1
-    bgr = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=3) if gray else images[..., ::-1]
+    if len(images) > MOST_IMAGES:
+        msg = f"{path}: holds {len(images):,} images, more than {MOST_IMAGES:,}. Give fewer."
+        raise DataError(msg)
+    if images.ndim == 4:
+        images = images[..., 0] if images.shape[3] == 1 else images[..., ::-1]
     targets, classes = _npz_labels(path, arrays, len(images))
     names = tuple(str(index) for index in range(len(images)))
-    return ImageSet(source=str(path), names=names, class_names=classes, targets=targets, array=bgr)
+    return ImageSet(
+        source=str(path), names=names, class_names=classes, targets=targets, array=images.astype(np.uint8, copy=False)
+    )
 
 
 def _npz_labels(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
@@ -262,7 +277,14 @@ def _npz_labels(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) 
         raise DataError(msg)
     targets = tuple(int(label) for label in labels)
     classes = arrays.get("classes")
-    names = tuple(map(str, classes)) if classes is not None else tuple(map(str, range(max(targets) + 1)))
+    if classes is not None and (classes.ndim != 1 or classes.dtype.kind not in "USiu"):
+        msg = f"{path}: 'classes' must be a list of names, and is {classes.dtype} {classes.shape}."
+        raise DataError(msg)
+    if max(targets) >= MOST_IMAGES:
+        msg = f"{path}: label {max(targets)} is no number of a class."
+        raise DataError(msg)
+    listed = range(max(targets) + 1) if classes is None else classes
+    names = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in listed)
     if max(targets) >= len(names):
         msg = f"{path}: label {max(targets)} has no name: 'classes' holds {len(names)}."
         raise DataError(msg)

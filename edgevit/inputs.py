@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevit.advice import calibration_notes
 from edgevit.bundle import check_writable
 from edgevit.engine import backend
 from edgevit.engine.here import judge_of
 from edgevit.errors import ConfigError, DataError
-from edgevit.images import ImageSet, load_images
+from edgevit.images import ImageSet
+from edgevit.labelmatch import like, matched, open_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
+from edgevit.model.pixels import normalise
 from edgevit.progress import Progress
 from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
 from edgevit.target import Target
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SEARCHED = 512  # images that a search for a mixed-precision plan measures on, at most
 
@@ -44,6 +50,8 @@ class BuildRequest:
     threads: int | None = None
     prune: PruneSettings | None = None
     """What to prune first, on images of ``data``."""
+    class_order: str | None = None
+    """How the trainer sorted class folders, `edgevit.classes.ORDERS`, where the model has no names; None asks the model."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `load_checkpoint`."""
     command: str = ""
@@ -62,6 +70,8 @@ class Inputs:
     """The engine that accuracy is measured with; set once it has been held against torch."""
     pruning: ImageSet | None = None
     """What pruning makes up for its cuts on; the calibration images are among them."""
+    data: ImageSet | None = None
+    """All images of the request's ``data``."""
 
     @property
     def seen(self) -> set[str]:
@@ -84,7 +94,9 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     _ = backend(judge_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)
-    calibration, pruning, held_out, notes = _choose_images(request)
+    checkpoint, sets, said = _read_images(request, checkpoint, progress)
+    calibration, pruning, held_out, notes = _choose_images(request, *sets)
+    notes = said + notes
     if calibration is not None:
         notes += calibration_notes(calibration, len(checkpoint.labels))
     if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
@@ -93,24 +105,62 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
             f"{len(checkpoint.labels)} labels, so top-1 is unknown; pass --labels"
         )
     return Inputs(
-        checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes), pruning=pruning
-    )
+        checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes), pruning=pruning,
+        data=sets[0],
+    )  # fmt: skip
 
 
-def _choose_images(request: BuildRequest) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None, list[str]]:
+def _read_images(
+    request: BuildRequest, checkpoint: Checkpoint, progress: Progress
+) -> tuple[Checkpoint, tuple[ImageSet | None, ImageSet | None], list[str]]:
+    """All images of ``data`` and ``eval_data``, their classes matched with the checkpoint's, which may get names by it; notes."""
+    labels = checkpoint.labels
+    notes: list[str] = []
+    data = eval_data = None
+    if request.data is not None:
+        data, said = open_images(request.data, labels, progress)
+        notes += said
+    if request.eval_data is not None:
+        eval_data, said = open_images(request.eval_data, labels, progress, option="--eval-data")
+        notes += said
+    judged = eval_data or data
+    if judged is None:
+        return checkpoint, (None, None), notes
+    found = matched(judged, labels, _answers(checkpoint), progress, request.class_order)
+    if found.labels is not None:
+        checkpoint = replace(checkpoint, labels=found.labels)
+    if eval_data is None:
+        return checkpoint, (found.images, None), [*found.notes, *notes]
+    return checkpoint, (data and like(data, checkpoint.labels, found.images), found.images), [*found.notes, *notes]
+
+
+def _answers(checkpoint: Checkpoint) -> Callable[[ImageSet], NDArray[np.float32]]:
+    def answers(images: ImageSet) -> NDArray[np.float32]:
+        import numpy as np
+        import torch
+
+        frames = np.concatenate(list(images.prepared(checkpoint.preprocessing)))
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = checkpoint.model(normalise(torch.from_numpy(frames), checkpoint.preprocessing)).numpy()
+        return logits
+
+    return answers
+
+
+def _choose_images(
+    request: BuildRequest, data: ImageSet | None, eval_data: ImageSet | None
+) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None, list[str]]:
     """Images to calibrate on, to prune on, and held out; notes."""
     notes: list[str] = []
-    calibration, pruning, held_out = None, None, None
-    if request.data is not None:
-        held_out, settings = load_images(request.data), request.recipe.calibrate
+    calibration, pruning, held_out, settings = None, None, data, request.recipe.calibrate
     if held_out is not None and request.precision != "fp32":
         calibration, _ = held_out.split(settings.images, settings.seed)
         if len(calibration) < settings.images:
             notes.append(f"calibration: {request.data} has {len(calibration)} images, the recipe asks for {settings.images}")
-    if request.prune is not None and request.data is not None:
-        pruning = _images_to_prune_on(request, load_images(request.data))
-    if request.eval_data is not None:
-        held_out = load_images(request.eval_data)
+    if request.prune is not None and data is not None:
+        pruning = _images_to_prune_on(request, data)
+    if eval_data is not None:
+        held_out = eval_data
     if held_out is not None:
         used = {mark for images in (calibration, pruning) if images for mark in images.fingerprints()}
         held_out = held_out.held_out(request.eval_limit, request.recipe.calibrate.seed, used)
@@ -134,9 +184,9 @@ def spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSe
     What ``data`` has left beside separate ``eval_data``, else half of the held-out images. Raises DataError if there are none.
     """
     held_out, spare = inputs.held_out, None
-    if request.eval_data is not None and request.data is not None:
+    if request.eval_data is not None and inputs.data is not None:
         seen = inputs.seen | (held_out.fingerprints() if held_out else set())
-        spare = load_images(request.data).held_out(SEARCHED, request.recipe.calibrate.seed, seen)
+        spare = inputs.data.held_out(SEARCHED, request.recipe.calibrate.seed, seen)
     if (spare is None or len(spare) < len(held_out or ()) // 2) and held_out is not None:
         half = min(SEARCHED, len(held_out) // 2)
         spare, held_out = held_out.divide(half, request.recipe.calibrate.seed)

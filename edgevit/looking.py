@@ -147,7 +147,9 @@ def read_model(
         checkpoint = load_checkpoint(path, **options)
     variants = [fp32_variant(checkpoint)]
     if data is not None:
-        calibration, _ = load_images(data).split(recipe.calibrate.images, recipe.calibrate.seed)
+        images = load_images(data)
+        images.check()
+        calibration, _ = images.split(recipe.calibrate.images, recipe.calibrate.seed)
         variants.append(int8_variant(checkpoint, calibration, recipe, cache, progress))
     return Model(
         graphs={variant.precision: variant.model for variant in variants},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,12 @@ CONTRACT = Preprocessing(size=(6, 6), resize=(6, 6))
 def write(path: Path, level: int = 100, size: tuple[int, int] = (8, 10)) -> Path:
     """An image file of one grey level, and its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix.lower(), np.full((*size, 3), level, np.uint8))[1].tobytes())
+    suffix, pixels = path.suffix.lower(), np.full((*size, 3), level, np.uint8)
+    if suffix in (".jfif", ".jif"):
+        suffix = ".jpg"
+    if suffix in (".pgm", ".pbm"):
+        pixels = pixels[..., 0]
+    path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
     return path
 
 
@@ -98,7 +105,27 @@ def test_every_listed_suffix_is_read(suffix: str, tmp_path: Path) -> None:
     write(tmp_path / f"a{suffix}", level=100)
     frame = load_images(tmp_path).frame(0)
     assert (frame.shape, frame.dtype) == ((8, 10, 3), np.uint8)
-    assert abs(int(frame[4, 5, 0]) - 100) <= 2
+    assert abs(int(frame[4, 5, 0]) - (255 if suffix == ".pbm" else 100)) <= 2
+
+
+def test_torchvisions_suffixes_are_read() -> None:
+    """torchvision.datasets.folder.IMG_EXTENSIONS of 0.28.0."""
+    assert {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"} <= set(SUFFIXES)
+
+
+def test_what_looks_like_an_image_is_counted(tmp_path: Path) -> None:
+    """A class of nothing else would vanish without a word."""
+    write(tmp_path / "cat" / "1.png")
+    for name in ("dog/1.heic", "dog/2.HEIC", "cat/3.gif", "cat/notes.txt", ".x/4.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    images = load_images(tmp_path)
+    assert (images.class_names, images.folders) == (("cat",), ("cat", "dog"))
+    assert images.left_out == (
+        f"{tmp_path}: 3 files that look like images are left out (2 .heic, 1 .gif); nothing else lies in dog. "
+        "Convert to PNG or JPEG to use them"
+    )
+    assert images.subset([0]).left_out == images.left_out
 
 
 def test_other_files_and_folders_are_passed_over(tmp_path: Path) -> None:
@@ -149,7 +176,9 @@ def test_a_file_that_is_no_npz(tmp_path: Path) -> None:
 
 def test_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    assert "no images in this folder (looked for .bmp, .jpeg" in refusal(tmp_path)
+    assert "no images in this folder (looked for .bmp, .jfif" in refusal(tmp_path)
+    (tmp_path / "1.avif").write_bytes(b"x")
+    assert "1 file that looks like an image is left out (1 .avif)" in refusal(tmp_path)
 
 
 def test_unreadable_images_are_named(tmp_path: Path) -> None:
@@ -157,6 +186,8 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(content)
         assert f"not a readable image ({len(content)} bytes)" in refusal(tmp_path)
+        with pytest.raises(DataError, match=r"1 of 1 images cannot be read: .*Remove or replace it"):
+            load_images(tmp_path).check()
         with pytest.raises(DataError, match=name):
             read_image(path)
         path.unlink()
@@ -168,6 +199,75 @@ def test_truncated_images_are_named(suffix: str, tmp_path: Path) -> None:
     encoded = cv2.imencode(suffix, rgb(1, (64, 64, 3))[0])[1].tobytes()
     (tmp_path / f"half{suffix}").write_bytes(encoded[: len(encoded) // 2])
     assert f"half{suffix}: not a readable image" in refusal(tmp_path)
+
+
+def test_all_bad_images_are_named_at_once(tmp_path: Path) -> None:
+    """Ten of them, and how many there are; whole ones are not decoded for it."""
+    for i in range(20):
+        path = write(tmp_path / f"{i:02}.jpg", level=i)
+        if i % 5:
+            path.write_bytes(path.read_bytes()[:-5])
+    os.mkfifo(tmp_path / "pipe.png")  # `find_images` passes it over
+    steps: list[int] = []
+    with pytest.raises(DataError) as caught:
+        load_images(tmp_path).check(lambda: steps.append(1))
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}: 16 of 20 images cannot be read: 01.jpg (cut off or damaged), 02.jpg")
+    assert message.endswith("12.jpg (cut off or damaged) and 6 more. Remove or replace them.")
+    assert len(steps) == 20
+
+
+def bomb(path: Path, width: int, height: int) -> Path:
+    """A PNG of a few hundred bytes whose header claims this size."""
+    ok = cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes()
+    header = ok[12:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + ok[24:29]
+    path.write_bytes(ok[:12] + header + zlib.crc32(header).to_bytes(4, "big") + ok[33:])
+    return path
+
+
+@pytest.mark.parametrize(("width", "height", "said"), [
+    (32000, 32000, "32000x32000 pixels, more than 134,217,728"),
+    (40000, 40000, "40000x40000 pixels"),
+    (2**31 - 1, 2**31 - 1, "2147483647x2147483647 pixels"),
+    (1_100_000, 40, "a side of more than 1,048,576"),
+])  # fmt: skip
+def test_an_image_that_claims_gigabytes_is_refused(width: int, height: int, said: str, tmp_path: Path) -> None:
+    path = bomb(tmp_path / "a.png", width, height)
+    with pytest.raises(DataError, match=said):
+        read_image(path)
+    with pytest.raises(DataError, match=said):
+        load_images(tmp_path).check()
+
+
+def test_pipes_and_devices_are_no_images(tmp_path: Path) -> None:
+    """Opening a pipe would wait for ever; a device never ends."""
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="not a regular file"):
+        read_image(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="not a regular file"):
+        read_image(tmp_path / "b.png")
+
+
+def test_what_a_file_is_counts_not_its_name(tmp_path: Path) -> None:
+    """A WebP called .jpg is read; a picture of no kind that is known is not handed to a decoder."""
+    encoded = cv2.imencode(".webp", np.full((8, 10, 3), 100, np.uint8))[1].tobytes()
+    (tmp_path / "a.jpg").write_bytes(encoded)
+    assert read_image(tmp_path / "a.jpg").shape == (8, 10, 3)
+    (tmp_path / "b.jpg").write_bytes(cv2.imencode(".ras", np.full((8, 10, 3), 100, np.uint8))[1].tobytes())
+    with pytest.raises(DataError, match="not a readable image"):
+        read_image(tmp_path / "b.jpg")
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    """Files from an old disk: read, and their digest taken."""
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)  # noqa: PTH102 (a path of bytes)
+    write(tmp_path / "a.png").rename(os.fsdecode(folder + b"/\xff.png"))
+    images = load_images(tmp_path)
+    assert images.class_names == ("caf\ufffd",)
+    assert len(images.digest()) == 64
+    assert images.frame(0).shape == (8, 10, 3)
 
 
 def test_image_that_vanishes(tmp_path: Path) -> None:
@@ -223,6 +323,33 @@ def test_npz_labels_and_classes(tmp_path: Path) -> None:
 )
 def test_npz_of_another_form_is_refused(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
     assert said in refusal(npz(tmp_path / "a.npz", **arrays))
+
+
+def test_npz_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    """133 million images of one pixel in 400 kB, zeros that shrink a thousandfold, and a header that lies."""
+    assert "no images shrink so far" in refusal(npz(tmp_path / "a.npz", images=np.zeros((4000, 200, 200), np.uint8)))
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive, archive.open("images.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"shape": (10**12, 3, 3), "fortran_order": False, "descr": "|u1"})
+    assert "is shorter than its shape" in refusal(tmp_path / "b.npz")
+    many = np.random.default_rng(0).integers(0, 256, (2**21 + 1, 1, 1), np.uint8)
+    assert "more than 2,097,152" in refusal(npz(tmp_path / "c.npz", images=many))
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive, archive.open("images.npy", "w") as member:
+        member.write(b"\x93NUMPY\x01\x00\x08\x00((((((((")
+    assert "not a readable .npz" in refusal(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("classes", [np.array("cat"), np.array([["a", "b"]]), np.array([0.5, 1.5])], ids=str)
+def test_npz_classes_must_be_a_list_of_names(classes: np.ndarray, tmp_path: Path) -> None:
+    labels = np.array([0, 1, 0, 1])
+    assert "'classes' must be a list of names" in refusal(npz(tmp_path / "a.npz", images=rgb(), labels=labels, classes=classes))
+
+
+def test_npz_is_not_copied_by_its_parts(tmp_path: Path) -> None:
+    images = load_images(npz(tmp_path / "a.npz", images=rgb(50, (8, 10))))
+    chosen, others = images.split(10, seed=0)
+    assert chosen.array is others.array is images.array
+    again = others.subset([3, 1])
+    assert np.array_equal(again.frame(1), images.frame(int(again.names[1])))
 
 
 def test_npz_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
@@ -352,6 +479,10 @@ def with_classes(*names: str) -> ImageSet:
         (("cat", "dog"), ("0", "1", "2"), None),
         (("cat", "dog", "emu"), ("0", "1"), None),
         (("1", "10", "2"), tuple(map(str, range(11))), [1, 10, 2]),
+        (("Cat", "golden_retriever"), ("golden retriever", "cat"), [1, 0]),
+        (("cafe\u0301",), ("caf\u00e9", "bar"), [0]),
+        (("crane", "dog"), ("crane", "dog", "crane"), [0, 1]),
+        (("n01", "n02"), ("tench", "goldfish"), None),
     ],
 )
 def test_targets_for(folders: tuple[str, ...], labels: tuple[str, ...], expected: list[int] | None) -> None:

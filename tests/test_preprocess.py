@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits, load_sample_image
 
 from edgevit import averaging
 from edgevit.errors import ConfigError
-from edgevit.preprocess import COLORS, INTERPOLATIONS, MODES, Preprocessing, padding_bgr, prepare
+from edgevit.preprocess import COLORS, INTERPOLATIONS, MODES, Preprocessing, padding_bgr, prepare, scaled_size
 
 PILLOW = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
@@ -226,6 +226,90 @@ def test_antialias_averages_where_its_absence_skips(shape: tuple[int, int]) -> N
     assert smooth < 50 < sharp
 
 
+# --- rounding ------------------------------------------------------------------------------------------------------------
+
+# Made with torchvision 0.28.0 and transformers 5.24.0, and asked for again by tests/parity/test_preprocess.py:
+#   y, x = np.mgrid[1 : h + 1, 1 : w + 1]; image = Image.fromarray(np.stack([y, x, 0 * y], 2).astype(np.uint8))
+#   Compose([Resize(r, InterpolationMode.NEAREST), CenterCrop(32)])(image)
+#   BitImageProcessor(size={"shortest_edge": r}, crop_size={"height": 32, "width": 32}, resample=0, do_rescale=False,
+#                     do_normalize=False)(image)
+TRUE_CROPS = {
+    ((35, 35), 35): ((2, 2), (1, 1)),
+    ((35, 50), 35): ((2, 9), (1, 9)),
+    ((39, 36), 36): ((4, 2), (3, 2)),
+    ((36, 39), 36): ((2, 4), (2, 3)),
+    ((36, 41), 36): ((2, 4), (2, 4)),
+    ((33, 47), 33): ((0, 8), (0, 7)),
+    ((35, 37), 35): ((2, 2), (1, 2)),
+    ((36, 36), 36): ((2, 2), (2, 2)),
+    ((28, 28), 28): ((-2, -2), (-2, -2)),
+    ((29, 40), 29): ((-1, 4), (-1, 4)),
+    ((27, 31), 27): ((-2, 0), (-2, 0)),
+    ((20, 33), 20): ((-6, 0), (-6, 0)),
+}
+"""(height, width) of a frame that is not scaled, and its box: row and column where its 32 x 32 begin in torchvision and in
+transformers; negative where padding comes first."""
+# torchvision.transforms.functional._compute_resized_output_size(shape, [box]) of the same version; from the ninth on
+# timm.data.transforms.ResizeKeepRatio.get_params(image, box, longest) of timm 1.0.31, longest=1.0 for letterbox.
+TRUE_SIZES = [
+    ((53, 37), (36, 36), "shortest", (51, 36)),
+    ((40, 71), (36, 36), "shortest", (36, 63)),
+    ((64, 47), (36, 36), "shortest", (49, 36)),
+    ((427, 640), (256, 256), "shortest", (256, 383)),
+    ((375, 500), (256, 256), "shortest", (256, 341)),
+    ((500, 333), (248, 248), "shortest", (372, 248)),
+    ((36, 73), (36, 36), "shortest", (36, 73)),
+    ((1080, 1920), (224, 224), "shortest", (224, 398)),
+    ((53, 37), (36, 36), "letterbox", (36, 25)),
+    ((427, 640), (224, 224), "letterbox", (149, 224)),
+    ((53, 37), (36, 54), "shortest", (77, 54)),
+    ((427, 640), (248, 497), "shortest", (332, 497)),
+]
+
+
+@pytest.mark.parametrize(("rounding", "which"), [("torchvision", 0), ("transformers", 1)])
+@pytest.mark.parametrize(("shape", "box"), TRUE_CROPS, ids=str)
+def test_crops_begin_where_the_trainer_had_them(shape: tuple[int, int], box: int, rounding: str, which: int) -> None:
+    rows, columns = np.mgrid[1 : shape[0] + 1, 1 : shape[1] + 1].astype(np.uint8)
+    frame = np.stack([rows, columns, rows], axis=2)
+    row, column = TRUE_CROPS[shape, box][which]
+    padded = np.zeros((200, 200, 3), np.uint8)
+    padded[50 : 50 + shape[0], 50 : 50 + shape[1]] = frame
+    contract = preprocessing((32, 32), resize=(box, box), mode="shortest", rounding=rounding)
+    assert np.array_equal(prepare(frame, contract), padded[50 + row : 82 + row, 50 + column : 82 + column])
+
+
+@pytest.mark.parametrize(("shape", "box", "mode", "expected"), TRUE_SIZES, ids=str)
+def test_sides_are_scaled_to_the_trainers_pixels(
+    shape: tuple[int, int], box: tuple[int, int], mode: str, expected: tuple[int, int]
+) -> None:
+    contract = preprocessing((32, 32), resize=box, mode=mode, rounding="torchvision")
+    assert scaled_size(shape, contract) == expected
+
+
+def test_an_older_contract_rounds_as_it_did() -> None:
+    """A bundle without the field keeps the pixels that it was measured on."""
+    data = preprocessing((32, 32), resize=(36, 36), mode="shortest").to_dict()
+    del data["rounding"]
+    contract = Preprocessing.from_dict(data)
+    assert contract.rounding == "nearest"
+    assert (scaled_size((53, 37), contract), scaled_size((40, 71), contract)) == ((52, 36), (36, 64))
+
+
+@pytest.mark.parametrize("rounding", ["torchvision", "transformers"])
+def test_what_the_input_exceeds_is_black(rounding: str) -> None:
+    frame = np.full((40, 40, 3), 200, np.uint8)
+    result = prepare(frame, preprocessing((32, 32), resize=(29, 29), mode="squash", rounding=rounding))
+    assert (result[1:30, 1:30] == 200).all()
+    assert not result[0].any()
+    assert not result[30:].any()
+    assert not result[:, 0].any()
+    assert not result[:, 30:].any()
+    assert preprocessing((32, 32), resize=(29, 29), rounding=rounding).describe() == (
+        "squash to 29x29 (linear), centre crop or pad to 32x32, rgb"
+    )
+
+
 # --- averaging -------------------------------------------------------------------------------------------------------------
 
 FRAMES = [(720, 1280), (480, 640), (1080, 1920), (511, 389), (720, 405)]
@@ -336,6 +420,14 @@ def test_old_numpy_does_not_tell_how_it_multiplies(monkeypatch: pytest.MonkeyPat
         ({"mean": (0.5,)}, "rgb needs 3 mean and positive std values"),
         ({"std": (0.5, 0.0, 0.5)}, "rgb needs 3 mean and positive std values"),
         ({"color": "gray"}, "gray needs 1 mean"),
+        ({"rounding": "floor"}, "unknown rounding 'floor'. Known: nearest, torchvision, transformers"),
+        ({"size": (24.0, 32)}, "size must be two whole numbers"),
+        ({"size": (24, True)}, "size must be two whole numbers"),
+        ({"resize": (24, 32, 3)}, "resize must be two whole numbers"),
+        ({"resize": (60000, 60000)}, "is more than 16,777,216 pixels"),
+        ({"mean": ("0.5", 0.5, 0.5)}, "mean and std must be finite numbers"),
+        ({"std": (0.5, float("nan"), 0.5)}, "mean and std must be finite numbers"),
+        ({"std": (0.5, 10**400, 0.5)}, "mean and std must be finite numbers"),
     ],
 )
 def test_wrong_contracts_are_refused(wrong: dict[str, Any], said: str) -> None:

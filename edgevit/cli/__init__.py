@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgevit import __version__
+from edgevit.cli.streams import forgiving_streams
 from edgevit.errors import EdgevitError, did_you_mean
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
@@ -23,6 +24,11 @@ INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 
 class Commands(click.Group):
     """Loads a command's module when it is asked for, and prints every error in one place."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run as a program does."""
+        forgiving_streams()
+        return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of a user's work."""

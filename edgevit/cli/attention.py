@@ -32,14 +32,14 @@ def attention(**values: Any) -> None:
     """
     from edgevit.bundle import check_writable
     from edgevit.cache import Cache
-    from edgevit.cli.console import ConsoleProgress, print_json
+    from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.errors import storage_errors
     from edgevit.looking import look_at, read_model
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
 
     as_json, image = values.pop("as_json"), values["image"]
-    cache, options = Cache(enabled=not values.pop("no_cache")), import_options(values)
+    cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
     out = values["out"] or Path(f"{image.stem}-attention.png")
     _check_suffix(out)
     check_writable(out)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import (
+    class_order_option,
     import_options,
     json_option,
     model_options,
@@ -49,6 +50,7 @@ from edgevit.cli.options import (
 )
 @prune_options
 @model_options
+@class_order_option
 @threads_option
 @no_cache_option
 @click.option("--dry-run", is_flag=True, help="Print the stages and what is cached, and do nothing.")
@@ -70,7 +72,7 @@ def build(**values: Any) -> None:
     from edgevit.engine.check import summary
     from edgevit.progress import Progress
 
-    as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"))
+    as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"), note=note)
     request = _request(values)
     if dry_run:
         _print_plan(plan(request, cache), as_json=as_json)

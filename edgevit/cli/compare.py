@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.options import class_order_option, import_options, json_option, model_options, no_cache_option, threads_option
 
 WIDTH = 100  # columns that sentences are folded to
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -32,6 +32,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--markdown", "markdown_path", type=FILE, help="Write the report as Markdown.")
 @click.option("--csv", "csv_path", type=FILE, help="Write the rows as CSV.")
 @model_options
+@class_order_option
 @threads_option
 @no_cache_option
 @json_option
@@ -56,7 +57,7 @@ def compare(**values: Any) -> None:
 
     as_json = values.pop("as_json")
     outputs = {kind: path for kind in ("csv", "html", "markdown") if (path := values.pop(f"{kind}_path")) is not None}
-    cache, options = Cache(enabled=not values.pop("no_cache")), import_options(values)
+    cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
     engines, precisions = _names(values.pop("engines")), parse_precisions(_names(values.pop("precisions")))
     # What can be wrong is found now, not after minutes of measuring.
     for name in engines:
@@ -73,6 +74,7 @@ def compare(**values: Any) -> None:
         recipe=load_recipe(values["recipe"]),
         target=here(load_target(values["target"])) if values["target"] else None,
         threads=values["threads"],
+        class_order=values["class_order"],
         options=options,
     )
     field = find_field(request, cache, progress).checked(engines=engines, threads=values["threads"], progress=progress)
@@ -95,7 +97,7 @@ def compare(**values: Any) -> None:
         text = _written(kind, comparison, field, values["threads"], progress)
         try:
             with storage_errors(path, f"--{kind}"):
-                path.write_text(text, encoding="utf-8")
+                path.write_text(text, encoding="utf-8", errors="backslashreplace")
         except StorageError as error:  # the others may lie elsewhere
             failed.append(error)
             continue

@@ -139,6 +139,12 @@ def prune_settings(values: dict[str, Any], multiple: int) -> Any:
     )  # fmt: skip
 
 
+class_order_option = click.option(
+    "--class-order",
+    type=click.Choice(["text", "natural"]),
+    help="How the trainer sorted class folders, for a model without names: text (1, 10, 2) or natural (1, 2, 10). By default the "
+    "model is asked.",
+)
 threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine; all by default.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 no_cache_option = click.option("--no-cache", is_flag=True, help="Compute every stage anew and keep nothing.")

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, prune_options, threads_option
+from edgevit.cli.options import (
+    class_order_option,
+    import_options,
+    json_option,
+    model_options,
+    no_cache_option,
+    prune_options,
+    threads_option,
+)
 
 
 @click.command()
@@ -26,6 +34,7 @@ from edgevit.cli.options import import_options, json_option, model_options, no_c
 )
 @prune_options
 @model_options
+@class_order_option
 @threads_option
 @no_cache_option
 @json_option
@@ -44,7 +53,7 @@ def prune(**values: Any) -> None:
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.progress import Progress
 
-    as_json, cache = values.pop("as_json"), Cache(enabled=not values.pop("no_cache"))
+    as_json, cache = values.pop("as_json"), Cache(enabled=not values.pop("no_cache"), note=note)
     done = prune_checkpoint(_request(values), cache, Progress() if as_json else ConsoleProgress())
     if as_json:
         print_json({"checkpoint": str(done.path), "bytes": done.path.stat().st_size, "pruning": done.report,

@@ -33,9 +33,9 @@ def run(**values: Any) -> None:
 
     \b
     SOURCE is a camera (0, /dev/video0, usb://0, csi://0), a stream
-    (rtsp://HOST/PATH), a GStreamer pipeline (gst:PIPELINE), a video file, a
-    folder of images, an image, or test:// (a synthetic pattern). With --json
-    every frame is one line of JSON on stdout and the summary is the last.
+    (rtsp://HOST/PATH, http://HOST/PATH), a GStreamer pipeline (gst:PIPELINE),
+    a video file, a folder of images, an image, or test:// (a synthetic
+    pattern). With --json every frame is one line of JSON on stdout and the summary is the last.
     Ctrl-C or SIGTERM ends the run with its summary, a second at once.
     """
     from dataclasses import replace

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgevit.bundle import is_bundle
 from edgevit.cache import Cache
+from edgevit.classes import are_generic
 from edgevit.comparing.of_bundle import subject_of_bundle
 from edgevit.comparing.of_checkpoint import subject_of_checkpoint
 from edgevit.comparing.request import Request, Subject
-from edgevit.engine import alternatives
+from edgevit.datalevel import check_level
+from edgevit.engine import alternatives, open_session
 from edgevit.engine.check import Verdict
 from edgevit.engine.profiling import layer_times
 from edgevit.engine.trusted import trusted_engine
 from edgevit.errors import ConfigError, DataError, EngineError
-from edgevit.images import ImageSet, load_images
+from edgevit.images import ImageSet
+from edgevit.labelmatch import matched, open_images
 from edgevit.progress import Progress
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.details import Layer
@@ -28,6 +33,7 @@ from edgevit.report.rows import Comparison
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame
+    from edgevit.report.accuracy import Logits
 
 PROFILED = 10  # inferences of each row under its engine's profiler
 
@@ -159,12 +165,20 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
 
     Raises ConfigError for models that cannot be compared with one another or precisions that none has, DataError without images.
     """
-    images = load_images(request.data)
+    images, said = open_images(request.data, (), progress)
     names = _names(request.models)
     subjects = tuple(
         _subject(path, name, images, request, cache, progress) for path, name in zip(request.models, names, strict=True)
     )
     _check_alike(subjects)
+    said += check_level(images, subjects[0].labels)
+    found = matched(images, subjects[0].labels, _answers(subjects[0], request.threads), progress, request.class_order)
+    images, notes = found.images, [*found.notes, *said]
+    if images.targets is not None and not images.matches(subjects[0].labels):
+        notes.append(
+            f"accuracy: the {len(images.class_names)} classes of {images.source} are not the model's {len(subjects[0].labels)} "
+            "labels, so top-1 is unknown"
+        )
     used = frozenset().union(*(subject.calibrated for subject in subjects))
     seed = request.recipe.calibrate.seed if not all(is_bundle(path) for path in request.models) else 0
     held_out = images.held_out(request.limit, seed, used)
@@ -172,13 +186,24 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
         msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or --calibration DIR with others."
         raise DataError(msg)
     missing = min(request.limit, len(images)) - len(held_out)
-    notes = [text for subject in subjects for text in subject.notes]
+    notes += [text for subject in subjects for text in subject.notes]
     if missing:
         used_for = "calibrated or pruned on" if any(item.pruned for item in request.precisions) else "calibrated on"
         notes.append(f"{missing} images of {images.source} were {used_for} and are left out")
     if len({subject.contract for subject in subjects}) > 1:
         notes.append("the models prepare frames differently, so each is given its own input")
     return Field(subjects=subjects, images=held_out, notes=tuple(dict.fromkeys(notes)))
+
+
+def _answers(subject: Subject, threads: int | None) -> Callable[[ImageSet], Logits]:
+    """Logits of the subject's reference on its engine, which is opened when it is first asked."""
+
+    def answers(images: ImageSet) -> Logits:
+        model = next(iter(subject.models.values()))
+        with closing(open_session(subject.engine, model, threads=threads)) as session:
+            return np.concatenate([session.infer(frame) for frame in images.prepared(subject.contract)])
+
+    return answers
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -195,7 +220,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
 def _check_alike(subjects: Sequence[Subject]) -> None:
     first = subjects[0]
     for other in subjects[1:]:
-        if other.labels != first.labels:
+        nameless = are_generic(other.labels) or are_generic(first.labels)  # the same model may have got its names in a build
+        if other.labels != first.labels and not (nameless and len(other.labels) == len(first.labels)):
             counts = f"{len(other.labels)} and {len(first.labels)}"
             msg = f"{other.name}: not the classes of {first.name} ({counts}). Compare models of the same task only."
             raise ConfigError(msg)

@@ -11,10 +11,12 @@ from edgevit.bundle import ENGINE
 from edgevit.cache import Cache
 from edgevit.comparing.precision import DEFAULT, Precision, parse_precisions
 from edgevit.comparing.request import Request, Subject
+from edgevit.datalevel import check_level
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, judge_of
 from edgevit.errors import ConfigError, DataError, needs_extra
-from edgevit.images import ImageSet, load_images
+from edgevit.images import ImageSet
+from edgevit.labelmatch import open_images
 from edgevit.progress import Progress
 from edgevit.pruning.settings import PruneSettings
 from edgevit.report.details import layers_of
@@ -53,7 +55,10 @@ def subject_of_checkpoint(
     _check(path, wanted, request.target)
     with progress.stage("import model"):
         checkpoint = load_checkpoint(path, **request.options)
-    source = images if request.calibration is None else load_images(request.calibration)
+    check_level(images, checkpoint.labels)
+    source, said = images, list[str]()
+    if request.calibration is not None:
+        source, said = open_images(request.calibration, checkpoint.labels, progress, option="--calibration")
     calibration, pruning = _fitted(source, wanted, request)
     seen = pruning or calibration
     if seen is not None and request.calibration is None and len(seen) == len(images):
@@ -75,7 +80,7 @@ def subject_of_checkpoint(
         labels=checkpoint.labels,
         engine=judge_of(target),
         calibrated=frozenset(seen.fingerprints()) if seen is not None else frozenset(),
-        notes=(*checkpoint.notes, *notes),
+        notes=(*checkpoint.notes, *said, *notes),
         layers={precision: layers_of(item.variant.report) for precision, item in made.items() if item.variant.report},
         plans={precision: item.plan for precision, item in made.items() if item.plan is not None},
         compiled={precision: item.compiled for precision, item in made.items() if item.compiled is not None},

@@ -13,6 +13,7 @@ from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.evaluate import evaluate
+from edgevit.report.labels import comparable
 
 if TYPE_CHECKING:
     from edgevit.report.accuracy import Logits
@@ -36,8 +37,10 @@ class Judge:
 
     def drop(self, model: bytes) -> float:
         """Points (percent of images) that the ONNX ``model`` loses: of top-1 with labels, of agreement without."""
-        own = measure(self._logits(model), self._reference, self._targets)
-        full = measure(self._reference, self._reference, self._targets)
+        pair = (self._logits(model), self._reference)
+        (logits, reference), targets, _ = comparable(pair, self.images, self.checkpoint.labels)
+        own = measure(logits, reference, targets)
+        full = measure(reference, reference, targets)
         lost = 1 - own.agreement if own.top1 is None or full.top1 is None else full.top1 - own.top1
         return round(100 * lost, 6)
 

@@ -40,13 +40,14 @@ def recover(
     """``student`` trained to answer as ``checkpoint``'s model does on ``images``; both are left alone.
 
     Whether that helped is told on every eighth image, which is not trained on; if not, the student stays as it was. On CUDA
-    where torch has it. Raises ConfigError if the loss does not stay finite, DataError for an unreadable image, StorageError if
-    an epoch cannot be kept.
+    where torch has it. Raises ConfigError if the loss does not stay finite, DataError for an unreadable image.
     """
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     contract, targets = checkpoint.preprocessing, images.targets_for(checkpoint.labels)
+    if targets is not None and images.matches(checkpoint.labels)[0].doubled:  # which class is meant is unknown: distil alone
+        targets = None
 
     def deliver(numbers: list[int]) -> Tensor:
         frames = np.concatenate(list(images.subset(numbers).prepared(contract)))
@@ -57,6 +58,7 @@ def recover(
     )
     training = Training(copy.deepcopy(student).to(device), copy.deepcopy(checkpoint.model), examples, settings)
     key: dict[str, Any] = {"weights": checkpoint.digest, "images": images.digest(), "settings": asdict(settings),
+                           "targets": None if targets is None else targets.tolist(),
                            "student": _digest(student), "device": device.type}  # fmt: skip
     before = training.loss_on(examples.held_out)
     with progress.stage("recover", total=settings.epochs * len(examples.trained)) as stage:

@@ -109,6 +109,9 @@ def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> 
             f"({', '.join(checkpoint.labels[:5])}, ...). Pass --labels, or take --score obs, which needs none."
         )
         raise DataError(msg)
+    if settings.score == "taylor" and images.matches(checkpoint.labels)[0].doubled:
+        msg = "--score taylor needs to know the class of each image, and several classes have one name. Take --score obs."
+        raise DataError(msg)
 
 
 def score(
@@ -118,7 +121,7 @@ def score(
     """The first pass: what every half of ``checkpoint`` could be cut to, from the cache if it was asked before.
 
     ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
-    unreadable image, StorageError if a disk is full.
+    unreadable image.
     """
     check(checkpoint, images, settings)
     chosen, _ = images.split(settings.images, settings.seed)

@@ -27,6 +27,7 @@ from edgevit.report import accuracy, latency, machine
 from edgevit.report.device import DevicePlan
 from edgevit.report.energy import ROUNDS, Energy, measure_energy
 from edgevit.report.evaluate import evaluate
+from edgevit.report.labels import comparable
 from edgevit.report.recommend import recommend
 from edgevit.report.rows import Comparison, Evidence, Row, row_names
 from edgevit.report.startup import Startup, measure_startup
@@ -88,7 +89,7 @@ def compare(
     starts = _startups(opened, progress) if startup else none
     load = machine.load()
     turns, energies = _timed(opened, images, runs, find_rails(root), progress) if runs else (none, none)
-    targets = images.targets_for(labels)
+    logits, targets, labels = comparable(logits, images, labels)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
     ratio = _Ratio(turns)
     baselines = [_baseline(candidate, candidates) for candidate in candidates]

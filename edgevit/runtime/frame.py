@@ -53,6 +53,8 @@ class Source(ABC):
     """Images or video frames that could not be decoded, so far."""
     first_skipped: str | None = None
     """The name of the first of them."""
+    note: str | None = None
+    """What of the source is left out, in a line."""
     faults: Faults | None = None
     """What went wrong and was recovered from; None where nothing of the kind can happen."""
 
@@ -66,10 +68,10 @@ class Source(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...
 
-    def skip(self, name: str) -> None:
-        """Count one picture that cannot be decoded."""
+    def skip(self, name: str, count: int = 1) -> None:
+        """Count pictures that cannot be decoded, ``name`` the first of them."""
         self.first_skipped = self.first_skipped or name
-        self.skipped += 1
+        self.skipped += count
 
     def close(self) -> None:  # noqa: B027 (most sources hold nothing between frames)
         """Free the device; an iteration under way ends. Closing twice is harmless."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgevit.errors import DataError, SourceError
-from edgevit.images import SUFFIXES, find_images, read_image
+from edgevit.imagefiles.finding import SUFFIXES, find_images
+from edgevit.imagefiles.reading import read_image
 from edgevit.runtime.frame import Frame, Source
 
 
@@ -18,10 +19,13 @@ class Images(Source):
     def __init__(self, path: Path, *, loop: bool = False) -> None:
         """List the images of ``path``. Raises SourceError if there are none."""
         self._folder = path if path.is_dir() else path.parent
-        self._paths = sorted(find_images(path), key=_natural) if path.is_dir() else [path]
+        self._paths = [path]
+        if path.is_dir():
+            found = find_images(path)
+            self._paths, self.note = sorted(found.images, key=_natural), found.note(path)
         if not self._paths:
             msg = f"{path}: no images in this folder. Looked for {' '.join(SUFFIXES)}, in subfolders too."
-            raise SourceError(msg)
+            raise SourceError(msg if self.note is None else f"{self.note}. Nothing else lies there.")
         self.description = f"{len(self._paths)} images in {path}" if path.is_dir() else f"image {path}"
         self._loop = loop
 

@@ -134,6 +134,8 @@ class Live(Source):
                 continue
             # Bounded: threading takes no infinity.
             self._changed.wait(min(self._due, give_up, now + 60) - now)
+        if self._waiting is None and not self._closed and self._error is not None:  # over before it began
+            raise self._error
 
     def _give_up_at(self) -> float:
         limit = self._recovery.give_up_seconds

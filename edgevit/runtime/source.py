@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
-from edgevit.images import SUFFIXES, read_image
+from edgevit.imagefiles.finding import SUFFIXES
+from edgevit.imagefiles.reading import read_image
 from edgevit.runtime import gstreamer
 from edgevit.runtime.camera import camera_opener
+from edgevit.runtime.ffmpeg import web_opener
 from edgevit.runtime.frame import Policy, Source
 from edgevit.runtime.gstreamer import Mode
 from edgevit.runtime.images import Images
@@ -21,7 +23,10 @@ from edgevit.runtime.stream import Opener
 from edgevit.runtime.video import Video
 
 NUMBERED = re.compile(r"(csi|usb)://(\d+)")
-KNOWN = "0, /dev/video0, usb://0, csi://0, rtsp://HOST/PATH, gst:PIPELINE, test://, a video, an image or a folder of images"
+KNOWN = (
+    "0, /dev/video0, usb://0, csi://0, rtsp://HOST/PATH, http://HOST/PATH, gst:PIPELINE, test://, a video, an image or a folder "
+    "of images"
+)
 
 
 def open_source(
@@ -36,14 +41,14 @@ def open_source(
     """Open a camera, a stream, a video, an image, a folder of images or a synthetic pattern.
 
     Args:
-        uri: ``0``, ``/dev/video0``, ``usb://0``, ``csi://0``, ``rtsp://HOST/PATH``, ``gst:PIPELINE``, a path, or ``test://``
-            (see `Pattern` for its form).
+        uri: ``0``, ``/dev/video0``, ``usb://0``, ``csi://0``, ``rtsp://HOST/PATH``, ``http://HOST/PATH``,
+            ``gst:PIPELINE``, a path, or ``test://`` (see `Pattern` for its form).
         loop: start a file or folder over when it ends.
         policy: classify the `latest` frame (default of what is live; a video then plays at its own rate) or `every` one
-            (default of files). A ``gst:`` pipeline under `every` is read like a file: nothing dropped, its end is the end.
+            (default of files). ``gst:`` and ``http://`` under `every` are read like files: nothing dropped, their end is the end.
         mode: size, rate and rotation asked of a camera; of a stream, rotation only.
         recovery: when a live source counts as lost, and when it is given up.
-        note: told of every loss and return, in a line; on any thread.
+        note: told in a line what of a folder is left out, and of every loss and return; on any thread.
 
     Raises:
         SourceError: it is missing, empty, unreadable, gives no frame, or is of an unknown kind.
@@ -58,12 +63,15 @@ def open_source(
         if loop:
             msg = f"{redacted(uri)}: --loop is for files; a live source has no end to start over from"
             raise ConfigError(msg)
-        finite = uri.startswith("gst:") and policy == "every"
+        finite = re.match(r"gst:|https?://", uri, re.IGNORECASE) is not None and policy == "every"
         return Live(_name(uri), connect, policy=policy or "latest", recovery=recovery, finite=finite, note=note)
     if mode != Mode():
         msg = f"{redacted(uri)}: size, rate and rotation can be asked of cameras and streams only"
         raise ConfigError(msg)
-    return _with(policy, _recorded(uri, loop=loop, paced=policy == "latest"))
+    source = _with(policy, _recorded(uri, loop=loop, paced=policy == "latest"))
+    if source.note is not None:
+        note(source.note)
+    return source
 
 
 def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
@@ -75,6 +83,9 @@ def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
     if re.match(r"rtsps?://", uri, re.IGNORECASE):
         _refuse_size(uri, mode)
         return rtsp_opener(uri, mode)
+    if re.match(r"https?://", uri, re.IGNORECASE):
+        _refuse_size(uri, mode)
+        return web_opener(uri, mode, every=every)
     if uri.startswith("gst:"):
         if mode != Mode():
             msg = f"{redacted(uri)}: size, rate and rotation are written into the pipeline itself"
@@ -116,13 +127,15 @@ def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
         raise SourceError(msg)
     if path.is_dir():
         return Images(path, loop=loop)
+    if not path.is_file():  # opening a pipe waits for whoever writes to it
+        msg = f"{path}: not a regular file, but a pipe, socket or device. Give a file, a folder or a camera."
+        raise SourceError(msg)
     if path.suffix.lower() not in SUFFIXES:
         return Video(path, loop=loop, paced=paced)
     try:
         read_image(path)
     except DataError as error:
-        msg = f"{path}: this image cannot be decoded. Is the file complete and readable?"
-        raise SourceError(msg) from error
+        raise SourceError(str(error)) from error
     return Images(path, loop=loop)
 
 

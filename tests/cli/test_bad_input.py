@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -63,6 +64,23 @@ def damaged_image(place: Place) -> list[object]:
     path = data / "disc" / "000.png"
     path.write_bytes(path.read_bytes()[:40])
     return ["build", place.model, "--data", data, "-o", place.tmp / "out.edgevit"]
+
+
+def wrong_level(place: Place, command: str, *options: object) -> list[object]:
+    """The folder of ``train`` and ``test``."""
+    for part in ("train", "test"):
+        write_images(place.tmp / "set" / part, 1)
+    model = {
+        "build": [place.model, "-o", place.tmp / "o.edgevit"],
+        "prune": [place.model, "--share", 0.2],
+        "compare": [place.bundle],
+    }
+    return [command, *model[command], "--data", place.tmp / "set", *options]
+
+
+def pipe(place: Place, name: str) -> Path:
+    os.mkfifo(place.tmp / name)
+    return place.tmp / name
 
 
 def npz(place: Place, **arrays: np.ndarray) -> list[object]:
@@ -168,7 +186,7 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
         lambda p: ["build", p.model, "--data", p.file("d/readme.txt", "x").parent, "-o", p.tmp / "o"], "images", "no images",
     ),
     "data is a file": (lambda p: ["build", p.model, "--data", p.model, "-o", p.tmp / "o"], "images", "not a folder or an .npz"),
-    "truncated image": (damaged_image, "images", "000.png: not a readable image (40 bytes)"),
+    "truncated image": (damaged_image, "images", "000.png (cut off or damaged). Remove or replace it."),
     "npz of floats": (lambda p: npz(p, images=np.zeros((4, 32, 32, 3))), "images", "must be uint8"),
     "npz without images": (lambda p: npz(p, x=np.zeros(3)), "images", "and is missing"),
     "npz of five channels": (lambda p: npz(p, images=np.zeros((4, 32, 32, 5), np.uint8)), "images", "1 or 3 channels"),
@@ -229,10 +247,15 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     # sources
     "missing source": (lambda p: ["run", p.bundle, p.tmp / "gone.mp4"], "source", "no such file or folder"),
     "text as video": (lambda p: ["run", p.bundle, p.file("v.mp4", "text" * 99)], "source", "no video frame"),
-    "damaged image as source": (lambda p: ["run", p.bundle, p.file("v.png", "text")], "source", "cannot be decoded"),
+    "damaged image as source": (lambda p: ["run", p.bundle, p.file("v.png", "text")], "source", "v.png: not a readable image"),
     "empty folder as source": (lambda p: ["run", p.bundle, p.file("d/a.txt", "").parent], "source", "no images in this folder"),
     "only damaged images": (lambda p: ["run", p.bundle, p.file("d/a.png", "no").parent, "--headless"], "source", "none of 1"),
-    "stream of another kind": (lambda p: ["run", p.bundle, "http://u:pw@10.0.0.1/a"], "source", "http://10.0.0.1/a: no known"),
+    "stream of another kind": (lambda p: ["run", p.bundle, "ftp://u:pw@10.0.0.1/a"], "source", "ftp://10.0.0.1/a: no known"),
+    "camera that nobody serves": (lambda p: ["run", p.bundle, "http://u:pw@127.0.0.1:9/a"], "source", "http://127.0.0.1:9/a: no"),
+    "pipe as source": (lambda p: ["run", p.bundle, pipe(p, "v.mp4")], "source", "v.mp4: not a regular file"),
+    "level too high": (lambda p: wrong_level(p, "prune"), "images", "did you mean --data"),
+    "level too high, compared": (lambda p: wrong_level(p, "compare"), "images", "did you mean --data"),
+    "level too high, dry run": (lambda p: wrong_level(p, "build", "--dry-run"), "images", "did you mean --data"),
     "stream that nobody serves": (lambda p: ["run", p.bundle, "rtsp://u:pw@127.0.0.1:9/a"], "source", "rtsp://127.0.0.1:9/a: no"),
     "size of a file": (lambda p: ["run", p.bundle, "test://", "--size", "64x48"], "option", "of cameras and streams only"),
     "newest frame of a folder": (lambda p: ["run", p.bundle, p.data, "--policy", "latest"], "option", "has no rate of its own"),

@@ -6,9 +6,9 @@ import pytest
 
 from edgevit.errors import SourceError
 from edgevit.runtime import gstreamer
+from edgevit.runtime.ffmpeg import split_login
 from edgevit.runtime.gstreamer import Mode, csi_pipelines, elements, own_pipeline, rtsp_pipelines, usb_pipelines
 from edgevit.runtime.redact import redacted
-from edgevit.runtime.rtsp import _split
 
 TO_BGR = "video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR"
 NEWEST = "appsink drop=true max-buffers=1 sync=false"
@@ -90,4 +90,4 @@ def test_redacted(text: str, want: str) -> None:
     ],
 )
 def test_login_is_taken_out_of_an_address(uri: str, want: tuple[str, str, str]) -> None:
-    assert _split(uri) == want
+    assert split_login(uri) == want

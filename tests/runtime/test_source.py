@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgevit.runtime.frame import Frame
 from edgevit.runtime.gstreamer import Mode
 from edgevit.runtime.recovery import Recovery
 from edgevit.runtime.source import open_source
+from edgevit.runtime.video import MissingFrames
 from tests.runtime.fakes import write_image, write_video
 from tests.support import python
 
@@ -64,6 +66,88 @@ def test_damaged_frame_is_skipped_and_counted(tmp_path: Path) -> None:
         for _ in range(2):
             assert [frame.index for frame in source] == list(range(19))
             assert (source.skipped, source.first_skipped) == (1, "frame 8")
+
+
+def with_holes(path: Path, size: int) -> tuple[Path, int]:
+    """40 frames, of which zeros overwrite parts of several; and how many frames FFmpeg gives of it."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
+    for _ in range(40):
+        writer.write(cv2.resize(rng.integers(0, 256, (5, 5, 3), np.uint8), (128, 96), interpolation=cv2.INTER_CUBIC))
+    writer.release()
+    data = bytearray(path.read_bytes())
+    for i in range(6):
+        at = len(data) * (i + 2) // 10
+        data[at : at + size] = bytes(size)
+    path.write_bytes(data)
+    capture, came = cv2.VideoCapture(str(path)), 0
+    for _ in range(100):
+        came += capture.read()[0]
+    return path, came
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv"])
+def test_frames_that_ffmpeg_passes_over_are_counted(tmp_path: Path, suffix: str) -> None:
+    path, came = with_holes(tmp_path / f"holes.{suffix}", 900)
+    assert came < 40
+    with open_source(str(path)) as source:
+        for _ in range(2):
+            assert len(list(source)) == came
+            assert source.skipped == 40 - came
+
+
+def test_frames_that_a_cut_file_lists_are_counted(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", [100] * 50)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with open_source(str(path)) as source:
+        came = len(list(source))
+        assert (source.skipped, source.first_skipped) == (50 - came, f"frame {came}")
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mkv", "clip.mp4"])
+def test_a_whole_video_lacks_nothing(tmp_path: Path, name: str) -> None:
+    for fps in (10, 29.97, 12.5):
+        with open_source(str(write_video(tmp_path / name, [100] * 33, fps=fps))) as source:
+            assert (len(list(source)), source.skipped) == (33, 0)
+
+
+@pytest.mark.parametrize(("stamps", "listed", "exact", "missing"), [
+    ([0, 100, 200, 300], 4, True, 0),
+    ([0, 100, 300, 400], 5, True, 1),
+    ([0, 100, 200], 7, True, 4),
+    ([0, 100, 300], 3, True, 0),  # a pause: the container lists no more
+    ([0, 100, 300, 350, 470], 6, False, 0),  # an uneven rate: nothing is known
+    ([0, 100, 300, 400], 0, False, 1),  # even, and no list
+    ([40, 140, 340, 440], 5, False, 1),  # begins later
+    ([0, 0, 0, 0], 4, True, 0),  # an OpenCV that gives no time stamps
+    ([0, 100], 2**31 - 1, True, 0),  # no number at all
+])  # fmt: skip
+def test_gaps_are_missing_frames_only_where_that_is_known(stamps: list[int], listed: int, exact: bool, missing: int) -> None:
+    counted = MissingFrames(10, listed, exact=exact)
+    found = [counted.before(stamp, 0) for stamp in stamps]
+    assert sum(map(len, [*found, *counted.at_the_end()])) == missing
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.mp4", "a.jpg"])
+def test_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
+    """Opening it would wait for somebody to write."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match="not a regular file"):
+        open_source(str(tmp_path / name))
+
+
+def test_what_looks_like_an_image_is_said_to_be_left_out(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    for name in ("2.heic", "3.HEIC", "4.gif", "notes.txt", ".hidden.gif"):
+        (tmp_path / name).write_bytes(b"x")
+    said: list[str] = []
+    with open_source(str(tmp_path), note=said.append) as source:
+        assert len(list(source)) == 1
+    assert said == [
+        f"{tmp_path}: 3 files that look like images are left out (2 .heic, 1 .gif). Convert to PNG or JPEG to use them"
+    ]
 
 
 def test_ffmpeg_prints_nothing_about_damage(tmp_path: Path) -> None:
@@ -161,7 +245,7 @@ def test_pattern_with_a_rate_is_live_and_keeps_it() -> None:
         ("test://8x8@0", "FPS from 1 to 1000"),
         ("test://0x8", "from 1 to 8192"),
         ("test://8x99999", "from 1 to 8192"),
-        ("http://host/a.mp4", "no known kind of source. Known: 0, /dev/video0"),
+        ("ftp://host/a.mp4", "no known kind of source. Known: 0, /dev/video0"),
         ("csi://front", "no known kind of source"),
     ],
 )
@@ -177,8 +261,8 @@ def test_uri_that_is_not_read_says_what_is(uri: str, says: str) -> None:
         ("missing.mp4", None, "no such file or folder"),
         ("notes.txt", b"hello", "no video frame that this OpenCV can decode"),
         ("empty.mp4", b"", "no video frame that this OpenCV can decode"),
-        ("broken.jpg", b"\xff\xd8\xff", "cannot be decoded"),
-        ("empty.png", b"", "cannot be decoded"),
+        ("broken.jpg", b"\xff\xd8\xff", "not a readable image"),
+        ("empty.png", b"", "not a readable image"),
     ],
 )
 def test_bad_file_is_named(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:

@@ -60,7 +60,12 @@ def overridden(contract: Preprocessing, changes: Mapping[str, Any]) -> Preproces
             msg = f"preprocessing: unknown field {key!r}. {did_you_mean(key, OVERRIDES)}"
             raise ConfigError(msg)
         fields[key] = _as_numbers(key, value) if key in ("resize", "mean", "std") else value
-    return Preprocessing(**fields)
+    changed = Preprocessing(**fields)
+    # A checkpoint's own settings may pad; whoever types a box smaller than the input has mistaken one for the other.
+    if "resize" in changes and any(box < side for box, side in zip(changed.resize, changed.size, strict=True)):
+        msg = f"preprocessing: resize {_text(changed.resize)} is smaller than the model's input {_text(changed.size)}"
+        raise ConfigError(msg)
+    return changed
 
 
 def _as_numbers(key: str, value: Any) -> tuple[int, int] | Floats:
@@ -77,10 +82,10 @@ def _as_numbers(key: str, value: Any) -> tuple[int, int] | Floats:
 
 def _assumed(size: Size, channels: int) -> tuple[Preprocessing, list[str]]:
     if channels == 1:
-        contract = Preprocessing(size=size, resize=size, mean=(0.5,), std=(0.5,), color="gray")
+        contract = Preprocessing(size=size, resize=size, mean=(0.5,), std=(0.5,), color="gray", rounding="torchvision")
         values = "mean and std 0.5"
     else:
-        contract = Preprocessing(size=size, resize=size)
+        contract = Preprocessing(size=size, resize=size, rounding="torchvision")
         values = "ImageNet's mean and std"
     how = f"{contract.mode} to {_text(size)} and {values}"
     return contract, [f"preprocessing: assumed {how}; pass --resize-mode, --mean, --std to change"]
@@ -96,6 +101,7 @@ def _from_timm(config: Mapping[str, Any], size: Size, channels: int) -> tuple[Pr
         resize=(math.floor(height / share), math.floor(width / share)),
         mode=TIMM_MODES[config.get("crop_mode") or "center"],
         interpolation=TIMM_FILTERS[config.get("interpolation") or "bilinear"],
+        rounding="torchvision",
         mean=mean,
         std=std,
         color="gray" if channels == 1 else "rgb",
@@ -107,9 +113,6 @@ def _from_processor(config: Mapping[str, Any], size: Size, channels: int) -> tup
     notes: list[str] = []
     box, mode = _box(config, size, notes)
     crop = _square(config["crop_size"]) if config.get("do_center_crop") and config.get("crop_size") else box
-    if any(side < wanted for side, wanted in zip(box, crop, strict=True)):
-        notes.append(f"preprocessing: the settings pad {_text(box)} to {_text(crop)}; assumed a resize to {_text(crop)} instead")
-        box = max(box[0], crop[0]), max(box[1], crop[1])
     normalised = config.get("do_normalize", True)
     mean, std = _per_channel(
         config.get("image_mean") if normalised else ZEROS, config.get("image_std") if normalised else ONES, channels, notes
@@ -123,6 +126,7 @@ def _from_processor(config: Mapping[str, Any], size: Size, channels: int) -> tup
         resize=box,
         mode=mode,
         interpolation=PIL_FILTERS[config.get("resample", 2)],
+        rounding="transformers",
         mean=mean,
         std=std,
         color="gray" if channels == 1 else "rgb",

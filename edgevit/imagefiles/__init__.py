@@ -1,0 +1,1 @@
+"""Image files: which of a folder are images, how large they say they are, and their pixels."""
