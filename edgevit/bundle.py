@@ -138,9 +138,18 @@ def _check_values(manifest: Manifest) -> None:
     _require(_are_texts(manifest.provenance.get("calibration_images", [])), "provenance.calibration_images must be texts")
     _ = manifest.model["width"], manifest.model["patch_size"]
     _ = manifest.recipe["name"], manifest.target["name"], manifest.provenance["weights"]["sha256"]
+    _check_machine(manifest.target.get("machine"))
     _check_measured("accuracy", manifest.accuracy)
     _check_measured("latency", manifest.latency)
     _check_compiled(manifest.compiled)
+
+
+def _check_machine(machine: Any) -> None:
+    """As `edgevit.target.Machine`; older manifests have none."""
+    _require(machine is None or isinstance(machine, dict), "target.machine must be null or an object")
+    arch, models = (machine or {}).get("arch"), (machine or {}).get("models", [])
+    _require(arch is None or isinstance(arch, str), "target.machine.arch must be null or a text")
+    _require(_are_texts(models), "target.machine.models must be a list of texts")
 
 
 def _check_measured(key: str, measured: Any) -> None:

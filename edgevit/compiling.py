@@ -32,6 +32,7 @@ from edgevit.report.roofline import Estimate, assumptions, best_estimates, estim
 from edgevit.target import Target, load_target
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
+UNTRIED = "not compiled, so whether the target's engine takes this graph is not checked."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,13 @@ def compile_for(target: Target, decided: Decision, *, threads: int | None, progr
     if engine.startswith("tensorrt"):
         return _compile_tensorrt(target, decided, progress)
     variant = decided.variant(engine)
-    with progress.stage(f"compile with {engine}"):
-        backend(engine).compile(variant.model, threads=threads)
+    try:
+        with progress.stage(f"compile with {engine}"):
+            backend(engine).compile(variant.model, threads=threads)
+    except MissingPackageError as error:
+        if is_here(target):
+            raise
+        return Compiled(variant=variant, notes=(f"{UNTRIED} {error}",))
     return Compiled(variant=variant)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from edgevit.advice import calibration_notes
 from edgevit.bundle import check_writable
 from edgevit.engine import backend
-from edgevit.engine.here import judge_of
+from edgevit.engine.here import elsewhere, judge_of
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
@@ -83,6 +83,8 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     calibration, pruning, held_out, notes = _choose_images(request)
     if calibration is not None:
         notes += calibration_notes(calibration, len(checkpoint.labels))
+    if held_out is not None and (note := elsewhere(request.target)):
+        notes.append(note)
     if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
         notes.append(
             f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "

@@ -7,12 +7,12 @@ from pathlib import Path
 from edgevit.bundle import MODEL, REFERENCE, REPORT, Bundle, open_bundle
 from edgevit.comparing.request import Request, Subject
 from edgevit.engine import runs_here
+from edgevit.engine.here import is_home, stand_in
 from edgevit.engine.of_bundle import compiled_here
 from edgevit.errors import ConfigError
 from edgevit.progress import Progress
 from edgevit.report.details import Layer, layers_of
 from edgevit.report.device import device_plan
-from edgevit.target import load_target
 
 
 def subject_of_bundle(path: Path, name: str, request: Request, progress: Progress) -> Subject:
@@ -33,10 +33,11 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
     with progress.stage("verify bundle"):
         models = {precision: bundle.read(files[precision]) for precision in wanted}
     notes, engine = [], manifest.engine
-    at_home = runs_here(engine)
+    at_home = is_home(engine, manifest.target)
     if not at_home:
-        engine = load_target("cpu").engine()
-        notes.append(f"{manifest.engine} does not run here: compared on {engine}; not timed without --engines {engine}")
+        why = f"this machine is no {manifest.target['name']}" if runs_here(engine) else f"{engine} does not run here"
+        engine = stand_in(engine)
+        notes.append(f"{why}: compared on {engine}; not timed without --engines {engine}")
     lacking = [precision for precision in asked if precision not in held]
     if lacking:
         notes.append(f"{path} holds no {', '.join(lacking)}: left out for it")

@@ -12,7 +12,7 @@ from edgevit.cache import Cache
 from edgevit.comparing.precision import DEFAULT, Precision, parse_precisions
 from edgevit.comparing.request import Request, Subject
 from edgevit.engine import backend
-from edgevit.engine.here import is_here, judge_of
+from edgevit.engine.here import elsewhere, is_here, judge_of
 from edgevit.errors import ConfigError, DataError, needs_extra
 from edgevit.images import ImageSet, load_images
 from edgevit.progress import Progress
@@ -61,6 +61,8 @@ def subject_of_checkpoint(
     half = any(precision.computed == "fp16" for precision in wanted)
     if half and not judge_of(target).startswith("tensorrt"):
         notes.append(FP16)
+    if note := elsewhere(target):
+        notes.append(f"{note} without --engines, which times this machine")
     return Subject(
         name=name,
         models={precision: item.variant.model for precision, item in made.items()},

@@ -18,7 +18,7 @@ from edgevit.model.vit import Vit
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import code_digest, fp32_variant
 from edgevit.progress import Progress
-from edgevit.pruning.costs import Costs, estimated, measured, timed_speedup
+from edgevit.pruning.costs import Costs, estimated, macs_only, measured, timed_speedup
 from edgevit.pruning.cut import prune
 from edgevit.pruning.recovery import recover
 from edgevit.pruning.score import Scored, check, score
@@ -82,9 +82,15 @@ def prune_to(
 
 
 def costs_for(checkpoint: Checkpoint, goal: Goal, cache: Cache, progress: Progress) -> Costs:
-    """What layers take on the target: measured if it is this machine, else by the roofline of plans compiled here."""
+    """What layers take on the target.
+
+    A CPU's are measured where this machine is the target, a GPU's estimated by the roofline of plans compiled here; without
+    either, multiply-accumulates: another CPU's milliseconds would optimise for the wrong one.
+    """
     config, engine = checkpoint.model.config, goal.target.engine()
     if not engine.startswith("tensorrt"):
+        if not is_here(goal.target):
+            return macs_only(config)
         return measured(config, engine, goal.precision, threads=goal.threads, cache=cache, progress=progress)
     board = load_target(goal.target.boards[0]) if goal.target.boards else goal.target
     return estimated(config, board, goal.precision, cache=cache, progress=progress)
