@@ -301,7 +301,7 @@ def _reasons(variant: Variant) -> dict[str, str]:
 
 
 def _provenance(request: BuildRequest, inputs: Inputs, pruning: dict[str, Any]) -> dict[str, Any]:
-    shown = {key: pruning[key] for key in ("share", "speedup", "cost", "settings") if key in pruning}
+    shown = {key: pruning[key] for key in ("share", "speedup", "measured", "cost", "settings") if key in pruning}
     return {
         "weights": {"file": request.model.name, "sha256": inputs.checkpoint.digest},
         **({"pruning": shown} if shown else {}),
