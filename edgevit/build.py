@@ -22,7 +22,7 @@ from edgevit.inputs import BuildRequest, Inputs, read_inputs, spare_images
 from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.half import simulated
 from edgevit.precision.judge import Judge
-from edgevit.precision.variants import Variant, fp32_variant, quantize_key
+from edgevit.precision.variants import PLAN, Variant, fp32_variant, quantize_key
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
 from edgevit.pruning.settings import PruneSettings
@@ -91,7 +91,7 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
     if request.precision == "int8" and inputs.calibration is not None:
         key = quantize_key(checkpoint, inputs.calibration, request.recipe)
         images = f"{len(inputs.calibration)} images of {request.data}"
-        cached = cache.find("quantize", **key) is not None
+        cached = cache.find(PLAN, **key) is not None
         stages.append(PlannedStage(name="quantize", what=f"recipe {request.recipe.name}, {images}", cached=cached))
         if request.max_drop is not None:
             stages.append(PlannedStage(name="search", what=f"the most INT8 that loses at most {request.max_drop:g} points"))

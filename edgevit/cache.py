@@ -1,6 +1,6 @@
 """Results of build stages, kept by content: the same inputs give the stored result at once.
 
-An entry is one file, named by the SHA-256 of everything its stage depends on, beginning with the
+An entry is one file, named by the SHA-256 of everything its stage depends on, the code included, beginning with the
 SHA-256 of its content. It is written beside and renamed, so an interrupted stage leaves nothing and
 a damaged entry is noticed and made again.
 """
@@ -12,12 +12,12 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgevit.code import code_digest
 from edgevit.errors import storage_errors
 
 LIMIT_BYTES = 8 * 2**30
@@ -33,6 +33,15 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgevit"
 
 
+@dataclass(frozen=True)
+class Kind:
+    """One kind of stage result: entries are told apart by their inputs and by the code that makes them."""
+
+    name: str
+    module: str
+    """``__name__`` of what makes it. With all that it imports it is part of every key: other code finds nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cache:
     """A folder of stage results. ``enabled=False`` computes everything anew and stores nothing."""
@@ -40,11 +49,11 @@ class Cache:
     root: Path = field(default_factory=default_cache_dir)
     enabled: bool = True
 
-    def find(self, stage: str, **inputs: Any) -> bytes | None:
-        """The stored result of ``stage`` for these JSON-ready ``inputs``, or None."""
+    def find(self, kind: Kind, **inputs: Any) -> bytes | None:
+        """The stored result of ``kind`` for these JSON-ready ``inputs``, or None."""
         if not self.enabled:
             return None
-        path = self._path(stage, inputs)
+        path = self._path(kind, inputs)
         try:
             content = path.read_bytes()
         except OSError:
@@ -55,11 +64,11 @@ class Cache:
             path.touch()  # the least recently used entries go first
         return content[_DIGEST:]
 
-    def store(self, stage: str, result: bytes, **inputs: Any) -> None:
+    def store(self, kind: Kind, result: bytes, **inputs: Any) -> None:
         """Keep ``result``. Raises StorageError if the disk is full or read-only."""
         if not self.enabled:
             return
-        path = self._path(stage, inputs)
+        path = self._path(kind, inputs)
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, beside = tempfile.mkstemp(prefix=".part-", dir=path.parent)
@@ -79,17 +88,9 @@ class Cache:
                 with tempfile.TemporaryFile(dir=self.root):
                     pass
 
-    def get(self, stage: str, produce: Callable[[], bytes], **inputs: Any) -> bytes:
-        """The stored result, else what ``produce`` makes, which is then stored."""
-        found = self.find(stage, **inputs)
-        if found is None:
-            found = produce()
-            self.store(stage, found, **inputs)
-        return found
-
-    def _path(self, stage: str, inputs: dict[str, Any]) -> Path:
-        key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-        return self.root / stage / key
+    def _path(self, kind: Kind, inputs: dict[str, Any]) -> Path:
+        key = hashlib.sha256(json.dumps([code_digest(kind.module), inputs], sort_keys=True).encode()).hexdigest()
+        return self.root / kind.name / key
 
     def _trim(self) -> None:
         for left in self.root.glob("*/.part-*"):  # of a process that was killed while it wrote

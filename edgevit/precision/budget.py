@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.compress.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan
 from edgevit.errors import BudgetError
 from edgevit.images import ImageSet
@@ -24,6 +24,7 @@ from edgevit.precision.judge import Judge
 from edgevit.precision.variants import Quantization, int8_from
 from edgevit.progress import Progress
 
+SENSITIVITY = Kind("sensitivity", __name__)
 MAX_FLOAT = 0.75  # share of multiply-accumulates that may leave INT8; beyond it a float build is the better answer
 
 
@@ -126,7 +127,7 @@ def _error(found: Found, max_drop: float, metric: str, images: int, parts: int) 
 def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache: Cache, progress: Progress) -> list[Sensitivity]:
     key: dict[str, Any] = result.key | {"scanned": images.digest()}
     with progress.stage("sensitivity", total=len(groups(result.plan))) as stage:
-        stored = cache.find("sensitivity", **key)
+        stored = cache.find(SENSITIVITY, **key)
         stage.cached = stored is not None
         if stored is None:
             drawn, _ = images.split(IMAGES, 0)
@@ -134,5 +135,5 @@ def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache:
             folded = fold(checkpoint.model, checkpoint.preprocessing)
             found = scan(folded, result.plan, frames, lambda _name: stage.advance())
             stored = json.dumps([asdict(part) for part in found]).encode()
-            cache.store("sensitivity", stored, **key)
+            cache.store(SENSITIVITY, stored, **key)
     return [Sensitivity(**part) for part in json.loads(stored)]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.compress.halves import Cut
 from edgevit.compress.recover import RecoverSettings
 from edgevit.engine import backend
@@ -18,9 +18,10 @@ from edgevit.engine.here import is_here
 from edgevit.errors import BudgetError, ConfigError
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint, checkpoint_bytes, model_from
+from edgevit.model.digest import model_digest
 from edgevit.model.vit import Vit
 from edgevit.precision.judge import Judge
-from edgevit.precision.variants import code_digest, fp32_variant
+from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.pruning.costs import Costs, estimated, macs_only, measured, timed_speedup
 from edgevit.pruning.cut import Pruned, prune
@@ -30,6 +31,7 @@ from edgevit.pruning.settings import PruneSettings
 from edgevit.pruning.shapes import cut_vit_config
 from edgevit.target import Target, load_target
 
+PRUNED, PRUNED_REPORT = Kind("pruned", __name__), Kind("pruned-report", __name__)
 STEP = 0.05  # of the share of MACs, between two tries of a search
 TRIED = 128  # images that a try makes up on; the model that is kept uses all
 TRIES = 6  # at a measured speed-up
@@ -71,22 +73,31 @@ def prune_to(
         msg = "--prune auto needs an accuracy budget, and images to measure it on: pass --max-drop."
         raise ConfigError(msg)
     costs = costs_for(checkpoint, goal, cache, progress)
-    key: dict[str, Any] = {
-        "weights": checkpoint.digest, "config": checkpoint.model.config.to_dict(), "images": images.digest(),
-        "contract": checkpoint.preprocessing.to_dict(), "settings": asdict(settings), "costs": asdict(costs),
-        "judge": judge.images.digest() if judge and settings.auto else None, "max_drop": max_drop if settings.auto else None,
-        "code": code_digest(),
-    }  # fmt: skip
-    stored, report = cache.find("pruned", **key), cache.find("pruned-report", **key)
+    key = _key(checkpoint, images, settings, goal, costs, judge, max_drop)
+    stored, report = cache.find(PRUNED, **key), cache.find(PRUNED_REPORT, **key)
     if stored is None or report is None:
         outcome = _prune_to(checkpoint, images, settings, goal, judge, max_drop, costs, cache, progress)
-        cache.store("pruned", _bytes(outcome.checkpoint), **key)
-        cache.store("pruned-report", json.dumps([outcome.report, outcome.summary]).encode(), **key)
+        cache.store(PRUNED, _bytes(outcome.checkpoint), **key)
+        cache.store(PRUNED_REPORT, json.dumps([outcome.report, outcome.summary]).encode(), **key)
         return outcome
     with progress.stage("prune and refit") as stage:
         stage.cached = True
         found, summary = json.loads(report)
     return Outcome(checkpoint=_with_model(checkpoint, model_from(stored)), report=found, summary=summary)
+
+
+def _key(
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, costs: Costs, judge: Judge | None,
+    max_drop: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the outcome depends on, beside its code."""
+    targets = images.targets_for(checkpoint.labels)  # recovery and `taylor` read them
+    return {
+        "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": images.digest(),
+        "targets": None if targets is None else targets.tolist(), "settings": asdict(settings), "costs": asdict(costs),
+        "threads": goal.threads if settings.speedup is not None else None,
+        "judge": [judge.identity(), max_drop] if judge is not None and settings.auto else None,
+    }  # fmt: skip
 
 
 def costs_for(checkpoint: Checkpoint, goal: Goal, cache: Cache, progress: Progress) -> Costs:

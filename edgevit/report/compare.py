@@ -23,7 +23,7 @@ from edgevit.progress import Progress
 from edgevit.report import accuracy, latency, machine
 from edgevit.report.device import DevicePlan
 from edgevit.report.energy import ROUNDS, Energy, measure_energy
-from edgevit.report.evaluate import evaluate
+from edgevit.report.evaluate import evaluate, identity
 from edgevit.report.recommend import recommend
 from edgevit.report.rows import Comparison, Evidence, Row, row_names
 from edgevit.report.startup import Startup, measure_startup
@@ -145,7 +145,7 @@ def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, cache: Ca
             candidate.model,
             images,
             opened.contract(candidate),
-            engine=f"{backend(candidate.engine).version} on {processor()}",
+            engine=identity(candidate.engine, opened.threads),
             cache=cache,
             stage=stage,
         )
