@@ -55,11 +55,11 @@ class BuildResult:
     compiled: Compiled
     """The target's engine, or what compiling for it here showed."""
     seconds: dict[str, float]
-    """Wall time of each stage."""
+    """Wall time by stage, of all its turns together."""
 
 
 class _Timed(Progress):
-    """Passes on to ``inner`` and keeps the seconds of every stage."""
+    """Passes on to ``inner`` and adds up the seconds of all stages of a name."""
 
     def __init__(self, inner: Progress) -> None:
         self.inner = inner
@@ -72,7 +72,7 @@ class _Timed(Progress):
         self.inner.advance(stage, steps)
 
     def end(self, stage: Any) -> None:
-        self.seconds[stage.name] = round(stage.seconds, 3)
+        self.seconds[stage.name] = round(self.seconds.get(stage.name, 0.0) + stage.seconds, 3)  # a search has many of a name
         self.inner.end(stage)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,24 @@ def test_a_generous_budget_is_all_int8(request_of) -> None:
     assert all(block[kind] == "int8" for block in manifest.blocks for kind in ("qkv", "proj", "fc1", "fc2"))
     assert report["reverted"] == {}
     assert report["search"]["drop"] <= 100
+
+
+def test_seconds_are_those_of_every_turn(request_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search evaluates again and again; what it took is the sum, which no stage exceeds and the whole build bounds."""
+    turns: dict[str, list[float]] = {}
+
+    class Noted(Progress):
+        def end(self, stage: Any) -> None:
+            turns.setdefault(stage.name, []).append(stage.seconds)
+
+    begin = time.perf_counter()
+    result = build(request_of(max_drop=100.0), Cache(enabled=False), Noted())
+    whole = time.perf_counter() - begin
+    assert len(turns["search"]) >= 2
+    assert result.seconds == {name: pytest.approx(sum(each), abs=0.001 * len(each)) for name, each in turns.items()}
+    assert sum(result.seconds.values()) < whole
+    report = json.loads(result.bundle.read(REPORT))
+    assert report["seconds"] == {name: value for name, value in result.seconds.items() if name != "write bundle"}
 
 
 def test_images_that_chose_the_plan_do_not_judge_it(request_of) -> None:
