@@ -26,6 +26,7 @@ from edgevit.precision.variants import PLAN, Variant, fp32_variant, quantize_key
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
 from edgevit.pruning.settings import PruneSettings
+from edgevit.report import machine
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.rows import Comparison, Row
 
@@ -126,7 +127,7 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     Interrupted, it leaves no bundle, and every stage that had finished is found in the cache next time.
     Raises EdgevitError for whatever a user can put right.
     """
-    timed = _Timed(progress)
+    timed, load = _Timed(progress), machine.load()
     check_replaceable(request.out)
     inputs = read_inputs(request, timed)
     cache.check()
@@ -137,7 +138,7 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     compiled = compile_for(request.target, decided, threads=request.threads, progress=timed)
     variant, inputs = compiled.variant, replace(inputs, notes=(*inputs.notes, *compiled.notes))
     rows = _rows(reference, shrunk, variant)
-    comparison = _compared(request, inputs, rows, compiled, cache, timed)
+    comparison = _compared(request, inputs, rows, compiled, load, cache, timed)
     if comparison and request.max_drop:
         flips = 1 - comparison.rows[-1].accuracy.agreement
         note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
@@ -223,8 +224,9 @@ def _decide(
 
 
 def _compared(
-    request: BuildRequest, inputs: Inputs, variants: list[Variant], compiled: Compiled, cache: Cache, progress: Progress
-) -> Comparison | None:
+    request: BuildRequest, inputs: Inputs, variants: list[Variant], compiled: Compiled, load: float, cache: Cache,
+    progress: Progress,
+) -> Comparison | None:  # fmt: skip
     if inputs.held_out is None:
         return None
     judge = judge_of(request.target)
@@ -242,6 +244,7 @@ def _compared(
         threads=request.threads,
         cache=cache,
         progress=progress,
+        load=load,
     )
 
 

@@ -17,6 +17,7 @@ from edgevit.engine.profiling import layer_times
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet, load_images
 from edgevit.progress import Progress
+from edgevit.report import machine
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.details import Layer
 from edgevit.report.html import Background
@@ -36,6 +37,8 @@ class Field:
     subjects: tuple[Subject, ...]
     images: ImageSet
     notes: tuple[str, ...]
+    load: float
+    """Of the machine before any of this began."""
 
     def compare(self, *, engines: Sequence[str], runs: int, threads: int | None, cache: Cache, progress: Progress) -> Comparison:
         """Every precision of every subject on ``engines``, or on its own if there are none; `edgevit.report.compare.compare`.
@@ -68,6 +71,7 @@ class Field:
             cache=cache,
             progress=progress,
             startup=timed,
+            load=self.load,
         )
 
     def background(self, comparison: Comparison, *, threads: int | None, progress: Progress) -> Background:
@@ -99,6 +103,7 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
 
     Raises ConfigError for models that cannot be compared with one another or precisions that none has, DataError without images.
     """
+    load = machine.load()
     images = load_images(request.data)
     names = _names(request.models)
     subjects = tuple(
@@ -118,7 +123,7 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
         notes.append(f"{missing} images of {images.source} were {used_for} and are left out")
     if len({subject.contract for subject in subjects}) > 1:
         notes.append("the models prepare frames differently, so each is given its own input")
-    return Field(subjects=subjects, images=held_out, notes=tuple(dict.fromkeys(notes)))
+    return Field(subjects=subjects, images=held_out, notes=tuple(dict.fromkeys(notes)), load=load)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

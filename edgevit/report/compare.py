@@ -65,22 +65,24 @@ def compare(
     cache: Cache,
     progress: Progress,
     startup: bool = False,
+    load: float | None = None,
     root: Path = ROOT,
 ) -> Comparison:
     """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
 
     ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
+    ``load`` is `machine.load` of before the work that led here, which is a load of its own; None reads it now.
     ``startup`` also measures a fresh process of each; where the file system ``root`` has power rails, energy is measured, too.
     Raises DataError without images.
     """
     if not len(images):
         msg = f"{images.source}: no images are left to compare on. Give others, or more."
         raise DataError(msg)
+    load = machine.load() if load is None else load
     opened = _Sessions(candidates, contract, threads)
     logits = [_logits(candidate, opened, images, cache, progress) for candidate in candidates]
     none: list[Any] = [None] * len(candidates)
     starts = _startups(opened, progress) if startup else none
-    load = machine.load()
     turns, energies = _timed(opened, images, runs, find_rails(root), progress) if runs else (none, none)
     targets = images.targets_for(labels)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
