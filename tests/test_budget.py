@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -100,6 +101,34 @@ def test_a_tight_budget_puts_parts_back_and_says_why(request_of, monkeypatch: py
         assert manifest.reasons[part] == reason
         assert "% of the logit noise" in reason
     assert [part["name"] for part in report["sensitivity"]][:2] == list(report["reverted"])
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_no_plan_is_measured_twice(request_of, monkeypatch: pytest.MonkeyPatch, cached: bool) -> None:
+    """Also without a cache; INT8 as a whole begins the search with parts, too."""
+    monkeypatch.setattr(budget, "MAX_FLOAT", 1.0)
+    measured: list[str] = []
+
+    def drop(_self: budget.Judge, model: bytes) -> float:
+        measured.append(hashlib.sha256(model).hexdigest())
+        return 3.0 if len(measured) == 1 else 0.0
+
+    monkeypatch.setattr(budget.Judge, "drop", drop)
+    build(request_of(max_drop=0.5), Cache(enabled=cached), Progress())
+    assert len(set(measured)) == len(measured)
+    assert len(measured) > 3
+
+
+@pytest.mark.parametrize("ranked", [[], ["one"], ["one", "two", "three"]])
+def test_a_search_measures_each_prefix_once(ranked: list[str]) -> None:
+    tried: list[int] = []
+
+    def drop(parts: tuple[str, ...]) -> float:
+        tried.append(len(parts))
+        return 1.0
+
+    assert not budget.search(ranked, drop, 0.5).met
+    assert sorted(tried) == sorted(set(tried))
 
 
 def test_an_impossible_budget_tells_the_best_found(request_of, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache as memoised
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def search(ranked: list[str], drop_without: Callable[[tuple[str, ...]], float], 
         return measured[parts] <= max_drop
 
     low, high = 0, len(ranked)
-    if not fits(low) and fits(high):
+    if not fits(low) and high > low and fits(high):
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if fits(middle) else (middle, high)
@@ -83,6 +84,7 @@ def within_budget(
     Raises BudgetError with the best found if more than `MAX_FLOAT` of the arithmetic would have to leave INT8.
     """
 
+    @memoised  # two searches begin with all in INT8
     def drop_without(parts: tuple[str, ...]) -> float:
         return judge.drop(int8_from(revert(result.plan, parts), {}, engine).model)
 
