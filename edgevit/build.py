@@ -174,20 +174,24 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
     if request.prune is None:
         inputs, decided = _decide(request, inputs, judge, cache, progress)
         return Shrunk(inputs=inputs, decided=decided)
-    spent = PRUNING if request.precision == "int8" and request.prune.auto else (1.0,)
-    for share in spent:
-        outcome = _pruned(request, inputs, judge, share, cache, progress)
-        found = replace(inputs, checkpoint=outcome.checkpoint, notes=(*inputs.notes, outcome.summary))
-        try:
-            found, decided = _decide(request, found, judge, cache, progress)
-        except BudgetError:
-            if share == spent[-1]:
-                raise
-            continue
-        graph = fp32_variant(outcome.checkpoint, judge_of(request.target))
-        return Shrunk(inputs=found, decided=decided, pruned=replace(graph, precision="fp32-pruned"), report=outcome.report)
-    msg = "no share of the budget is left to try"
-    raise AssertionError(msg)
+    first, *fewer = PRUNING if request.precision == "int8" and request.prune.auto else (1.0,)
+    try:
+        return _prune_and_decide(request, inputs, judge, first, cache, progress)
+    except BudgetError:
+        if not fewer:
+            raise
+        return _prune_and_decide(request, inputs, judge, fewer[0], cache, progress)
+
+
+def _prune_and_decide(
+    request: BuildRequest, inputs: Inputs, judge: Judge | None, share: float, cache: Cache, progress: Progress
+) -> Shrunk:  # fmt: skip
+    """`shrink` where pruning may spend ``share`` of the budget. Raises BudgetError if INT8 then has too little left."""
+    outcome = _pruned(request, inputs, judge, share, cache, progress)
+    found = replace(inputs, checkpoint=outcome.checkpoint, notes=(*inputs.notes, outcome.summary))
+    found, decided = _decide(request, found, judge, cache, progress)
+    graph = fp32_variant(outcome.checkpoint, judge_of(request.target))
+    return Shrunk(inputs=found, decided=decided, pruned=replace(graph, precision="fp32-pruned"), report=outcome.report)
 
 
 def _pruned(
