@@ -14,18 +14,16 @@ from edgevit.advice import budget_note
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, compile_for
-from edgevit.engine import backend
 from edgevit.engine.here import is_here, judge_of
-from edgevit.errors import BudgetError, MissingPackageError
-from edgevit.export.form import form_for
+from edgevit.errors import BudgetError
 from edgevit.inputs import BuildRequest, Inputs, read_inputs, spare_images
+from edgevit.planning import Plan, PlannedStage
 from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.half import simulated
 from edgevit.precision.judge import Judge
-from edgevit.precision.variants import PLAN, Variant, fp32_variant, quantize_key
+from edgevit.precision.variants import Variant, fp32_variant
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
-from edgevit.pruning.settings import PruneSettings
 from edgevit.report import machine
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.rows import Comparison, Row
@@ -36,15 +34,6 @@ PRUNING = (
     0.25,
 )  # shares of a budget that pruning may spend before INT8; the second if the first leaves too little
 PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedStage:
-    """One stage of a dry run."""
-
-    name: str
-    what: str
-    cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,47 +67,15 @@ class _Timed(Progress):
 
 
 def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
-    """What `build` would do, and what of it is cached already. Computes nothing slow, writes nothing."""
+    """What `build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
     check_replaceable(request.out)
-    inputs = read_inputs(request, Progress())
-    checkpoint, engine = inputs.checkpoint, request.target.engine()
-    config = checkpoint.model.config
-    stages = [PlannedStage(name="import model", what=f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")]
-    if request.prune is not None and inputs.pruning is not None:
-        what = f"{_how_much(request.prune)}, on {len(inputs.pruning)} images of {request.data}"
-        stages.append(PlannedStage(name="prune", what=what))
-    if inputs.calibration is not None and form_for(engine, request.precision).dtype == "fp16":
-        stages.append(PlannedStage(name="check fp16 range", what=f"{len(inputs.calibration)} images of {request.data}"))
-    if request.precision == "int8" and inputs.calibration is not None:
-        key = quantize_key(checkpoint, inputs.calibration, request.recipe)
-        images = f"{len(inputs.calibration)} images of {request.data}"
-        cached = cache.find(PLAN, **key) is not None
-        stages.append(PlannedStage(name="quantize", what=f"recipe {request.recipe.name}, {images}", cached=cached))
-        if request.max_drop is not None:
-            stages.append(PlannedStage(name="search", what=f"the most INT8 that loses at most {request.max_drop:g} points"))
-    stages.append(PlannedStage(name="compile", what=f"{request.precision} with {_compiler(engine)}"))
-    if inputs.held_out is not None:
-        rows = "fp32" if request.prune is None else "fp32, fp32-pruned"
-        what = f"{rows} and {request.precision} on {len(inputs.held_out)} held-out images, with {judge_of(request.target)}"
-        stages.append(PlannedStage(name="evaluate", what=what))
-        if is_here(request.target):
-            stages.append(PlannedStage(name="measure latency", what=f"{RUNS} inferences of each, interleaved"))
-    return [*stages, PlannedStage(name="write bundle", what=str(request.out))]
+    found = Plan(request, read_inputs(request, Progress()), cache, runs=RUNS, spent=_shares(request)[0])
+    return list(found.stages())
 
 
-def _how_much(settings: PruneSettings) -> str:
-    if settings.share is not None:
-        asked = f"{100 * settings.share:g} % of the MACs"
-    else:
-        asked = f"for a speed-up of {settings.speedup:g}" if settings.speedup is not None else "as much as the budget allows"
-    return f"{asked}, {settings.recover} epochs of recovery" if settings.recover else asked
-
-
-def _compiler(engine: str) -> str:
-    try:
-        return backend(engine).version
-    except MissingPackageError:
-        return f"{engine}: not here, so not checked"
+def _shares(request: BuildRequest) -> tuple[float, ...]:
+    """Of the budget, what pruning may spend: one after the other, until INT8 finds a plan within the whole."""
+    return PRUNING if request.precision == "int8" and request.prune is not None and request.prune.auto else (1.0,)
 
 
 def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:
@@ -174,7 +131,7 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
     if request.prune is None:
         inputs, decided = _decide(request, inputs, judge, cache, progress)
         return Shrunk(inputs=inputs, decided=decided)
-    first, *fewer = PRUNING if request.precision == "int8" and request.prune.auto else (1.0,)
+    first, *fewer = _shares(request)
     try:
         return _prune_and_decide(request, inputs, judge, first, cache, progress)
     except BudgetError:

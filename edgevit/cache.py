@@ -103,3 +103,21 @@ class Cache:
             _, oldest = entries.pop(0)
             total -= oldest.stat().st_size
             oldest.unlink(missing_ok=True)
+
+
+class NotKeptError(Exception):
+    """`Kept` was asked for what would have to be computed."""
+
+
+class Kept(Cache):
+    """A look at what is there: finds it, or raises NotKeptError before anything is computed; stores nothing."""
+
+    def find(self, kind: Kind, **inputs: Any) -> bytes:
+        """The stored result of ``kind`` for these ``inputs``. Raises NotKeptError if there is none."""
+        found = super().find(kind, **inputs)
+        if found is None:
+            raise NotKeptError
+        return found
+
+    def store(self, kind: Kind, result: bytes, **inputs: Any) -> None:
+        """Nothing new comes of looking."""
