@@ -19,10 +19,11 @@ from edgevit.compress.half import without_key_biases
 from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import LINEARS, FoldedVit, fold
+from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
 from edgevit.preprocess import Preprocessing
+from edgevit.recipe import LINEARS
 from edgevit.report.preflight import examine
 
 MODELS = {"deit_t": (192, 3, 16), "deit_s": (384, 6, 16), "vit_b": (768, 12, 16), "dinov2_s": (384, 6, 14)}

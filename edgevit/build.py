@@ -18,18 +18,18 @@ from edgevit.engine.check import Verdict
 from edgevit.engine.here import is_here, judge_of
 from edgevit.engine.samples import samples_bytes
 from edgevit.engine.trusted import CheckedGraph, Trusted, trusted_engine
-from edgevit.errors import BudgetError, MissingPackageError
-from edgevit.export.form import form_for
+from edgevit.errors import BudgetError
 from edgevit.inputs import BuildRequest, Inputs, read_inputs, spare_images
+from edgevit.planning import Plan, PlannedStage
 from edgevit.precision.checked import checked_graph
 from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.half import simulated
 from edgevit.precision.judge import Judge
 from edgevit.precision.samples import sample_frames
-from edgevit.precision.variants import Variant, fp32_variant, quantize_key
+from edgevit.precision.variants import Variant, fp32_variant
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
-from edgevit.pruning.settings import PruneSettings
+from edgevit.report import machine
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.doubt import budget_note
 from edgevit.report.rows import Comparison, Row
@@ -43,15 +43,6 @@ PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedStage:
-    """One stage of a dry run."""
-
-    name: str
-    what: str
-    cached: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class BuildResult:
     """A finished build."""
 
@@ -60,13 +51,13 @@ class BuildResult:
     compiled: Compiled
     """The target's engine, or what compiling for it here showed."""
     seconds: dict[str, float]
-    """Wall time of each stage."""
+    """Wall time by stage, of all its turns together."""
     verdicts: tuple[Verdict, ...] = ()
     """Each graph on the engine that its figures are from, held against torch."""
 
 
 class _Timed(Progress):
-    """Passes on to ``inner`` and keeps the seconds of every stage."""
+    """Passes on to ``inner`` and adds up the seconds of all stages of a name."""
 
     def __init__(self, inner: Progress) -> None:
         self.inner = inner
@@ -79,53 +70,20 @@ class _Timed(Progress):
         self.inner.advance(stage, steps)
 
     def end(self, stage: Any) -> None:
-        self.seconds[stage.name] = round(stage.seconds, 3)
+        self.seconds[stage.name] = round(self.seconds.get(stage.name, 0.0) + stage.seconds, 3)  # a search has many of a name
         self.inner.end(stage)
 
 
 def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
-    """What `build` would do, and what of it is cached already. Computes nothing slow, writes nothing."""
+    """What `build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
     check_replaceable(request.out)
-    inputs = read_inputs(request, Progress())
-    checkpoint, engine = inputs.checkpoint, request.target.engine()
-    config = checkpoint.model.config
-    stages = [PlannedStage(name="import model", what=f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")]
-    if request.prune is not None and inputs.pruning is not None:
-        what = f"{_how_much(request.prune)}, on {len(inputs.pruning)} images of {request.data}"
-        stages.append(PlannedStage(name="prune", what=what))
-    if inputs.calibration is not None and form_for(engine, request.precision).dtype == "fp16":
-        stages.append(PlannedStage(name="check fp16 range", what=f"{len(inputs.calibration)} images of {request.data}"))
-    if request.precision == "int8" and inputs.calibration is not None:
-        key = quantize_key(checkpoint, inputs.calibration, request.recipe)
-        images = f"{len(inputs.calibration)} images of {request.data}"
-        cached = cache.find("quantize", **key) is not None
-        stages.append(PlannedStage(name="quantize", what=f"recipe {request.recipe.name}, {images}", cached=cached))
-        if request.max_drop is not None:
-            stages.append(PlannedStage(name="search", what=f"the most INT8 that loses at most {request.max_drop:g} points"))
-    stages.append(PlannedStage(name="compile", what=f"{request.precision} with {_compiler(engine)}"))
-    stages.append(PlannedStage(name="check engine", what=f"every graph on {judge_of(request.target)}, against torch"))
-    if inputs.held_out is not None:
-        rows = "fp32" if request.prune is None else "fp32, fp32-pruned"
-        what = f"{rows} and {request.precision} on {len(inputs.held_out)} held-out images, with {judge_of(request.target)}"
-        stages.append(PlannedStage(name="evaluate", what=what))
-        if is_here(request.target):
-            stages.append(PlannedStage(name="measure latency", what=f"{RUNS} inferences of each, interleaved"))
-    return [*stages, PlannedStage(name="write bundle", what=str(request.out))]
+    found = Plan(request, read_inputs(request, Progress()), cache, runs=RUNS, spent=_shares(request)[0])
+    return list(found.stages())
 
 
-def _how_much(settings: PruneSettings) -> str:
-    if settings.share is not None:
-        asked = f"{100 * settings.share:g} % of the MACs"
-    else:
-        asked = f"for a speed-up of {settings.speedup:g}" if settings.speedup is not None else "as much as the budget allows"
-    return f"{asked}, {settings.recover} epochs of recovery" if settings.recover else asked
-
-
-def _compiler(engine: str) -> str:
-    try:
-        return backend(engine).version
-    except MissingPackageError:
-        return f"{engine}: not here, so not checked"
+def _shares(request: BuildRequest) -> tuple[float, ...]:
+    """Of the budget, what pruning may spend: one after the other, until INT8 finds a plan within the whole."""
+    return PRUNING if request.precision == "int8" and request.prune is not None and request.prune.auto else (1.0,)
 
 
 def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:
@@ -134,7 +92,7 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     Interrupted, it leaves no bundle, and every stage that had finished is found in the cache next time.
     Raises EdgevitError for whatever a user can put right.
     """
-    timed = _Timed(progress)
+    timed, load = _Timed(progress), machine.load()
     check_replaceable(request.out)
     inputs = read_inputs(request, timed)
     cache.check()
@@ -156,7 +114,7 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
         others = [checked_graph(row, inputs.checkpoint, frames, compiled=ready.get(row.model)) for row in rows[1:]]
         trusted = _all_trusted(trusted, whole, others, request.threads)
     request, inputs = _on(trusted, request, inputs)
-    comparison = _compared(request, inputs, rows, trusted, cache, timed)
+    comparison = _compared(request, inputs, rows, trusted, load, cache, timed)
     if comparison and request.max_drop:
         note = budget_note(request.max_drop, comparison.rows[-1], shrunk.judged)
         inputs = replace(inputs, notes=(*inputs.notes, note)) if note else inputs
@@ -217,21 +175,25 @@ def shrink(request: BuildRequest, inputs: Inputs, cache: Cache, progress: Progre
     if request.prune is None:
         inputs, decided = _decide(request, inputs, judge, cache, progress)
         return Shrunk(inputs=inputs, decided=decided, judged=judged)
-    spent = PRUNING if request.precision == "int8" and request.prune.auto else (1.0,)
-    for share in spent:
-        outcome = _pruned(request, inputs, judge, share, cache, progress)
-        found = replace(inputs, checkpoint=outcome.checkpoint, notes=(*inputs.notes, outcome.summary))
-        try:
-            found, decided = _decide(request, found, judge, cache, progress)
-        except BudgetError:
-            if share == spent[-1]:
-                raise
-            continue
-        graph = fp32_variant(outcome.checkpoint, inputs.judge)
-        return Shrunk(inputs=found, decided=decided, pruned=replace(graph, precision="fp32-pruned"), report=outcome.report,
-                      judged=judged)  # fmt: skip
-    msg = "no share of the budget is left to try"
-    raise AssertionError(msg)
+    first, *fewer = _shares(request)
+    try:
+        return _prune_and_decide(request, inputs, judge, first, cache, progress)
+    except BudgetError:
+        if not fewer:
+            raise
+        return _prune_and_decide(request, inputs, judge, fewer[0], cache, progress)
+
+
+def _prune_and_decide(
+    request: BuildRequest, inputs: Inputs, judge: Judge | None, share: float, cache: Cache, progress: Progress
+) -> Shrunk:  # fmt: skip
+    """`shrink` where pruning may spend ``share`` of the budget. Raises BudgetError if INT8 then has too little left."""
+    outcome = _pruned(request, inputs, judge, share, cache, progress)
+    found = replace(inputs, checkpoint=outcome.checkpoint, notes=(*inputs.notes, outcome.summary))
+    found, decided = _decide(request, found, judge, cache, progress)
+    graph = replace(fp32_variant(outcome.checkpoint, inputs.judge), precision="fp32-pruned")
+    judged = len(judge.images) if judge else 0
+    return Shrunk(inputs=found, decided=decided, pruned=graph, report=outcome.report, judged=judged)
 
 
 def _pruned(
@@ -267,8 +229,9 @@ def _decide(
 
 
 def _compared(
-    request: BuildRequest, inputs: Inputs, variants: list[Variant], trusted: Trusted, cache: Cache, progress: Progress
-) -> Comparison | None:
+    request: BuildRequest, inputs: Inputs, variants: list[Variant], trusted: Trusted, load: float, cache: Cache,
+    progress: Progress,
+) -> Comparison | None:  # fmt: skip
     if inputs.held_out is None:
         return None
     return compare(
@@ -285,6 +248,7 @@ def _compared(
         cache=cache,
         progress=progress,
         command=request.command,
+        load=load,
     )
 
 
@@ -345,7 +309,7 @@ def _reasons(variant: Variant) -> dict[str, str]:
 
 
 def _provenance(request: BuildRequest, inputs: Inputs, pruning: dict[str, Any]) -> dict[str, Any]:
-    shown = {key: pruning[key] for key in ("share", "speedup", "cost", "settings") if key in pruning}
+    shown = {key: pruning[key] for key in ("share", "speedup", "measured", "cost", "settings") if key in pruning}
     return {
         "weights": {"file": request.model.name, "sha256": inputs.checkpoint.digest},
         **({"pruning": shown} if shown else {}),

@@ -43,6 +43,8 @@ _FILES = 64  # a bundle has eight
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIRECTORY_LIMIT = 2**20  # bytes of a zip's directory: zipfile reads all of it before anything else
 _DENSE = 64 * 2**20  # bytes from which on a zip's member must not shrink
+_SIDE = 2**14  # pixels of a model's input; more is a mistake, or made to take all memory
+_GREAT = 1e6  # beyond any mean or standard deviation of values in 0..1
 _RATIO = 100  # times; weights shrink by less than 2, JSON by 30
 
 
@@ -138,18 +140,58 @@ def _check_values(manifest: Manifest) -> None:
         msg = f"labels must be {manifest.model['classes']} texts, one per class of the model"
         raise ValueError(msg)
     _require(all(isinstance(block, dict) for block in manifest.blocks), "blocks must be objects")
-    _require(isinstance(manifest.model["image_size"], list), "model.image_size must be a list")
+    _require(_are_texts(list(manifest.notes)), "notes must be texts")
+    _require(isinstance(manifest.reasons, dict), "reasons must be an object")
+    _check_model(manifest.model, manifest.preprocessing)
+    _check_preprocessing(manifest.preprocessing)
     for key in ("versions", "weights"):
         _require(isinstance(manifest.provenance.get(key, {}), dict), f"provenance.{key} must be an object")
     _require(_are_texts(manifest.provenance.get("calibration_images", [])), "provenance.calibration_images must be texts")
-    _ = manifest.model["width"], manifest.model["patch_size"]
-    _ = manifest.recipe["name"], manifest.target["name"], manifest.provenance["weights"]["sha256"]
+    _ = manifest.provenance["weights"]["sha256"]
+    for key, table in (("recipe", manifest.recipe), ("target", manifest.target)):
+        _require(isinstance(table["name"], str), f"{key}.name must be a text")
+    _check_machine(manifest.target.get("machine"))
     _check_measured("accuracy", manifest.accuracy)
     _check_measured("latency", manifest.latency)
     _check_compiled(manifest.compiled)
     for check in manifest.checks:
         _require(isinstance(check, dict), "checks must be objects")
         _check_numbers("checks", check, ("frames", "sqnr_db", "bound_db"))
+
+
+def _check_model(model: dict[str, Any], preprocessing: Preprocessing) -> None:
+    """What is read of `edgevit.model.vit.VitConfig` without torch."""
+    for key in ("classes", "width", "patch_size"):
+        _require(_is_count(model[key]), f"model.{key} must be a whole number of at least 1")
+    size = model["image_size"]
+    _require(isinstance(size, list) and tuple(size) == preprocessing.size, "model.image_size must be the preprocessing's size")
+    _require(all(side % model["patch_size"] == 0 for side in size), "model.image_size must be multiples of model.patch_size")
+    _require(isinstance(model["class_token"], bool), "model.class_token must be true or false")
+
+
+def _check_preprocessing(contract: Preprocessing) -> None:
+    """Types and bounds; `Preprocessing` itself knows what goes with what."""
+    for key in ("size", "resize"):
+        sides = getattr(contract, key)
+        fits = isinstance(sides, tuple) and len(sides) == 2 and all(_is_count(side) and side <= _SIDE for side in sides)
+        _require(fits, f"preprocessing.{key} must be two whole numbers from 1 to {_SIDE}")
+    for key in ("mean", "std"):
+        values = getattr(contract, key)
+        fits = isinstance(values, tuple) and all(type(value) in (int, float) and abs(value) < _GREAT for value in values)
+        _require(fits, f"preprocessing.{key} must be numbers")
+    _require(isinstance(contract.antialias, bool), "preprocessing.antialias must be true or false")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _check_machine(machine: Any) -> None:
+    """As `edgevit.target.Machine`; older manifests have none."""
+    _require(machine is None or isinstance(machine, dict), "target.machine must be null or an object")
+    arch, models = (machine or {}).get("arch"), (machine or {}).get("models", [])
+    _require(arch is None or isinstance(arch, str), "target.machine.arch must be null or a text")
+    _require(_are_texts(models), "target.machine.models must be a list of texts")
 
 
 def _check_measured(key: str, measured: Any) -> None:

@@ -1,6 +1,6 @@
 """Results of build stages, kept by content: the same inputs give the stored result at once.
 
-An entry is one file, named by the SHA-256 of everything its stage depends on, beginning with the
+An entry is one file, named by the SHA-256 of everything its stage depends on, the code included, beginning with the
 SHA-256 of its content. It is written beside and renamed, so an interrupted stage leaves nothing and
 a damaged entry is noticed and made again.
 """
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgevit.code import code_digest
+
 LIMIT_BYTES = 8 * 2**30
 ABANDONED = 24 * 3600  # seconds after which nobody is still writing an entry
 _DIGEST = hashlib.sha256().digest_size
@@ -34,6 +36,15 @@ def default_cache_dir() -> Path:
         return Path(os.devnull) / "edgevit"  # cannot be made, which is said then
 
 
+@dataclass(frozen=True)
+class Kind:
+    """One kind of stage result: entries are told apart by their inputs and by the code that makes them."""
+
+    name: str
+    module: str
+    """``__name__`` of what makes it. With all that it imports it is part of every key: other code finds nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cache:
     """A folder of stage results. ``enabled=False`` computes everything anew and stores nothing."""
@@ -44,11 +55,11 @@ class Cache:
     """Told in a line, once, that results cannot be kept."""
     _told: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def find(self, stage: str, **inputs: Any) -> bytes | None:
-        """The stored result of ``stage`` for these JSON-ready ``inputs``, or None."""
+    def find(self, kind: Kind, **inputs: Any) -> bytes | None:
+        """The stored result of ``kind`` for these JSON-ready ``inputs``, or None."""
         if not self.enabled:
             return None
-        path = self._path(stage, inputs)
+        path = self._path(kind, inputs)
         try:
             content = path.read_bytes()
         except OSError:
@@ -59,11 +70,11 @@ class Cache:
             path.touch()  # the least recently used entries go first
         return content[_DIGEST:]
 
-    def store(self, stage: str, result: bytes, **inputs: Any) -> None:
+    def store(self, kind: Kind, result: bytes, **inputs: Any) -> None:
         """Keep ``result``, if the disk takes it."""
         if not self.enabled:
             return
-        path = self._path(stage, inputs)
+        path = self._path(kind, inputs)
         with self._or_note(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, beside = tempfile.mkstemp(prefix=".part-", dir=path.parent)
@@ -96,17 +107,9 @@ class Cache:
                     "to another folder, or leave the cache out with --no-cache"
                 )
 
-    def get(self, stage: str, produce: Callable[[], bytes], **inputs: Any) -> bytes:
-        """The stored result, else what ``produce`` makes, which is then stored."""
-        found = self.find(stage, **inputs)
-        if found is None:
-            found = produce()
-            self.store(stage, found, **inputs)
-        return found
-
-    def _path(self, stage: str, inputs: dict[str, Any]) -> Path:
-        key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-        return self.root / stage / key
+    def _path(self, kind: Kind, inputs: dict[str, Any]) -> Path:
+        key = hashlib.sha256(json.dumps([code_digest(kind.module), inputs], sort_keys=True).encode()).hexdigest()
+        return self.root / kind.name / key
 
     def _trim(self) -> None:
         for left in self.root.glob("*/.part-*"):  # of a process that was killed while it wrote
@@ -119,3 +122,21 @@ class Cache:
             _, oldest = entries.pop(0)
             total -= oldest.stat().st_size
             oldest.unlink(missing_ok=True)
+
+
+class NotKeptError(Exception):
+    """`Kept` was asked for what would have to be computed."""
+
+
+class Kept(Cache):
+    """A look at what is there: finds it, or raises NotKeptError before anything is computed; stores nothing."""
+
+    def find(self, kind: Kind, **inputs: Any) -> bytes:
+        """The stored result of ``kind`` for these ``inputs``. Raises NotKeptError if there is none."""
+        found = super().find(kind, **inputs)
+        if found is None:
+            raise NotKeptError
+        return found
+
+    def store(self, kind: Kind, result: bytes, **inputs: Any) -> None:
+        """Nothing new comes of looking."""

@@ -32,6 +32,7 @@ from edgevit.report.roofline import Estimate, assumptions, best_estimates, estim
 from edgevit.target import Target, load_target
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
+UNTRIED = "not compiled, so whether the target's engine takes this graph is not checked."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,13 @@ def compile_for(target: Target, decided: Decision, *, threads: int | None, progr
     if engine.startswith("tensorrt"):
         return _compile_tensorrt(target, decided, progress)
     variant = decided.variant(engine)
-    with progress.stage(f"compile with {engine}"):
-        backend(engine).compile(variant.model, threads=threads)
+    try:
+        with progress.stage(f"compile with {engine}"):
+            backend(engine).compile(variant.model, threads=threads)
+    except MissingPackageError as error:
+        if is_here(target):
+            raise
+        return Compiled(variant=variant, notes=(f"{UNTRIED} {error}",))
     return Compiled(variant=variant)
 
 
@@ -81,7 +87,7 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
     try:
         builder = builder_version(engine)
         with progress.stage(f"compile with {builder}") as stage:
-            decided, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
+            decided, variant, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
     except EngineError as error:
         # Elsewhere than on the target compiling is advice: a stand-in that dies must not take the build with it.
         if isinstance(error, BuilderRefusedError) or (is_here(target) and not isinstance(error, NoBuilderError)):
@@ -89,7 +95,6 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     except MissingPackageError as error:
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
-    variant = decided.variant(engine)
     blocks = decided.plan.model.blocks
     preflight = examine(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
@@ -113,12 +118,13 @@ def _boards(target: Target) -> list[Target]:
     return [load_target(name) for name in target.boards] or [target]
 
 
-def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, BuiltEngine, tuple[str, ...]]:
+def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Variant, BuiltEngine, tuple[str, ...]]:
     """Compile; INT8 that the builder refuses in some block goes back to FP16 there, and the notes say so."""
     notes: tuple[str, ...] = ()
     while True:
+        variant = decided.variant(engine)
         try:
-            return decided, build_engine(decided.variant(engine).model, BuildOptions(), advance, engine=engine), notes
+            return decided, variant, build_engine(variant.model, BuildOptions(), advance, engine=engine), notes
         except BuilderRefusedError as refused:
             parts = [part for part in groups(decided.plan) if part.rpartition(".")[0] in refused.blocks]
             if not parts:

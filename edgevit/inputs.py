@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgevit.advice import calibration_notes
 from edgevit.bundle import check_writable
 from edgevit.engine import backend
-from edgevit.engine.here import judge_of
+from edgevit.engine.here import elsewhere, judge_of
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet
 from edgevit.labelmatch import like, matched, open_images
@@ -99,6 +99,8 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     notes = said + notes
     if calibration is not None:
         notes += calibration_notes(calibration, len(checkpoint.labels))
+    if held_out is not None and (note := elsewhere(request.target)):
+        notes.append(note)
     if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
         notes.append(
             f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "

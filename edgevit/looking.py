@@ -57,7 +57,11 @@ class Probe:
         """Logits float32 [classes] of one prepared frame uint8 [H, W, 3], and the attention that led to them."""
         found = self._outputs.run(frame[None])
         weights = {block: found[name].reshape(-1, *found[name].shape[-2:]) for block, name in self._names.items()}
-        return found["logits"][0], Attention(weights=weights, grid=self._grid, class_token=self._class_token)
+        seen = Attention(weights=weights, grid=self._grid, class_token=self._class_token)
+        if seen.prefix < self._class_token:
+            msg = f"this model's attention cannot be shown: it has not the {self._grid} patches that its manifest says"
+            raise EngineError(msg)
+        return found["logits"][0], seen
 
 
 class Glance:

@@ -7,11 +7,8 @@ standard deviation are part of the contract but are folded into the patch embedd
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.errors import ConfigError, did_you_mean
@@ -116,13 +113,6 @@ class Preprocessing:
         padded = any(r < s for r, s in zip(self.resize, self.size, strict=True))
         cropped = "" if self.resize == self.size else f", {'centre crop or pad to' if padded else 'centre crop'} {crop}"
         return f"{self.mode} to {box} ({self.interpolation}){cropped}, {self.color}"
-
-
-@cache
-def code_digest() -> str:
-    """SHA-256 over the source that prepares frames: what was computed of other pixels is not found again."""
-    sources = (Path(__file__), Path(__file__).with_name("averaging.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def prepare(frame_bgr: Frame, contract: Preprocessing) -> Frame:

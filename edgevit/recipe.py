@@ -9,6 +9,7 @@ from edgevit.errors import ConfigError, did_you_mean
 from edgevit.shipped import check_keys, find_toml, read_toml
 
 LINEARS = ("qkv", "proj", "fc1", "fc2")
+"""A block's GEMMs, in order."""
 CHOICES = {
     "ranges": ("minmax", "percentile", "entropy", "mse", "output"),
     "rounding": ("gptq", "nearest"),

@@ -19,6 +19,7 @@ from edgevit.precision.samples import sample_frames
 from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, prune_to
+from edgevit.report import machine
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.doubt import budget_note
 from edgevit.report.rows import Comparison
@@ -45,6 +46,7 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
         msg = f"{request.out}: a checkpoint is written as .safetensors. Name it {request.out.name}.safetensors"
         raise ConfigError(msg)
     _check_replaceable(request.out)
+    load = machine.load()
     inputs = read_inputs(request, progress)
     cache.check()
     judge, frames = None, sample_frames(inputs.pruning, inputs.checkpoint.preprocessing)
@@ -70,6 +72,7 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
             pair, inputs.held_out, inputs.checkpoint.preprocessing, inputs.checkpoint.labels,
             runs=RUNS if is_here(request.target) else 0, threads=request.threads, cache=cache, progress=progress,
             command=request.command,
+            load=load,
         )  # fmt: skip
     pruned = outcome.checkpoint
     save_checkpoint(pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels)

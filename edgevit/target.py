@@ -61,6 +61,16 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How to recognise a device without a GPU of its own: whether this machine is it, see `edgevit.engine.here`."""
+
+    arch: str | None = None
+    """As ``platform.machine()`` names it; None is any."""
+    models: tuple[str, ...] = ()
+    """Names of boards or processors, one of which the device tree or /proc/cpuinfo gives; empty is any."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class JetPack:
     """What comes on a Jetson with one JetPack."""
 
@@ -90,6 +100,8 @@ class Target:
     multiple: int = 32
     """Widths that pruning leaves are multiples of this."""
     device: Device | None = None
+    machine: Machine | None = None
+    """What a CPU target is; None is whatever machine edgevit runs on."""
     modes: tuple[PowerMode, ...] = ()
     jetpacks: tuple[JetPack, ...] = ()
     date: str | None = None
@@ -98,8 +110,9 @@ class Target:
     """Where the facts come from, and which are assumptions."""
 
     def engine(self, machine: str | None = None) -> str:
-        """Name of the engine for a machine type, as ``platform.machine()`` names it; None is this one."""
-        return self.engines.get(machine or platform.machine(), self.engines["default"])
+        """Name of the engine for a machine type, as ``platform.machine()`` names it; None is the target's, else this one's."""
+        own = self.machine.arch if self.machine is not None else None
+        return self.engines.get(machine or own or platform.machine(), self.engines["default"])
 
     def on(self, engine: str) -> Target:
         """The same device with the engine called ``engine``, on every type of machine."""
@@ -134,6 +147,7 @@ def load_target(name: str) -> Target:
         boards=boards,
         multiple=data.get("multiple", _multiple(engines)),
         device=_section(path, "device", data["device"], Device, _DEVICE) if "device" in data else None,
+        machine=_section(path, "machine", data["machine"], Machine, _MACHINE) if "machine" in data else None,
         modes=tuple(_section(path, "mode", mode, PowerMode, _MODE) for mode in data.get("mode", ())),
         jetpacks=tuple(_section(path, "jetpack", item, JetPack, _JETPACK) for item in data.get("jetpack", ())),
         date=data.get("date"),
@@ -228,6 +242,7 @@ _TARGET: dict[str, Rule] = {
     "boards": (_texts(_LINE), "a list of target names, each once"),
     "multiple": COUNT,
     "device": (lambda value: isinstance(value, dict), "a table, [device]"),
+    "machine": (lambda value: isinstance(value, dict) and bool(value), "a table, [machine], with arch or models"),
     "mode": (_is_list, "tables, [[mode]]"),
     "jetpack": (_is_list, "tables, [[jetpack]]"),
     "date": (_is_date, 'a day like "2026-08-21", in quotes'),
@@ -242,6 +257,7 @@ _DEVICE: dict[str, Rule] = {
     "fp32_ops": COUNT,
     "modules": (_texts(_matches(r"p\d{4}-\d{4}")), 'a list of part numbers like "p3767-0004", each once'),
 }
+_MACHINE: dict[str, Rule] = {"arch": TEXT, "models": (_texts(_LINE, some=True), "a list of names, each once")}
 _MODE: dict[str, Rule] = {
     "name": TEXT,
     "sms": COUNT,
@@ -289,6 +305,8 @@ def _contradictions(target: Target) -> list[str]:
         known = [name for name in shipped_names("targets") if name != target.name]
         if board not in known:
             found.append(f"boards: unknown {board!r}. {did_you_mean(board, known)}")
+    if target.machine is not None and target.device is not None:
+        found.append("machine is for targets without a [device], which is recognised by that.")
     for engine in target.minimum:
         if engine not in target.engines.values():
             found.append(f"minimum: unknown {engine!r}. {did_you_mean(engine, set(target.engines.values()))}")

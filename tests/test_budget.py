@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +54,24 @@ def test_a_generous_budget_is_all_int8(request_of) -> None:
     assert report["search"]["drop"] <= 100
 
 
+def test_seconds_are_those_of_every_turn(request_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search evaluates again and again; what it took is the sum, which no stage exceeds and the whole build bounds."""
+    turns: dict[str, list[float]] = {}
+
+    class Noted(Progress):
+        def end(self, stage: Any) -> None:
+            turns.setdefault(stage.name, []).append(stage.seconds)
+
+    begin = time.perf_counter()
+    result = build(request_of(max_drop=100.0), Cache(enabled=False), Noted())
+    whole = time.perf_counter() - begin
+    assert len(turns["search"]) >= 2
+    assert result.seconds == {name: pytest.approx(sum(each), abs=0.001 * len(each)) for name, each in turns.items()}
+    assert sum(result.seconds.values()) < whole
+    report = json.loads(result.bundle.read(REPORT))
+    assert report["seconds"] == {name: value for name, value in result.seconds.items() if name != "write bundle"}
+
+
 def test_images_that_chose_the_plan_do_not_judge_it(request_of) -> None:
     """120 images less 9: half of the rest searches, the other half is measured on."""
     manifest, report = report_of(request_of(max_drop=100.0))
@@ -81,6 +101,34 @@ def test_a_tight_budget_puts_parts_back_and_says_why(request_of, monkeypatch: py
         assert manifest.reasons[part] == reason
         assert "% of the logit noise" in reason
     assert [part["name"] for part in report["sensitivity"]][:2] == list(report["reverted"])
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_no_plan_is_measured_twice(request_of, monkeypatch: pytest.MonkeyPatch, cached: bool) -> None:
+    """Also without a cache; INT8 as a whole begins the search with parts, too."""
+    monkeypatch.setattr(budget, "MAX_FLOAT", 1.0)
+    measured: list[str] = []
+
+    def drop(_self: budget.Judge, model: bytes) -> float:
+        measured.append(hashlib.sha256(model).hexdigest())
+        return 3.0 if len(measured) == 1 else 0.0
+
+    monkeypatch.setattr(budget.Judge, "drop", drop)
+    build(request_of(max_drop=0.5), Cache(enabled=cached), Progress())
+    assert len(set(measured)) == len(measured)
+    assert len(measured) > 3
+
+
+@pytest.mark.parametrize("ranked", [[], ["one"], ["one", "two", "three"]])
+def test_a_search_measures_each_prefix_once(ranked: list[str]) -> None:
+    tried: list[int] = []
+
+    def drop(parts: tuple[str, ...]) -> float:
+        tried.append(len(parts))
+        return 1.0
+
+    assert not budget.search(ranked, drop, 0.5).met
+    assert sorted(tried) == sorted(set(tried))
 
 
 def test_an_impossible_budget_tells_the_best_found(request_of, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,10 @@ from edgevit.images import load_images
 from edgevit.precision import variants
 from edgevit.precision.samples import FRAMES
 from edgevit.progress import Progress, Stage
+from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.report import evaluate
-from edgevit.target import load_target
+from edgevit.target import Machine, load_target
 from tests.support import CLASSES, write_images
 
 # ONNX Runtime compiles tiny models in a tenth of OpenVINO's time. One test builds for the target as shipped.
@@ -48,6 +49,26 @@ class Recorder(Progress):
     @property
     def cached(self) -> set[str]:
         return {name for name, stage in self.stages.items() if stage.cached}
+
+
+class Begun(Progress):
+    """Names of stages in the order in which they first begin; of those whose every turn was cached, the names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.missed: set[str] = set()
+
+    def begin(self, stage: Stage) -> None:
+        if stage.name not in self.names:
+            self.names.append(stage.name)
+
+    def end(self, stage: Stage) -> None:
+        if not stage.cached:
+            self.missed.add(stage.name)
+
+    @property
+    def cached(self) -> set[str]:
+        return set(self.names) - self.missed
 
 
 @pytest.fixture(autouse=True)
@@ -228,8 +249,9 @@ def test_copies_of_calibration_images_are_not_evaluated(request_of, tmp_path: Pa
     for path in list(data.rglob("*.png")):
         path.with_name(f"copy-{path.name}").write_bytes(path.read_bytes())
     inputs = build_module.read_inputs(request_of(data=data), Progress())
-    calibration = {inputs.calibration.fingerprint(i) for i in range(len(inputs.calibration))}
-    assert inputs.held_out is None or not any(inputs.held_out.fingerprint(i) in calibration for i in range(len(inputs.held_out)))
+    calibration = inputs.calibration.fingerprints()
+    assert not calibration & inputs.held_out.fingerprints()
+    assert len(inputs.held_out) == 2 * (90 - len(calibration)) > 0  # every picture is there twice
 
 
 def test_evaluation_images_of_their_own(request_of, tmp_path: Path) -> None:
@@ -450,23 +472,73 @@ def test_precision_that_the_target_lacks(request_of, never_slow) -> None:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def test_plan_tells_the_stages_and_what_is_cached(request_of, never_slow) -> None:
-    stages = plan(request_of(), Cache())
-    assert [stage.name for stage in stages] == [
-        "import model",
-        "quantize",
-        "compile",
-        "check engine",
-        "evaluate",
-        "measure latency",
-        "write bundle",
-    ]
-    assert not any(stage.cached for stage in stages)
+SOMETIMES = {"sensitivity"}
+"""Stages that a build has only if it turns out to need them; a dry run lists them."""
+REQUESTS: dict[str, dict[str, Any]] = {
+    "int8": {},
+    "fp32": {"precision": "fp32"},
+    "no images": {"precision": "fp32", "data": None},
+    "budget": {"max_drop": 100.0},
+    "pruned": {"prune": PruneSettings(share=0.2, multiple=8)},
+    "pruned fp32": {"precision": "fp32", "prune": PruneSettings(share=0.2, multiple=8, score="taylor")},
+    "recovered": {"prune": PruneSettings(share=0.2, multiple=8, recover=1)},
+    "faster": {"prune": PruneSettings(speedup=1.01, multiple=8)},
+    "auto": {"max_drop": 100.0, "prune": PruneSettings(auto=True, multiple=8)},
+    "elsewhere": {"target": replace(TARGET, machine=Machine(models=("No Such Board",)))},
+    "gpu": {"target": load_target("jetson")},
+    "gpu, pruned": {"target": load_target("jetson"), "prune": PruneSettings(share=0.2, multiple=8)},
+}
 
 
-def test_plan_after_a_build(request_of) -> None:
+def twice_as_fast(*_: object, progress: Progress, **__: object) -> float:
+    """Stands for `timed_speedup`: what a tiny model gains is noise."""
+    with progress.stage("measure the speed-up"):
+        return 2.0
+
+
+@pytest.mark.parametrize("changes", REQUESTS.values(), ids=REQUESTS)
+def test_the_stages_planned_are_the_stages_run(request_of, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same order, under the same names; and what is said to be cached is then found, no more and no less."""
+    monkeypatch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)  # no builder, on any machine
+    monkeypatch.setattr("edgevit.pruning.goal.timed_speedup", twice_as_fast)
+    request = request_of(**changes)
+
+    def check(cached: set[str]) -> None:
+        planned = plan(request, Cache())
+        begun = Begun()
+        build(request, Cache(), begun)
+        known = [stage.name for stage in planned if stage.name in begun.names or stage.name not in SOMETIMES]
+        assert known == begun.names
+        assert {stage.name for stage in planned if stage.cached} == begun.cached
+        assert cached <= begun.cached
+
+    check(set())
+    check({"quantize"} if request.precision == "int8" else set())
+
+
+def test_a_plan_for_a_model_that_is_pruned_otherwise(request_of) -> None:
+    """What is kept of one model is not there for another: neither of the unpruned one nor of another share."""
     built(request_of())
-    assert [stage.name for stage in plan(request_of(), Cache()) if stage.cached] == ["quantize"]
+    pruned = request_of(prune=PruneSettings(share=0.2, multiple=8))
+    assert "quantize" not in {stage.name for stage in plan(pruned, Cache()) if stage.cached}
+    built(pruned)
+    assert "quantize" in {stage.name for stage in plan(pruned, Cache()) if stage.cached}
+    other = plan(request_of(prune=PruneSettings(share=0.5, multiple=8)), Cache())
+    assert {stage.name for stage in other if stage.cached} == {"measure layer times", "score", "evaluate fp32 on onnxruntime"}
+
+
+def test_a_plan_counts_the_images_of_each_stage(request_of) -> None:
+    """With a budget half of those that are left go to the search: neither half is promised the others'."""
+    what = {stage.name: stage.what for stage in plan(request_of(max_drop=1.0), Cache())}
+    assert "on 16 images set apart" in what["search"]
+    assert what["evaluate int8 on onnxruntime"] == "16 held-out images"
+    plain = {stage.name: stage.what for stage in plan(request_of(), Cache())}
+    assert plain["evaluate int8 on onnxruntime"] == "32 held-out images"
+
+
+def test_a_plan_computes_nothing_slow(request_of, never_slow) -> None:
+    stages = plan(request_of(max_drop=1.0, prune=PruneSettings(auto=True, multiple=8)), Cache())
+    assert not any(stage.cached for stage in stages)
 
 
 def test_plan_writes_nothing(request_of, cache_dir: Path) -> None:

@@ -32,13 +32,16 @@ from edgevit.preprocess import Preprocessing
 
 FILES = {MODEL: bytes(range(256)) * 40, REPORT: b'{"layers": []}\n'}
 
+MODEL_FACTS = {"image_size": [32, 32], "width": 32, "patch_size": 8, "classes": 3, "class_token": True}
+CONTRACT = {"size": [32, 32], "resize": [36, 36], "mode": "shortest"}
+
 
 @pytest.fixture
 def manifest() -> Manifest:
     return Manifest(
         name="tiny",
         family="timm",
-        model={"image_size": [32, 32], "width": 32, "patch_size": 8, "classes": 3},
+        model=MODEL_FACTS,
         preprocessing=Preprocessing(size=(32, 32), resize=(36, 36), mode="shortest"),
         labels=("crème", "猫", "no"),
         precision="int8",
@@ -383,8 +386,53 @@ def test_missing_key(tmp_path: Path, manifest: Manifest, key: str) -> None:
         ("engine", 3),
         ("engine", ["tensorrt"]),
         ("precision", None),
-        ("model", {"classes": 3, "width": 32, "patch_size": 8, "image_size": 32}),
-        ("model", {"classes": 3, "image_size": [32, 32]}),
+        *(("model", {name: value for name, value in MODEL_FACTS.items() if name != missing}) for missing in MODEL_FACTS),
+        *(
+            ("model", MODEL_FACTS | {name: value})
+            for name, value in [
+                ("image_size", 32),
+                ("image_size", ["32", "32"]),
+                ("image_size", [32]),
+                ("image_size", [32, 32, 32]),
+                ("image_size", [16, 16]),
+                ("image_size", [32.5, 32]),
+                ("patch_size", 0),
+                ("patch_size", "8"),
+                ("patch_size", 7),
+                ("width", "32"),
+                ("width", -1),
+                ("classes", "3"),
+                ("classes", True),
+                ("class_token", "yes"),
+                ("class_token", None),
+            ]
+        ),
+        *(
+            ("preprocessing", CONTRACT | {name: value})
+            for name, value in [
+                ("size", [32, 32, 32]),
+                ("size", ["32", "32"]),
+                ("size", [32.0, 32.0]),
+                ("size", 32),
+                ("resize", [32]),
+                ("resize", [10**9, 10**9]),
+                ("mean", ["0", "0", "0"]),
+                ("mean", [float("nan"), 0, 0]),
+                ("mean", 0.5),
+                ("std", ["1", "1", "1"]),
+                ("std", [10**400, 1, 1]),
+                ("antialias", "yes"),
+                ("mode", ["squash"]),
+                ("color", {}),
+            ]
+        ),
+        ("notes", [1]),
+        ("reasons", ["noise"]),
+        ("recipe", {"name": 3}),
+        ("target", {"name": ["cpu"]}),
+        ("target", {"name": "cpu", "machine": "a Pi"}),
+        ("target", {"name": "cpu", "machine": {"arch": 64}}),
+        ("target", {"name": "cpu", "machine": {"models": "a Pi"}}),
         ("accuracy", 5),
         ("accuracy", {"int8": 0.5}),
         ("accuracy", {"int8": {"top1": "high"}}),

@@ -16,10 +16,13 @@ from edgevit.bundle import REPORT, open_bundle
 from edgevit.cache import Cache
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet, load_images
+from edgevit.inputs import BuildRequest, read_inputs, spare_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgevit.model.folded import fold, forward
 from edgevit.model.macs import macs
 from edgevit.model.vit import BlockConfig, Vit
+from edgevit.precision.judge import Judge
+from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress, Stage
 from edgevit.pruning import goal as goals
 from edgevit.pruning.costs import Costs, estimated, macs_only, measured
@@ -27,6 +30,7 @@ from edgevit.pruning.cut import Pruned, prune
 from edgevit.pruning.score import score
 from edgevit.pruning.settings import SCORES, PruneSettings
 from edgevit.pruning.shapes import cut_vit_config
+from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 from tests.support import CLASSES, Outcome, write_images
 
@@ -170,6 +174,18 @@ def test_auto_stays_within_the_budget(
     within = [item["share"] for item in search["tries"] if item["drop"] <= 5]
     assert json.loads(done.stdout)["pruning"]["share"] >= max(within)
     assert search["metric"] == "top-1"
+    # The model in the file, measured anew on the images that the search measured on.
+    request = BuildRequest(
+        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=out, data=image_folder,
+        eval_data=more, max_drop=5, prune=settings(share=None, auto=True, multiple=8),
+    )  # fmt: skip
+    inputs, spare = spare_images(request, read_inputs(request, Progress()))
+    judge = Judge(inputs.checkpoint, spare, engine="onnxruntime", threads=1, cache=Cache(enabled=False), progress=Progress())
+    assert search["images"] == len(spare)
+    assert judge.drop(fp32_variant(load_checkpoint(out), "onnxruntime").model) == pytest.approx(
+        search["drop"], abs=100 / len(spare)
+    )
+    assert search["drop"] <= 5
 
 
 def test_one_budget_for_pruning_and_int8(
@@ -354,9 +370,6 @@ def test_commands_that_make_no_sense(
 
 
 def test_an_interrupted_run_leaves_no_file(checkpoint_path: Path, image_folder: Path, tmp_path: Path) -> None:
-    from edgevit.inputs import BuildRequest
-    from edgevit.recipe import load_recipe
-
     class Interrupted(Progress):
         def begin(self, stage: object) -> None:
             if getattr(stage, "name", "") == "prune and refit":

@@ -14,7 +14,7 @@ from edgevit.engine import BACKENDS
 from edgevit.errors import ConfigError
 from edgevit.recipe import Calibrate, Quantize, Recipe, load_recipe
 from edgevit.shipped import shipped_dir, shipped_names
-from edgevit.target import Device, JetPack, PowerMode, load_target
+from edgevit.target import Device, JetPack, Machine, PowerMode, load_target
 
 TARGET = 'description = "a board"\nprecisions = ["fp32", "int8"]\n[engine]\ndefault = "onnxruntime"\n'
 BOARD = """
@@ -230,7 +230,7 @@ def test_every_target_key_is_explained() -> None:
     text = (shipped_dir("targets") / "README.md").read_text(encoding="utf-8")
     for key in ("description", "precisions", "engine", "minimum", "family", "boards", "multiple", "date", "sources"):
         assert f"`{key}`" in text
-    for table, section in (("device", Device), ("mode", PowerMode), ("jetpack", JetPack)):
+    for table, section in (("device", Device), ("mode", PowerMode), ("jetpack", JetPack), ("machine", Machine)):
         for item in fields(section):
             assert f"`{table}.{item.name}`" in text
 
@@ -315,6 +315,35 @@ def test_target_as_json(tmp_path: Path) -> None:
     assert document["jetpacks"][0]["l4t"] == "36.4.0 to 36.4.2"
     assert document["device"]["modules"] == ["p3767-0000"]
     assert load_target(toml(tmp_path, TARGET)).to_dict()["modes"] == []
+
+
+MACHINE = TARGET + '[machine]\narch = "aarch64"\nmodels = ["a board", "its sister"]\n'
+
+
+def test_machine_of_a_target(tmp_path: Path) -> None:
+    assert load_target(toml(tmp_path, MACHINE)).machine == Machine(arch="aarch64", models=("a board", "its sister"))
+    assert load_target(toml(tmp_path, TARGET)).machine is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('[machine]\narch = "aarch64"\nmodels = ["a board", "its sister"]', "[machine]", "machine must be a table, [machine]"),
+        ("[machine]", "[[machine]]", "machine must be a table, [machine]"),
+        ('"aarch64"', "64", "machine.arch must be a line of text, and is 64"),
+        ('["a board", "its sister"]', "[]", "machine.models must be a list of names"),
+        ('["a board", "its sister"]', '"a board"', "machine.models must be a list of names"),
+        ("models =", "model =", "unknown key machine.model. Did you mean 'models'?"),
+    ],
+)
+def test_nonsense_about_machines(old: str, new: str, said: str, tmp_path: Path) -> None:
+    load_target(toml(tmp_path, MACHINE))
+    assert said in refusal(load_target, toml(tmp_path, MACHINE.replace(old, new))).partition(": ")[2]
+
+
+def test_a_machine_or_a_device(tmp_path: Path) -> None:
+    """A GPU is recognised by its device table."""
+    assert "machine is for targets without a [device]" in refusal(load_target, toml(tmp_path, BOARD + '[machine]\narch = "x"\n'))
 
 
 @pytest.mark.parametrize(("engine", "multiple"), [("onnxruntime", 16), ("openvino", 16), ("tensorrt", 32), ("tensorrt_rtx", 32)])

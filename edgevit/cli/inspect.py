@@ -193,14 +193,14 @@ def _measured(manifest: Any) -> list[tuple[str, str]]:
     from edgevit.cli.console import percent
 
     rows = dict(manifest.accuracy or {})
-    judge = rows.pop("conditions", {}).get("engine")
+    judge, where = rows.pop("conditions", {}).get("engine"), (manifest.latency or {}).get("conditions", {}).get("device")
     found = []
     for precision, row in rows.items():
         time = (manifest.latency or {}).get(precision, {})
         images = f"{row.get('images', 'unknown')} images{f' by {judge}' if judge else ''}"
         measured = f"top-1 {percent(row.get('top1'))}, agreement {percent(row.get('agreement'))} on {images}"
         p50, p99 = time.get("p50_ms"), time.get("p99_ms")
-        timed = "" if None in (p50, p99) else f"; p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+        timed = "" if None in (p50, p99) else f"; p50 {p50:.2f} ms, p99 {p99:.2f} ms{f' on {where}' if where else ''}"
         found.append((f"{precision} measured", measured + timed))
     return found
 

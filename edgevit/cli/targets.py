@@ -67,6 +67,8 @@ def _facts(target: Any) -> list[tuple[str, str]]:
     facts = [("device", target.description), ("engine here", target.engine()), ("precisions", ", ".join(target.precisions))]
     facts += [(f"{engine} from", version) for engine, version in target.minimum.items()]
     facts += [("board" if not at else "", name) for at, name in enumerate(target.boards)]
+    if target.machine:
+        facts += [("recognised by", ", ".join(filter(None, (target.machine.arch, *target.machine.models))))]
     if target.device:
         device = target.device
         facts += [

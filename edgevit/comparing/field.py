@@ -25,6 +25,7 @@ from edgevit.errors import ConfigError, DataError, EngineError
 from edgevit.images import ImageSet
 from edgevit.labelmatch import matched, open_images
 from edgevit.progress import Progress
+from edgevit.report import machine
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.details import Layer
 from edgevit.report.html import Background
@@ -45,6 +46,8 @@ class Field:
     subjects: tuple[Subject, ...]
     images: ImageSet
     notes: tuple[str, ...]
+    load: float
+    """Of the machine before any of this began."""
 
     def checked(self, *, engines: Sequence[str], threads: int | None, progress: Progress) -> CheckedField:
         """Every subject on ``engines``, or on its own if there are none, after each graph was held against torch.
@@ -76,7 +79,7 @@ class Field:
             raise failed[0]
         return CheckedField(
             subjects=self.subjects, images=self.images, notes=tuple(dict.fromkeys(notes)), lanes=tuple(lanes),
-            asked=bool(engines), verdicts=tuple(verdicts),
+            asked=bool(engines), verdicts=tuple(verdicts), load=self.load,
         )  # fmt: skip
 
 
@@ -134,6 +137,7 @@ class CheckedField(Field):
             progress=progress,
             startup=timed,
             command=command,
+            load=self.load,
         )
 
     def background(self, comparison: Comparison, *, threads: int | None, progress: Progress) -> Background:
@@ -165,6 +169,7 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
 
     Raises ConfigError for models that cannot be compared with one another or precisions that none has, DataError without images.
     """
+    load = machine.load()
     images, said = open_images(request.data, (), progress)
     names = _names(request.models)
     subjects = tuple(
@@ -192,7 +197,7 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
         notes.append(f"{missing} images of {images.source} were {used_for} and are left out")
     if len({subject.contract for subject in subjects}) > 1:
         notes.append("the models prepare frames differently, so each is given its own input")
-    return Field(subjects=subjects, images=held_out, notes=tuple(dict.fromkeys(notes)))
+    return Field(subjects=subjects, images=held_out, notes=tuple(dict.fromkeys(notes)), load=load)
 
 
 def _answers(subject: Subject, threads: int | None) -> Callable[[ImageSet], Logits]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from edgevit.bundle import MODEL, REFERENCE, REPORT, SAMPLES, Bundle, open_bundle
 from edgevit.comparing.request import Request, Subject
-from edgevit.engine import CPU_ENGINES, backend, runs_here
+from edgevit.engine import runs_here
 from edgevit.engine.check import floor_of
+from edgevit.engine.here import is_home, stand_in
 from edgevit.engine.of_bundle import UNCHECKED, compiled_here
 from edgevit.engine.samples import has_reference, load_samples
 from edgevit.engine.trusted import CheckedGraph
@@ -16,7 +17,6 @@ from edgevit.errors import ConfigError
 from edgevit.progress import Progress
 from edgevit.report.details import Layer, layers_of
 from edgevit.report.device import device_plan
-from edgevit.target import load_target
 
 
 def subject_of_bundle(path: Path, name: str, request: Request, progress: Progress) -> Subject:
@@ -37,11 +37,11 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
     with progress.stage("verify bundle"):
         models = {precision: bundle.read(files[precision]) for precision in wanted}
     notes, engine = [], manifest.engine
-    at_home = backend(engine).just_in_time or runs_here(engine)
-    if not runs_here(engine):
-        engine = next(name for name in (load_target("cpu").engine(), *CPU_ENGINES) if runs_here(name) or name == CPU_ENGINES[-1])
-        untimed = "" if at_home else f"; not timed without --engines {engine}"
-        notes.append(f"{manifest.engine} does not run here: compared on {engine}{untimed}")
+    at_home, built_for = is_home(engine, manifest.target), engine
+    if not at_home or not runs_here(engine):
+        engine = stand_in(engine)
+        why = f"this machine is no {manifest.target['name']}" if runs_here(built_for) else f"{built_for} does not run here"
+        notes.append(f"{why}: compared on {engine}" + ("" if at_home else f"; not timed without --engines {engine}"))
     lacking = [precision for precision in asked if precision not in held]
     if lacking:
         notes.append(f"{path} holds no {', '.join(lacking)}: left out for it")

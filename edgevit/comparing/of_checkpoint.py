@@ -13,7 +13,7 @@ from edgevit.comparing.precision import DEFAULT, Precision, parse_precisions
 from edgevit.comparing.request import Request, Subject
 from edgevit.datalevel import check_level
 from edgevit.engine import backend
-from edgevit.engine.here import is_here, judge_of
+from edgevit.engine.here import elsewhere, is_here, judge_of
 from edgevit.errors import ConfigError, DataError, needs_extra
 from edgevit.images import ImageSet
 from edgevit.labelmatch import open_images
@@ -70,6 +70,8 @@ def subject_of_checkpoint(
     half = any(precision.computed == "fp16" for precision in wanted)
     if half and not judge_of(target).startswith("tensorrt"):
         notes.append(FP16)
+    if note := elsewhere(target):
+        notes.append(f"{note} without --engines, which times this machine")
     frames = sample_frames(seen or images, checkpoint.preprocessing)
     with progress.stage("sample in torch"):
         checks = {name: checked_graph(item.variant, item.checkpoint, frames, name) for name, item in made.items()}

@@ -18,8 +18,6 @@ from edgevit.compress.refit import Refit, bias_only, held_out_refit, mean_error,
 from edgevit.compress.stream import Stream, is_held_out
 from edgevit.model.folded import FoldedBlock, FoldedVit
 
-METHODS = ("ridge", "bias", "none")
-
 
 @dataclass(frozen=True, kw_only=True)
 class HalfReport:

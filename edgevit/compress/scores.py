@@ -28,13 +28,20 @@ def wifv(covariance: Tensor, weight: Tensor) -> Tensor:
     return covariance.diagonal() * weight.double().square().sum(0)
 
 
-def obs(covariance: Tensor, weight: Tensor, size: int = 1, damping: float = DAMPING) -> Tensor:
+def obs(inverse: Tensor, weight: Tensor, size: int = 1) -> Tensor:
     """Score [C / size] of units of ``size`` channels: the output error that is left if all other columns make up for the unit.
 
-    For one channel |w_j|^2 / [covariance^-1]_jj, as in the optimal brain surgeon for the squared error of the layer's
-    output, means removed; for a head the trace of W S W^T with the Schur complement S = ([covariance^-1]_uu)^-1.
+    ``inverse`` [C, C] is that of the covariance, both float64; weight [out, C]. For one channel |w_j|^2 / [inverse]_jj, as in
+    the optimal brain surgeon for the squared error of the layer's output, means removed; for a head the trace of W S W^T
+    with the Schur complement S = ([inverse]_uu)^-1.
     """
-    return _obs(_inverse(covariance, damping), weight.double(), size)
+    if size == 1:
+        return weight.square().sum(0) / inverse.diagonal()
+    scores = []
+    for start in range(0, len(inverse), size):
+        unit = slice(start, start + size)
+        scores.append((weight[:, unit] * torch.linalg.solve(inverse[unit, unit], weight[:, unit].T).T).sum())
+    return torch.stack(scores)
 
 
 def taylor(contributions: Tensor, size: int = 1) -> Tensor:
@@ -67,7 +74,7 @@ def obs_order(
     left = torch.ones(len(inverse) // size, dtype=torch.bool)
     order = []
     while left.any():
-        scores = _obs(inverse, rest, size).masked_fill(~left, torch.inf)
+        scores = obs(inverse, rest, size).masked_fill(~left, torch.inf)
         gone = scores.argsort(stable=True)[: min(batch, int(left.sum()))]
         order.append(gone)
         left[gone] = False
@@ -84,16 +91,6 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "wifv": wifv,
 }
 """Scores of channels that need covariance and weight alone and do not change as others go."""
-
-
-def _obs(inverse: Tensor, weight: Tensor, size: int) -> Tensor:
-    if size == 1:
-        return weight.square().sum(0) / inverse.diagonal()
-    scores = []
-    for start in range(0, len(inverse), size):
-        unit = slice(start, start + size)
-        scores.append((weight[:, unit] * torch.linalg.solve(inverse[unit, unit], weight[:, unit].T).T).sum())
-    return torch.stack(scores)
 
 
 def _inverse(covariance: Tensor, damping: float) -> Tensor:

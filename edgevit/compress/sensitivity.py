@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import LINEARS, FoldedVit, embed, forward, run_block, run_head
+from edgevit.model.folded import FoldedVit, embed, forward, run_block, run_head
 from edgevit.model.quantplan import QuantPlan, fake_quant, fake_quant_attention
+from edgevit.recipe import LINEARS
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame

@@ -82,16 +82,6 @@ class InputStatistics:
         """Mean per channel [C]."""
         return self.total / self.count
 
-    @property
-    def high(self) -> Tensor:
-        """Largest value per channel [C]."""
-        return self.highs.values[:, 0]
-
-    @property
-    def low(self) -> Tensor:
-        """Smallest value per channel [C]."""
-        return -self.lows.values[:, 0]
-
     def add(self, x: Tensor, y: Tensor) -> None:
         """Take in the input tokens [N, T, C] of N images and the GEMM's outputs [N, T, out]."""
         self.highs.add(x.amax(1), self.images)

@@ -18,8 +18,10 @@ def bring_home(ssh: Ssh, remote: str, local: Path, sent: Bundle) -> Manifest:
     """
     check_replaceable(local)
     packed = not sent.path.is_dir()
-    beside = local.with_name(f".{local.name}.part")
+    beside, aside = (local.with_name(f".{local.name}.{what}") for what in ("part", "old"))
     with storage_errors(beside, "-o"):
+        if aside.exists() and not local.exists():  # cut off between the two renames of `_swap`
+            aside.replace(local)
         if beside.is_dir() == packed:
             _remove(beside)
     old = [f"--copy-dest={local.absolute()}"] if local.is_dir() and not packed else []
@@ -30,9 +32,22 @@ def bring_home(ssh: Ssh, remote: str, local: Path, sent: Bundle) -> Manifest:
         msg = f"{ssh.host.address}: the bundle there is not the one that was sent. Run the same command again."
         raise RemoteError(msg)
     with storage_errors(local, "-o"):
-        _remove(local)
-        beside.replace(local)
+        _swap(beside, local, aside)
     return arrived.manifest
+
+
+def _swap(fresh: Path, local: Path, old: Path) -> None:
+    """Put ``fresh`` in the place of ``local``, which is there, here or as ``old``, until that is done."""
+    if local.is_dir():  # a folder cannot be renamed over another
+        _remove(old)
+        local.replace(old)
+    try:
+        fresh.replace(local)
+    except BaseException:  # Ctrl-C, too
+        if old.exists() and not local.exists():
+            old.replace(local)
+        raise
+    _remove(old)
 
 
 def _remove(path: Path) -> None:

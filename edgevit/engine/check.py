@@ -35,7 +35,6 @@ HALF_FLOOR_DB = 25.0
 """Of TensorRT, which computes it in FP16 or TF32, with sums of its own choice."""
 TIES = 8.0  # measured: at most 3 over models of 2 to 12 blocks (benchmarks/engine_check.py); 2 are independent roundings
 REPEATS = 2  # inferences of each frame: what reads memory that is not written is not wrong every time
-RULE = 1  # what is remembered of a check was found by this one; raise it with any change of bound or method
 PEAK = 400.0  # dB that stand for identical values
 FLOATS = ("fp32", "fp16")
 HEAD = "the head, or what the engine fuses with it"

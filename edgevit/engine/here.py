@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from edgevit.device.jetson import detect
-from edgevit.engine import runs_here
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgevit.device.files import text
+from edgevit.device.jetson import ROOT, detect
+from edgevit.engine import CPU_ENGINES, backend, runs_here
+from edgevit.engine.base import processor
 from edgevit.engine.tensorrt import gpu
-from edgevit.target import Target, load_target
+from edgevit.errors import MissingPackageError
+from edgevit.shipped import shipped_names
+from edgevit.target import Machine, Target, load_target
+
+NAMES = re.compile(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", re.MULTILINE)
+"""Where /proc/cpuinfo names the processor (x86) or the board (a Raspberry Pi, also in a container that sees no device tree)."""
 
 
-def is_here(target: Target) -> bool:
-    """Whether bundles for ``target`` run on this machine, at the target's speed.
+def is_here(target: Target, root: Path = ROOT) -> bool:
+    """Whether bundles for ``target`` run on this machine, at the target's speed; ``root`` is where its file system begins.
 
-    For CPU engines always. For TensorRT the GPU must be the target's: on a Jetson by its module, else by compute capability.
+    A CPU target without a [machine] is this machine, whatever it is; else architecture and name must be the target's.
+    For TensorRT the GPU must be the target's: on a Jetson by its module, else by compute capability.
     """
     if not target.engine().startswith("tensorrt"):
-        return True
-    found, board = gpu(), detect()
+        return _is_machine(target.machine, root)
+    found, board = gpu(), detect(root)
     if found is None or not runs_here(target.engine()):
         return False
     if board is not None and board.target is not None:
@@ -25,6 +39,44 @@ def is_here(target: Target) -> bool:
     return not capabilities or found.compute_capability in capabilities
 
 
+def is_home(engine: str, target: Mapping[str, Any], root: Path = ROOT) -> bool:
+    """Whether a bundle for ``engine`` and ``target``, both as its manifest has them, is timed as on its device.
+
+    What the manifest does not tell, as it is older than [machine] or the engine a GPU's, the shipped target of that name does.
+    """
+    machine = target.get("machine")
+    if machine is not None and engine in CPU_ENGINES:
+        return _is_machine(Machine(arch=machine.get("arch"), models=tuple(machine.get("models", ()))), root)
+    if target.get("name") in shipped_names("targets"):
+        return is_here(load_target(target["name"]), root)
+    return engine in CPU_ENGINES or runs_here(engine)
+
+
 def judge_of(target: Target) -> str:
-    """The engine that accuracy is measured with: the target's own if this machine is the target, else its CPU's."""
-    return target.engine() if is_here(target) else load_target("cpu").engine()
+    """The engine that accuracy is measured with: the target's own if this machine is the target, else what stands in for it."""
+    return target.engine() if is_here(target) else stand_in(target.engine())
+
+
+def stand_in(engine: str) -> str:
+    """What computes here in the place of ``engine`` on its device: the same if it is a CPU's and installed, else this CPU's."""
+    try:
+        return engine if engine in CPU_ENGINES and backend(engine).version else load_target("cpu").engine()
+    except MissingPackageError:
+        return load_target("cpu").engine()
+
+
+def elsewhere(target: Target) -> str | None:
+    """A note for people about what stands in for ``target`` where it is another machine; None if it is this one."""
+    if is_here(target):
+        return None
+    return f"{target.name}: this machine ({processor()}) is another, so accuracy is measured on {judge_of(target)}, and no speed"
+
+
+def _is_machine(machine: Machine | None, root: Path) -> bool:
+    if machine is None:
+        return True
+    if machine.arch not in (None, platform.machine()):
+        return False
+    names = [text(root / "proc/device-tree/model").strip("\0\n "), *NAMES.findall(text(root / "proc/cpuinfo"))]
+    words = [re.compile(rf"(?<!\w){re.escape(model)}(?!\w)") for model in machine.models]
+    return not words or any(word.search(name) for word in words for name in names)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.engine import CPU_ENGINES, backend, open_session, runs_here
 from edgevit.engine.base import Session
-from edgevit.engine.check import RULE, Verdict, check_session, first_wrong, floor_of
+from edgevit.engine.check import Verdict, check_session, first_wrong, floor_of
 from edgevit.engine.samples import load_samples
 from edgevit.engine.tensorrt import MODULES, check_stamp, gpu
 from edgevit.engine.trusted import wrong_everywhere
-from edgevit.errors import ConfigError, EngineError, StorageError
+from edgevit.errors import ConfigError, EngineError
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 
@@ -97,6 +96,7 @@ class Checked:
     """Whether this was found earlier and looked up."""
 
 
+CHECK = Kind("engine-check", "edgevit.engine.check")
 UNCHECKED = "this bundle carries no samples, so the engine is not checked against the model. Build it again to have it checked"
 
 
@@ -113,12 +113,11 @@ def checked(
         return Checked(text=UNCHECKED)
     cache = Cache() if cache is None else cache
     key = {"files": [files[file].sha256 for file in (MODEL, SAMPLES, ENGINE) if file in files], "engine": session.engine,
-           "device": session.device, "threads": session.threads, "rule": RULE}  # fmt: skip
-    if (stored := cache.find("engine-check", **key)) is not None:
+           "device": session.device, "threads": session.threads}  # fmt: skip
+    if (stored := cache.find(CHECK, **key)) is not None:
         return replace(Checked(**json.loads(stored)), remembered=True)
     found = _examined(bundle, name, session, threads)
-    with suppress(StorageError):  # a board may be read-only: then it is checked at every start
-        cache.store("engine-check", json.dumps(asdict(found)).encode(), **key)
+    cache.store(CHECK, json.dumps(asdict(found)).encode(), **key)  # a board may be read-only: then every start is checked
     return found
 
 

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from edgevit.model.vit import ACTIVATIONS, Block, Constant, Vit, VitConfig
 from edgevit.preprocess import Preprocessing
+from edgevit.recipe import LINEARS
 
 # ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
 LUMA_BGR = (0.114, 0.587, 0.299)
-
-LINEARS = ("qkv", "proj", "fc1", "fc2")
 
 
 @dataclass

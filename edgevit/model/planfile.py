@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from edgevit.model.folded import LINEARS, FoldedBlock, FoldedVit, Linear, Norm
+from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
+from edgevit.recipe import LINEARS
 
 OPTIONAL = ("multiplier", "offset")
 

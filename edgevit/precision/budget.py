@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache as memoised
 from typing import Any
 
 import numpy as np
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.compress.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan
 from edgevit.errors import BudgetError
 from edgevit.images import ImageSet
@@ -24,6 +25,7 @@ from edgevit.precision.judge import Judge
 from edgevit.precision.variants import Quantization, int8_from
 from edgevit.progress import Progress
 
+SENSITIVITY = Kind("sensitivity", __name__)
 MAX_FLOAT = 0.75  # share of multiply-accumulates that may leave INT8; beyond it a float build is the better answer
 
 
@@ -62,7 +64,7 @@ def search(ranked: list[str], drop_without: Callable[[tuple[str, ...]], float], 
         return measured[parts] <= max_drop
 
     low, high = 0, len(ranked)
-    if not fits(low) and fits(high):
+    if not fits(low) and high > low and fits(high):
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if fits(middle) else (middle, high)
@@ -82,6 +84,7 @@ def within_budget(
     Raises BudgetError with the best found if more than `MAX_FLOAT` of the arithmetic would have to leave INT8.
     """
 
+    @memoised  # two searches begin with all in INT8
     def drop_without(parts: tuple[str, ...]) -> float:
         return judge.drop(int8_from(revert(result.plan, parts), {}, engine).model)
 
@@ -126,7 +129,7 @@ def _error(found: Found, max_drop: float, metric: str, images: int, parts: int) 
 def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache: Cache, progress: Progress) -> list[Sensitivity]:
     key: dict[str, Any] = result.key | {"scanned": images.digest()}
     with progress.stage("sensitivity", total=len(groups(result.plan))) as stage:
-        stored = cache.find("sensitivity", **key)
+        stored = cache.find(SENSITIVITY, **key)
         stage.cached = stored is not None
         if stored is None:
             drawn, _ = images.split(IMAGES, 0)
@@ -134,5 +137,5 @@ def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache:
             folded = fold(checkpoint.model, checkpoint.preprocessing)
             found = scan(folded, result.plan, frames, lambda _name: stage.advance())
             stored = json.dumps([asdict(part) for part in found]).encode()
-            cache.store("sensitivity", stored, **key)
+            cache.store(SENSITIVITY, stored, **key)
     return [Sensitivity(**part) for part in json.loads(stored)]

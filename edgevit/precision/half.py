@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.compress.half import fit, half_logits, peaks, without_key_biases
 from edgevit.compress.quantize import decibel
 from edgevit.errors import ConfigError
@@ -20,6 +20,7 @@ from edgevit.precision.variants import BATCH, counted, quantize_key
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
+PEAKS = Kind("half", __name__)
 IMAGES = 16  # calibration images that the effect of FP16 is simulated on
 ENOUGH = 30.0  # dB of logit SQNR, below which FP16 is warned of
 
@@ -41,12 +42,12 @@ def half_model(checkpoint: Checkpoint, images: ImageSet, precision: str, cache: 
     folded, contract = fold(checkpoint.model, checkpoint.preprocessing), checkpoint.preprocessing
     key = {name: value for name, value in quantize_key(checkpoint, images, Recipe()).items() if name != "recipe"}
     with progress.stage("check fp16 range", total=len(images)) as stage:
-        stored = cache.find("half", **key)
+        stored = cache.find(PEAKS, **key)
         stage.cached = stored is not None
         found = json.loads(stored) if stored else peaks(folded, counted(images.prepared(contract, BATCH), stage.advance))
         fitted = fit(folded, found)
         if stored is None:
-            cache.store("half", json.dumps(found).encode(), **key)
+            cache.store(PEAKS, json.dumps(found).encode(), **key)
     model = without_key_biases(fitted.model, found) if precision == "fp16" else fitted.model
     return HalfModel(model=model, changed=precision == "fp16" or fitted.shift > 0, peaks=found, notes=fitted.notes)
 

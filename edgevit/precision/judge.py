@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgevit.cache import Cache
-from edgevit.engine import backend, open_session
-from edgevit.engine.base import processor
+from edgevit.engine import open_session
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
-from edgevit.report.evaluate import evaluate
+from edgevit.report.evaluate import evaluate, identity
 from edgevit.report.labels import comparable
 
 if TYPE_CHECKING:
@@ -35,6 +34,11 @@ class Judge:
         """What `drop` counts."""
         return "agreement with FP32" if self._targets is None else "top-1"
 
+    def identity(self) -> dict[str, Any]:
+        """What `drop` depends on, beside the model it is asked about; JSON-ready."""
+        targets = None if self._targets is None else self._targets.tolist()
+        return {"images": self.images.digest(), "targets": targets, "engine": identity(self.engine, self._threads)}
+
     def drop(self, model: bytes) -> float:
         """Points (percent of images) that the ONNX ``model`` loses: of top-1 with labels, of agreement without."""
         pair = (self._logits(model), self._reference)
@@ -51,7 +55,7 @@ class Judge:
                 model,
                 self.images,
                 self.checkpoint.preprocessing,
-                engine=f"{backend(self.engine).version} on {processor()}",
+                engine=identity(self.engine, self._threads),
                 cache=self._cache,
                 stage=stage,
             )

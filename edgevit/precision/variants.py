@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.compress.half import with_half_scales
 from edgevit.compress.quantize import collect, quantize
 from edgevit.errors import DataError
@@ -16,15 +14,15 @@ from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
-from edgevit.preprocess import code_digest as preparing
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
 UNFUSED = "TensorRT fuses attention with both products in INT8 or none, and here only q k^T would be"
-CODE = ("model", "compress", "pruning", "precision")  # packages that decide what a stored result is
+PLAN, PLAN_REPORT = Kind("quantize", __name__), Kind("quantize-report", __name__)
 BATCH = 8  # calibration images per forward pass; bounds memory, changes no result
 
 
@@ -126,7 +124,7 @@ def quantization(
     if model is not None:
         key["epsilons"] = [block.norm1.eps if block.norm1 else None for block in model.blocks]  # a divided stream shows there
     with progress.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
-        found, reports = cache.find("quantize", **key), cache.find("quantize-report", **key)
+        found, reports = cache.find(PLAN, **key), cache.find(PLAN_REPORT, **key)
         stage.cached = found is not None and reports is not None
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
@@ -134,34 +132,21 @@ def quantization(
             result = quantize(folded, calibration, recipe, lambda _name: stage.advance())
             report = {key: [asdict(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             found, reports = dump_plan(result.plan), json.dumps(report).encode()
-            cache.store("quantize", found, **key)
-            cache.store("quantize-report", reports, **key)
+            cache.store(PLAN, found, **key)
+            cache.store(PLAN_REPORT, reports, **key)
     return Quantization(plan=load_plan(found, folded), report=json.loads(reports), key=key)
 
 
 def quantize_key(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe) -> dict[str, Any]:
-    """Everything that the result of quantization depends on."""
+    """Everything that the result of quantization depends on, beside its code."""
     settings = recipe.to_dict()
     del settings["name"]
     return {
-        "weights": checkpoint.digest,
-        "config": checkpoint.model.config.to_dict(),
+        "model": model_digest(checkpoint.model),
         "contract": checkpoint.preprocessing.to_dict(),
         "images": images.digest(),
         "recipe": settings,
-        "code": code_digest(),
     }
-
-
-def code_digest() -> str:
-    """SHA-256 over the source that prunes and quantizes: a changed algorithm never finds old results."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    sources = [path for folder in CODE for path in package.glob(f"{folder}/*.py")]
-    for path in sorted(sources):
-        digest.update(path.read_bytes())
-    digest.update(preparing().encode())
-    return digest.hexdigest()
 
 
 def counted(batches: Any, advance: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.engine import backend, open_session
 from edgevit.engine.base import processor
 from edgevit.engine.tensorrt import BuildOptions, build_engine, builder_version
@@ -27,6 +27,7 @@ from edgevit.report.preflight import examine
 from edgevit.report.roofline import best_estimates
 from edgevit.target import Target
 
+TIMES = Kind("costs", __name__)
 DEPTH = 3  # equal blocks of the models that are timed
 STEPS = 6  # sizes between nothing and the whole
 RUNS = 30  # timed inferences of each
@@ -83,7 +84,7 @@ def measured(
     version = f"{backend(engine).version} on {processor()}"
     key: dict[str, Any] = {"config": config.to_dict(), "engine": version, "precision": precision, "threads": threads}
     with progress.stage("measure layer times", total=RUNS) as stage:
-        stored = cache.find("costs", **key)
+        stored = cache.find(TIMES, **key)
         stage.cached = stored is not None
         if stored is None:
             graphs = {str(number): _graph(config, block, engine, precision) for number, block in enumerate(blocks)}
@@ -94,7 +95,7 @@ def measured(
                 }
                 found = latency.measure(sessions, frames, runs=RUNS, stage=stage)
             stored = json.dumps([found[name].p50_ms for name in graphs]).encode()
-            cache.store("costs", stored, **key)
+            cache.store(TIMES, stored, **key)
     times = dict(zip(blocks, json.loads(stored), strict=True))
     return _costs(f"milliseconds, {precision} on {version}", config, times.__getitem__)
 
@@ -122,7 +123,7 @@ def estimated(config: VitConfig, board: Target, precision: str, *, cache: Cache,
         builder = builder_version(engine)
         key: dict[str, Any] = {"config": config.to_dict(), "engine": builder, "precision": precision, "board": board.to_dict()}
         with progress.stage(f"estimate layer times by {builder}", total=len(blocks)) as stage:
-            stored = cache.find("costs", **key)
+            stored = cache.find(TIMES, **key)
             stage.cached = stored is not None
             if stored is None:
                 times = []
@@ -131,7 +132,7 @@ def estimated(config: VitConfig, board: Target, precision: str, *, cache: Cache,
                     times += [found.milliseconds for found in best_estimates(examine(built, blocks=DEPTH).plan, [board])]
                     stage.advance()
                 stored = json.dumps(times).encode()
-                cache.store("costs", stored, **key)
+                cache.store(TIMES, stored, **key)
     except (EngineError, MissingPackageError):
         return macs_only(config)
     found_times = json.loads(stored)

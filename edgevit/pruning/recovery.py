@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.compress.recover import Examples, RecoverSettings, Training
 from edgevit.errors import ConfigError
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.digest import model_digest
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
 from edgevit.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+EPOCH = Kind("recover", __name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +59,15 @@ def recover(
         count=len(images), images=deliver, targets=None if targets is None else torch.from_numpy(np.asarray(targets))
     )
     training = Training(copy.deepcopy(student).to(device), copy.deepcopy(checkpoint.model), examples, settings)
-    key: dict[str, Any] = {"weights": checkpoint.digest, "images": images.digest(), "settings": asdict(settings),
-                           "targets": None if targets is None else targets.tolist(),
-                           "student": _digest(student), "device": device.type}  # fmt: skip
+    key: dict[str, Any] = {
+        "teacher": model_digest(checkpoint.model), "student": model_digest(student), "contract": contract.to_dict(),
+        "images": images.digest(), "targets": None if targets is None else targets.tolist(), "settings": asdict(settings),
+        "device": device.type,
+    }  # fmt: skip
     before = training.loss_on(examples.held_out)
     with progress.stage("recover", total=settings.epochs * len(examples.trained)) as stage:
         for epoch in range(settings.epochs, 0, -1):
-            stored = cache.find("recover", **key, epoch=epoch)
+            stored = cache.find(EPOCH, **key, epoch=epoch)
             if stored is not None:
                 training.resume(stored)
                 stage.advance(epoch * len(examples.trained))
@@ -75,16 +79,9 @@ def recover(
             except ValueError as error:
                 msg = f"--recover: {error}. The model is not one that this training suits; prune without it."
                 raise ConfigError(msg) from error
-            cache.store("recover", training.dump(), **key, epoch=training.epoch)
+            cache.store(EPOCH, training.dump(), **key, epoch=training.epoch)
     training.student.eval()
     after = training.loss_on(examples.held_out)
     if not after < before:
         return Recovered(model=copy.deepcopy(student), before=before, after=after, kept=False)
     return Recovered(model=training.student.cpu().requires_grad_(True), before=before, after=after, kept=True)
-
-
-def _digest(model: Vit) -> str:
-    digest = hashlib.sha256(repr(model.config).encode())
-    for value in model.state_dict().values():
-        digest.update(value.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()

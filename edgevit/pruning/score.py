@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.cache import Cache
+from edgevit.cache import Cache, Kind
 from edgevit.compress.allocate import Choice, allocate
 from edgevit.compress.candidates import Candidate, candidates, logits_of, observe
 from edgevit.compress.halves import KINDS, Cut, Half, halves
@@ -17,10 +17,10 @@ from edgevit.compress.stream import EVERY, Stream
 from edgevit.errors import ConfigError, DataError
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.macs import half_macs, macs
 from edgevit.model.vit import VitConfig
-from edgevit.precision.variants import code_digest
 from edgevit.progress import Progress
 from edgevit.pruning.costs import Costs, macs_only
 from edgevit.pruning.settings import PruneSettings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from edgevit.compress.gradients import Influence
 
+SCORES = Kind("prune-scores", __name__)
 BATCH = 4  # images per forward pass; bounds memory
 SCORED = 128  # images that the first pass takes at most: what to cut shows on fewer than what makes up for it
 PROBED = 32  # images whose gradients are taken
@@ -128,12 +129,13 @@ def score(
     # Shuffled, so that every batch, held out or not, is like the others.
     chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
     looked_at = chosen.subset(range(min(SCORED, len(chosen))))
+    targets = looked_at.targets_for(checkpoint.labels) if settings.score == "taylor" else None
     key: dict[str, Any] = {
-        "weights": checkpoint.digest, "config": checkpoint.model.config.to_dict(), "contract": checkpoint.preprocessing.to_dict(),
-        "images": looked_at.digest(), "seed": settings.seed, "score": settings.score, "multiple": settings.multiple,
-        "code": code_digest(),
+        "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": looked_at.digest(),
+        "targets": None if targets is None else targets.tolist(), "seed": settings.seed, "score": settings.score,
+        "multiple": settings.multiple,
     }  # fmt: skip
-    stored = cache.find("prune-scores", **key) if cache else None
+    stored = cache.find(SCORES, **key) if cache else None
     if stored is not None:
         with progress.stage("score") as stage:
             stage.cached = True
@@ -141,7 +143,7 @@ def score(
     else:
         offered, influences = _look(checkpoint, looked_at, settings, progress)
         if cache:
-            cache.store("prune-scores", dump_found(offered, influences), **key)
+            cache.store(SCORES, dump_found(offered, influences), **key)
     return Scored(
         checkpoint=checkpoint, images=chosen, settings=settings, candidates=offered,
         costs=costs or macs_only(checkpoint.model.config), influences=influences,

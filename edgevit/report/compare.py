@@ -26,7 +26,7 @@ from edgevit.progress import Progress
 from edgevit.report import accuracy, latency, machine
 from edgevit.report.device import DevicePlan
 from edgevit.report.energy import ROUNDS, Energy, measure_energy
-from edgevit.report.evaluate import evaluate
+from edgevit.report.evaluate import evaluate, identity
 from edgevit.report.labels import comparable
 from edgevit.report.recommend import recommend
 from edgevit.report.rows import Comparison, Evidence, Row, row_names
@@ -71,23 +71,25 @@ def compare(
     cache: Cache,
     progress: Progress,
     startup: bool = False,
+    load: float | None = None,
     root: Path = ROOT,
     command: str = "",
 ) -> Comparison:
     """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
 
     ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
+    ``load`` is `machine.load` of before the work that led here, which is a load of its own; None reads it now.
     ``startup`` also measures a fresh process of each; where the file system ``root`` has power rails, energy is measured, too.
     ``command`` is what was typed, for the conditions. Raises DataError without images.
     """
     if not len(images):
         msg = f"{images.source}: no images are left to compare on. Give others, or more."
         raise DataError(msg)
+    load = machine.load() if load is None else load
     opened = _Sessions(candidates, contract, threads)
     logits = [_logits(candidate, opened, images, cache, progress) for candidate in candidates]
     none: list[Any] = [None] * len(candidates)
     starts = _startups(opened, progress) if startup else none
-    load = machine.load()
     turns, energies = _timed(opened, images, runs, find_rails(root), progress) if runs else (none, none)
     logits, targets, labels = comparable(logits, images, labels)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
@@ -154,7 +156,7 @@ def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, cache: Ca
             candidate.model,
             images,
             opened.contract(candidate),
-            engine=f"{backend(candidate.engine).version} on {processor()}",
+            engine=identity(candidate.engine, opened.threads),
             cache=cache,
             stage=stage,
         )

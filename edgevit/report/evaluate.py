@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.cache import Cache
-from edgevit.engine.base import Session
+from edgevit.cache import Cache, Kind
+from edgevit.engine import backend
+from edgevit.engine.base import Session, available_threads, processor
 from edgevit.images import ImageSet
-from edgevit.preprocess import Preprocessing, code_digest
+from edgevit.preprocess import Preprocessing
 from edgevit.progress import Stage
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Logits
 
+LOGITS = Kind("logits", __name__)
 CHUNK = 128  # images whose logits are stored together; what an interruption can lose
 
 
@@ -33,8 +35,8 @@ def evaluate(
 ) -> Logits:
     """Logits float32 [N, classes] of every image, frame by frame as the camera would deliver them.
 
-    ``open_session`` is called only if some logits are not in the cache. ``engine`` names engine and
-    version; with the model's content, the images' and the contract it identifies the result.
+    ``open_session`` is called only if some logits are not in the cache. ``engine`` is its `identity`; with the model's
+    content, the images' and the contract it identifies the result.
     """
     digest = hashlib.sha256(model).hexdigest()
     session: Session | None = None
@@ -43,14 +45,13 @@ def evaluate(
     try:
         for start in range(0, len(images), CHUNK):
             part = images.subset(range(start, min(start + CHUNK, len(images))))
-            key = {"model": digest, "engine": engine, "images": part.digest(), "contract": contract.to_dict(),
-                   "code": code_digest()}  # fmt: skip
-            found = cache.find("logits", **key)
+            key = {"model": digest, "engine": engine, "images": part.digest(), "contract": contract.to_dict()}
+            found = cache.find(LOGITS, **key)
             if found is None:
                 stage.cached = False
                 session = session or open_session()
                 found = _dump(_infer(session, part, contract, stage))
-                cache.store("logits", found, **key)
+                cache.store(LOGITS, found, **key)
             else:
                 stage.advance(len(part))
             chunks.append(np.load(io.BytesIO(found), allow_pickle=False))
@@ -58,6 +59,11 @@ def evaluate(
         if session is not None:
             session.close()
     return np.concatenate(chunks)
+
+
+def identity(engine: str, threads: int | None) -> str:
+    """What computes: version of the engine called ``engine``, processor, and threads, as they change the order of sums."""
+    return f"{backend(engine).version} on {processor()}, {threads or available_threads()} threads"
 
 
 def _infer(session: Session, images: ImageSet, contract: Preprocessing, stage: Stage) -> Logits:

@@ -9,6 +9,7 @@ from html import escape
 
 from edgevit.errors import needs_extra
 from edgevit.images import ImageSet
+from edgevit.recipe import LINEARS
 from edgevit.report import plots
 from edgevit.report.details import ChangedImage, Layer, changed_images
 from edgevit.report.device import device_lines, device_table
@@ -31,7 +32,6 @@ THUMBNAILS = 24  # changed images shown; at `SIDE` pixels a few kilobytes each
 SIDE = 128
 CLASSES = 40  # classes drawn at most: those with most changes
 CHANGE = " class='change'"
-GEMMS = ("qkv", "proj", "fc1", "fc2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ def _sensitivity(comparison: Comparison, background: Background) -> str:
     cells = {}
     for layer in layers:
         block, _, gemm = layer.name.rpartition(".")
-        if gemm in GEMMS:
+        if gemm in LINEARS:
             cells[block.replace("blocks.", "block "), gemm] = layer.sqnr_db
     return plots.heat(cells, "dB", "Signal to quantization noise", worst=10, best=50) if cells else ""
 

@@ -13,15 +13,15 @@ from edgevit.errors import SourceError
 if TYPE_CHECKING:
     from edgevit.runtime.frame import Image
 
-ROTATIONS = (0, 90, 180, 270)
-"""Degrees clockwise."""
-
 
 class Stream:
     """An OpenCV capture that has given its first picture. Used by one thread."""
 
     def __init__(self, capture: Any, *, rotate: int = 0) -> None:
-        """Take over ``capture``. Raises SourceError, and releases it, if it gives no picture."""
+        """Take over ``capture`` and turn its pictures ``rotate`` degrees clockwise: 0, 90, 180 or 270.
+
+        Raises SourceError, and releases it, if it gives no picture.
+        """
         import cv2
 
         self._capture, self._cv2 = capture, cv2

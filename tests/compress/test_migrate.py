@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from edgevit.compress.migrate import Transform, can_migrate, migrate, migrate_outputs, migrate_values, migration_scales
-from edgevit.model.folded import LINEARS, FoldedVit, Linear, forward, plain_linear
+from edgevit.model.folded import FoldedVit, Linear, forward, plain_linear
 from edgevit.model.quantplan import QuantizedLinear, quantize_weight
+from edgevit.recipe import LINEARS
 from tests.zoo import ZOO, as_double, folded, frames
 
 CONFIGS = ("plain", "distilled", "layer scale", "pruned blocks", "no qkv bias", "mean pooling")

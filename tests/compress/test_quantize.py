@@ -13,10 +13,10 @@ from torch import Tensor
 from edgevit.compress.inputs import OFF, Candidate
 from edgevit.compress.quantize import Calibration, collect, decibel, quantize
 from edgevit.compress.statistics import TOP, Extremes, InputStatistics
-from edgevit.model.folded import LINEARS, FoldedVit, Linear, forward, plain_attention, plain_linear
+from edgevit.model.folded import FoldedVit, Linear, forward, plain_attention, plain_linear
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan, fake_quant, simulate
-from edgevit.recipe import Calibrate, Quantize, Recipe
+from edgevit.recipe import LINEARS, Calibrate, Quantize, Recipe
 from tests.zoo import ZOO, folded, frames, int8
 
 CALIBRATION = 16
@@ -49,7 +49,7 @@ def without_products(calibration: Calibration) -> Calibration:
 
 
 def absmax(known: InputStatistics) -> Tensor:
-    return torch.maximum(-known.low, known.high)
+    return torch.maximum(known.lows.values[:, 0], known.highs.values[:, 0])
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------------
@@ -74,8 +74,8 @@ def test_ranges_are_the_extremes_of_every_token(model: FoldedVit) -> None:
     statistics = collect(model, [images[:3], images[3:4], images[4:]], images=10, recipe=recipe).statistics
     assert list(statistics) == names(model)
     for name, known in statistics.items():
-        torch.testing.assert_close(known.low, low[name], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(known.high, high[name], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(-known.lows.values[:, 0], low[name], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(known.highs.values[:, 0], high[name], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(known.mean, mean[name], rtol=1e-4, atol=1e-5)
         for extremes, largest in ((known.highs, highs[name]), (known.lows, lows[name])):
             values, images_of = largest.topk(TOP, 0)
@@ -98,7 +98,7 @@ def test_extremes_of_inputs_and_outputs_are_kept_apart() -> None:
     )  # fmt: skip
     known.add(torch.tensor([[[1.0, -2.0]]]), torch.tensor([[[4.0, 0.0, -1.0]]]))
     known.add(torch.tensor([[[0.5, 3.0], [2.0, 1.0]]]), torch.tensor([[[-4.0, 1.0, -2.0], [0.0, 2.0, -3.0]]]))
-    assert (known.low.tolist(), known.high.tolist()) == ([0.5, -2.0], [2.0, 3.0])
+    assert (known.lows.values[:, 0].tolist(), known.highs.values[:, 0].tolist()) == ([-0.5, 2.0], [2.0, 3.0])
     assert (known.output_low.tolist(), known.output_high.tolist()) == ([-4.0, 0.0, -3.0], [4.0, 2.0, -1.0])
     assert (known.count, known.images) == (3, 2)
     assert known.mean.tolist() == pytest.approx([3.5 / 3, 2 / 3])
@@ -220,7 +220,9 @@ def test_batches_change_no_result(model: FoldedVit) -> None:
     for name, known in one.statistics.items():
         other = many.statistics[name]
         assert torch.equal(known.owners[: known.used], other.owners[: other.used])
-        for part in ("tokens", "high", "low", "mean", "shares", "output_low", "output_high"):
+        for part in ("highs", "lows"):
+            torch.testing.assert_close(getattr(known, part).values, getattr(other, part).values, rtol=1e-4, atol=1e-5)
+        for part in ("tokens", "mean", "shares", "output_low", "output_high"):
             torch.testing.assert_close(getattr(known, part), getattr(other, part), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(known.highs.values, other.highs.values, rtol=1e-4, atol=1e-5)
 

@@ -102,6 +102,52 @@ def test_the_way_home(board: Board, sent: Bundle, tmp_path: Path, monkeypatch: p
             assert [path.name for path in local.parent.iterdir()] == [local.name]
 
 
+class PowerCutError(BaseException):
+    """The program ends here."""
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_cut_while_it_is_put_in_place(
+    board: Board, sent: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """Whenever it comes, a whole bundle lies there, and the next run goes on with it."""
+    (tmp_path / "out").mkdir()
+    local = tmp_path / "out" / sent.path.name
+    with Ssh(Destination(address="board"), board.ssh) as ssh:
+        bring_home(ssh, put(board, sent, notes=("first",)), local, sent)
+        there, real, renames = put(board, sent, notes=("second",)), Path.replace, []
+
+        def replaced(path: Path, target: Path) -> Path:
+            if path.parent != local.parent:
+                return real(path, target)
+            renames.append(path)
+            if len(renames) >= cut:  # nor is anything put right: the power is off
+                raise PowerCutError
+            return real(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replaced)
+            try:
+                bring_home(ssh, there, local, sent)
+            except PowerCutError:
+                kept = local if local.exists() else local.with_name(f".{local.name}.old")
+                assert open_bundle(kept, None).manifest.notes == ("first",)
+        bring_home(ssh, put(board, sent, notes=("third",)), local, sent)
+        assert open_bundle(local, None).manifest.notes == ("third",)
+        assert [path.name for path in local.parent.iterdir()] == [local.name]
+
+
+def test_a_bundle_that_a_cut_left_aside_comes_back(board: Board, sent: Bundle, tmp_path: Path) -> None:
+    """Even if the next run fetches nothing."""
+    local = tmp_path / sent.path.name.replace("sent", "home")
+    with Ssh(Destination(address="board"), board.ssh) as ssh:
+        bring_home(ssh, put(board, sent), local, sent)
+        local.replace(local.with_name(f".{local.name}.old"))
+        with pytest.raises(RemoteError):
+            bring_home(ssh, "/nowhere", local, sent)
+    assert open_bundle(local, None).read(ENGINE) == b"compiled there"
+
+
 def test_what_does_not_come_home(board: Board, sent: Bundle, tmp_path: Path) -> None:
     """Another bundle, or half of one; the one that came home before stays."""
     (tmp_path / "out").mkdir()

@@ -7,9 +7,8 @@ import pytest
 from edgevit.export.form import Form
 from edgevit.export.graph import write_graph
 from edgevit.export.layers import graph_layers
-from edgevit.model.folded import LINEARS
 from edgevit.model.quantplan import QuantPlan
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import LINEARS, Quantize, Recipe
 from tests.zoo import ZOO, folded, int8
 
 

@@ -10,11 +10,11 @@ from edgevit.compress.half import without_key_biases
 from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import LINEARS, FoldedVit, fold
+from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
 from edgevit.preprocess import Preprocessing
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import LINEARS, Quantize, Recipe
 from edgevit.report.preflight import Preflight, examine
 from edgevit.report.roofline import best_estimates, estimates
 from edgevit.shipped import shipped_names

@@ -43,6 +43,8 @@ class Mqtt:
         # Message numbers. Two sets and no lock: an acknowledgement can come before `publish` returns its number.
         self._published: set[int] = set()
         self._acknowledged: set[int] = set()
+        # Those of the status: they are no events, and numbers come again after 65,535. Of the client's thread alone.
+        self._statuses: set[int] = set()
         self._told = self._closed = False
         self._queue_full = mqtt.MQTT_ERR_QUEUE_SIZE
         self._client = client = mqtt.Client(CallbackAPIVersion.VERSION2)
@@ -99,7 +101,7 @@ class Mqtt:
         if reason.is_failure:
             self._lost(f"the broker refuses: {reason}")
             return
-        client.publish(f"{self._topic}/status", "online", qos=AT_LEAST_ONCE, retain=True)
+        self._statuses.add(client.publish(f"{self._topic}/status", "online", qos=AT_LEAST_ONCE, retain=True).mid)
         if self._told:
             self._told = False
             self._note(f"{self.delivery.name}: works again")
@@ -109,7 +111,10 @@ class Mqtt:
             self._lost("lost the broker")
 
     def _on_publish(self, _client: object, _data: object, mid: int, _reason: object, _properties: object) -> None:
-        self._acknowledged.add(mid)
+        if mid in self._statuses:
+            self._statuses.discard(mid)
+        else:
+            self._acknowledged.add(mid)
 
     def _lost(self, error: str) -> None:
         self.delivery.error = error

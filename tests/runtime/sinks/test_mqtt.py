@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -112,6 +113,36 @@ def test_events_arrive_and_the_status_says_who_is_there(broker: Broker) -> None:
         assert second["label"] == "ok"
         eventually(lambda: listener.of("line/cells/status") == ["online", "offline"])
     assert (sink.delivery.sent, sink.delivery.dropped) == (2, 0)
+
+
+class Numbering:
+    """A client whose message numbers begin anew after the first, as they do after 65,535."""
+
+    def publish(self, *_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(mid=1, rc=0)
+
+    def is_connected(self) -> bool:
+        return False
+
+    def disconnect(self) -> None: ...
+
+    def loop_stop(self) -> None: ...
+
+
+def test_an_event_with_the_number_of_a_status_is_no_status(tmp_path: Path) -> None:
+    """It is sent once the broker has acknowledged it, not because it acknowledged "online" long ago."""
+    with closing(sink_to(Broker(tmp_path))) as sink:
+        sink._client.disconnect()
+        sink._client.loop_stop()
+        sink._client = Numbering()
+        sink._on_connect(sink._client, None, None, SimpleNamespace(is_failure=False), None)
+        sink._on_publish(None, None, 1, None, None)
+        sink.send(decision())
+        sink._settle()
+        assert sink.delivery.sent == 0
+        sink._on_publish(None, None, 1, None, None)
+        sink._settle()
+        assert sink.delivery.sent == 1
 
 
 @needs_broker

@@ -1,0 +1,268 @@
+"""Every kind of stored result is bound to the code that makes it, and to every input that it depends on."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgevit.cache import Cache, Kind
+from edgevit.code import PACKAGE, code_digest, sources
+from edgevit.images import ImageSet, load_images
+from edgevit.model.checkpoint import Checkpoint, load_checkpoint
+from edgevit.precision.budget import within_budget
+from edgevit.precision.half import half_model
+from edgevit.precision.judge import Judge
+from edgevit.precision.variants import quantization
+from edgevit.progress import Progress, Stage
+from edgevit.pruning.costs import measured
+from edgevit.pruning.goal import Goal, prune_to
+from edgevit.pruning.score import score
+from edgevit.pruning.settings import PruneSettings
+from edgevit.recipe import load_recipe
+from edgevit.target import load_target
+
+# By kind, some of what makes it: reading of checkpoints and images, the way to the model, the algorithm, the graph, the engine.
+READING = ("model/families/timm.py", "model/reading/weights.py", "model/vit.py", "images.py", "preprocess.py", "averaging.py")
+QUANTIZING = (*READING, "compress/rounding.py", "compress/migrate.py", "precision/variants.py", "model/planfile.py")
+PRUNING = (*READING, "compress/compensate.py", "compress/candidates.py", "compress/allocate.py", "pruning/score.py")
+ENGINES = ("engine/base.py", "engine/openvino.py", "engine/onnxruntime.py", "engine/tensorrt.py", "engine/tensorrt_child.py")
+DEPENDS = {
+    "quantize": QUANTIZING,
+    "quantize-report": QUANTIZING,
+    "half": (*READING, "compress/half.py"),
+    "sensitivity": (*QUANTIZING, "compress/sensitivity.py"),
+    "prune-scores": (*READING, "compress/candidates.py", "compress/gradients.py", "compress/stored.py", "pruning/score.py"),
+    "pruned": (*PRUNING, *ENGINES, "pruning/cut.py", "compress/recover.py", "precision/judge.py", "report/accuracy.py"),
+    "pruned-report": (*PRUNING, "pruning/cut.py", "pruning/costs.py", "export/graph.py"),
+    "recover": (*READING, "compress/recover.py", "pruning/recovery.py", "model/pixels.py"),
+    "costs": (*ENGINES, "pruning/costs.py", "export/graph.py", "report/latency.py", "report/roofline.py", "model/vit.py"),
+    "logits": (*ENGINES, "images.py", "preprocess.py", "averaging.py", "report/evaluate.py"),
+}
+
+
+def kinds() -> dict[str, Kind]:
+    """All that the source makes."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        if path.name != "cache.py" and any(isinstance(node.func, ast.Name) and node.func.id == "Kind" for node in calls):
+            module = importlib.import_module(".".join(("edgevit", *path.relative_to(PACKAGE).with_suffix("").parts)))
+            found |= {value.name: value for value in vars(module).values() if isinstance(value, Kind)}
+    return found
+
+
+def test_all_kinds_are_listed_here() -> None:
+    assert set(kinds()) == set(DEPENDS)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source, to change."""
+    return Path(shutil.copytree(PACKAGE, tmp_path_factory.mktemp("source") / "edgevit"))
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.name)
+def test_other_code_finds_nothing(kind: Kind, package: Path) -> None:
+    def digest() -> str:
+        code_digest.cache_clear()
+        return code_digest(kind.module, package)
+
+    before = digest()
+    assert before == code_digest(kind.module)
+    for name in (*DEPENDS[kind.name], f"{kind.module.partition('.')[2].replace('.', '/')}.py"):
+        path = package / name
+        kept = path.read_bytes()
+        path.write_bytes(kept + b"\n# changed\n")
+        assert digest() != before, name
+        path.write_bytes(kept)
+    for name in ("cli/run.py", "runtime/loop.py", "report/html.py", "demo.py"):  # what makes nothing that is kept
+        path = package / name
+        kept = path.read_bytes()
+        path.write_bytes(kept + b"\n# changed\n")
+        assert digest() == before, name
+        path.write_bytes(kept)
+
+
+def test_what_counts_as_an_import(tmp_path: Path) -> None:
+    """Inside functions, from packages, in tables, in what a process is given to run; not in prose."""
+    (tmp_path / "pack").mkdir()
+    for name in ("pack/__init__", "pack/one", "two", "three", "four", "five", "other"):
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "start.py").write_text(
+        '"""Not like `edgevit.other`."""\n'
+        "from edgevit.pack import one, missing\n"
+        "def late():\n    import edgevit.two\n"
+        'TABLE = {"x": ("edgevit.three", "Class")}\n'
+        'CHILD = "import sys; from edgevit.four import main; main()"\n'
+    )
+    (tmp_path / "two.py").write_text("from edgevit import five\n")
+    found = {str(path.relative_to(tmp_path)) for path in sources("edgevit.start", tmp_path)}
+    assert found == {"start.py", "pack/__init__.py", "pack/one.py", "two.py", "three.py", "four.py", "five.py"}
+
+
+def test_an_entry_is_bound_to_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, kind = Cache(root=tmp_path), Kind("stage", "edgevit.errors")
+    cache.store(kind, b"old", a=1)
+    assert cache.find(kind, a=1) == b"old"
+    monkeypatch.setattr("edgevit.cache.code_digest", lambda _module: "of an upgrade")
+    assert cache.find(kind, a=1) is None
+
+
+# --- every other input -----------------------------------------------------------------------------------------------
+
+
+class Keys(Cache):
+    """Keeps nothing and notes under which keys something is asked for."""
+
+    def find(self, kind: Kind, **inputs: Any) -> bytes | None:
+        asked = self.__dict__.setdefault("asked", {})
+        asked.setdefault(kind.name, self._path(kind, inputs))
+        return None
+
+    def store(self, kind: Kind, result: bytes, **inputs: Any) -> None:
+        pass
+
+
+class EnoughError(Exception):
+    """The key is known; what would come takes time."""
+
+
+class Hasty(Progress):
+    """Stops before the first image."""
+
+    def advance(self, stage: Stage, steps: int) -> None:
+        raise EnoughError
+
+
+@pytest.fixture(scope="module")
+def checkpoint(checkpoint_path: Path) -> Checkpoint:
+    return load_checkpoint(checkpoint_path)
+
+
+@pytest.fixture(scope="module")
+def images(image_folder: Path) -> ImageSet:
+    return load_images(image_folder)
+
+
+def other_weights(checkpoint: Checkpoint) -> Checkpoint:
+    """Of the same file: read with another option, or by another importer."""
+    model = copy.deepcopy(checkpoint.model)
+    with torch.no_grad():
+        model.head.bias[0] += 1e-3
+    return replace(checkpoint, model=model)
+
+
+def other_contract(checkpoint: Checkpoint) -> Checkpoint:
+    return replace(checkpoint, preprocessing=replace(checkpoint.preprocessing, interpolation="cubic"))
+
+
+def other_labels(checkpoint: Checkpoint) -> Checkpoint:
+    return replace(checkpoint, labels=checkpoint.labels[::-1])
+
+
+def path_of(kind: str, checkpoint: Checkpoint, images: ImageSet, threads: int = 1) -> Path:
+    """Under what name a result of ``kind`` is kept."""
+    keys, progress, recipe = Keys(), Hasty(), load_recipe("fast")
+    asked = PruneSettings(share=0.3, multiple=4, score="taylor")
+    with suppress(EnoughError):
+        if kind == "quantize":
+            quantization(checkpoint, images, recipe, keys, progress)
+        elif kind == "half":
+            half_model(checkpoint, images, "int8", keys, progress)
+        elif kind == "prune-scores":
+            score(checkpoint, images, asked, progress, cache=keys)
+        elif kind == "costs":
+            measured(checkpoint.model.config, "onnxruntime", "fp32", threads=threads, cache=keys, progress=progress)
+        else:
+            Judge(checkpoint, images, engine="onnxruntime", threads=threads, cache=keys, progress=progress)
+    return keys.__dict__["asked"][kind]
+
+
+@pytest.mark.parametrize("kind", ["quantize", "half", "prune-scores", "logits"])
+@pytest.mark.parametrize("other", [other_weights, other_contract])
+def test_another_model_finds_nothing(kind: str, other: Any, checkpoint: Checkpoint, images: ImageSet) -> None:
+    few = images.subset(range(0, len(images), 6))
+    path = path_of(kind, checkpoint, few)
+    assert path == path_of(kind, copy.deepcopy(checkpoint), few)
+    assert path != path_of(kind, other(checkpoint), few)
+    assert path != path_of(kind, checkpoint, few.subset(range(len(few) - 1)))
+
+
+def test_labels_count_where_they_are_read(checkpoint: Checkpoint, images: ImageSet) -> None:
+    few = images.subset(range(0, len(images), 6))
+    assert path_of("prune-scores", checkpoint, few) != path_of("prune-scores", other_labels(checkpoint), few)
+    assert path_of("quantize", checkpoint, few) == path_of("quantize", other_labels(checkpoint), few)
+
+
+@pytest.mark.parametrize("kind", ["costs", "logits"])
+def test_threads_count_where_they_run(kind: str, checkpoint: Checkpoint, images: ImageSet) -> None:
+    assert path_of(kind, checkpoint, images) != path_of(kind, checkpoint, images, threads=2)
+
+
+def test_recovery_knows_the_contract_and_the_labels(checkpoint: Checkpoint, images: ImageSet) -> None:
+    from edgevit.compress.recover import RecoverSettings
+    from edgevit.pruning.recovery import recover
+
+    def path(checkpoint: Checkpoint, student: Checkpoint) -> Path:
+        keys = Keys()
+        with suppress(EnoughError):
+            recover(student.model, checkpoint, images, RecoverSettings(epochs=1), keys, Hasty())
+        return keys.__dict__["asked"]["recover"]
+
+    found = path(checkpoint, checkpoint)
+    assert found == path(checkpoint, copy.deepcopy(checkpoint))
+    for other in (other_weights, other_contract, other_labels):
+        assert found != path(other(checkpoint), checkpoint)
+    assert found != path(checkpoint, other_weights(checkpoint))
+
+
+def test_the_scan_knows_model_and_images(checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Judge, "drop", lambda *_: 50.0)
+    few = images.subset(range(0, len(images), 6))
+    result = quantization(checkpoint, few, load_recipe("fast"), Cache(enabled=False), Progress())
+
+    def path(result: Any, images: ImageSet) -> Path:
+        judge = Judge(checkpoint, images, engine="onnxruntime", threads=1, cache=Cache(enabled=False), progress=Progress())
+        keys = Keys()
+        with suppress(EnoughError):
+            within_budget(checkpoint, result, judge, 0.0, engine="onnxruntime", cache=keys, progress=Hasty())
+        return keys.__dict__["asked"]["sensitivity"]
+
+    found = path(result, few)
+    assert found == path(result, few)
+    assert found != path(result, few.subset(range(10)))
+    assert found != path(replace(result, key=result.key | {"model": "another"}), few)
+
+
+def test_a_search_knows_who_judged(checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pruning within a budget depends on the judge's images, their labels, its engine and its threads."""
+    few = images.subset(range(0, len(images), 6))
+    monkeypatch.setattr("edgevit.pruning.goal.score", lambda *_: (_ for _ in ()).throw(EnoughError))
+    monkeypatch.setattr("edgevit.pruning.goal.costs_for", lambda checkpoint, *_: sys.modules["edgevit.pruning.costs"].macs_only(
+        checkpoint.model.config))  # fmt: skip
+
+    def path(judged: ImageSet, *, threads: int = 1, max_drop: float = 1.0, checkpoint: Checkpoint = checkpoint) -> Path:
+        judge = Judge(checkpoint, judged, engine="onnxruntime", threads=threads, cache=Cache(enabled=False), progress=Progress())
+        keys, goal = Keys(), Goal(target=load_target("cpu"), precision="fp32", threads=1)
+        with suppress(EnoughError):
+            prune_to(checkpoint, few, PruneSettings(auto=True, multiple=4), goal, judge, max_drop, keys, Progress())
+        return keys.__dict__["asked"]["pruned"]
+
+    found = path(few)
+    assert found == path(few)
+    assert found != path(few.subset(range(10)))
+    assert found != path(replace(few, class_names=few.class_names[::-1]))
+    assert found != path(few, threads=2)
+    assert found != path(few, max_drop=2.0)
+    for other in (other_weights, other_contract, other_labels):
+        assert found != path(few, checkpoint=other(checkpoint))

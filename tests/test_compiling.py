@@ -1,0 +1,52 @@
+"""From a decision to the target's engine."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgevit import compiling
+from edgevit.engine.tensorrt import BuilderRefusedError
+from edgevit.precision.variants import Variant
+from edgevit.progress import Progress
+from edgevit.target import load_target
+
+
+class Decided:
+    """A decision that counts how often its graph is written: for a large model that takes seconds."""
+
+    samples = None
+
+    def __init__(self, written: list[str], parts: int = 2) -> None:
+        self.written, self.parts = written, parts
+        self.plan = SimpleNamespace(model=SimpleNamespace(blocks=()))
+
+    def variant(self, engine: str) -> Variant:
+        self.written.append(f"{engine} {self.parts}")
+        return Variant(precision="int8", model=self.written[-1].encode(), blocks=())
+
+    def without(self, parts: list[str], reason: str) -> Decided:
+        return Decided(self.written, self.parts - len(parts))
+
+
+def test_a_graph_is_written_once_for_each_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the builder takes is what the bundle gets."""
+    written: list[str] = []
+
+    def build_engine(model: bytes, *_: Any, **__: Any) -> Any:
+        if model.endswith(b"2"):
+            msg = "no kernel"
+            raise BuilderRefusedError(msg, ("blocks.0",))
+        return SimpleNamespace(engine=b"", timing_cache=b"")
+
+    monkeypatch.setattr(compiling, "builder_version", lambda _engine: "tensorrt 10")
+    monkeypatch.setattr(compiling, "build_engine", build_engine)
+    monkeypatch.setattr(compiling, "groups", lambda _plan: {"blocks.0.fc1": ()})
+    monkeypatch.setattr(compiling, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=None))
+    monkeypatch.setattr(compiling, "_estimates", lambda *_: ())
+    found = compiling.compile_for(load_target("jetson"), Decided(written), threads=1, progress=Progress())  # type: ignore[arg-type]
+    assert written == ["tensorrt 2", "tensorrt 1"]
+    assert found.variant.model == b"tensorrt 1"
+    assert any("INT8 refused by the builder" in note for note in found.notes)
