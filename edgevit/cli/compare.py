@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.say import say
 
 WIDTH = 100  # columns that sentences are folded to
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -87,7 +88,7 @@ def compare(**values: Any) -> None:
         note(text)
     print_comparison(comparison)
     for path in outputs.values():
-        click.echo(f"Written: {path}")
+        say(f"Written: {path}")
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -115,21 +116,21 @@ def print_comparison(comparison: Any) -> None:
     from edgevit.report.table import LEGEND, SHORT, conditions_line, device_plans, filled, short_cells
 
     found = comparison.recommendation
-    click.secho(found.headline, bold=True)
+    say(found.headline, bold=True)
     for reason in found.reasons:
-        click.echo(f"  {reason}")
-    click.echo()
+        say(f"  {reason}")
+    say()
     at = comparison.conditions
     rows = [short_cells(comparison, row) for row in comparison.rows]
     table(f"{at['images']} images of {at['source']}", *filled(SHORT, rows), left=2)
     if plans := device_plans(comparison):
-        click.echo()
+        say()
         columns, cells = device_table(plans)
         table("On the device", columns, cells)
         for text in device_lines(plans):
-            click.echo(textwrap.fill(text, WIDTH))
-        click.echo()
+            say(*textwrap.wrap(text, WIDTH))
+        say()
     for text in LEGEND[:3]:
-        click.echo(f"{text}.")
-    click.echo("!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %).")
-    click.echo(conditions_line(comparison))
+        say(f"{text}.")
+    say("!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %).")
+    say(conditions_line(comparison))

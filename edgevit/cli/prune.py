@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, prune_options, threads_option
+from edgevit.cli.say import say
 
 
 @click.command()
@@ -57,8 +58,8 @@ def prune(**values: Any) -> None:
         from edgevit.cli.compare import print_comparison
 
         print_comparison(done.comparison)
-    click.echo(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
-    click.echo(f"Build with it: edgevit build {done.path} --data DIR")
+    say(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
+    say(f"Build with it: edgevit build {done.path} --data DIR")
 
 
 def _request(values: dict[str, Any]) -> Any:

@@ -1,0 +1,13 @@
+"""The one way in which commands print lines: nothing that a file, a label or a board says acts on the terminal."""
+
+from __future__ import annotations
+
+import click
+
+from edgevit.printable import printable
+
+
+def say(*lines: object, err: bool = False, bold: bool = False, end: str = "\n") -> None:
+    """Print each of ``lines`` on a line of its own, an empty one without any; what would break or colour one is escaped."""
+    texts = [printable(line) for line in lines]
+    click.echo("\n".join(click.style(text, bold=True) if bold else text for text in texts) + end, err=err, nl=False)
