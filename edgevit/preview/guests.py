@@ -16,9 +16,9 @@ from edgevit.preview.address import network
 
 REQUEST_SECONDS = 5.0
 """From a request's first byte, or from the connection, to its last: nobody has much to send here."""
-PER_ADDRESS = 32
-"""Connections of one address, streams aside; a browser has six."""
-MAX_CONNECTIONS = 128
+PER_ADDRESS = 96
+"""Connections of one address, streams aside: a browser has six, and a tunnel or a proxy may bring all viewers at once."""
+MAX_CONNECTIONS = 256
 """Of all addresses, streams aside."""
 FLUSH_SECONDS = 1.0
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
