@@ -102,10 +102,11 @@ class Comparison:
         lines = [{key: cell(value) for key, value in _flat(asdict(row)).items()} for row in self.rows]
         fields = list(dict.fromkeys(key for line in lines for key in line))
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, fieldnames=fields, lineterminator="\n")
+        # Older Pythons put into quotes only what ends lines here.
+        writer = csv.DictWriter(stream, fieldnames=fields, lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(lines)
-        return stream.getvalue()
+        return stream.getvalue().replace("\r\n", "\n")
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

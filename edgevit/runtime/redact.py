@@ -7,6 +7,7 @@ write a password. Where it cannot be told what a part is, it is hidden.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -76,7 +77,18 @@ def _location(text: str) -> str:
 def _target(text: str) -> str:
     """Path and query of an address."""
     path, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    return "/".join(map(_segment, path.split("/"))) + mark + _query(query)
+    shown = _shown_parts(map(_segment, path.split("/")))
+    return shown if shown.endswith(HIDDEN) else shown + mark + _query(query)
+
+
+def _shown_parts(parts: Iterable[str]) -> str:
+    """A path up to the first part that is hidden: what follows may belong to it."""
+    shown: list[str] = []
+    for part in parts:
+        shown.append(part)
+        if part.endswith(HIDDEN):
+            break
+    return "/".join(shown)
 
 
 def _segment(text: str) -> str:
@@ -104,11 +116,11 @@ def _path(text: str) -> str:
     """A path, or an address whose scheme is missing or mistyped."""
     login, at, rest = text.rpartition("@")
     if at:
-        return HIDDEN if set(login) & set("?#=") else f"{HIDDEN}@{_location(rest)}"
+        return HIDDEN if set(login) & set("?#=") or re.search(r":\s", login) else f"{HIDDEN}@{_location(rest)}"
     text, mark, query = re.fullmatch(r"([^?]*)(\??)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     text = re.sub(rf"({_NAME}\s*[=:]).*", rf"\1{HIDDEN}", text, flags=re.IGNORECASE | re.DOTALL)
-    parts = [HIDDEN if ":" in part and not _TIME.fullmatch(part) else part for part in text.split("/")]
-    return "/".join(parts) + mark + _query(query)
+    shown = _shown_parts(HIDDEN if ":" in part and not _TIME.fullmatch(part) else part for part in text.split("/"))
+    return shown if shown.endswith(HIDDEN) else shown + mark + _query(query)
 
 
 # --- a pipeline ------------------------------------------------------------------------------------------------------
@@ -133,9 +145,11 @@ def _pipeline(text: str) -> str:
             if wary and not secret:
                 shown, at = shown + HIDDEN, _LINK.search(text, at).start()  # type: ignore[union-attr]  # or the end
                 continue
-            value = HIDDEN if secret else _value(pair[3])
+            halved = ":" in pair[3] and "@" in text[pair.end() :]  # an address that may go on behind a blank
+            value = HIDDEN if secret or halved else _value(pair[3])
             shown, at, head = shown + pair[1] + pair[2] + value, pair.end(), False
-            wary, told = wary or (HIDDEN in value and pair[3][0] not in "\"'"), told or secret or ":" in pair[3]
+            wary = wary or halved or (HIDDEN in value and pair[3][0] not in "\"'")
+            told = told or value != pair[3]
         elif head and (element := _ELEMENT.match(text, at)) and not _SECRET_NAME.search(element[0].partition(",")[2]):
             shown, at, head = shown + element[0], element.end(), False
         elif not told and (pad := _PAD.match(text, at)):

@@ -80,8 +80,9 @@ class CsvFile:
         values["raw_label"], values["raw_confidence"] = decision.raw[0].label, round(decision.raw[0].confidence, 6)
         values["dropped"] = decision.dropped
         row = io.StringIO()
-        csv.writer(row, lineterminator="").writerow([cell(values[column]) for column in COLUMNS])
-        self._file.append(row.getvalue())
+        # What ends a line is put into quotes within a label, by older Pythons only if it ends lines here as well.
+        csv.writer(row, lineterminator="\r\n").writerow([cell(values[column]) for column in COLUMNS])
+        self._file.append(row.getvalue().removesuffix("\r\n"))
         return True
 
     def close(self) -> None:
