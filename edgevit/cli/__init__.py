@@ -52,13 +52,12 @@ class Commands(click.Group):
             with _fit_to_print():
                 return super().invoke(ctx)
         except Exception as error:
-            if ctx.params.get("debug") or isinstance(
-                error, BrokenPipeError | click.ClickException | click.exceptions.Exit | click.Abort
-            ):
+            if isinstance(error, BrokenPipeError | click.ClickException | click.exceptions.Exit | click.Abort):
                 raise
             line, code = explain(error)
-            say(f"edgevit: {line}", err=True)
-            ctx.exit(code)
+            debug = ctx.params.get("debug")
+            say(*(_trace() if debug else []), f"edgevit: {line}", err=True)
+            ctx.exit(1 if debug else code)  # as of any Python program that ends with a trace
         except KeyboardInterrupt:
             say("", "edgevit: interrupted. Finished stages are kept: the same command goes on from there.", err=True)
             ctx.exit(INTERRUPTED)
@@ -77,6 +76,15 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"{line}. Run again with --debug for details.", 1
     line = without_secrets(f"{type(error).__name__}: {error}")
     return f"internal error: {line}. Run 'edgevit --debug ...' and report the trace.", INTERNAL
+
+
+def _trace() -> list[str]:
+    """The Python trace of the error at hand; messages, which stand at a line's beginning, without secrets."""
+    import traceback
+
+    from edgevit.runtime.redact import without_secrets
+
+    return [line if line[:1] == " " else without_secrets(line) for line in traceback.format_exc().splitlines()]
 
 
 @contextmanager

@@ -113,6 +113,15 @@ def test_manifest_that_writes_a_line_of_its_own(edgevit, bundle_path: Path, tmp_
     assert len(outcome.stderr.splitlines()) == 1
 
 
+def test_trace_is_as_harmless(edgevit, bundle_path: Path) -> None:
+    """What --debug prints as well."""
+    outcome = edgevit("--debug", "run", bundle_path, f"rtsp//admin:{SECRET}@h/{ESCAPES}")
+    assert outcome.code == 1
+    assert "Traceback" in outcome.stderr
+    assert harmless(outcome.stderr)
+    assert SECRET not in outcome.stderr
+
+
 def test_square_brackets_are_no_markup(edgevit, bundle_path: Path, tmp_path: Path) -> None:
     """rich would colour such a name, or fail on it."""
     copy = Path(shutil.copytree(bundle_path, tmp_path / "a[/b][red].edgevit"))
