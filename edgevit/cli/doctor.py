@@ -74,10 +74,9 @@ def _print(findings: list[Any], problems: int) -> None:
     import textwrap
 
     for finding in findings:
-        mark = click.style(f"{MARKS[finding.level]:<8}", bold=finding.level in ("warning", "problem"))
-        say(f"{mark} {finding.topic:<10} {finding.text}")
+        say(f"{MARKS[finding.level]:<8} {finding.topic:<10} {finding.text}", bold=finding.level in ("warning", "problem"))
         if finding.fix:
             say(*textwrap.wrap(finding.fix, 110, initial_indent=" " * 9 + "-> ", subsequent_indent=" " * 12,
-                                     break_long_words=False, break_on_hyphens=False))  # fmt: skip
+                               break_long_words=False, break_on_hyphens=False))  # fmt: skip
     warnings = sum(finding.level == "warning" for finding in findings)
     say(f"{problems} problems, {warnings} warnings")
