@@ -269,7 +269,11 @@ def open_bundle(path: str | Path, keys: Sequence[Path] | None = ()) -> Bundle:
     variable EDGEVIT_REQUIRE_SIGNATURE names, if it names any. That is checked before the manifest is parsed. None asks for no
     signature at all: for what is compared to a signed bundle.
     """
-    path = Path(path)
+    return _opened(Path(path), keys)[0]
+
+
+def _opened(path: Path, keys: Sequence[Path] | None) -> tuple[Bundle, bytes]:
+    """The bundle, and the very bytes of its manifest."""
     if not path.exists():
         msg = f"{path}: no such bundle. Make one with: edgevit build MODEL --target cpu --data DIR -o {path}"
         raise BundleError(msg)
@@ -294,7 +298,7 @@ def open_bundle(path: str | Path, keys: Sequence[Path] | None = ()) -> Bundle:
     if len(names) > _FILES or len({name.casefold() for name in names}) < len(names):
         msg = f"{path}: the manifest names more than {_FILES} files, or two that differ in case only. Do not trust this bundle."
         raise BundleError(msg)
-    return bundle
+    return bundle, content
 
 
 def read_signature(path: Path) -> bytes | None:
@@ -306,11 +310,11 @@ def read_signature(path: Path) -> bytes | None:
 def sign_bundle(path: Path, private: Path) -> Bundle:
     """Sign the bundle at ``path`` with the key in the file ``private``; an older signature is replaced.
 
-    Every file is checked first, so that nobody signs what is damaged. Raises BundleError, ConfigError or StorageError.
+    Every file is checked first, so that nobody signs what is damaged, and what is signed is what was read then: a manifest that
+    changes meanwhile has no valid signature. Raises BundleError, ConfigError or StorageError.
     """
-    bundle = open_bundle(path)
+    bundle, content = _opened(path, ())
     bundle.verify()
-    content = _read_member(bundle.path, MANIFEST, _MANIFEST_LIMIT)
     signature = signing.sign(content, private)
     with storage_errors(path):
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))

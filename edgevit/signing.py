@@ -21,8 +21,18 @@ _KEY_LIMIT = 16 * 1024  # bytes; a PEM file of ed25519 has about 120
 
 
 def required_keys(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """The public keys that this process demands of every bundle; empty if it demands none."""
-    return tuple(Path(name) for name in environment.get(REQUIRE, "").split(os.pathsep) if name)
+    """The public keys that this process demands of every bundle; empty if it demands none.
+
+    Raises ConfigError if the variable is set and names no key, as ``$KEYS:`` does where KEYS is unset: whoever set it meant to
+    demand one.
+    """
+    if REQUIRE not in environment:
+        return ()
+    keys = tuple(Path(name) for name in environment[REQUIRE].split(os.pathsep) if name.strip())
+    if not keys:
+        msg = f"{REQUIRE} is set, but names no key: write the paths of public keys, or unset it."
+        raise ConfigError(msg)
+    return keys
 
 
 def generate(path: Path) -> Path:

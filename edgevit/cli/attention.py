@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.say import say
 
 PICTURES = (".jpeg", ".jpg", ".png", ".webp")
 
@@ -151,16 +152,16 @@ def _print(document: dict[str, Any]) -> None:
     from edgevit.cli.console import table
 
     for view in document["views"]:
-        click.echo(f"{view['precision']}: {view['label']} {100 * view['confidence']:.1f} %")
+        say(f"{view['precision']}: {view['label']} {100 * view['confidence']:.1f} %")
     if document["moved"]:
         names = " against ".join(view["precision"] for view in reversed(document["views"]))
-        click.echo(f"\nAttention that goes elsewhere, {names}, % of each query's weights")
+        say("", f"Attention that goes elsewhere, {names}, % of each query's weights")
         rows = [
             (block, f"{100 * sum(shares) / len(shares):.2f}", f"{100 * max(shares):.2f}")
             for block, shares in document["moved"].items()
         ]
         table("", ("block", "mean of heads", "worst head"), rows)
         if document["rollout_correlation"] is not None:
-            click.echo(f"Rollouts correlate at {document['rollout_correlation']:.4f}.")
+            say(f"Rollouts correlate at {document['rollout_correlation']:.4f}.")
     rows_columns = "x".join(map(str, document["grid"]))
-    click.echo(f"Maps of {rows_columns} patches, {document['map']}. Written: {document['written']}")
+    say(f"Maps of {rows_columns} patches, {document['map']}. Written: {document['written']}")

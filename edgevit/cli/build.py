@@ -17,6 +17,7 @@ from edgevit.cli.options import (
     prune_settings,
     threads_option,
 )
+from edgevit.cli.say import say
 
 
 @click.command()
@@ -100,11 +101,11 @@ def build(**values: Any) -> None:
         from edgevit.cli.preflight import print_preflight
 
         print_preflight(result.compiled, request.target)
-    click.echo(f"{summary(result.verdicts)}.")
-    click.echo(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
+    say(f"{summary(result.verdicts)}.")
+    say(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
     if manifest.engine.startswith("tensorrt") and not result.compiled.files:
-        click.echo(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
-    click.echo(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
+        say(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
+    say(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
 
 
 def _request(values: dict[str, Any]) -> Any:

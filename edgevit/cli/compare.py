@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import class_order_option, import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.say import say
 
 WIDTH = 100  # columns that sentences are folded to
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -91,7 +92,7 @@ def compare(**values: Any) -> None:
             note(text)
         print_comparison(comparison)
         if field.verdicts:
-            click.echo(f"{summary(field.verdicts)}.")
+            say(f"{summary(field.verdicts)}.")
     failed = []
     for kind, path in outputs.items():
         text = _written(kind, comparison, field, values["threads"], progress)
@@ -102,7 +103,7 @@ def compare(**values: Any) -> None:
             failed.append(error)
             continue
         if not as_json:
-            click.echo(f"Written: {path}")
+            say(f"Written: {path}")
     if failed:
         raise failed[0]
 
@@ -138,9 +139,9 @@ def _written(kind: str, comparison: Any, field: Any, threads: int | None, progre
 def print_warnings(warnings: Sequence[str]) -> None:
     """What makes the figures suspect, on stdout, before any of them."""
     for text in warnings:
-        click.secho(f"Check first: {text}", fg="yellow", bold=True)
+        say(f"Check first: {text}", colour="yellow", bold=True)
     if warnings:
-        click.echo()
+        say()
 
 
 def print_comparison(comparison: Any) -> None:
@@ -159,21 +160,21 @@ def print_comparison(comparison: Any) -> None:
     )
 
     found = comparison.recommendation
-    click.secho(found.headline, bold=True)
+    say(found.headline, bold=True)
     for reason in found.reasons:
-        click.echo(f"  {reason}")
-    click.echo()
+        say(f"  {reason}")
+    say()
     shown, rows = filled(SHORT, [short_cells(comparison, row) for row in comparison.rows])
     table(images_line(comparison), shown, rows, left=2)
     if plans := device_plans(comparison):
-        click.echo()
+        say()
         columns, cells = device_table(plans)
         table("On the device", columns, cells)
         for text in device_lines(plans):
-            click.echo(textwrap.fill(text, WIDTH))
-        click.echo()
+            say(*textwrap.wrap(text, WIDTH))
+        say()
     for text in legend(shown, rows):
-        click.echo(f"{text}.")
-    click.echo(conditions_line(comparison))
+        say(f"{text}.")
+    say(conditions_line(comparison))
     for text in origin_lines(comparison):
-        click.echo(text)
+        say(text)

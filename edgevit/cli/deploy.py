@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option, signature_option
+from edgevit.cli.say import say
 
 PATH = click.Path(path_type=Path)
 
@@ -75,6 +76,7 @@ def _watcher(*, quiet: bool) -> Any:
 
     from edgevit.deploy.destination import Destination
     from edgevit.deploy.watcher import Watcher
+    from edgevit.printable import printable
 
     if quiet:
         return nullcontext(Watcher())
@@ -91,10 +93,10 @@ def _watcher(*, quiet: bool) -> Any:
         def progress(self, host: Destination, step: str, text: str) -> None:
             if host not in self.tasks:
                 self.tasks[host] = bars.add_task("", total=None)
-            bars.update(self.tasks[host], description=f"{host.address}  {step}  {text}"[: console.width - 20])
+            bars.update(self.tasks[host], description=printable(f"{host.address}  {step}  {text}")[: console.width - 20])
 
         def end(self, host: Destination, step: str, text: str, seconds: float) -> None:
-            console.print(Text(f"  {host.address:<20} {step:<14} {seconds:6.1f} s  {text}"), soft_wrap=True)
+            console.print(Text(printable(f"  {host.address:<20} {step:<14} {seconds:6.1f} s  {text}")), soft_wrap=True)
 
         def again(self, host: Destination, error: Exception, pause: float) -> None:
             console.print(Text(f"  {host.address:<20} the connection broke; going on in {pause:g} s"), soft_wrap=True)
@@ -120,9 +122,9 @@ def _print_plan(plan: Any, hosts: list[Any], *, as_json: bool) -> None:
         print_json({"hosts": [host.address for host in hosts], "files": dict(sizes), "steps": steps})
         return
     table("Sent, where it is not there yet", ("file", "size"), [(name, megabytes(size)) for name, size in sizes])
-    click.echo(f"\nOn {', '.join(host.address for host in hosts)}, in {hosts[0].folder}/:")
+    say("", f"On {', '.join(host.address for host in hosts)}, in {hosts[0].folder}/:")
     for number, step in enumerate(steps, 1):
-        click.echo(f"  {number}. {step}")
+        say(f"  {number}. {step}")
 
 
 def _print(outcomes: list[Any]) -> None:
@@ -147,7 +149,7 @@ def _print(outcomes: list[Any]) -> None:
     table("Deployed", columns, rows, left=3)
     for outcome in outcomes:
         if outcome.error:
-            click.echo(f"edgevit: {outcome.error}", err=True)
+            say(f"edgevit: {outcome.error}", err=True)
 
 
 def _figure(value: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgevit.cli.say import say
 from edgevit.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -261,10 +262,10 @@ class Lines:
         speed = f"{fps:6.1f} fps" if fps else " " * 10
         stages = f"read {decision.read_ms:.1f}  prepare {decision.prepare_ms:.1f}  infer {decision.infer_ms:.1f} ms"
         line = f"{decision.frame.name}  {best.label} {100 * best.confidence:.1f} %  {speed}  {stages}"
-        click.echo(f"{line:<110}{self._ending}", nl=False)
+        say(f"{line:<110}", end=self._ending)
         return True
 
     def close(self) -> None:
         """Leave the last line standing."""
         if self._ending == "\r":
-            click.echo()
+            say()

@@ -16,6 +16,7 @@ from edgevit.cli.options import (
     prune_options,
     threads_option,
 )
+from edgevit.cli.say import say
 
 
 @click.command()
@@ -67,8 +68,8 @@ def prune(**values: Any) -> None:
     _print_halves(done.report)
     if done.comparison:
         print_comparison(done.comparison)
-    click.echo(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
-    click.echo(f"Build with it: edgevit build {done.path} --data DIR")
+    say(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
+    say(f"Build with it: edgevit build {done.path} --data DIR")
 
 
 def _request(values: dict[str, Any]) -> Any:

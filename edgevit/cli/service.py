@@ -8,10 +8,15 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option
+from edgevit.cli.say import say
 
 WRITTEN = ("save", "jsonl", "csv")
 """Options of run that name a file to write."""
 WRITTEN_FOLDERS = ("snapshot",)
+SOURCE = 5
+"""Its place in a unit's command: python -m edgevit run BUNDLE SOURCE."""
+SECRETS, ADDRESSES, COMMANDS = ("--serve-token",), ("--webhook", "--mqtt"), ("--on-label",)
+"""Options of run that are a secret, or may hold one."""
 
 
 @click.command()
@@ -40,17 +45,22 @@ def service(**values: Any) -> None:
     from edgevit.cli.console import note, print_json
     from edgevit.device.service import commands, unit
 
-    made, secret = _service(values), _has_secret([values["source"], *values["options"]])
+    made = _service(values)
+    shown = _shown(made.command)
+    secret = shown != made.command
     path = values["output"] or Path(f"{made.name}.service")
     _write(path, unit(made), private=secret)
     steps = commands(path, made.name, private=secret)
     if values["as_json"]:
-        print_json({"unit": str(path), "name": made.name, "command": list(made.command), "steps": list(steps)})
+        print_json({"unit": str(path), "name": made.name, "command": list(shown), "private": secret, "steps": list(steps)})
         return
     if secret:
-        note(f"{path} holds a password or a token, and ps and systemctl show it: use an account that may do no more than this")
-    click.echo(f"{path}: as {made.user}, {' '.join(made.command[2:])}")
-    click.echo("\n".join(["Put it into service:", *(f"  {step}" for step in steps)]))
+        note(
+            f"{path} holds a password or a token, so it is for its owner alone (mode 600); but ps and systemctl show it: use an "
+            "account that may do no more than this"
+        )
+    say(f"{path}: as {made.user}, {' '.join(shown[2:])}")
+    say("Put it into service:", *(f"  {step}" for step in steps))
 
 
 def _service(values: dict[str, Any]) -> Any:
@@ -101,9 +111,22 @@ def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, .
     return found
 
 
-def _has_secret(arguments: list[str]) -> bool:
-    """Whether a URL has a user's password in it, or a token is given."""
-    return any(("://" in each and "@" in each) or each.startswith("--serve-token") for each in arguments)
+def _shown(command: tuple[str, ...]) -> tuple[str, ...]:
+    """``command``, of `edgevit run`, without passwords and tokens: as it is if it has none."""
+    from edgevit.runtime.redact import HIDDEN, redacted, without_secrets
+
+    shown, option = [], ""
+    for place, word in enumerate(command):
+        name, equals, value = word.partition("=") if word.startswith("--") else (option, "", word)
+        option = "" if equals or word == value else name  # its value is the next word
+        if name in SECRETS and value:
+            value = HIDDEN
+        elif name in COMMANDS:
+            value = without_secrets(value)
+        elif name in ADDRESSES or place == SOURCE:
+            value = redacted(value)
+        shown.append(name if option else f"{name}={value}" if equals else value)
+    return tuple(shown)
 
 
 def _check_whole(asked: dict[str, Any]) -> None:
@@ -161,6 +184,8 @@ def _groups() -> tuple[str, ...]:
 
 
 def _write(path: Path, text: str, *, private: bool) -> None:
+    import tempfile
+
     from edgevit.device.files import text as read
     from edgevit.device.service import MARK
     from edgevit.errors import ConfigError, storage_errors
@@ -169,7 +194,13 @@ def _write(path: Path, text: str, *, private: bool) -> None:
         msg = f"{path}: exists and was not written by edgevit service; it is not overwritten. Choose another place with -o."
         raise ConfigError(msg)
     with storage_errors(path, "-o"):
-        beside = path.with_name(f".{path.name}.partial")
-        beside.touch(mode=0o600 if private else 0o644)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        number, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)  # nobody else's, mode 600
+        try:
+            with open(number, "w", encoding="utf-8") as stream:  # noqa: PTH123 (it is open)
+                stream.write(text)
+            if not private:
+                Path(beside).chmod(0o644)
+            Path(beside).replace(path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgevit.printable import printable
 from edgevit.report.device import DevicePlan, device_lines, device_table
 from edgevit.report.doubt import is_few
 from edgevit.report.recommend import is_worse, p_value, points
@@ -170,7 +171,7 @@ def explained(comparison: Comparison) -> Row | None:
 
 def escape(text: str) -> str:
     """``text`` as Markdown shows it literally, on one line: names come from folders and files."""
-    flat = " ".join(text.split())
+    flat = printable(" ".join(text.split()))
     return "".join(f"\\{char}" if char in "\\`*_[]<>|#~" else char for char in flat)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
@@ -112,18 +113,23 @@ def _refuse_size(uri: str, mode: Mode) -> None:
 
 def _name(uri: str) -> str:
     """The source for people, and its frames' name."""
-    return f"camera /dev/video{int(uri)}" if uri.isdecimal() else f"camera {uri}" if uri.startswith("/dev/") else redacted(uri)
+    if uri.isdecimal():
+        return f"camera /dev/video{int(uri)}"
+    return f"camera {redacted(uri)}" if uri.startswith("/dev/") else redacted(uri)
 
 
 def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
     if uri.startswith("test:"):
         return Pattern(uri)
-    if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE) and not Path(uri).exists():
-        msg = f"{redacted(uri)}: no known kind of source. Known: {KNOWN}."
-        raise SourceError(msg)
-    path = Path(uri).expanduser()
-    if not path.exists():
-        msg = f"{path}: no such file or folder. A camera is a number (0) or /dev/video0."
+    path = Path(uri)
+    with suppress(RuntimeError):  # ~name, and there is no such user
+        path = path.expanduser()
+    if not _exists(path, uri):
+        if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE):
+            msg = f"{redacted(uri)}: no known kind of source. Known: {KNOWN}."
+            raise SourceError(msg)
+        # What is no file may be an address with a typing error, and a password.
+        msg = f"{redacted(uri)}: no such file or folder. A camera is a number (0) or /dev/video0."
         raise SourceError(msg)
     if path.is_dir():
         return Images(path, loop=loop)
@@ -137,6 +143,14 @@ def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
     except DataError as error:
         raise SourceError(str(error)) from error
     return Images(path, loop=loop)
+
+
+def _exists(path: Path, uri: str) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        msg = f"{redacted(uri)}: cannot be looked at: {error.strerror}"
+        raise SourceError(msg) from None
 
 
 def _with(policy: Policy | None, source: Source) -> Source:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edgevit.errors import ConfigError, StorageError
+from edgevit.printable import cell
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.sinks.record import record
 
@@ -56,7 +57,10 @@ class JsonFile:
 
 
 class CsvFile:
-    """One row per decision, appended to a file that begins with the names of its columns."""
+    """One row per decision, appended to a file that begins with the names of its columns.
+
+    Labels and names that a spreadsheet would take for formulas have a ``'`` before them.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
@@ -76,8 +80,9 @@ class CsvFile:
         values["raw_label"], values["raw_confidence"] = decision.raw[0].label, round(decision.raw[0].confidence, 6)
         values["dropped"] = decision.dropped
         row = io.StringIO()
-        csv.writer(row, lineterminator="").writerow([values[column] for column in COLUMNS])
-        self._file.append(row.getvalue())
+        # What ends a line is put into quotes within a label, by older Pythons only if it ends lines here as well.
+        csv.writer(row, lineterminator="\r\n").writerow([cell(values[column]) for column in COLUMNS])
+        self._file.append(row.getvalue().removesuffix("\r\n"))
         return True
 
     def close(self) -> None:
