@@ -11,7 +11,18 @@ from typing import Any
 
 import edgevit
 from edgevit.advice import budget_note
-from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
+from edgevit.bundle import (
+    ENGINE,
+    MODEL,
+    REFERENCE,
+    REPORT,
+    SAMPLES,
+    Bundle,
+    Manifest,
+    check_replaceable,
+    described_input,
+    write_bundle,
+)
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, compile_for
 from edgevit.engine import backend
@@ -47,6 +58,15 @@ class PlannedStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A dry run: what would be done, and what is assumed on the way."""
+
+    stages: tuple[PlannedStage, ...]
+    notes: tuple[str, ...]
+    """Of reading the checkpoint and choosing the images."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildResult:
     """A finished build."""
 
@@ -76,13 +96,14 @@ class _Timed(Progress):
         self.inner.end(stage)
 
 
-def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
+def plan(request: BuildRequest, cache: Cache) -> Plan:
     """What `build` would do, and what of it is cached already. Computes nothing slow, writes nothing."""
     check_replaceable(request.out)
     inputs = read_inputs(request, Progress())
     checkpoint, engine = inputs.checkpoint, request.target.engine()
     config = checkpoint.model.config
-    stages = [PlannedStage(name="import model", what=f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")]
+    stages = [PlannedStage(name="import model", what=f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}"),
+              PlannedStage(name="input", what=described_input(config.image_size, checkpoint.sized_by))]  # fmt: skip
     if request.prune is not None and inputs.pruning is not None:
         what = f"{_how_much(request.prune)}, on {len(inputs.pruning)} images of {request.data}"
         stages.append(PlannedStage(name="prune", what=what))
@@ -102,7 +123,8 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
         stages.append(PlannedStage(name="evaluate", what=what))
         if is_here(request.target):
             stages.append(PlannedStage(name="measure latency", what=f"{RUNS} inferences of each, interleaved"))
-    return [*stages, PlannedStage(name="write bundle", what=str(request.out))]
+    stages.append(PlannedStage(name="write bundle", what=str(request.out)))
+    return Plan(stages=tuple(stages), notes=inputs.notes)
 
 
 def _how_much(settings: PruneSettings) -> str:
@@ -304,6 +326,7 @@ def _provenance(request: BuildRequest, inputs: Inputs, pruning: dict[str, Any]) 
     shown = {key: pruning[key] for key in ("share", "speedup", "cost", "settings") if key in pruning}
     return {
         "weights": {"file": request.model.name, "sha256": inputs.checkpoint.digest},
+        "input": {"size": list(inputs.checkpoint.model.config.image_size), "from": inputs.checkpoint.sized_by},
         **({"pruning": shown} if shown else {}),
         # One per image, so that a later comparison can leave them out.
         "calibration_images": sorted(inputs.seen),

@@ -149,7 +149,7 @@ def code_digest() -> str:
     """SHA-256 over the source that prunes and quantizes: a changed algorithm never finds old results."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    sources = [path for folder in CODE for path in package.glob(f"{folder}/*.py")]
+    sources = [path for folder in CODE for path in package.glob(f"{folder}/**/*.py")]
     for path in sorted(sources):
         digest.update(path.read_bytes())
     digest.update(preparing().encode())

@@ -138,16 +138,18 @@ def test_timm_config_that_edgevit_cannot_follow(change: dict[str, Any], tmp_path
         ({"size": {"shortest_edge": 36}, "do_center_crop": True, "crop_size": 32}, ("shortest", (36, 36), "linear")),
         ({"size": 36, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}, "resample": 1},
          ("squash", (36, 36), "lanczos")),
-        ({"size": {"height": 16, "width": 16}, "resample": 0}, ("squash", (32, 32), "nearest")),
-        ({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": 224}, ("shortest", (37, 37), "linear")),
+        ({"size": [32, 32], "resample": 0}, ("squash", (32, 32), "nearest")),
+        ({"size": 32, "default_to_square": False}, ("shortest", (32, 32), "linear")),
+        ({"size": 32, "image_processor_type": "BitImageProcessor", "crop_size": 32}, ("shortest", (32, 32), "linear")),
+        ({"size": 32, "feature_extractor_type": "DeiTFeatureExtractor", "crop_size": 24}, ("squash", (32, 32), "linear")),
         ({"size": {"shortest_edge": 32}, "resample": 4}, ("shortest", (32, 32), "area")),
         ({"do_resize": False}, ("squash", (32, 32), "linear")),
     ],
 )  # fmt: skip
 def test_hugging_face_resizing(settings: dict[str, Any], expected: tuple[Any, ...], tmp_path: Path) -> None:
-    """Every form of ``size``; the model's own size wins and the crop keeps its share."""
+    """Every form of ``size``, of transformers 3 to 5."""
     contract = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, {**PROCESSOR, **settings})).preprocessing
-    assert contract.size == (32, 32)
+    assert contract.size == ((24, 24) if settings.get("crop_size") == 24 else (32, 32))
     assert (contract.mode, contract.resize, contract.interpolation) == expected
 
 
@@ -168,7 +170,8 @@ def test_hugging_face_normalisation(settings: dict[str, Any], factor: float, mea
 
 
 @pytest.mark.parametrize(
-    "settings", [{"resample": 9}, {"size": {"longest_edge": 3}}, {"image_std": [0, 0, 0]}, {"image_mean": [1.0]}, {"size": "big"}]
+    "settings",
+    [{"resample": 9}, {"size": {"longest_edge": 3}}, {"image_std": [0, 0, 0]}, {"image_mean": [1.0, 2.0]}, {"size": "big"}],
 )
 def test_processor_that_makes_no_sense(settings: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="preprocessing settings beside it make no sense"):
@@ -257,11 +260,27 @@ def test_size_that_patches_do_not_divide(weights: Path, size: Any) -> None:
         load_checkpoint(weights, image_size=size)
 
 
-def test_size_of_as_many_patches_in_another_shape(tmp_path: Path) -> None:
-    """4x4 patches asked to be 2x8: the positions are interpolated, not reread in the other shape."""
-    reference = ref.randomise(ref.TimmVit(), seed=1)
-    save_file(reference.state_dict(), tmp_path / "w.safetensors")
-    assert largest_error(reference, load_checkpoint(tmp_path / "w.safetensors", image_size=(16, 64)), "2x8") < TOLERANCE
+def test_a_size_that_fits_exactly_is_what_the_weights_were_trained_at(tmp_path: Path) -> None:
+    """16 positions are 4x4, unless the user says 16x64: then 2x8, read as they are, with a note where nothing is said."""
+    state = ref.randomise(ref.TimmVit(), seed=1).state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    wide, square = load_checkpoint(tmp_path / "w.safetensors", image_size=(16, 64)), load_checkpoint(tmp_path / "w.safetensors")
+    assert torch.equal(wide.model.positions, state["pos_embed"][0, 1:])
+    assert wide.model.config.image_size == (16, 64)
+    assert any("if its 16 position embeddings are 4x4; else pass --image-size HEIGHTxWIDTH" in note for note in square.notes)
+    assert not any("position embeddings are" in note for note in wide.notes)
+
+
+def test_a_square_of_rows_that_is_none(tmp_path: Path) -> None:
+    """3x5 patches and a class token make 16 rows: a square without one, unless the user says 24x40."""
+    state = ref.randomise(ref.TimmVit(), seed=1).state_dict()
+    state["pos_embed"] = state["pos_embed"][:, :16]
+    save_file(state, tmp_path / "w.safetensors")
+    wide, square = load_checkpoint(tmp_path / "w.safetensors", image_size=(24, 40)), load_checkpoint(tmp_path / "w.safetensors")
+    assert torch.equal(wide.model.positions, state["pos_embed"][0, 1:])
+    assert torch.equal(wide.model.prefix, state["cls_token"][0] + state["pos_embed"][0, :1])
+    assert square.model.config.image_size == (32, 32)
+    assert any("16 rows are a square, so taken for patches alone" in note for note in square.notes)
 
 
 def rectangular(tmp_path: Path) -> Path:
@@ -309,16 +328,20 @@ def test_the_processor_decides_the_size_of_a_dinov2(tmp_path: Path) -> None:
     [
         ({"do_center_crop": True, "crop_size": {"height": 16, "width": 24}}, (16, 24)),
         ({"do_center_crop": True, "crop_size": 40}, (40, 40)),
-        ({"do_center_crop": False, "crop_size": 16}, (32, 32)),
-        ({"crop_size": 16}, (32, 32)),
-        ({"do_center_crop": True, "crop_size": None}, (32, 32)),
+        ({"do_center_crop": False, "crop_size": 16}, (40, 40)),
+        ({"size": {"shortest_edge": 24}, "do_center_crop": False}, (24, 24)),
+        ({"size": 24, "do_center_crop": False}, (24, 24)),
+        # What the file leaves out, or gives as null, is BitImageProcessor's: a crop, of 224 pixels.
+        ({"crop_size": 16}, (16, 16)),
+        ({"do_center_crop": True, "crop_size": None}, (224, 224)),
     ],
 )
-def test_the_crop_of_a_dinov2(settings: dict[str, Any], size: tuple[int, int], tmp_path: Path) -> None:
-    """As a dict or a number, smaller or larger; the weights' own size where nothing is cropped."""
+def test_the_size_of_a_dinov2(settings: dict[str, Any], size: tuple[int, int], tmp_path: Path) -> None:
+    """What its processor delivers, cropped or not, not the size that its position table was trained at."""
     processor = {**PROCESSOR, "size": {"height": 40, "width": 40}, **settings}
     checkpoint = load_checkpoint(folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor))
     assert checkpoint.model.config.image_size == checkpoint.preprocessing.size == size
+    assert checkpoint.sized_by == "preprocessor_config.json"
 
 
 def test_the_user_decides_before_the_processor(tmp_path: Path) -> None:
@@ -336,17 +359,19 @@ def test_a_dinov2_without_processor_has_the_size_of_its_weights(tmp_path: Path) 
 def test_a_crop_that_is_no_multiple_of_the_patch(tmp_path: Path) -> None:
     processor = {**PROCESSOR, "do_center_crop": True, "crop_size": 20}
     path = folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor)
-    with pytest.raises(ConfigError, match=r"crop of its preprocessor_config.json, 20x20 is not a .* that is: --image-size 16"):
+    with pytest.raises(ConfigError, match=r"by preprocessor_config.json, 20x20 is not a .* that is: --image-size 16"):
         load_checkpoint(path)
     assert load_checkpoint(path, image_size=24).model.config.image_size == (24, 24)
 
 
-def test_the_weights_decide_the_size_of_a_vit(tmp_path: Path) -> None:
-    """transformers does not interpolate a ViT's positions unless asked, so a processor for another size is noted."""
+def test_the_processor_decides_the_size_of_a_vit(tmp_path: Path) -> None:
+    """What transformers' pipeline feeds; that its ViT then needs an option of its own is said."""
     processor = {**PROCESSOR, "size": {"shortest_edge": 18}, "do_center_crop": True, "crop_size": 16}
-    checkpoint = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor))
-    assert checkpoint.model.config.image_size == (32, 32)
-    assert any("--image-size" in note for note in checkpoint.notes)
+    reference = ref.randomise(ref.HfVit(), seed=1)
+    checkpoint = load_checkpoint(folder(reference, tmp_path, HF_CONFIG, processor))
+    assert (checkpoint.preprocessing.size, checkpoint.preprocessing.resize) == ((16, 16), (18, 18))
+    assert any("interpolate_pos_encoding=True" in note and "--image-size 32x32" in note for note in checkpoint.notes)
+    assert largest_error(reference, checkpoint, "processor's size") < TOLERANCE
 
 
 def labels_of(checkpoint: Checkpoint) -> str:
