@@ -15,6 +15,7 @@ from torch import nn
 
 from edgevit.errors import CheckpointError, ConfigError
 from edgevit.model import Checkpoint, load_checkpoint
+from edgevit.model.families.timm_config import TimmConfig
 from edgevit.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from tests.model import references as ref
 from tests.model.test_checkpoint import TOLERANCE, largest_error
@@ -395,3 +396,128 @@ def test_package_is_light() -> None:
     """`edgevit.model` does not import torch before one of its names is used."""
     code = "import sys, edgevit.model as m; assert 'torch' not in sys.modules; m.VitConfig; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- timm's config.json --------------------------------------------------------------------------------------------------------
+
+ARCHITECTURES = json.loads((Path(__file__).parent / "fixtures" / "timm_architectures.json").read_text())["models"]
+
+
+def test_activation_and_epsilon_of_every_timm_architecture() -> None:
+    """What timm's own entry points pass to their models, where they are plain ViTs."""
+    plain = 0
+    for name, (activation, eps) in ARCHITECTURES.items():
+        settings = TimmConfig.of({"architecture": name})
+        try:
+            notes = settings.check("x")
+        except CheckpointError:
+            continue
+        if activation != "silu" and not name.startswith("beit3"):  # gated MLPs, more norms: refused by their keys
+            assert notes == (["architecture: " + repr(name) + " is not known here; read by its keys as a plain ViT"]
+                             if name.startswith("aimv2") else []), name  # fmt: skip
+            assert (settings.activation(), settings.norm_eps()) == (activation, eps), name
+            plain += 1
+    assert plain > 140
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "vit_base_patch16_rpn_224"}, "no plain ViT"),
+        ({"architecture": "vit_small_patch16_rope_224"}, "no plain ViT"),
+        ({"model_args": {"norm_layer": "rmsnorm"}}, "asks for the norm 'rmsnorm'; edgevit knows LayerNorm"),
+        ({"model_args": {"pool_include_prefix": True}}, "sets pool_include_prefix to True"),
+        ({"model_args": {"block_fn": "ParallelScalingBlock"}}, "sets block_fn"),
+        ({"model_args": {"qk_norm": True}}, "sets qk_norm"),
+        ({"model_args": {"depth_scale": 2}}, "sets 'depth_scale' .* unknown to edgevit"),
+        ({"model_args": {"global_pool": "avgmax"}}, "the pooling 'avgmax'"),
+    ],
+)
+def test_timm_settings_that_change_the_model(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Never passed over."""
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder(ref.TimmVit(), tmp_path, {**TIMM_CONFIG, **change}))
+
+
+def test_timm_settings_that_change_nothing(tmp_path: Path) -> None:
+    args = {"drop_path_rate": 0.1, "qk_norm": False, "norm_layer": None, "weight_init": "jax", "num_heads": 2, "act_layer": "GELU"}
+    assert load_checkpoint(folder(ref.TimmVit(), tmp_path, {**TIMM_CONFIG, "model_args": args})).notes == (
+        "labels: the checkpoint names none; classes go by number, pass --labels to change",
+    )
+
+
+def test_timm_defaults_where_its_config_is_silent(tmp_path: Path) -> None:
+    """`timm.data.resolve_data_config`: bicubic, 0.875 from the centre, ImageNet's mean and std."""
+    config = {"architecture": "vit_tiny_patch8_32", "pretrained_cfg": {"input_size": [3, 32, 32]}}
+    contract = load_checkpoint(folder(ref.TimmVit(), tmp_path, config)).preprocessing
+    assert (contract.mode, contract.resize, contract.interpolation) == ("shortest", (36, 36), "cubic")
+    assert (contract.mean, contract.std) == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_older_timm_config(tmp_path: Path) -> None:
+    """Before timm 0.9 config.json was the pretrained_cfg itself, and its labels were called so."""
+    config = {"architecture": "vit_tiny_patch8_32", **TIMM_CONFIG["pretrained_cfg"], "labels": list("vwxyz"), "global_pool": "token"}
+    checkpoint = load_checkpoint(folder(ref.TimmVit(), tmp_path, config))
+    assert (checkpoint.preprocessing.resize, checkpoint.labels) == ((35, 35), tuple("vwxyz"))
+
+
+def test_timm_settings_come_before_a_processor(tmp_path: Path) -> None:
+    """transformers, too, reads a timm model's preprocessing from config.json."""
+    checkpoint = load_checkpoint(folder(ref.TimmVit(), tmp_path, TIMM_CONFIG, {**PROCESSOR, "size": 64}))
+    assert (checkpoint.preprocessing.size, checkpoint.sized_by) == ((32, 32), "config.json")
+
+
+def test_timm_dynamic_size(tmp_path: Path) -> None:
+    """Only a model that takes any size is fed the recommended one."""
+    pretrained = {**TIMM_CONFIG["pretrained_cfg"], "input_size": [3, 48, 48], "test_input_size": [3, 64, 64]}
+    for dynamic, size in ((True, (48, 48)), (False, (32, 32))):
+        config = {**TIMM_CONFIG, "pretrained_cfg": pretrained, "model_args": {"img_size": 32, "dynamic_img_size": dynamic}}
+        checkpoint = load_checkpoint(folder(ref.TimmVit(), tmp_path, config))
+        assert checkpoint.model.config.image_size == checkpoint.preprocessing.size == size
+        assert any("64x64 for tests" in note for note in checkpoint.notes)
+
+
+def test_rms_norm_by_its_keys(tmp_path: Path) -> None:
+    """An RMSNorm has no bias; the line says so, not that a key is missing."""
+    state = {key: value for key, value in ref.TimmVit().state_dict().items() if "norm" not in key or key.endswith("weight")}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="an RMSNorm, or a LayerNorm without bias"):
+        load_checkpoint(tmp_path / "w.safetensors")
+
+
+# --- transformers' config.json ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "ijepa"}, "model_type 'ijepa'"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers 1, the weights say 2"),
+        ({"qkv_bias": False}, "qkv_bias False, the weights say True"),
+        ({"hidden_size": 64}, "hidden_size 64"),
+        ({"intermediate_size": 64}, "intermediate_size 64"),
+        ({"hidden_act": "gelu_10"}, "'gelu_10'"),
+    ],
+)
+def test_hugging_face_settings_of_another_model(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """transformers would go by config.json, and drop what does not fit."""
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder(ref.HfVit(), tmp_path, {**HF_CONFIG, **change}, PROCESSOR))
+
+
+def test_an_unknown_processor_is_noted(tmp_path: Path) -> None:
+    processor = {**PROCESSOR, "image_processor_type": "ConvNextImageProcessor", "crop_pct": 0.875}
+    notes = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor)).notes
+    assert any("ConvNextImageProcessor is not known here" in note for note in notes)
+    assert any("crop_pct" in note for note in notes)
+
+
+def test_where_the_size_comes_from(tmp_path: Path) -> None:
+    """By the user, the processor, config.json or the weights."""
+    processor = folder(ref.HfVit(), tmp_path, HF_CONFIG, PROCESSOR)
+    assert load_checkpoint(processor).sized_by == "preprocessor_config.json"
+    assert load_checkpoint(processor, image_size=32).sized_by == "--image-size"
+    (tmp_path / "preprocessor_config.json").unlink()
+    assert load_checkpoint(processor).sized_by == "config.json"
+    (tmp_path / "config.json").unlink()
+    assert load_checkpoint(processor, heads=4).sized_by == "the weights' positions"

@@ -109,8 +109,12 @@ def _prefix(keys: Keys, base: str, width: int) -> tuple[list[Any], int, bool]:
 
 
 def _blocks_prefix(keys: Keys, base: str) -> str:
-    pattern = re.compile(re.escape(base) + r"(?:encoder\.)?layers?\.(?=\d+\.)")
-    return next((m[0] for key in keys.all if (m := pattern.match(key))), f"{base}encoder.layer.")
+    """What comes before a block's number; transformers 5 saves ViT-MSN's blocks without the model's own name."""
+    for name in (base, ""):
+        pattern = re.compile(re.escape(name) + r"(?:encoder\.)?layers?\.(?=\d+\.)")
+        if found := next((m[0] for key in keys.all if (m := pattern.match(key))), None):
+            return found
+    return f"{base}encoder.layer."
 
 
 def _block_keys(keys: Keys, block: str) -> BlockKeys:

@@ -54,7 +54,8 @@ LEFT_ALONE = (
     )),
     "typing.Any", "mmengine.logging.history_buffer.HistoryBuffer",
     # other builtins, and what DeepSpeed and fastai keep
-    "builtins.frozenset", "builtins.range", "builtins.slice", "torch.torch_version.TorchVersion",
+    *(f"builtins.{kind}" for kind in ("list", "tuple", "dict", "int", "float", "str", "bool", "frozenset", "range", "slice")),
+    "torch.torch_version.TorchVersion",
     "deepspeed.runtime.fp16.loss_scaler.LossScaler", "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
     "deepspeed.runtime.zero.config.ZeroStageEnum", "deepspeed.utils.tensor_fragment.fragment_address", "fastcore.foundation.L",
 )  # fmt: skip

@@ -203,14 +203,14 @@ def _chosen(found: Sequence[_Found], path: Path, which: str) -> tuple[_Found, tu
         return chosen, ()
     kind = "the averaged weights (EMA)" if chosen.average else "the weights"
     why = ", as timm does" if chosen.average and which == AUTO and any(not model.average for model in others) else ""
-    instead = ", ".join(f"--weights {_option(model, others)} takes {model.full_name!r}" for model in others[:3])
+    instead = ", ".join(f"--weights {_option(model, found)} takes {model.full_name!r}" for model in others[:3])
     return chosen, (f"weights: took {kind} in {chosen.full_name!r}{why}; {instead}",)
 
 
-def _option(model: _Found, others: Sequence[_Found]) -> str:
-    """The shortest value of ``--weights`` that means ``model``."""
+def _option(model: _Found, found: Sequence[_Found]) -> str:
+    """The shortest value of ``--weights`` that means ``model`` alone."""
     kind = EMA if model.average else RAW
-    return kind if sum(other.average == model.average for other in others) == 1 else model.full_name
+    return kind if sum(other.average == model.average for other in found) == 1 else model.full_name
 
 
 def _rank(model: _Found) -> int:
