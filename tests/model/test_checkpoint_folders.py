@@ -225,7 +225,10 @@ def test_one_file_of_any_name(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "expected"),
-    [("pytorch_model_fsdp_0/__0_0.distcp", "accelerate merge-weights"), ("global_step9/mp_rank_00_model_states.pt", "zero_to_fp32.py")],
+    [
+        ("pytorch_model_fsdp_0/__0_0.distcp", "accelerate merge-weights"),
+        ("global_step9/mp_rank_00_model_states.pt", "zero_to_fp32.py"),
+    ],
 )
 def test_checkpoints_in_parts_of_other_kinds(file: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint-9" / file

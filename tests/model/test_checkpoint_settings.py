@@ -440,7 +440,14 @@ def test_timm_settings_that_change_the_model(change: dict[str, Any], message: st
 
 
 def test_timm_settings_that_change_nothing(tmp_path: Path) -> None:
-    args = {"drop_path_rate": 0.1, "qk_norm": False, "norm_layer": None, "weight_init": "jax", "num_heads": 2, "act_layer": "GELU"}
+    args = {
+        "drop_path_rate": 0.1,
+        "qk_norm": False,
+        "norm_layer": None,
+        "weight_init": "jax",
+        "num_heads": 2,
+        "act_layer": "GELU",
+    }
     assert load_checkpoint(folder(ref.TimmVit(), tmp_path, {**TIMM_CONFIG, "model_args": args})).notes == (
         "labels: the checkpoint names none; classes go by number, pass --labels to change",
     )
@@ -456,7 +463,12 @@ def test_timm_defaults_where_its_config_is_silent(tmp_path: Path) -> None:
 
 def test_older_timm_config(tmp_path: Path) -> None:
     """Before timm 0.9 config.json was the pretrained_cfg itself, and its labels were called so."""
-    config = {"architecture": "vit_tiny_patch8_32", **TIMM_CONFIG["pretrained_cfg"], "labels": list("vwxyz"), "global_pool": "token"}
+    config = {
+        "architecture": "vit_tiny_patch8_32",
+        **TIMM_CONFIG["pretrained_cfg"],
+        "labels": list("vwxyz"),
+        "global_pool": "token",
+    }
     checkpoint = load_checkpoint(folder(ref.TimmVit(), tmp_path, config))
     assert (checkpoint.preprocessing.resize, checkpoint.labels) == ((35, 35), tuple("vwxyz"))
 

@@ -46,7 +46,7 @@ def saved(content: Any, folder: Path) -> Path:
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("core", ["numpy._core", "numpy.core"])
 def test_arguments_and_scores_of_a_training_script(core: str, legacy: bool, tmp_path: Path) -> None:
-    """A Namespace, numpy scalars and arrays by numpy 1's and numpy 2's names, paths, dates, defaultdicts: read, and not executed."""
+    """A Namespace, numpy values by numpy 1's and numpy 2's names, paths, dates, defaultdicts: read, and not executed."""
     args = argparse.Namespace(lr=0.1, out=Path("out"), when=datetime.datetime(2026, 1, 1), tags={"a"}, scores=np.arange(3.0))
     content = {"model": timm(), "args": args, "best": np.float64(71.5), "epoch": np.int64(3), "dtype": np.dtype("float32"),
                "log": collections.defaultdict(list, {"loss": [np.float32(1)]})}  # fmt: skip
@@ -155,7 +155,7 @@ WRAPPED = {
     "compiled blocks": lambda s: middle(s, "_orig_mod"),
     "FSDP": lambda s: prefixed(middle(s, "_fsdp_wrapped_module"), "_fsdp_wrapped_module."),
     "activation checkpointing": lambda s: middle(s, "_checkpoint_wrapped_module"),
-    "Lightning": lambda s: {"epoch": 3, "state_dict": prefixed(s, "model."), "optimizer_states": [{"state": {}}], "callbacks": {}},
+    "Lightning": lambda s: {"epoch": 3, "state_dict": prefixed(s, "model."), "optimizer_states": [{}], "callbacks": {}},
     "Lightning, net": lambda s: {"state_dict": prefixed(s, "net.")},
     "Lightning with a loss": lambda s: {"state_dict": {**prefixed(s, "model."), "criterion.weight": torch.ones(5)}},
     "Lightning with metrics": lambda s: {"state_dict": {**prefixed(s, "model."), "train_acc.tp": torch.ones(1)}},
@@ -187,8 +187,8 @@ def test_wrapped_hugging_face_models(outer: str, inner: str, tmp_path: Path) -> 
     """A transformers backbone in a class of one's own, its head beside it."""
     state = dict(ref.randomise(ref.HfVit(), seed=5).state_dict())
     parent = outer.partition(".")[0] + "." if outer.startswith("model.") else ""
-    wrapped = {f"{outer if outer != 'vit.' else ''}{inner}{key.removeprefix('vit.')}" if key.startswith("vit.") else f"{parent}{key}": value
-               for key, value in state.items()}  # fmt: skip
+    base = inner if outer == "vit." else outer + inner
+    wrapped = {base + key.removeprefix("vit.") if key.startswith("vit.") else parent + key: value for key, value in state.items()}
     assert torch.equal(head(saved(wrapped, tmp_path), heads=4), state["classifier.weight"])
 
 

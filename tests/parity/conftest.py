@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 def import_torchvision() -> None:
     """PyPI's torchvision registers kernels for operators of its own library, which does not load beside torch's CPU wheel."""
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError:  # operator torchvision::nms does not exist
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]

@@ -17,7 +17,9 @@ from tests.parity.conftest import lively
 
 
 def vit(seed: int = 0):
-    return lively(timm.models.VisionTransformer(img_size=32, patch_size=16, embed_dim=64, depth=2, num_heads=1, num_classes=5), seed)
+    return lively(
+        timm.models.VisionTransformer(img_size=32, patch_size=16, embed_dim=64, depth=2, num_heads=1, num_classes=5), seed
+    )
 
 
 def same(model, path: Path, **options: object) -> bool:
@@ -31,7 +33,9 @@ def test_timm_checkpoint_saver(tmp_path: Path) -> None:
 
     model, ema = vit(1), ModelEmaV3(vit(2))
     args = argparse.Namespace(model="vit_tiny_patch16_224", lr=1e-3, mean=(0.5,) * 3, output=Path("out"), seed=np.int64(3))
-    saver = CheckpointSaver(model, torch.optim.SGD(model.parameters(), 0.1), args=args, model_ema=ema, checkpoint_dir=str(tmp_path))
+    saver = CheckpointSaver(
+        model, torch.optim.SGD(model.parameters(), 0.1), args=args, model_ema=ema, checkpoint_dir=str(tmp_path)
+    )
     saver.save_checkpoint(3, metric=np.float64(71.5))
     path = next(tmp_path.glob("checkpoint-*"))
     loaded = vit(3)
@@ -50,7 +54,9 @@ def test_swa(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel, lambda model: torch.nn.DataParallel(torch.compile(model))])
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, torch.nn.DataParallel, lambda model: torch.nn.DataParallel(torch.compile(model))]
+)
 def test_wrapped_modules(wrap, tmp_path: Path) -> None:
     torch.save({"state_dict": wrap(vit(1)).state_dict()}, tmp_path / "w.pt")
     assert same(vit(1), tmp_path / "w.pt")
