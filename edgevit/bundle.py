@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from edgevit import signing
 from edgevit.errors import BundleError, ConfigError, did_you_mean, storage_errors
+from edgevit.kinds import not_a_bundle
 from edgevit.preprocess import Preprocessing
 
 SCHEMA = 1
@@ -98,6 +99,11 @@ class Manifest:
     schema: int = SCHEMA
     files: dict[str, FileEntry] = field(default_factory=dict)
 
+    @property
+    def input(self) -> str:
+        """The model's input size and what gave it, for people; a bundle of an older edgevit does not tell the latter."""
+        return described_input(self.model["image_size"], str(self.provenance.get("input", {}).get("from", "")))
+
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -130,6 +136,12 @@ class Manifest:
             raise BundleError(msg) from error
 
 
+def described_input(size: Sequence[int], sized_by: str) -> str:
+    """``224x224 (preprocessor_config.json)``: (height, width) in pixels, and what gave them, "" if that is unknown."""
+    text = "x".join(map(str, size))
+    return f"{text} ({sized_by})" if sized_by else text
+
+
 def _check_values(manifest: Manifest) -> None:
     """Raise ValueError or KeyError for what a command would stumble over later."""
     for key in ("precision", "engine"):
@@ -144,7 +156,7 @@ def _check_values(manifest: Manifest) -> None:
     _require(isinstance(manifest.reasons, dict), "reasons must be an object")
     _check_model(manifest.model, manifest.preprocessing)
     _check_preprocessing(manifest.preprocessing)
-    for key in ("versions", "weights"):
+    for key in ("versions", "weights", "input"):
         _require(isinstance(manifest.provenance.get(key, {}), dict), f"provenance.{key} must be an object")
     _require(_are_texts(manifest.provenance.get("calibration_images", [])), "provenance.calibration_images must be texts")
     _ = manifest.provenance["weights"]["sha256"]
@@ -279,9 +291,12 @@ def _opened(path: Path, keys: Sequence[Path] | None) -> tuple[Bundle, bytes]:
         raise BundleError(msg)
     if path.is_dir() and not (path / MANIFEST).is_file():
         msg = f"{path}: this folder is no bundle: it has no {MANIFEST}."
-        raise BundleError(msg)
+        raise BundleError(_with_advice(path, msg))
     if not path.is_dir() and not (path.is_file() and zipfile.is_zipfile(path)):
         msg = f"{path}: not a bundle: neither a folder nor a complete zip."
+        raise BundleError(_with_advice(path, msg))
+    if not path.is_dir() and (known := not_a_bundle(path)):  # a torch file is a zip, too
+        msg = f"{path}: {known}"
         raise BundleError(msg)
     content = _read_member(path, MANIFEST, _MANIFEST_LIMIT)
     if len(content) > _MANIFEST_LIMIT:
@@ -299,6 +314,12 @@ def _opened(path: Path, keys: Sequence[Path] | None) -> tuple[Bundle, bytes]:
         msg = f"{path}: the manifest names more than {_FILES} files, or two that differ in case only. Do not trust this bundle."
         raise BundleError(msg)
     return bundle, content
+
+
+def _with_advice(path: Path, message: str) -> str:
+    """``message``, or what ``path`` is instead of a bundle and what to do with it, where that is known."""
+    known = not_a_bundle(path)
+    return f"{path}: {known}" if known else message
 
 
 def read_signature(path: Path) -> bytes | None:

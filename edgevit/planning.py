@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from edgevit.bundle import described_input
 from edgevit.cache import Cache, Kept, NotKeptError
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, judge_of
@@ -33,6 +34,15 @@ class PlannedStage:
     name: str
     what: str
     cached: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A dry run: what would be done, and what is assumed on the way."""
+
+    stages: tuple[PlannedStage, ...]
+    notes: tuple[str, ...]
+    """Of reading the checkpoint and choosing the images."""
 
 
 class _Seen(Progress):
@@ -73,6 +83,7 @@ class Plan:
         request, inputs = self.request, self.inputs
         config = inputs.checkpoint.model.config
         yield self._stage("import model", f"{inputs.checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")
+        yield self._stage("input", described_input(config.image_size, inputs.checkpoint.sized_by))
         yield self._stage("write graph", f"fp32 for {self.judging}")
         yield self._stage("check engine", f"every graph on {self.judging}, against torch")
         if self.spare is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,18 @@ def build(**values: Any) -> None:
     as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"), note=note)
     request = _request(values)
     if dry_run:
-        _print_plan(plan(request, cache), as_json=as_json)
+        planned = plan(request, cache)
+        _print_plan(planned.stages, as_json=as_json)
+        for text in () if as_json else planned.notes:
+            note(text)
         return
     result = run_build(request, cache, Progress() if as_json else ConsoleProgress())
     manifest = result.bundle.manifest
     if as_json:
         comparison = result.comparison.to_dict() if result.comparison else None
         print_json({"bundle": str(result.bundle.path), "bytes": result.bundle.bytes, "seconds": result.seconds,
-                    "comparison": comparison, "compiled": manifest.compiled, "checks": manifest.checks,
-                    "notes": manifest.notes})  # fmt: skip
+                    "input": manifest.provenance["input"], "comparison": comparison, "compiled": manifest.compiled,
+                    "checks": manifest.checks, "notes": manifest.notes})  # fmt: skip
         return
     from edgevit.cli.compare import print_comparison, print_warnings
 
@@ -102,7 +106,7 @@ def build(**values: Any) -> None:
 
         print_preflight(result.compiled, request.target)
     say(f"{summary(result.verdicts)}.")
-    say(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
+    say(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB, input {manifest.input}")
     if manifest.engine.startswith("tensorrt") and not result.compiled.files:
         say(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
     say(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
@@ -133,7 +137,7 @@ def _request(values: dict[str, Any]) -> Any:
     return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=pruning, options=options, command=command_line())
 
 
-def _print_plan(stages: list[Any], *, as_json: bool) -> None:
+def _print_plan(stages: Sequence[Any], *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from edgevit.cli.console import print_json, table

@@ -107,9 +107,10 @@ def _print(opened: Any, keys: tuple[Path, ...]) -> None:
     from edgevit.cli.console import megabytes, note, table
 
     manifest, model, provenance = opened.manifest, opened.manifest.model, opened.manifest.provenance
-    size, blocks = "x".join(map(str, model["image_size"])), manifest.blocks
+    blocks = manifest.blocks
     facts = [
-        ("model", f"{manifest.family}: {len(blocks)} blocks, width {model['width']}, patch {model['patch_size']}, input {size}"),
+        ("model", f"{manifest.family}: {len(blocks)} blocks, width {model['width']}, patch {model['patch_size']}"),
+        ("input", manifest.input),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:8])}{' ...' if len(manifest.labels) > 8 else ''}"),
         ("preprocessing", manifest.preprocessing.describe()),
         ("precision", f"{manifest.precision}: {_share(blocks)}"),
