@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgevit.preprocess import Frame
 
-SKEW = 0.02
+SKEW = 0.01
 """A sample is called out of proportion if so large a share of it would have to be of other classes."""
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
