@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "ImageSet", "load_images", "read_image"]
 
-SKEW = 0.02
+SKEW = 0.01
 """A sample is called out of proportion if so large a share of it would have to be of other classes."""
 MOST_IMAGES = 1 << 21
 """Of an ``.npz``: 133 million of one pixel each would fit into 400 kB."""

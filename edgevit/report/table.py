@@ -132,7 +132,8 @@ def images_line(comparison: Comparison) -> str:
 def origin_lines(comparison: Comparison) -> list[str]:
     """When, with what and of which models the figures were made."""
     at = comparison.conditions
-    models = ", ".join(f"{row.name} {row.sha256[:16]}" for row in comparison.rows)
+    named = {f"{row.subject} {row.precision}".strip(): row.sha256[:16] for row in comparison.rows}  # on all engines the same
+    models = ", ".join(f"{name} {digest}" for name, digest in named.items())
     made = f"{at['date']} by edgevit {at['edgevit']}{': ' + at['command'] if at['command'] else ''}"
     return [made, f"SHA-256 of the models: {models}"]
 
