@@ -83,6 +83,8 @@ def load_checkpoint(
         notes=[*files.notes, *read.notes],
     )
     imported = import_vit(source)
+    if read.arguments:
+        source.notes.append(f"arguments: those of the training in the file say {read.arguments}; compare, they are not applied")
     stated, names = _saved_settings(source) if native.recognises(source) else _stated_settings(source, files, imported)
     size, sized_by = _input_size(source, files, imported, stated)
     if labels is not None:

@@ -175,7 +175,7 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     "images as model": (lambda p: p.build(p.data), "model", "these are images, not a model. Give the trained model as MODEL"),
     "bundle as model": (lambda p: p.build(p.bundle), "model", "this is a bundle, built already"),
     "onnx as model": (lambda p: p.build(p.bundle / MODEL), "model", "this is an ONNX model; edgevit starts from weights"),
-    "hub id as model": (lambda p: p.build(Path("google/vit-base-patch16-224")), "model", "hf download google/vit-base"),
+    "hub id as model": (lambda p: p.build(Path("google/vit-base")), "model", "hf download google/vit-base --local-dir vit-base"),
     "timm name as model": (lambda p: p.build(Path("vit_tiny_patch16_224")), "model", "timm.models.save_for_hf"),
     "average that is not there": (lambda p: p.build(p.tensors(timm()), "--weights", "ema"), "option", "holds no weights 'ema'"),
     "wrong heads": (lambda p: p.build(p.tensors(timm()), "--heads", 7), "option", "7"),
@@ -235,7 +235,7 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     "missing bundle": (lambda p: ["run", p.tmp / "gone.edgevit", "0"], "bundle", "no such bundle"),
     "folder as bundle": (lambda p: ["inspect", p.file("d/a.txt", "x").parent], "bundle", "has no manifest.json"),
     "images as bundle": (lambda p: ["run", p.data, "0"], "bundle", "these are images, not a bundle"),
-    "model as bundle": (lambda p: ["run", p.model, "test://"], "bundle", "this is a checkpoint, not a bundle. Make a"),
+    "model as bundle": (lambda p: ["run", p.model, "test://"], "bundle", "this is a checkpoint, not a bundle. Make"),
     "onnx as bundle": (lambda p: ["inspect", p.bundle / MODEL], "bundle", "this is an ONNX model, not a bundle"),
     "truncated model in a bundle": (lambda p: ["run", changed(p, MODEL, lambda c: c[:-9]), "test://"], "bundle", "not the file"),
     "tampered model in a bundle": (

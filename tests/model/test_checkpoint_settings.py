@@ -517,6 +517,12 @@ def test_hugging_face_settings_of_another_model(change: dict[str, Any], message:
         load_checkpoint(folder(ref.HfVit(), tmp_path, {**HF_CONFIG, **change}, PROCESSOR))
 
 
+def test_a_limit_to_the_longest_side_is_noted(tmp_path: Path) -> None:
+    processor = {**PROCESSOR, "size": {"shortest_edge": 32, "longest_edge": 40}}
+    notes = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor)).notes
+    assert any("its limit to the other side is left out" in note for note in notes)
+
+
 def test_an_unknown_processor_is_noted(tmp_path: Path) -> None:
     processor = {**PROCESSOR, "image_processor_type": "ConvNextImageProcessor", "crop_pct": 0.875}
     notes = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor)).notes

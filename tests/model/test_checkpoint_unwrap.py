@@ -62,6 +62,16 @@ def test_arguments_and_scores_of_a_training_script(core: str, legacy: bool, tmp_
     assert torch.equal(head(path), content["model"]["head.weight"])
 
 
+def test_what_the_arguments_say_is_shown(tmp_path: Path) -> None:
+    """They are not applied: a script's own transforms may differ. But nobody has to look for them."""
+    for args in (argparse.Namespace(model="vit_tiny", mean=[0.5] * 3, lr=0.1), {"model": "vit_tiny", "mean": [0.5] * 3}):
+        notes = load_checkpoint(saved({"model": timm(), "args": args}, tmp_path)).notes
+        expected = (
+            "arguments: those of the training in the file say model=vit_tiny, mean=[0.5, 0.5, 0.5]; compare, they are not applied"
+        )
+        assert expected in notes
+
+
 def fake(monkeypatch: pytest.MonkeyPatch, module: str, name: str, base: type = object) -> type:
     """A class that pickles under another package's name."""
     kind = type(name, (base,), {"__module__": module})

@@ -175,6 +175,8 @@ def _of_processor(settings: Mapping[str, Any], name: str, model: Takes) -> State
         if settings.get(step) and step in settings:
             notes.append(f"preprocessing: the settings ask for {step}, which edgevit leaves out")
     box, mode = _box(settings)
+    if isinstance(settings["size"], dict) and len(settings["size"]) > 1 and mode == "shortest":
+        notes.append(f"preprocessing: took shortest_edge of {settings['size']}; its limit to the other side is left out")
     crop = _pair(settings["crop_size"]) if settings["do_center_crop"] and settings.get("crop_size") is not None else None
     sized_by = name
     if not settings["do_resize"]:

@@ -7,6 +7,7 @@ an average of the weights (EMA, SWA, a DINO teacher) are told from the raw ones 
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,9 @@ _AVERAGE = re.compile(r"EMA|Ema(?![a-z])|(?<![A-Za-z])ema(?![a-z])|teacher|avera
 _BESIDE = re.compile(
     r"(?:^|\.)(?:n_averaged|(?:\w*_)?(?:criterion|loss|loss_fn|losses|metrics?|acc|accuracy|f1|auroc|confmat))\d*(?:\.|$)"
 )
+# Where training scripts keep their arguments, and those that say how the model is used.
+_SCRIPTS = ("args", "hyper_parameters", "config", "cfg", "opt")
+_ARGUMENTS = ("model", "arch", "img_size", "input_size", "mean", "std", "crop_pct", "interpolation")
 _DEPTH = 8  # of nested entries; a real checkpoint has three
 _ENTRIES = 10_000  # mappings looked at; an optimizer has one for every parameter
 
@@ -61,6 +65,8 @@ class Unwrapped:
     notes: tuple[str, ...]
     taken: str = ""
     """The name of the entry, where there are several models."""
+    arguments: str = ""
+    """What the training script's own arguments in the file say about the model and its input, for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +112,12 @@ def unwrap(content: Any, path: Path, which: str | None = None) -> Unwrapped:
     found = _told_apart(found)
     chosen, notes = _chosen(found, path, which or AUTO)
     read = _read_from(chosen)
-    several = chosen.full_name if len(found) > 1 else ""
+    notes = notes or ((read,) if read else ())
     return Unwrapped(
-        tensors=chosen.tensors, notes=(*notes, *([read] if read and not notes else []), *chosen.notes), taken=several
+        tensors=chosen.tensors,
+        notes=(*notes, *chosen.notes),
+        taken=chosen.full_name if len(found) > 1 else "",
+        arguments=_arguments(content),
     )
 
 
@@ -126,6 +135,17 @@ def _entries(content: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]
             yield path, tensors
         if len(path) < _DEPTH:
             waiting.extend(((*path, str(key)), value) for key, value in mapping.items() if isinstance(value, Mapping))
+
+
+def _arguments(content: Any) -> str:
+    """The arguments of a training script that bear on how its model is used, as ``name=value``."""
+    for entry in _SCRIPTS if isinstance(content, Mapping) else ():
+        held = content.get(entry)
+        values = vars(held) if isinstance(held, argparse.Namespace) else held if isinstance(held, Mapping) else {}
+        said = [f"{name}={values[name]}" for name in _ARGUMENTS if isinstance(values.get(name), str | int | float | list | tuple)]
+        if said:
+            return ", ".join(said)[:200]
+    return ""
 
 
 def _tidy(key: str) -> str:

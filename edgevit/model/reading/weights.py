@@ -28,6 +28,8 @@ class Weights:
     notes: tuple[str, ...]
     taken: str = ""
     """Which of several models in the file these are; "" where it holds one."""
+    arguments: str = ""
+    """What the training script's arguments in the file say, for people."""
 
 
 def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
@@ -55,7 +57,7 @@ def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
     found = unwrap(content, paths[0], which)
     floats = {key: value.float() if value.is_floating_point() else value for key, value in found.tensors.items()}
     _require_finite(floats, paths[0])
-    return Weights(tensors=floats, metadata=metadata, notes=found.notes, taken=found.taken)
+    return Weights(tensors=floats, metadata=metadata, notes=found.notes, taken=found.taken, arguments=found.arguments)
 
 
 def metadata_of(path: Path) -> Mapping[str, str]:
