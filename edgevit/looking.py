@@ -12,6 +12,7 @@ import numpy as np
 from edgevit.bundle import MODEL, REFERENCE, is_bundle, open_bundle
 from edgevit.cache import Cache
 from edgevit.engine.outputs import Outputs
+from edgevit.engine.unreported import import_onnxruntime
 from edgevit.errors import ConfigError, EngineError, needs_extra
 from edgevit.images import load_images, read_image
 from edgevit.preprocess import Preprocessing, prepare
@@ -34,9 +35,8 @@ class Probe:
 
     def __init__(self, model: bytes, config: Mapping[str, Any], *, threads: int | None = None) -> None:
         """Load ``model``, an ONNX graph that edgevit wrote; ``config`` is ``Manifest.model``. Raises EngineError if it cannot."""
+        import_onnxruntime("attention")  # said here, so that one line names all that is needed
         with needs_extra("attention"):
-            import onnxruntime  # noqa: F401 (said here, so that one line names all that is needed)
-
             from edgevit.export.expose import with_attention
         try:
             exposed, self._names = with_attention(model)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.engine.base import Session, SessionBase, available_threads, cause
-from edgevit.errors import EngineError, needs_extra
+from edgevit.engine.unreported import import_onnxruntime
+from edgevit.errors import EngineError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,9 +29,7 @@ class OnnxRuntime:
     @property
     def version(self) -> str:
         """See `edgevit.engine.base.Backend.version`."""
-        with needs_extra("cpu"):
-            import onnxruntime
-        return f"onnxruntime {onnxruntime.__version__}"
+        return f"onnxruntime {import_onnxruntime().__version__}"
 
     def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
         """See `edgevit.engine.base.Backend.compile`."""
@@ -43,10 +42,8 @@ class OnnxRuntime:
 
     def load(self, engine: bytes, *, threads: int | None = None) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
-        import onnxruntime
-
         options = _options(threads)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
         session = _session(engine, options)
         return SessionBase(
             engine=self.version,
@@ -67,17 +64,14 @@ def _runner(session: onnxruntime.InferenceSession) -> Callable[[Frames], Logits]
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
-    with needs_extra("cpu"):
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
+    options = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads or available_threads()
     options.log_severity_level = 3  # warnings about hardware-specific graphs: they never leave this machine
     return options
 
 
 def _session(model: bytes, options: onnxruntime.SessionOptions, **arguments: Any) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], **arguments)
     except Exception as error:  # its exceptions share no base class but Exception

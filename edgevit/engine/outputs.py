@@ -8,7 +8,8 @@ import numpy as np
 
 from edgevit.engine.base import available_threads, cause
 from edgevit.engine.onnxruntime import DISABLED
-from edgevit.errors import EngineError, needs_extra
+from edgevit.engine.unreported import import_onnxruntime
+from edgevit.errors import EngineError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +22,7 @@ class Outputs:
 
     def __init__(self, model: bytes, *, threads: int | None = None) -> None:
         """Load ``model``, ONNX. Raises EngineError if ONNX Runtime refuses it."""
-        with needs_extra("cpu"):
-            import onnxruntime
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_threads()
         options.log_severity_level = 3

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgevit.engine import CPU_ENGINES, Session, backend, open_session
 from edgevit.engine.base import available_threads, processor
 from edgevit.engine.openvino import _options
+from edgevit.engine.unreported import import_openvino
 from edgevit.errors import ConfigError, EngineError
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
@@ -22,6 +22,7 @@ from edgevit.recipe import Quantize, Recipe
 from tests.zoo import CLASSES, Frames, folded, frames, int8
 
 ENGINES = sorted(CPU_ENGINES)
+openvino = import_openvino()
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from itertools import product
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
 
 from edgevit.compress.half import peaks, simulate_half, with_half_scales, without_key_biases
+from edgevit.engine.unreported import import_onnxruntime
 from edgevit.export.form import CPU, Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward
@@ -22,6 +22,7 @@ from edgevit.recipe import Quantize, Recipe
 from tests.zoo import ZOO, folded, frames, int8
 
 LAYOUTS = ("rank5", "rank4", "rank3", "op")
+onnxruntime = import_onnxruntime()
 ALL = [Form(attention=layout) for layout in LAYOUTS] + [Form(attention=layout, joint_qkv=False) for layout in ("rank4", "rank3")]
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from edgevit.engine import CPU_ENGINES, open_session
+from edgevit.engine.unreported import import_onnxruntime
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_attention
 from edgevit.model.quantplan import (
@@ -30,6 +30,7 @@ from edgevit.recipe import Quantize, Recipe
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
 
 ENGINES = sorted(CPU_ENGINES)
+onnxruntime = import_onnxruntime()
 
 
 def unoptimized(model: bytes) -> onnxruntime.InferenceSession:
