@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.errors import storage_errors
+from edgevit.writing import write_whole
 
 LIMIT_BYTES = 8 * 2**30
-ABANDONED = 24 * 3600  # seconds after which nobody is still writing an entry
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -62,13 +61,8 @@ class Cache:
         path = self._path(stage, inputs)
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(hashlib.sha256(result).digest() + result)
-                Path(beside).replace(path)
-            finally:
-                Path(beside).unlink(missing_ok=True)
+            # Not kept through a power cut: a damaged entry is noticed.
+            write_whole(path, hashlib.sha256(result).digest() + result, durable=False)
             self._trim()
 
     def check(self) -> None:
@@ -92,10 +86,6 @@ class Cache:
         return self.root / stage / key
 
     def _trim(self) -> None:
-        for left in self.root.glob("*/.part-*"):  # of a process that was killed while it wrote
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > ABANDONED:
-                    left.unlink()
         entries = sorted((path.stat().st_mtime, path) for path in self.root.glob("*/*") if not path.name.startswith("."))
         total = sum(path.stat().st_size for _, path in entries)
         while total > LIMIT_BYTES and len(entries) > 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.errors import DataError, needs_extra
+from edgevit.paths import is_file
 from edgevit.preprocess import Preprocessing, prepare
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def load_images(path: str | Path) -> ImageSet:
     with needs_extra("cpu"):
         import cv2  # noqa: F401 (all images are prepared with it: say so here, once)
     path = Path(path)
-    if path.is_file() and path.suffix.lower() == ".npz":
+    if is_file(path, DataError) and path.suffix.lower() == ".npz":
         return _from_npz(path)
     if not path.is_dir():
         found = "is not a folder or an .npz" if path.exists() else "does not exist"
@@ -162,7 +163,7 @@ def find_images(folder: Path) -> list[Path]:
         for file in folder.rglob("*")
         if file.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
+        and is_file(file, DataError)
     )
 
 

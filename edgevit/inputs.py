@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.advice import calibration_notes
-from edgevit.bundle import check_writable
 from edgevit.engine import backend
 from edgevit.engine.here import judge_of
 from edgevit.errors import ConfigError, DataError
@@ -18,6 +17,7 @@ from edgevit.progress import Progress
 from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
 from edgevit.target import Target
+from edgevit.writing import require_writable
 
 SEARCHED = 512  # images that a search for a mixed-precision plan measures on, at most
 
@@ -76,7 +76,7 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if request.precision == "int8" and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
-    check_writable(request.out)
+    require_writable(request.out, parents=True)
     _ = backend(judge_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.cache import Cache
+from edgevit.clashes import Output, refuse_clashes
 from edgevit.engine.here import is_here, judge_of
-from edgevit.errors import ConfigError, StorageError
+from edgevit.errors import ConfigError
 from edgevit.inputs import BuildRequest, read_inputs, spare_images
-from edgevit.model.checkpoint import is_own, save_checkpoint
+from edgevit.model.checkpoint import check_replaceable, save_checkpoint
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, prune_to
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.rows import Comparison
+from edgevit.writing import require_writable
 
 RUNS = 60  # timed inferences of each
 
@@ -36,10 +38,13 @@ class PrunedFile:
 def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) -> PrunedFile:
     """Prune ``request.model`` and write it to ``request.out``, an ordinary checkpoint. Raises EdgevitError as a build does."""
     assert request.prune is not None
+    read = (request.model, request.data, request.eval_data)
     if request.out.suffix != ".safetensors":
         msg = f"{request.out}: a checkpoint is written as .safetensors. Name it {request.out.name}.safetensors"
         raise ConfigError(msg)
-    _check_replaceable(request.out)
+    refuse_clashes([Output(name="-o", path=request.out)], [path for path in read if path is not None])
+    check_replaceable(request.out)
+    require_writable(request.out)
     inputs = read_inputs(request, progress)
     cache.check()
     engine, judge = judge_of(request.target), None
@@ -61,12 +66,3 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     save_checkpoint(pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels)
     notes = (*inputs.notes, outcome.summary)
     return PrunedFile(path=request.out, report=outcome.report, comparison=comparison, notes=notes)
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise StorageError if ``path`` is there and is nothing that edgevit wrote, or a folder."""
-    if not path.exists():
-        return
-    if not path.is_file() or not is_own(path):
-        msg = f"{path}: exists and is no checkpoint that edgevit wrote; it is not overwritten. Choose another place with -o."
-        raise StorageError(msg)

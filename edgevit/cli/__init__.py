@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgevit import __version__
-from edgevit.errors import EdgevitError, did_you_mean
+from edgevit.errors import ConfigError, EdgevitError, StorageError, did_you_mean
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
 COMMANDS = (
@@ -60,7 +60,11 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "not enough memory. Close other programs, or use a smaller model or image size.", 1
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'operating system'}: {error.strerror}. Run again with --debug for details.", 1
+        # Without a name it is what is printed: on a full disk, or into a device that takes nothing more.
+        where = f"{error.filename}: " if error.filename else "standard output: cannot write: "
+        return f"{where}{error.strerror}. Check the path, its permissions and the room there.", StorageError.exit_code
+    if isinstance(error, ValueError) and "null byte" in str(error):  # what no path on any system may hold
+        return "a path holds a NUL character. Check where this name comes from.", ConfigError.exit_code
     return f"internal error: {type(error).__name__}: {error}. Run 'edgevit --debug ...' and report the trace.", INTERNAL
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing
 from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.filekinds import COMPARISON, HTML, MARKDOWN
 
 WIDTH = 100  # columns that sentences are folded to
-FILE = click.Path(dir_okay=False, path_type=Path)
+KINDS = {"csv": COMPARISON, "html": HTML, "markdown": MARKDOWN}
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Images: a folder (class per subfolder) or an .npz.")
 @click.option(
@@ -27,9 +29,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--limit", type=click.IntRange(1), default=1024, show_default=True, help="Evaluate at most so many images.")
 @click.option("--runs", type=click.IntRange(5), default=100, show_default=True, help="Timed inferences of each variant.")
 @click.option("--recipe", default="default", show_default=True, help="For a checkpoint: how to calibrate INT8.")
-@click.option("--html", "html_path", type=FILE, help="Write a report to read in a browser: one file, nothing is fetched.")
-@click.option("--markdown", "markdown_path", type=FILE, help="Write the report as Markdown.")
-@click.option("--csv", "csv_path", type=FILE, help="Write the rows as CSV.")
+@click.option(
+    "--html", "html_path", type=OutputFile(HTML), help="Write a report to read in a browser: one file, nothing is fetched."
+)
+@click.option("--markdown", "markdown_path", type=OutputFile(MARKDOWN), help="Write the report as Markdown.")
+@click.option("--csv", "csv_path", type=OutputFile(COMPARISON), help="Write the rows as CSV.")
 @model_options
 @threads_option
 @no_cache_option
@@ -40,7 +44,6 @@ def compare(**values: Any) -> None:
     Images that a model was calibrated on are left out. Latency is measured in turns. Stopped at any time, the same command goes
     on with the images that are left.
     """
-    from edgevit.bundle import check_writable
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.comparing.field import find_field
@@ -48,20 +51,18 @@ def compare(**values: Any) -> None:
     from edgevit.comparing.request import Request
     from edgevit.device.jetson import here
     from edgevit.engine import backend
-    from edgevit.errors import storage_errors
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
+    from edgevit.writing import write_whole
 
     as_json = values.pop("as_json")
-    outputs = {kind: path for kind in ("csv", "html", "markdown") if (path := values.pop(f"{kind}_path")) is not None}
+    outputs = {kind: path for kind in KINDS if (path := values.pop(f"{kind}_path")) is not None}
     cache, options = Cache(enabled=not values.pop("no_cache")), import_options(values)
     engines, precisions = _names(values.pop("engines")), parse_precisions(_names(values.pop("precisions")))
     # What can be wrong is found now, not after minutes of measuring.
     for name in engines:
         _ = backend(name).version
-    for path in outputs.values():
-        check_writable(path)
     progress = Progress() if as_json else ConsoleProgress()
     request = Request(
         models=values["models"],
@@ -78,8 +79,7 @@ def compare(**values: Any) -> None:
     comparison = field.compare(engines=engines, runs=values["runs"], threads=values["threads"], cache=cache, progress=progress)
     for kind, path in outputs.items():
         text = _written(kind, comparison, field, values["threads"], progress)
-        with storage_errors(path):
-            path.write_text(text, encoding="utf-8")
+        write_whole(path, text, kind=KINDS[kind])
     if as_json:
         print_json({**comparison.to_dict(), "notes": field.notes})
         return

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputBundle, Writing
 from edgevit.cli.options import json_option, signature_option
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.command(cls=Writing)
+@click.argument("bundle", type=OutputBundle())
 @click.option(
     "--workspace",
     type=click.IntRange(1, 2**20),

@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing, check_outputs
 from edgevit.cli.options import json_option
+from edgevit.filekinds import UNIT
 
 WRITTEN = ("save", "jsonl", "csv")
 """Options of run that name a file to write."""
 WRITTEN_FOLDERS = ("snapshot",)
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
@@ -25,7 +27,12 @@ WRITTEN_FOLDERS = ("snapshot",)
 )
 @click.option("--memory", type=click.IntRange(128), metavar="MIB", help="Memory it may take; three quarters of the machine's.")
 @click.option("--writable", multiple=True, type=click.Path(path_type=Path), help="A folder it may write to; may be given again.")
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The unit; NAME.service by default.")
+@click.option(
+    "--output",
+    "-o",
+    type=OutputFile(UNIT, lambda values: Path(f"{checked(values['name'])}.service")),
+    help="The unit; NAME.service by default.",
+)
 @json_option
 def service(**values: Any) -> None:
     """Write a systemd unit that runs BUNDLE on SOURCE, and say how to enable it.
@@ -41,7 +48,7 @@ def service(**values: Any) -> None:
     from edgevit.device.service import commands, unit
 
     made, secret = _service(values), _has_secret([values["source"], *values["options"]])
-    path = values["output"] or Path(f"{made.name}.service")
+    path = values["output"]
     _write(path, unit(made), private=secret)
     steps = commands(path, made.name, private=secret)
     if values["as_json"]:
@@ -69,10 +76,11 @@ def _service(values: dict[str, Any]) -> Any:
     path, source = bundle.path.absolute(), _absolute(values["source"])
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
+    check_outputs(run, asked, now=False)
     _check_whole(asked)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(
-        name=_checked(values["name"]),
+        name=checked(values["name"]),
         command=(sys.executable, "-m", "edgevit", "run", *arguments),
         bundle=path,
         user=_user(values["user"]),
@@ -90,12 +98,13 @@ def _service(values: dict[str, Any]) -> Any:
 def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, ...]:
     """What the unit must let it write to: the named folders, and those of the outputs that run is asked for."""
     from edgevit.errors import ConfigError
+    from edgevit.paths import is_folder
 
     outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
     outputs += [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
     found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *outputs]))
     for folder in found:
-        if not folder.is_dir():
+        if not is_folder(folder, ConfigError):
             msg = f"{folder}: a service can only be let into a folder that is there. Make it first: mkdir -p {folder}"
             raise ConfigError(msg)
     return found
@@ -119,10 +128,14 @@ def _check_whole(asked: dict[str, Any]) -> None:
 
 def _absolute(source: str) -> str:
     """A service has no current folder: a file that is meant as one is named whole."""
-    return str(Path(source).absolute()) if not source.isdecimal() and Path(source).exists() else source
+    from edgevit.errors import SourceError
+    from edgevit.paths import exists
+
+    return str(Path(source).absolute()) if not source.isdecimal() and exists(Path(source), SourceError) else source
 
 
-def _checked(name: str) -> str:
+def checked(name: str) -> str:
+    """``name``, if it can be a service's. Raises ConfigError."""
     import re
 
     from edgevit.errors import ConfigError
@@ -161,15 +174,6 @@ def _groups() -> tuple[str, ...]:
 
 
 def _write(path: Path, text: str, *, private: bool) -> None:
-    from edgevit.device.files import text as read
-    from edgevit.device.service import MARK
-    from edgevit.errors import ConfigError, storage_errors
+    from edgevit.writing import write_whole
 
-    if path.exists() and not read(path).startswith(MARK):
-        msg = f"{path}: exists and was not written by edgevit service; it is not overwritten. Choose another place with -o."
-        raise ConfigError(msg)
-    with storage_errors(path):
-        beside = path.with_name(f".{path.name}.partial")
-        beside.touch(mode=0o600 if private else 0o644)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+    write_whole(path, text, kind=UNIT, mode=0o600 if private else 0o644)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgevit.filekinds import COMMENT
 from edgevit.report.device import DevicePlan, device_lines, device_table
 from edgevit.report.recommend import is_worse, p_value, points
 from edgevit.report.rows import Comparison, Row
@@ -103,7 +104,7 @@ def conditions_line(comparison: Comparison) -> str:
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """The recommendation, the tables, classes of the recommended variant and the conditions."""
     found, rows = comparison.recommendation, comparison.rows
-    lines = [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
+    lines = [COMMENT, "", f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
     lines += [*_table(ACCURACY, [accuracy_cells(comparison, row) for row in rows]), ""]
     lines += [*_table(*speed_table(comparison)), ""]
     lines += [*(f"- {escape(text)}" for text in LEGEND), ""]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
 from edgevit.images import SUFFIXES, read_image
+from edgevit.paths import exists
 from edgevit.runtime import gstreamer
 from edgevit.runtime.camera import camera_opener
 from edgevit.runtime.frame import Policy, Source
@@ -107,11 +108,11 @@ def _name(uri: str) -> str:
 def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
     if uri.startswith("test:"):
         return Pattern(uri)
-    if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE) and not Path(uri).exists():
+    if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE) and not exists(Path(uri), SourceError):
         msg = f"{redacted(uri)}: no known kind of source. Known: {KNOWN}."
         raise SourceError(msg)
     path = Path(uri).expanduser()
-    if not path.exists():
+    if not exists(path, SourceError):
         msg = f"{path}: no such file or folder. A camera is a number (0) or /dev/video0."
         raise SourceError(msg)
     if path.is_dir():
