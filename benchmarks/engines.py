@@ -23,7 +23,6 @@ from edgevit.cli.console import ConsoleProgress, table
 from edgevit.compress.quantize import collect, quantize
 from edgevit.engine import open_session
 from edgevit.engine.base import Session, SessionBase, processor
-from edgevit.engine.unreported import import_onnxruntime, unreported
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
@@ -31,6 +30,7 @@ from edgevit.model.vit import BlockConfig, Vit, VitConfig
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import load_recipe
 from edgevit.report import latency
+from edgevit.unreported import import_onnxruntime, unreported
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Frames = NDArray[np.uint8]
     Logits = NDArray[np.float32]
 
-# As edgevit.engine.unreported does, for this process and its children: OpenVINO, NNCF and ONNX Runtime report their use.
+# As edgevit.unreported does, for this process and its children: OpenVINO, NNCF and ONNX Runtime report their use.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 

@@ -18,7 +18,7 @@ GENERATOR = '<meta name="generator" content="edgevit">'
 UNIT_MARK = "# Written by edgevit service."
 """How a unit of systemd begins."""
 COMMENT = "<!-- Written by edgevit compare. -->"
-"""How a Markdown report begins; unseen where it is shown."""
+"""At the end of a Markdown report's first line; unseen where it is shown."""
 _PICTURES = {
     ".png": b"\x89PNG\r\n\x1a\n",
     ".jpg": b"\xff\xd8\xff",
@@ -86,7 +86,7 @@ VIDEO = FileKind(name="a video", begins=_video)
 RESULTS = FileKind(name="results of edgevit run, a line of JSON each", begins=_result, stream=True)
 TABLE = FileKind(name="a table by edgevit run", begins=lambda _, head: head.startswith(b"time,frame,name,"), stream=True)
 HTML = FileKind(name="an HTML report of edgevit's", begins=lambda _, head: GENERATOR.encode() in head)
-MARKDOWN = FileKind(name="a Markdown report of edgevit's", begins=lambda _, head: head.startswith(COMMENT.encode()))
+MARKDOWN = FileKind(name="a Markdown report of edgevit's", begins=lambda _, head: COMMENT.encode() in head.partition(b"\n")[0])
 COMPARISON = FileKind(name="a table by edgevit compare", begins=lambda _, head: head.startswith(b"precision,engine,"))
 MAPS = FileKind(name="a picture or an array of attention maps", begins=_maps)
 DEPLOYMENT = FileKind(name="a report of edgevit deploy", begins=lambda _, head: head[:1] == b"{" and b'"host":' in head)

@@ -12,7 +12,6 @@ import numpy as np
 from edgevit.bundle import MODEL, REFERENCE, is_bundle, open_bundle
 from edgevit.cache import Cache
 from edgevit.engine.outputs import Outputs
-from edgevit.engine.unreported import import_onnxruntime
 from edgevit.errors import ConfigError, EngineError, needs_extra
 from edgevit.images import load_images, read_image
 from edgevit.preprocess import Preprocessing, prepare
@@ -21,6 +20,7 @@ from edgevit.recipe import Recipe
 from edgevit.report.attention import Attention
 from edgevit.report.attention_picture import HOTTEST, overlay
 from edgevit.runtime.classify import Prediction, top_k
+from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.engine.base import Session, SessionBase, available_threads, cause
-from edgevit.engine.unreported import import_onnxruntime
 from edgevit.errors import EngineError
+from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgevit.engine.base import Session, SessionBase, available_threads, cause
-from edgevit.engine.unreported import import_openvino
 from edgevit.errors import EngineError
+from edgevit.unreported import import_openvino
 
 if TYPE_CHECKING:
     import openvino

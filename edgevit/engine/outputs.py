@@ -8,8 +8,8 @@ import numpy as np
 
 from edgevit.engine.base import available_threads, cause
 from edgevit.engine.onnxruntime import DISABLED
-from edgevit.engine.unreported import import_onnxruntime
 from edgevit.errors import EngineError
+from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from edgevit.engine import backend
 from edgevit.engine.base import available_threads, cause
-from edgevit.engine.unreported import import_onnxruntime, import_openvino
 from edgevit.errors import ConfigError, EngineError
+from edgevit.unreported import import_onnxruntime, import_openvino
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Frames

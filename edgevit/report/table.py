@@ -104,7 +104,7 @@ def conditions_line(comparison: Comparison) -> str:
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """The recommendation, the tables, classes of the recommended variant and the conditions."""
     found, rows = comparison.recommendation, comparison.rows
-    lines = [COMMENT, "", f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
+    lines = [f"**{escape(found.headline)}** {COMMENT}", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
     lines += [*_table(ACCURACY, [accuracy_cells(comparison, row) for row in rows]), ""]
     lines += [*_table(*speed_table(comparison)), ""]
     lines += [*(f"- {escape(text)}" for text in LEGEND), ""]

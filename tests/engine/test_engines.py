@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from edgevit.engine import CPU_ENGINES, Session, backend, open_session
 from edgevit.engine.base import available_threads, processor
 from edgevit.engine.openvino import _options
-from edgevit.engine.unreported import import_openvino
 from edgevit.errors import ConfigError, EngineError
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
 from edgevit.recipe import Quantize, Recipe
+from edgevit.unreported import import_openvino
 from tests.zoo import CLASSES, Frames, folded, frames, int8
 
 ENGINES = sorted(CPU_ENGINES)

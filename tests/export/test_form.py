@@ -13,12 +13,12 @@ import torch
 from onnx import TensorProto
 
 from edgevit.compress.half import peaks, simulate_half, with_half_scales, without_key_biases
-from edgevit.engine.unreported import import_onnxruntime
 from edgevit.export.form import CPU, Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.recipe import Quantize, Recipe
+from edgevit.unreported import import_onnxruntime
 from tests.zoo import ZOO, folded, frames, int8
 
 LAYOUTS = ("rank5", "rank4", "rank3", "op")

@@ -15,7 +15,6 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from edgevit.engine import CPU_ENGINES, open_session
-from edgevit.engine.unreported import import_onnxruntime
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_attention
 from edgevit.model.quantplan import (
@@ -27,6 +26,7 @@ from edgevit.model.quantplan import (
     simulate,
 )
 from edgevit.recipe import Quantize, Recipe
+from edgevit.unreported import import_onnxruntime
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
 
 ENGINES = sorted(CPU_ENGINES)

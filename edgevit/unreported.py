@@ -21,6 +21,8 @@ REPORTER = "openvino_telemetry"
 """The module that OpenVINO and NNCF report with. Where it cannot be imported, both take a stand-in that sends nothing."""
 OPT_OUT = "ORT_DISABLE_TELEMETRY"
 """Environment variable that ONNX Runtime reads once, as it is loaded: then no uploader, no id and no file."""
+SILENCE = f"import os, sys; sys.modules[{REPORTER!r}], os.environ[{OPT_OUT!r}] = None, '1'"
+"""A line that does the same for good: for the script of a process that is there to import one of them."""
 _lock = threading.Lock()
 _silent: set[str] = set()  # modules that were imported here, or have been told
 
