@@ -36,6 +36,19 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"edgevit.cli.{name}"), name)
         return command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:  # fmt: skip
+        """Parse, which prints ``--help`` and ``--version``: where that cannot be, the same line as for a result."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            line, code = explain(error)
+            click.echo(f"edgevit: {line}", err=True)
+            raise click.exceptions.Exit(code) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and turn what goes wrong into one line and an exit code."""
         try:
