@@ -99,11 +99,12 @@ def check_places(plan: Plan, hosts: Sequence[Destination], keys: Sequence[Path] 
     for host in hosts:
         folder = plan.out / host.name
         places = [Output(name="-o", path=folder), Output(name="-o", path=folder / "report.json")]
+        if plan.ahead:
+            places.append(Output(name="-o", path=folder / plan.name, replaced=True))
+        refuse_clashes(places, [plan.bundle.path, *keys])
         require_kind(folder / "report.json", DEPLOYMENT)
         if plan.ahead:
             check_replaceable(folder / plan.name)
-            places.append(Output(name="-o", path=folder / plan.name, replaced=True))
-        refuse_clashes(places, [plan.bundle.path, *keys])
     require_writable(plan.out / "report", parents=True)
 
 
