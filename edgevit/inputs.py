@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.advice import calibration_notes
+from edgevit.clashes import Output, refuse_clashes
 from edgevit.engine import backend
 from edgevit.engine.here import judge_of
 from edgevit.errors import ConfigError, DataError
@@ -76,6 +77,9 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if request.precision == "int8" and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
+    labels = request.options.get("labels")
+    read = [path for path in (request.model, request.data, request.eval_data, labels) if isinstance(path, Path)]
+    refuse_clashes([Output(name="-o", path=request.out, replaced=True)], read)
     require_writable(request.out, parents=True)
     _ = backend(judge_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.cache import Cache
-from edgevit.clashes import Output, refuse_clashes
 from edgevit.engine.here import is_here, judge_of
 from edgevit.errors import ConfigError
 from edgevit.inputs import BuildRequest, read_inputs, spare_images
@@ -38,11 +37,9 @@ class PrunedFile:
 def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) -> PrunedFile:
     """Prune ``request.model`` and write it to ``request.out``, an ordinary checkpoint. Raises EdgevitError as a build does."""
     assert request.prune is not None
-    read = (request.model, request.data, request.eval_data)
     if request.out.suffix != ".safetensors":
         msg = f"{request.out}: a checkpoint is written as .safetensors. Name it {request.out.name}.safetensors"
         raise ConfigError(msg)
-    refuse_clashes([Output(name="-o", path=request.out)], [path for path in read if path is not None])
     check_replaceable(request.out)
     require_writable(request.out)
     inputs = read_inputs(request, progress)

@@ -96,11 +96,9 @@ def put(fresh: Path, path: Path, *, durable: bool = True) -> None:
     if durable:
         for file in (*(fresh.iterdir() if fresh.is_dir() else ()), fresh):
             _keep(file)
-    if not path.is_dir():
-        fresh.replace(path)
-    elif not fresh.is_dir():
+    if path.is_dir() and not fresh.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    elif not _renamed(fresh, path, RENAME_EXCHANGE):
+    if not _moved(fresh, path) and not _renamed(fresh, path, RENAME_EXCHANGE):
         old = fresh.parent / OLD / path.name
         old.parent.mkdir()
         try:
@@ -112,6 +110,19 @@ def put(fresh: Path, path: Path, *, durable: bool = True) -> None:
             raise
     if durable:
         _keep(path.absolute().parent)
+
+
+def _moved(fresh: Path, path: Path) -> bool:
+    """Whether renaming is enough: ``path`` is a file or nothing. Another process may put a folder there any moment."""
+    if path.is_dir():
+        return False
+    try:
+        fresh.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def sweep(parent: Path) -> None:

@@ -66,6 +66,8 @@ WAYS: dict[str, tuple[Callable[[dict[str, Path], Path], list[object]], int]] = {
     "bundle of a service": (lambda _, bad: ["service", bad, "0", "-o", "u.service"], 5),
     "model": (lambda have, bad: ["build", bad, "--data", have["data"], "--no-cache", "-o", "b"], 3),
     "model to compare": (lambda have, bad: ["compare", bad, "--data", have["data"], "--no-cache"], 3),
+    "bundle to profile": (lambda _, bad: ["profile", bad], 5),
+    "bundle of the doctor": (lambda _, bad: ["doctor", bad], 5),
     "model to prune": (lambda have, bad: ["prune", bad, "--data", have["data"], "--prune", "0.2", "-o", "p.safetensors"], 3),
     "model to look into": (lambda have, bad: ["attention", bad, next(have["data"].rglob("*.png")), "-o", "a.png"], 3),
     "images": (lambda have, bad: ["build", have["model"], "--data", bad, "--no-cache", "-o", "b"], 4),
@@ -95,7 +97,7 @@ WAYS: dict[str, tuple[Callable[[dict[str, Path], Path], list[object]], int]] = {
 def test_every_command_is_tried() -> None:
     tried = {way({"data": ROOT / "docs", "model": ROOT, "bundle": ROOT}, ROOT)[0] for name, (way, _) in WAYS.items()
              if "image" not in name and "look" not in name and "attention" not in name}  # fmt: skip
-    assert tried | {"attention"} == set(COMMANDS) - {"targets", "doctor", "profile", "demo"}
+    assert tried | {"attention"} == set(COMMANDS) - {"targets", "demo"}
 
 
 def check(way: str, why: str, bad: Path, have: dict[str, Path], edgevit: Callable[..., Outcome]) -> None:
@@ -168,6 +170,18 @@ def test_a_nul_character_is_no_internal_error(edgevit: Callable[..., Any], optio
     outcome = edgevit("compare", bundle_path, "--data", "x", option, "a\0b")
     assert outcome.code == 2
     assert "NUL" in outcome.stderr
+
+
+def test_links_in_a_circle(
+    edgevit: Callable[..., Outcome], have: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for way, (build, code) in WAYS.items():
+        if code != 9 and way not in ("recipe", "target", "labels", "source of a service"):
+            outcome = edgevit(*build(have, loop))
+            assert outcome.code == code, f"{way}: {outcome.stderr}"
 
 
 def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
