@@ -49,18 +49,23 @@ def unreported() -> Iterator[None]:
 
 def import_openvino() -> Any:
     """The module ``openvino``. Raises MissingPackageError."""
-    return sys.modules["openvino"] if "openvino" in _silent else _imported("openvino", "cpu")
+    return _known("openvino") or _imported("openvino", "cpu")
 
 
 def import_onnxruntime(extra: str = "cpu") -> Any:
     """The module ``onnxruntime``. Raises MissingPackageError that names ``extra`` of edgevit's."""
-    if "onnxruntime" in _silent:
-        return sys.modules["onnxruntime"]
-    known = "onnxruntime" in sys.modules
+    if module := _known("onnxruntime"):
+        return module
+    others = sys.modules.get("onnxruntime") is not None
     module = _imported("onnxruntime", extra)
-    if known:  # somebody else's import, with its way out open: it is not to tell of what edgevit loads
+    if others:  # somebody else's import, with its way out open: it is not to tell of what edgevit loads
         module.disable_telemetry_events()
     return module
+
+
+def _known(name: str) -> Any:
+    """The module called ``name``, if it is there and was silenced; else None."""
+    return sys.modules.get(name) if name in _silent else None
 
 
 def _imported(name: str, extra: str) -> Any:
