@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.errors import CheckpointError
+from edgevit.paths import is_file, is_folder
 
 # The names that transformers and timm give to the weights in a model folder, the preferred one first.
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -32,8 +33,8 @@ def locate(path: Path) -> Files:
 
     Raises CheckpointError if there are no weights, or the settings are not JSON.
     """
-    weights = _weights_in(path) if path.is_dir() else path
-    if not weights.is_file():
+    weights = _weights_in(path) if is_folder(path, CheckpointError) else path
+    if not is_file(weights, CheckpointError):
         msg = f"{path}: no such file. Give a .safetensors, .pt, .pth or .bin file, or a model folder."
         raise CheckpointError(msg)
     if not path.is_dir() and path.name not in WEIGHT_NAMES:
@@ -57,7 +58,7 @@ def sha256(path: Path) -> str:
 
 def _weights_in(folder: Path) -> Path:
     for name in WEIGHT_NAMES:
-        if (folder / name).is_file():
+        if is_file(folder / name, CheckpointError):
             return folder / name
     if any(folder.glob("*.index.json")):
         msg = (
@@ -69,7 +70,7 @@ def _weights_in(folder: Path) -> Path:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_file(path, CheckpointError):
         return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
