@@ -299,7 +299,7 @@ WRITES = {
     "mkdtemp", "NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory", "touch", "tofile", "symlink_to", "hardlink_to",
     "ZipFile",
 }  # fmt: skip
-STREAMS = ("io.BytesIO", "stream")  # numpy's savez into memory
+STREAMS = ("io.BytesIO(", "stream")  # in memory: numpy's savez, zips
 
 
 def writes(path: Path) -> list[str]:
@@ -313,7 +313,7 @@ def writes(path: Path) -> list[str]:
         modes = [arg.value for arg in (*node.args, *(word.value for word in node.keywords)) if isinstance(arg, ast.Constant)]
         opens = name in ("open", "fdopen") and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes)
         flags = ast.unparse(node).startswith("os.open(") and any(flag in ast.unparse(node) for flag in ("O_WRONLY", "O_RDWR"))
-        if opens or flags or (name in WRITES and first not in STREAMS):
+        if opens or flags or (name in WRITES and not first.startswith(STREAMS)):
             found.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")
     return found
 

@@ -265,7 +265,8 @@ def test_reports_replace_reports(edgevit: Edgevit, bundle_path: Path, image_fold
 def test_two_runs_with_one_name(bundle_path: Path, tmp_path: Path) -> None:
     """Each has its own file until it ends: the last one's video is whole, and none is mixed of both."""
     code = "import sys; from edgevit.cli import main; main(sys.argv[1:], prog_name='edgevit')"
-    path = tmp_path / "w.avi"
+    path = tmp_path / "videos" / "w.avi"
+    path.parent.mkdir()
     processes = [
         python(code, "run", bundle_path, "test://64x64@100?frames=60", "--policy", "every", "--headless", "--save", path)
         for _ in range(2)
@@ -276,7 +277,7 @@ def test_two_runs_with_one_name(bundle_path: Path, tmp_path: Path) -> None:
     while capture.read()[0]:
         frames += 1
     assert frames == 60
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_link_in_the_place_of_the_unfinished_video(edgevit: Edgevit, bundle_path: Path, tmp_path: Path) -> None:
