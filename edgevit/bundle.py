@@ -11,9 +11,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,9 +20,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from edgevit import signing
-from edgevit.errors import BundleError, ConfigError, did_you_mean, storage_errors
+from edgevit.errors import BundleError, ConfigError, StorageError, did_you_mean, storage_errors
 from edgevit.kinds import not_a_bundle
+from edgevit.paths import exists, is_file
 from edgevit.preprocess import Preprocessing
+from edgevit.writing import beside, put, write_whole
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -286,10 +286,10 @@ def open_bundle(path: str | Path, keys: Sequence[Path] | None = ()) -> Bundle:
 
 def _opened(path: Path, keys: Sequence[Path] | None) -> tuple[Bundle, bytes]:
     """The bundle, and the very bytes of its manifest."""
-    if not path.exists():
+    if not exists(path, BundleError):
         msg = f"{path}: no such bundle. Make one with: edgevit build MODEL --target cpu --data DIR -o {path}"
         raise BundleError(msg)
-    if path.is_dir() and not (path / MANIFEST).is_file():
+    if path.is_dir() and not is_file(path / MANIFEST, BundleError):
         msg = f"{path}: this folder is no bundle: it has no {MANIFEST}."
         raise BundleError(_with_advice(path, msg))
     if not path.is_dir() and not (path.is_file() and zipfile.is_zipfile(path)):
@@ -324,7 +324,7 @@ def _with_advice(path: Path, message: str) -> str:
 
 def read_signature(path: Path) -> bytes | None:
     """The bundle's signature; None if it has none. Raises BundleError if it cannot be read."""
-    there = (path / SIGNATURE).exists() if path.is_dir() else _zip_member(path, SIGNATURE) is not None
+    there = exists(path / SIGNATURE, BundleError) if path.is_dir() else _zip_member(path, SIGNATURE) is not None
     return _read_member(path, SIGNATURE, signing.BYTES) if there else None
 
 
@@ -337,34 +337,33 @@ def sign_bundle(path: Path, private: Path) -> Bundle:
     bundle, content = _opened(path, ())
     bundle.verify()
     signature = signing.sign(content, private)
-    with storage_errors(path):
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
-        try:
-            if path.is_dir():
-                (staging / SIGNATURE).write_bytes(signature)
-                (staging / SIGNATURE).replace(path / SIGNATURE)
-            else:  # the manifest's very bytes: to write it anew might change them
-                files = {name: bundle.read(name) for name in bundle.manifest.files}
-                _write_zip(staging, {MANIFEST: content, SIGNATURE: signature, **files}).replace(path)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    if path.is_dir():
+        write_whole(path / SIGNATURE, signature)
+        return bundle
+    # The manifest's very bytes: to write it anew might change them.
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    with storage_errors(path), beside(path) as folder:
+        put(_write_zip(folder, {MANIFEST: content, SIGNATURE: signature, **files}), path)
     return bundle
 
 
 def is_bundle(path: str | Path) -> bool:
     """Whether ``path`` looks like a bundle rather than a checkpoint: it holds a manifest."""
     path = Path(path)
-    if path.is_dir():
-        return (path / MANIFEST).is_file()
     try:
+        if path.is_dir():
+            return (path / MANIFEST).is_file()
         return path.is_file() and zipfile.is_zipfile(path) and _zip_member(path, MANIFEST) is not None
     except (OSError, *_ZIP_ERRORS):
         return False
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise BundleError if ``path`` exists and is not a bundle that edgevit wrote, of whatever schema."""
-    if not path.exists():
+    """Raise BundleError if ``path`` exists and is not a bundle that edgevit wrote, of whatever schema, and nothing else.
+
+    Raises StorageError if it cannot be looked at.
+    """
+    if not exists(path, StorageError):
         return
     try:
         data = json.loads(_read_member(path, MANIFEST, _MANIFEST_LIMIT)) if is_bundle(path) else {}
@@ -373,6 +372,16 @@ def check_replaceable(path: Path) -> None:
     if not isinstance(data, dict) or not {"edgevit", "schema", "files"} <= data.keys():
         msg = f"{path}: exists and is no edgevit bundle; it is not overwritten. Choose another place with -o."
         raise BundleError(msg)
+    if path.is_dir() and (strange := _not_its_own(path, data["files"])):
+        msg = f"{path}: {strange} lies in it, which is not the bundle's, and would be lost. Move it elsewhere."
+        raise BundleError(msg)
+
+
+def _not_its_own(folder: Path, named: object) -> str | None:
+    """The first thing in a bundle's folder that its manifest does not name, but what systems hide there."""
+    own = {MANIFEST, SIGNATURE, *(named if isinstance(named, dict) else ())}
+    strange = (path.name for path in folder.iterdir() if path.name not in own and not path.name.startswith("."))
+    return min(strange, default=None)
 
 
 def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -390,37 +399,16 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     packed = zipfile.is_zipfile(path) if path.exists() else path.suffix == ".zip"
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            fresh = _write_zip(staging, contents) if packed else _write_folder(staging, contents)
-            _swap(fresh, path, staging / "replaced")
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        with beside(path) as folder:
+            put(_write_zip(folder, contents) if packed else _write_folder(folder, contents), path)
     return Bundle(path, manifest)
-
-
-def _swap(fresh: Path, path: Path, old: Path) -> None:
-    """Put ``fresh`` at ``path``; a folder that was there goes to ``old``, and comes back if that fails."""
-    if not path.is_dir():
-        fresh.replace(path)  # atomic, over a file or nothing
-        return
-    try:
-        path.rename(old)
-        fresh.rename(path)
-    except BaseException:  # Ctrl-C, too
-        if old.exists() and not path.exists():
-            old.rename(path)
-        raise
 
 
 def _write_folder(staging: Path, contents: Mapping[str, bytes]) -> Path:
     folder = staging / "bundle"
     folder.mkdir()
     for name, data in contents.items():
-        with (folder / name).open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        (folder / name).write_bytes(data)
     return folder
 
 
@@ -510,14 +498,3 @@ def _check_directory(path: Path) -> None:
     if int.from_bytes(tail[at + 12 : at + 16], "little") > _DIRECTORY_LIMIT or b"PK\6\7" in tail[max(0, at - 20) : at]:
         msg = f"its directory is over {_DIRECTORY_LIMIT} bytes; this is no edgevit bundle"
         raise ValueError(msg)
-
-
-def check_writable(path: Path, option: str = "-o") -> None:
-    """Raise StorageError now, not after minutes of work, if nothing can be written at ``path``. Writes nothing.
-
-    ``option`` names another place.
-    """
-    existing = next(folder for folder in path.absolute().parents if folder.exists())
-    # Tried, not asked: os.access knows neither quotas nor /proc. The file has no name and is gone at once.
-    with storage_errors(path, option), tempfile.TemporaryFile(dir=existing):
-        pass

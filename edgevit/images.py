@@ -17,6 +17,7 @@ from edgevit.errors import DataError, needs_extra
 from edgevit.imagefiles.arrays import read_arrays
 from edgevit.imagefiles.finding import SUFFIXES, find_images
 from edgevit.imagefiles.reading import open_regular, problem_of, read_image
+from edgevit.paths import is_file
 from edgevit.preprocess import Preprocessing, prepare
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def load_images(path: str | Path) -> ImageSet:
     with needs_extra("cpu"):
         import cv2  # noqa: F401 (all images are prepared with it: say so here, once)
     path = Path(path)
-    if path.is_file() and path.suffix.lower() == ".npz":
+    if is_file(path, DataError) and path.suffix.lower() == ".npz":
         return _from_npz(path)
     if not path.is_dir():
         what = "is not a folder or an .npz" if path.exists() else "does not exist"

@@ -218,7 +218,7 @@ def test_commands(edgevit, bundle_path: Path, tmp_path: Path) -> None:
     assert edgevit("keygen", key, "--json").json == {"private": str(key), "public": f"{key}.pub"}
     assert edgevit(*run).code == 5
     assert edgevit("inspect", copy).stdout.split("signature", 1)[1].split()[0] == "none"
-    assert "3 files checked and signed" in edgevit("sign", copy, "--key", key).stdout
+    assert "4 files checked and signed" in edgevit("sign", copy, "--key", key).stdout
     assert edgevit(*run).code == 0
     assert "there, not checked" in edgevit("inspect", copy).stdout
     assert "confirmed by" in edgevit("inspect", copy, "--require-signature", f"{key}.pub").stdout

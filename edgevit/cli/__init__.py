@@ -14,7 +14,7 @@ import click
 from edgevit import __version__
 from edgevit.cli.say import say
 from edgevit.cli.streams import forgiving_streams
-from edgevit.errors import EdgevitError, did_you_mean
+from edgevit.errors import ConfigError, EdgevitError, StorageError, did_you_mean
 from edgevit.printable import printable
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
@@ -47,10 +47,19 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"edgevit.cli.{name}"), name)
         return command
 
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Parse the options before the command."""
-        with _fit_to_print():
-            return super().make_context(*args, **extra)
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:  # fmt: skip
+        """Parse, which prints ``--help`` and ``--version``: where that cannot be, the same line as for a result."""
+        try:
+            with _fit_to_print():
+                return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            line, code = explain(error)
+            say(f"edgevit: {line}", err=True)
+            raise click.exceptions.Exit(code) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and turn what goes wrong into one line and an exit code."""
@@ -78,8 +87,12 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "not enough memory. Close other programs, or use a smaller model or image size.", 1
     if isinstance(error, OSError) and error.strerror:
-        line = without_secrets(f"{error.filename or 'operating system'}: {error.strerror}")
-        return f"{line}. Run again with --debug for details.", 1
+        # Without a name it is what is printed: on a full disk, or into a device that takes nothing more.
+        where = f"{error.filename}: " if error.filename else "standard output: cannot write: "
+        line = without_secrets(f"{where}{error.strerror}")
+        return f"{line}. Check the path, its permissions and the room there.", StorageError.exit_code
+    if isinstance(error, ValueError) and "null byte" in str(error):  # what no path on any system may hold
+        return "a path holds a NUL character. Check where this name comes from.", ConfigError.exit_code
     line = without_secrets(f"{type(error).__name__}: {error}")
     return f"internal error: {line}. Run 'edgevit --debug ...' and report the trace.", INTERNAL
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputBundle, Writing, own_name
 from edgevit.cli.options import (
     class_order_option,
     import_options,
@@ -21,7 +22,7 @@ from edgevit.cli.options import (
 from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", default="cpu", show_default=True, help="Device: a name in targets/, or a .toml path.")
 @click.option(
@@ -29,7 +30,12 @@ from edgevit.cli.say import say
 )
 @click.option("--eval-data", type=click.Path(path_type=Path), help="Images to measure accuracy on; else what calibration leaves.")
 @click.option("--eval-limit", type=click.IntRange(1), default=1024, show_default=True, help="Measure on at most so many images.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Bundle folder, or .zip; MODEL.edgevit here by default.")
+@click.option(
+    "-o",
+    "--out",
+    type=OutputBundle(otherwise=lambda values: Path(f"{own_name(values['model'])}.edgevit")),
+    help="Bundle folder, or .zip; MODEL.edgevit here by default.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "int8", "fp16", "fp32"]),
@@ -132,9 +138,8 @@ def _request(values: dict[str, Any]) -> Any:
     if precision == "auto":
         values["max_drop"] = 0.5 if values["max_drop"] is None else values["max_drop"]
     values["precision"] = "int8" if precision == "auto" else precision
-    out = values.pop("out") or Path(f"{values['model'].resolve().stem}.edgevit")
     recipe = load_recipe(values.pop("recipe"))
-    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=pruning, options=options, command=command_line())
+    return BuildRequest(**values, target=target, recipe=recipe, prune=pruning, options=options, command=command_line())
 
 
 def _print_plan(stages: Sequence[Any], *, as_json: bool) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputBundle, Writing
 from edgevit.cli.options import json_option, signature_option
 from edgevit.cli.say import say
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.command(cls=Writing)
+@click.argument("bundle", type=OutputBundle())
 @click.option(
     "--workspace",
     type=click.IntRange(1, 2**20),

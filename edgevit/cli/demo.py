@@ -7,19 +7,22 @@ from pathlib import Path
 
 import click
 
+from edgevit.cli.files import OutputFolder, Writing
 from edgevit.cli.say import say
 
 
-@click.command()
-@click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("edgevit-demo"), show_default=True)
+@click.command(cls=Writing)
+@click.option("-o", "--out", type=OutputFolder(), default=Path("edgevit-demo"), show_default=True)
 def demo(out: Path) -> None:
     """Train a small ViT on handwritten digits, build, compare, and classify a video. Takes about a minute."""
     from edgevit.errors import needs_extra, storage_errors
 
     with needs_extra("demo"):
         from edgevit.demo import train_digits, write_digits
+        from edgevit.model.checkpoint import check_replaceable
     from edgevit.cli.console import ConsoleProgress
 
+    check_replaceable(out / "digits.safetensors")
     say("1,797 handwritten digits (scikit-learn) and a ViT trained on two thirds of them:")
     with storage_errors(out, "-o"):
         write_digits(out / "digits")

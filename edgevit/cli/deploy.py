@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFolder, Writing
 from edgevit.cli.options import json_option, signature_option
 from edgevit.cli.say import say
 
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=PATH)
 @click.argument("hosts", metavar="[USER@]HOST...", nargs=-1, required=True)
 @click.option("--port", type=click.IntRange(1, 65535), help="Of ssh; what your ssh config says by default.")
@@ -28,7 +29,9 @@ PATH = click.Path(path_type=Path)
     "--ssh", default="ssh", show_default=True, metavar="COMMAND", help="With options of your own, as rsync -e takes it."
 )
 @click.option("--frames", type=click.IntRange(1), default=200, show_default=True, help="Frames of 1280x720 to measure on.")
-@click.option("-o", "--out", type=PATH, default=Path("deployed"), show_default=True, help="Reports and engines go here, by host.")
+@click.option(
+    "-o", "--out", type=OutputFolder(), default=Path("deployed"), show_default=True, help="Reports and engines go here, by host."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be sent and done; connect to nothing.")
 @signature_option
 @json_option
@@ -42,7 +45,7 @@ def deploy(**values: Any) -> None:
 
     from edgevit.cli.console import print_json
     from edgevit.deploy.destination import Destination
-    from edgevit.deploy.plan import make_plan
+    from edgevit.deploy.plan import check_places, make_plan
     from edgevit.deploy.several import deploy as deploy_to
 
     hosts = [Destination(address=name, port=values["port"], folder=values["folder"]) for name in dict.fromkeys(values["hosts"])]
@@ -54,6 +57,7 @@ def deploy(**values: Any) -> None:
         if values["dry_run"]:
             _print_plan(plan, hosts, as_json=values["as_json"])
             return
+        check_places(plan, hosts, values["keys"])
         with _watcher(quiet=values["as_json"]) as watcher:
             outcomes = deploy_to(plan, hosts, watcher)
     if values["as_json"]:

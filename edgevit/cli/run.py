@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import Writing
 from edgevit.cli.options import json_option, signature_option, threads_option
 from edgevit.cli.outputs import decider_of, open_outputs, output_options
 from edgevit.cli.say import say
@@ -15,7 +16,7 @@ from edgevit.cli.sources import open_asked, source_options
 from edgevit.errors import EdgevitError
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source")
 @click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")

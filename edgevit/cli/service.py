@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing, check_outputs
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
+from edgevit.filekinds import UNIT
 
 WRITTEN = ("save", "jsonl", "csv")
 """Options of run that name a file to write."""
@@ -19,7 +21,7 @@ SECRETS, ADDRESSES, COMMANDS = ("--serve-token",), ("--webhook", "--mqtt"), ("--
 """Options of run that are a secret, or may hold one."""
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
@@ -30,7 +32,12 @@ SECRETS, ADDRESSES, COMMANDS = ("--serve-token",), ("--webhook", "--mqtt"), ("--
 )
 @click.option("--memory", type=click.IntRange(128), metavar="MIB", help="Memory it may take; three quarters of the machine's.")
 @click.option("--writable", multiple=True, type=click.Path(path_type=Path), help="A folder it may write to; may be given again.")
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The unit; NAME.service by default.")
+@click.option(
+    "--output",
+    "-o",
+    type=OutputFile(UNIT, lambda values: Path(f"{checked(values['name'])}.service")),
+    help="The unit; NAME.service by default.",
+)
 @json_option
 def service(**values: Any) -> None:
     """Write a systemd unit that runs BUNDLE on SOURCE, and say how to enable it.
@@ -48,7 +55,7 @@ def service(**values: Any) -> None:
     made = _service(values)
     shown = _shown(made.command)
     secret = shown != made.command
-    path = values["output"] or Path(f"{made.name}.service")
+    path = values["output"]
     _write(path, unit(made), private=secret)
     steps = commands(path, made.name, private=secret)
     if values["as_json"]:
@@ -79,10 +86,11 @@ def _service(values: dict[str, Any]) -> Any:
     path, source = bundle.path.absolute(), _absolute(values["source"])
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
+    check_outputs(run, asked, now=False)
     _check_whole(asked)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(
-        name=_checked(values["name"]),
+        name=checked(values["name"]),
         command=(sys.executable, "-m", "edgevit", "run", *arguments),
         bundle=path,
         user=_user(values["user"]),
@@ -100,12 +108,13 @@ def _service(values: dict[str, Any]) -> Any:
 def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, ...]:
     """What the unit must let it write to: the named folders, and those of the outputs that run is asked for."""
     from edgevit.errors import ConfigError
+    from edgevit.paths import is_folder
 
     outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
     outputs += [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
     found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *outputs]))
     for folder in found:
-        if not folder.is_dir():
+        if not is_folder(folder, ConfigError):
             msg = f"{folder}: a service can only be let into a folder that is there. Make it first: mkdir -p {folder}"
             raise ConfigError(msg)
     return found
@@ -142,10 +151,16 @@ def _check_whole(asked: dict[str, Any]) -> None:
 
 def _absolute(source: str) -> str:
     """A service has no current folder: a file that is meant as one is named whole."""
-    return str(Path(source).absolute()) if not source.isdecimal() and Path(source).exists() else source
+    from edgevit.errors import SourceError
+    from edgevit.paths import exists
+    from edgevit.runtime.redact import redacted
+
+    path = Path(source)
+    return str(path.absolute()) if not source.isdecimal() and exists(path, SourceError, called=redacted(source)) else source
 
 
-def _checked(name: str) -> str:
+def checked(name: str) -> str:
+    """``name``, if it can be a service's. Raises ConfigError."""
     import re
 
     from edgevit.errors import ConfigError
@@ -184,23 +199,6 @@ def _groups() -> tuple[str, ...]:
 
 
 def _write(path: Path, text: str, *, private: bool) -> None:
-    import tempfile
+    from edgevit.writing import write_whole
 
-    from edgevit.device.files import text as read
-    from edgevit.device.service import MARK
-    from edgevit.errors import ConfigError, storage_errors
-
-    if path.exists() and not read(path).startswith(MARK):
-        msg = f"{path}: exists and was not written by edgevit service; it is not overwritten. Choose another place with -o."
-        raise ConfigError(msg)
-    with storage_errors(path, "-o"):
-        number, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)  # nobody else's, mode 600
-        try:
-            with open(number, "w", encoding="utf-8") as stream:  # noqa: PTH123 (it is open)
-                stream.write(text)
-            if not private:
-                Path(beside).chmod(0o644)
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+    write_whole(path, text, kind=UNIT, mode=0o600 if private else 0o644, option="-o")

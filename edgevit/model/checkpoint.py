@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from edgevit.errors import CheckpointError, ConfigError, storage_errors
+from edgevit.errors import CheckpointError, ConfigError, StorageError
 from edgevit.model.families import import_vit, native
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source
@@ -20,7 +20,9 @@ from edgevit.model.reading.labels import config_labels, user_labels
 from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
 from edgevit.model.reading.weights import metadata_of, read_weights
 from edgevit.model.vit import Vit, VitConfig, resize
+from edgevit.paths import exists
 from edgevit.preprocess import Preprocessing
+from edgevit.writing import write_whole
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -106,21 +108,13 @@ def load_checkpoint(
 def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessing, labels: Sequence[str]) -> None:
     """Write edgevit's own format: one safetensors file with config, preprocessing and labels in its metadata.
 
-    It is written beside ``path`` and then renamed, so ``path`` is never half a file.
+    ``path`` is never half a file.
 
     Raises:
         ValueError: labels or preprocessing do not fit the model.
         StorageError: the disk is full or the folder cannot be written.
     """
-    content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels)
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.part")
-    with storage_errors(path, "-o"):
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+    write_whole(Path(path), checkpoint_bytes(model, preprocessing=preprocessing, labels=labels), option="-o")
 
 
 def checkpoint_bytes(model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str]) -> bytes:
@@ -138,9 +132,15 @@ def checkpoint_bytes(model: Vit, *, preprocessing: Preprocessing, labels: Sequen
     return save(state, metadata={native.METADATA_KEY: json.dumps(settings)})
 
 
-def is_own(path: Path) -> bool:
-    """Whether `save_checkpoint` wrote the file."""
-    return native.METADATA_KEY in metadata_of(path)
+def check_replaceable(path: Path) -> None:
+    """Raise StorageError if ``path`` is there, and no file that `save_checkpoint` wrote."""
+    if exists(path, StorageError) and not _is_own(path):
+        msg = f"{path}: exists and is no checkpoint that edgevit wrote; it is not overwritten. Choose another place with -o."
+        raise StorageError(msg)
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and native.METADATA_KEY in metadata_of(path)
 
 
 def model_from(content: bytes) -> Vit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgevit.filekinds import COMMENT
 from edgevit.printable import printable
 from edgevit.report.device import DevicePlan, device_lines, device_table
 from edgevit.report.doubt import is_few
@@ -141,8 +142,9 @@ def origin_lines(comparison: Comparison) -> list[str]:
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """The recommendation, the tables, classes of the recommended variant and the conditions."""
     found, rows = comparison.recommendation, comparison.rows
-    lines = [f"> Check first: {escape(warning)}\n" for warning in comparison.warnings]
+    lines = [line for warning in comparison.warnings for line in (f"> Check first: {escape(warning)}", "")]
     lines += [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
+    lines[0] += f" {COMMENT}"
     accuracy, speed = accuracy_table(comparison), speed_table(comparison)
     lines += [*_table(*accuracy), "", *_table(*speed), ""]
     lines += [*(f"- {escape(text)}" for text in legend((*accuracy[0], *speed[0]))), ""]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
 from edgevit.imagefiles.finding import SUFFIXES
 from edgevit.imagefiles.reading import read_image
+from edgevit.paths import exists, expanded
 from edgevit.runtime import gstreamer
 from edgevit.runtime.camera import camera_opener
 from edgevit.runtime.ffmpeg import web_opener
@@ -121,10 +120,8 @@ def _name(uri: str) -> str:
 def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
     if uri.startswith("test:"):
         return Pattern(uri)
-    path = Path(uri)
-    with suppress(RuntimeError):  # ~name, and there is no such user
-        path = path.expanduser()
-    if not _exists(path, uri):
+    path = expanded(uri)
+    if not exists(path, SourceError, called=redacted(uri)):
         if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE):
             msg = f"{redacted(uri)}: no known kind of source. Known: {KNOWN}."
             raise SourceError(msg)
@@ -143,14 +140,6 @@ def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
     except DataError as error:
         raise SourceError(str(error)) from error
     return Images(path, loop=loop)
-
-
-def _exists(path: Path, uri: str) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        msg = f"{redacted(uri)}: cannot be looked at: {error.strerror}"
-        raise SourceError(msg) from None
 
 
 def _with(policy: Policy | None, source: Source) -> Source:

@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from edgevit.device.service import MARK, Service, commands, quoted, unit
+from edgevit.device.service import Service, commands, quoted, unit
 from edgevit.errors import ConfigError
+from edgevit.filekinds import UNIT_MARK
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
@@ -287,6 +288,6 @@ def test_other_files_are_left_alone(edgevit, asked, tmp_path: Path) -> None:
     (tmp_path / "cam.service").write_text("[Unit]\nDescription=mine\n")
     outcome = edgevit(*asked("0"))
     assert outcome.code == 2
-    assert "not written by edgevit service" in outcome.stderr
-    (tmp_path / "cam.service").write_text(f"{MARK} old\n")
+    assert "holds something else, not a unit by edgevit service" in outcome.stderr
+    (tmp_path / "cam.service").write_text(f"{UNIT_MARK} old\n")
     assert edgevit(*asked("0")).code == 0

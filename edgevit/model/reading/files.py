@@ -12,6 +12,7 @@ from typing import Any
 
 from edgevit.errors import CheckpointError
 from edgevit.kinds import WEIGHT_SUFFIXES, not_a_model, not_there
+from edgevit.paths import exists, is_file
 
 # The names that transformers and timm give to the weights in a model folder, the preferred one first.
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
@@ -57,7 +58,7 @@ def locate(path: Path) -> Files:
 
     Raises CheckpointError if there are no weights, a shard is missing, or the settings are not JSON.
     """
-    if not path.exists():
+    if not exists(path, CheckpointError):
         msg = f"{path}: {not_there(str(path))}"
         raise CheckpointError(msg)
     if path.is_dir():
@@ -196,7 +197,7 @@ def _processor(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_file(path, CheckpointError):
         return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

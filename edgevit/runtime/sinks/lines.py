@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edgevit.errors import ConfigError, StorageError
+from edgevit.filekinds import RESULTS, TABLE, require_kind
 from edgevit.printable import cell
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.sinks.record import record
@@ -42,7 +43,8 @@ class JsonFile:
     """One JSON object per decision, appended to a file."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``. Raises StorageError if it cannot be written."""
+        """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
+        require_kind(path, RESULTS)
         self._file = LineFile(path)
         self._lines = _JsonText()
 
@@ -65,6 +67,7 @@ class CsvFile:
     def __init__(self, path: Path) -> None:
         """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
         header = ",".join(COLUMNS)
+        require_kind(path, TABLE)
         self._file = LineFile(path)
         first = self._file.first_line()
         if first is None:
@@ -128,9 +131,8 @@ class LineFile:
         """What a file that is not new begins with, without its end; None if it is new, or no regular file."""
         if not self._regular:
             return None
-        with self._path.open(encoding="utf-8", errors="replace") as file:
-            line = file.readline(4096)
-        return line.rstrip("\r\n") if line else None
+        head = os.pread(self._fd, 4096, 0)
+        return head.partition(b"\n")[0].decode("utf-8", "replace").rstrip("\r") if head else None
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless."""

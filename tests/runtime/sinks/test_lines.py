@@ -96,9 +96,12 @@ def test_csv_reads_back(tmp_path: Path) -> None:
 def test_csv_does_not_go_on_another_s_file(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("when;what\n")
-    with pytest.raises(ConfigError, match="first line"):
+    with pytest.raises(ConfigError, match="holds something else"):
         CsvFile(path)
     assert path.read_text() == "when;what\n"
+    path.write_text("time,frame,name,of,another,edgevit\n")
+    with pytest.raises(ConfigError, match="first line"):
+        CsvFile(path)
 
 
 def test_full_disk_leaves_whole_lines_and_says_so(tmp_path: Path) -> None:
