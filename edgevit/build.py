@@ -23,6 +23,7 @@ from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.half import simulated
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import Variant, fp32_variant, quantize_key
+from edgevit.problem import describe
 from edgevit.progress import Progress
 from edgevit.pruning.goal import Goal, Outcome, prune_to
 from edgevit.pruning.settings import PruneSettings
@@ -82,7 +83,8 @@ def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
     inputs = read_inputs(request, Progress())
     checkpoint, engine = inputs.checkpoint, request.target.engine()
     config = checkpoint.model.config
-    stages = [PlannedStage(name="import model", what=f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")]
+    what = f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}, {describe(checkpoint.problem_type)}"
+    stages = [PlannedStage(name="import model", what=what)]
     if request.prune is not None and inputs.pruning is not None:
         what = f"{_how_much(request.prune)}, on {len(inputs.pruning)} images of {request.data}"
         stages.append(PlannedStage(name="prune", what=what))
@@ -138,7 +140,8 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     variant, inputs = compiled.variant, replace(inputs, notes=(*inputs.notes, *compiled.notes))
     rows = _rows(reference, shrunk, variant)
     comparison = _compared(request, inputs, rows, compiled, cache, timed)
-    if comparison and request.max_drop:
+    # Of several labels the interval of the change tells as much, and the comparison shows it.
+    if comparison and request.max_drop and not comparison.multi_label:
         flips = 1 - comparison.rows[-1].accuracy.agreement
         note = budget_note(request.max_drop, flips, comparison.rows[-1].accuracy.images)
         inputs = replace(inputs, notes=(*inputs.notes, note)) if note else inputs
@@ -237,6 +240,7 @@ def _compared(
         inputs.held_out,
         inputs.checkpoint.preprocessing,
         inputs.checkpoint.labels,
+        problem_type=inputs.checkpoint.problem_type,
         # The judge's milliseconds say nothing about another engine's device.
         runs=RUNS if is_here(request.target) else 0,
         threads=request.threads,
@@ -263,6 +267,7 @@ def _write(
         model=checkpoint.model.config.to_dict(),
         preprocessing=checkpoint.preprocessing,
         labels=checkpoint.labels,
+        problem_type=checkpoint.problem_type,
         precision=variant.precision,
         reasons=_reasons(variant),
         blocks=variant.blocks,

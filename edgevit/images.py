@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgevit import labelsheet
 from edgevit.errors import DataError, needs_extra
 from edgevit.preprocess import Preprocessing, prepare
+from edgevit.problem import MULTI_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +39,8 @@ class ImageSet:
     """Index into ``class_names`` of each image; None without labels."""
     array: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """Images of an ``.npz``, BGR [N, H, W, 3]; None for a folder."""
+    marks: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+    """Of several labels an image, bool [N, classes]: whether it has each of ``class_names``; ``targets`` is None, then."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,6 +68,7 @@ class ImageSet:
             class_names=self.class_names,
             targets=None if self.targets is None else tuple(self.targets[i] for i in indices),
             array=None if self.array is None else self.array[list(indices)],
+            marks=None if self.marks is None else self.marks[list(indices)],
         )
 
     def split(self, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -80,6 +85,10 @@ class ImageSet:
         """
         import numpy as np
 
+        if self.marks is not None:
+            marks = self.marks_for(labels)
+            one = marks is not None and (marks.sum(1) == 1).all()
+            return marks.argmax(1) if marks is not None and one else None
         if self.targets is None:
             return None
         position = {label: index for index, label in enumerate(labels)}
@@ -92,6 +101,28 @@ class ImageSet:
         numbers = [int(name) if name.isdecimal() else -1 for name in self.class_names]
         numbered = sorted(numbers) == list(range(len(labels)))
         return np.array([numbers[target] for target in self.targets] if numbered else self.targets)
+
+    def marks_for(self, labels: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Which of a model's ``labels`` each image has, bool [N, labels]; None where that is not known, or of other labels.
+
+        Names match; columns without names match by position. A label that none of the images is said to have is on none. Folders
+        do not tell: an image lies in one of them, whatever else it shows.
+        """
+        import numpy as np
+
+        if self.marks is None:
+            return None
+        if self.class_names == tuple(map(str, range(len(labels)))):
+            return self.marks
+        if not set(self.class_names) <= set(labels):
+            return None
+        nowhere = np.zeros(len(self), bool)
+        own = {name: self.marks[:, i] for i, name in enumerate(self.class_names)}
+        return np.stack([own.get(label, nowhere) for label in labels], 1)
+
+    def truth_for(self, labels: Sequence[str], problem_type: str) -> NDArray[Any] | None:
+        """What is right for a model of that kind: `targets_for`, or of a multi-label model `marks_for`."""
+        return self.marks_for(labels) if problem_type == MULTI_LABEL else self.targets_for(labels)
 
     def fingerprint(self, index: int) -> str:
         """SHA-256 of the content of image ``index``, hexadecimal: the file's bytes, or the array's."""
@@ -129,7 +160,8 @@ def load_images(path: str | Path) -> ImageSet:
     """Find the images of a folder (class per subfolder, or flat) or of an ``.npz``.
 
     An ``.npz`` holds ``images``, uint8 RGB [N, H, W, 3] or gray [N, H, W], and optionally integer
-    ``labels`` [N] and ``classes``, the class names.
+    ``labels`` [N] and ``classes``, the class names. Where an image has several labels, ``labels`` are 0 and 1, [N, classes];
+    in a folder a ``labels.csv`` tells, whatever the subfolders: `edgevit.labelsheet.read_sheet`.
 
     Raises DataError if there are none, saying what was looked for.
     """
@@ -147,6 +179,9 @@ def load_images(path: str | Path) -> ImageSet:
         msg = f"{path}: no images in this folder (looked for {', '.join(SUFFIXES)}, subfolders included)."
         raise DataError(msg)
     names = tuple(file.relative_to(path).as_posix() for file in files)
+    if (path / labelsheet.NAME).is_file():
+        classes, marks = labelsheet.read_sheet(path / labelsheet.NAME, names)
+        return ImageSet(source=str(path), names=names, class_names=classes, targets=None, marks=marks)
     folders = [Path(name).parts[0] if "/" in name else "" for name in names]
     labelled = all(folders)
     classes = tuple(sorted(set(folders))) if labelled else ()
@@ -206,8 +241,11 @@ def _from_npz(path: Path) -> ImageSet:
         raise DataError(msg)
     gray = images.ndim == 3 or images.shape[3] == 1
     bgr = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=3) if gray else images[..., ::-1]
-    targets, classes = _npz_labels(path, arrays, len(images))
     names = tuple(str(index) for index in range(len(images)))
+    if (labels := arrays.get("labels")) is not None and labels.ndim == 2:
+        classes, marks = _npz_marks(path, labels, arrays.get("classes"), len(images))
+        return ImageSet(source=str(path), names=names, class_names=classes, targets=None, array=bgr, marks=marks)
+    targets, classes = _npz_labels(path, arrays, len(images))
     return ImageSet(source=str(path), names=names, class_names=classes, targets=targets, array=bgr)
 
 
@@ -225,6 +263,21 @@ def _npz_labels(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) 
         msg = f"{path}: label {max(targets)} has no name: 'classes' holds {len(names)}."
         raise DataError(msg)
     return targets, names
+
+
+def _npz_marks(
+    path: Path, labels: NDArray[np.generic], classes: NDArray[np.generic] | None, count: int
+) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    import numpy as np
+
+    if len(labels) != count or labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        msg = f"{path}: 'labels' of several an image must be 0 and 1, [{count}, classes], and is {labels.dtype} {labels.shape}."
+        raise DataError(msg)
+    names = tuple(map(str, range(labels.shape[1]) if classes is None else classes))
+    if len(names) != labels.shape[1] or len(set(names)) < len(names):
+        msg = f"{path}: 'classes' must be {labels.shape[1]} different names, one per column of 'labels', and is {len(names)}."
+        raise DataError(msg)
+    return names, labels.astype(bool)
 
 
 def _sample(images: ImageSet, count: int, seed: int) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgevit.advice import calibration_notes
+from edgevit.advice import calibration_notes, missing_truth
 from edgevit.bundle import check_writable
 from edgevit.engine import backend
 from edgevit.engine.here import judge_of
@@ -37,7 +37,8 @@ class BuildRequest:
     eval_limit: int = 1024
     """Images evaluated at most."""
     max_drop: float | None = None
-    """Points of top-1 (of agreement, without labels) that INT8 may cost; more than that, and parts stay in FP32."""
+    """Points of `edgevit.report.accuracy.Accuracy.score` (of agreement, without labels) that INT8 may cost; more than that, and
+    parts stay in FP32."""
     reference: bool = True
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone; for TensorRT also a few
     calibration images with their logits, so that `compile` can check the engine on its device."""
@@ -83,11 +84,9 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     calibration, pruning, held_out, notes = _choose_images(request)
     if calibration is not None:
         notes += calibration_notes(calibration, len(checkpoint.labels))
-    if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
-        notes.append(
-            f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "
-            f"{len(checkpoint.labels)} labels, so top-1 is unknown; pass --labels"
-        )
+    labels, kind = checkpoint.labels, checkpoint.problem_type
+    if held_out is not None and held_out.class_names and held_out.truth_for(labels, kind) is None:
+        notes.append(f"accuracy: unknown, as {missing_truth(held_out, labels, kind)}")
     return Inputs(
         checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes), pruning=pruning
     )

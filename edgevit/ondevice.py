@@ -17,6 +17,7 @@ from edgevit.engine.base import processor
 from edgevit.engine.of_bundle import lacking
 from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, build_engine, stamp_here
 from edgevit.errors import ConfigError, EngineError
+from edgevit.problem import SINGLE_LABEL
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.latency import Latency, summary, take_turns
@@ -33,7 +34,7 @@ class SpotCheck:
 
     images: int
     agreement: float
-    """Share of them with FP32's class."""
+    """Share of them with FP32's class; of several labels see `edgevit.report.multilabel.agreement`."""
     sqnr_db: float | None
     """Of the logits against FP32; None if they are equal."""
     expected_db: float | None
@@ -61,7 +62,7 @@ def compile_bundle(
     check_writable(path)
     files = {file: bundle.read(file) for file in manifest.files}
     built = build_engine(files[MODEL], options, advance, engine=name, timing_cache=files.get(TIMING_CACHE, b""))
-    check = spot_check(name, built.engine, files[SAMPLES]) if SAMPLES in files else None
+    check = spot_check(name, built.engine, files[SAMPLES], manifest.problem_type) if SAMPLES in files else None
     latency = timed(name, built.engine, manifest.preprocessing.size)
     manifest = replace(_with_engine(manifest, built, stamp_here(name), check), latency=_measured(manifest, built, latency))
     return write_bundle(path, manifest, files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}), built
@@ -74,8 +75,10 @@ def timed(name: str, engine: bytes, size: tuple[int, int]) -> Latency:
         return summary(take_turns({name: session}, frames, runs=RUNS, stage=stage)[name])
 
 
-def spot_check(name: str, engine: bytes, samples: bytes) -> SpotCheck:
+def spot_check(name: str, engine: bytes, samples: bytes, problem_type: str = SINGLE_LABEL) -> SpotCheck:
     """Run a fresh engine on the bundle's samples: some TensorRT versions compile FP16 ViTs that compute something else.
+
+    ``problem_type`` is what the logits mean.
 
     Raises EngineError if logits are not finite, or far from what they were simulated to be.
     """
@@ -86,10 +89,11 @@ def spot_check(name: str, engine: bytes, samples: bytes) -> SpotCheck:
     if not np.isfinite(found).all():
         msg = f"{name}: the compiled engine's logits are not finite. Build the bundle again with --precision fp32."
         raise EngineError(msg)
+    measured = measure(found, wanted, None, problem_type)
     check = SpotCheck(
         images=len(frames),
-        agreement=float((found.argmax(1) == wanted.argmax(1)).mean()),
-        sqnr_db=measure(found, wanted, None).sqnr_db,
+        agreement=measured.agreement,
+        sqnr_db=measured.sqnr_db,
         expected_db=measure(expected, wanted, None).sqnr_db,
     )
     if check.sqnr_db is not None and check.expected_db is not None and check.sqnr_db < min(check.expected_db - MISSED, ENOUGH):

@@ -55,10 +55,13 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
                 for name, checkpoint in (("fp32", inputs.checkpoint), ("fp32-pruned", outcome.checkpoint))]  # fmt: skip
         comparison = compare(
             pair, inputs.held_out, inputs.checkpoint.preprocessing, inputs.checkpoint.labels,
+            problem_type=inputs.checkpoint.problem_type,
             runs=RUNS if is_here(request.target) else 0, threads=request.threads, cache=cache, progress=progress,
         )  # fmt: skip
     pruned = outcome.checkpoint
-    save_checkpoint(pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels)
+    save_checkpoint(
+        pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels, problem_type=pruned.problem_type
+    )
     notes = (*inputs.notes, outcome.summary)
     return PrunedFile(path=request.out, report=outcome.report, comparison=comparison, notes=notes)
 

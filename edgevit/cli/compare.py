@@ -112,7 +112,7 @@ def print_comparison(comparison: Any) -> None:
     """The recommendation, the table and its conditions, on stdout."""
     from edgevit.cli.console import table
     from edgevit.report.device import device_lines, device_table
-    from edgevit.report.table import LEGEND, SHORT, conditions_line, device_plans, filled, short_cells
+    from edgevit.report.table import SHORT, conditions_line, device_plans, filled, legend, short_cells
 
     found = comparison.recommendation
     click.secho(found.headline, bold=True)
@@ -129,7 +129,8 @@ def print_comparison(comparison: Any) -> None:
         for text in device_lines(plans):
             click.echo(textwrap.fill(text, WIDTH))
         click.echo()
-    for text in LEGEND[:3]:
-        click.echo(f"{text}.")
-    click.echo("!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %).")
+    for text in legend(comparison)[:3]:
+        click.echo(textwrap.fill(f"{text}.", WIDTH) if comparison.multi_label else f"{text}.")
+    test = "95 % bootstrap interval" if comparison.multi_label else "McNemar's exact test, p < 0.05"
+    click.echo(f"!: measurably worse ({test}; without labels, agreement below 98 %).")
     click.echo(conditions_line(comparison))

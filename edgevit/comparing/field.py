@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevit.advice import missing_truth
 from edgevit.bundle import is_bundle
 from edgevit.cache import Cache
 from edgevit.comparing.of_bundle import subject_of_bundle
@@ -63,6 +64,7 @@ class Field:
             self.images,
             first.contract,
             first.labels,
+            problem_type=first.problem_type,
             runs=runs if timed else 0,
             threads=threads,
             cache=cache,
@@ -113,6 +115,9 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
         raise DataError(msg)
     missing = min(request.limit, len(images)) - len(held_out)
     notes = [text for subject in subjects for text in subject.notes]
+    labels, kind = subjects[0].labels, subjects[0].problem_type
+    if held_out.class_names and held_out.truth_for(labels, kind) is None:
+        notes.append(f"accuracy: unknown, as {missing_truth(held_out, labels, kind)}")
     if missing:
         used_for = "calibrated or pruned on" if any(item.pruned for item in request.precisions) else "calibrated on"
         notes.append(f"{missing} images of {images.source} were {used_for} and are left out")
@@ -138,6 +143,10 @@ def _check_alike(subjects: Sequence[Subject]) -> None:
         if other.labels != first.labels:
             counts = f"{len(other.labels)} and {len(first.labels)}"
             msg = f"{other.name}: not the classes of {first.name} ({counts}). Compare models of the same task only."
+            raise ConfigError(msg)
+        if other.problem_type != first.problem_type:
+            types = f"{other.name} is a {other.problem_type}, {first.name} a {first.problem_type}"
+            msg = f"{types}. Compare models of the same task only."
             raise ConfigError(msg)
 
 

@@ -10,6 +10,7 @@ from edgevit.engine.base import processor
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.precision.variants import fp32_variant
+from edgevit.problem import MULTI_LABEL
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.evaluate import evaluate
@@ -26,19 +27,22 @@ class Judge:
     ) -> None:  # fmt: skip
         self.checkpoint, self.images, self.engine = checkpoint, images, engine
         self._threads, self._cache, self._progress = threads, cache, progress
-        self._targets = images.targets_for(checkpoint.labels)
+        self._targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
         self._reference = self._logits(fp32_variant(checkpoint, engine).model)
 
     @property
     def metric(self) -> str:
         """What `drop` counts."""
-        return "agreement with FP32" if self._targets is None else "top-1"
+        if self._targets is None:
+            return "agreement with FP32"
+        return "mAP" if self.checkpoint.problem_type == MULTI_LABEL else "top-1"
 
     def drop(self, model: bytes) -> float:
-        """Points (percent of images) that the ONNX ``model`` loses: of top-1 with labels, of agreement without."""
-        own = measure(self._logits(model), self._reference, self._targets)
-        full = measure(self._reference, self._reference, self._targets)
-        lost = 1 - own.agreement if own.top1 is None or full.top1 is None else full.top1 - own.top1
+        """Points (percent) that the ONNX ``model`` loses of `metric`."""
+        kind = self.checkpoint.problem_type
+        own = measure(self._logits(model), self._reference, self._targets, kind)
+        full = measure(self._reference, self._reference, self._targets, kind)
+        lost = 1 - own.agreement if own.score is None or full.score is None else full.score - own.score
         return round(100 * lost, 6)
 
     def _logits(self, model: bytes) -> Logits:

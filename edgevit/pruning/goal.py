@@ -124,7 +124,9 @@ def _with_model(checkpoint: Checkpoint, model: Vit) -> Checkpoint:
 
 
 def _bytes(checkpoint: Checkpoint) -> bytes:
-    return checkpoint_bytes(checkpoint.model, preprocessing=checkpoint.preprocessing, labels=checkpoint.labels)
+    return checkpoint_bytes(
+        checkpoint.model, preprocessing=checkpoint.preprocessing, labels=checkpoint.labels, problem_type=checkpoint.problem_type
+    )
 
 
 def _cuts_for_speedup(scored: Scored, speedup: float, goal: Goal, cache: Cache, progress: Progress) -> tuple[Cut, ...]:

@@ -46,7 +46,7 @@ def recover(
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    contract, targets = checkpoint.preprocessing, images.targets_for(checkpoint.labels)
+    contract, targets = checkpoint.preprocessing, images.truth_for(checkpoint.labels, checkpoint.problem_type)
 
     def deliver(numbers: list[int]) -> Tensor:
         frames = np.concatenate(list(images.subset(numbers).prepared(contract)))
@@ -55,9 +55,16 @@ def recover(
     examples = Examples(
         count=len(images), images=deliver, targets=None if targets is None else torch.from_numpy(np.asarray(targets))
     )
-    training = Training(copy.deepcopy(student).to(device), copy.deepcopy(checkpoint.model), examples, settings)
+    training = Training(
+        copy.deepcopy(student).to(device),
+        copy.deepcopy(checkpoint.model),
+        examples,
+        settings,
+        problem_type=checkpoint.problem_type,
+    )
     key: dict[str, Any] = {"weights": checkpoint.digest, "images": images.digest(), "settings": asdict(settings),
-                           "student": _digest(student), "device": device.type}  # fmt: skip
+                           "student": _digest(student), "device": device.type,
+                           "problem_type": checkpoint.problem_type}  # fmt: skip
     before = training.loss_on(examples.held_out)
     with progress.stage("recover", total=settings.epochs * len(examples.trained)) as stage:
         for epoch in range(settings.epochs, 0, -1):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.advice import missing_truth
 from edgevit.cache import Cache
 from edgevit.compress.allocate import Choice, allocate
 from edgevit.compress.candidates import Candidate, candidates, logits_of, observe
@@ -103,10 +104,10 @@ def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> 
         few = f"{len(images)} images left to prune on" if len(images) else "no images"
         msg = f"{images.source}: {few}; it takes {LEAST} at least, and hundreds to be good. Pass more with --data."
         raise DataError(msg)
-    if settings.score == "taylor" and images.targets_for(checkpoint.labels) is None:
+    if settings.score == "taylor" and images.truth_for(checkpoint.labels, checkpoint.problem_type) is None:
         msg = (
-            f"--score taylor needs labels, and the folders of {images.source} are not the model's classes "
-            f"({', '.join(checkpoint.labels[:5])}, ...). Pass --labels, or take --score obs, which needs none."
+            f"--score taylor needs labels, and {missing_truth(images, checkpoint.labels, checkpoint.problem_type)} "
+            "Or take --score obs, which needs none."
         )
         raise DataError(msg)
 
@@ -128,6 +129,7 @@ def score(
     key: dict[str, Any] = {
         "weights": checkpoint.digest, "config": checkpoint.model.config.to_dict(), "contract": checkpoint.preprocessing.to_dict(),
         "images": looked_at.digest(), "seed": settings.seed, "score": settings.score, "multiple": settings.multiple,
+        "problem_type": checkpoint.problem_type,
         "code": code_digest(),
     }  # fmt: skip
     stored = cache.find("prune-scores", **key) if cache else None
@@ -194,9 +196,10 @@ def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSett
         return {}
     from edgevit.compress.gradients import contributions
 
-    targets = images.targets_for(checkpoint.labels)
+    targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
     assert targets is not None  # `check`
     with progress.stage("gradients of the loss", total=len(images)) as stage:
         return contributions(
-            checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance
-        )
+            checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance,
+            checkpoint.problem_type,
+        )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.advice import images_needed
+from edgevit.problem import MULTI_LABEL
 
 if TYPE_CHECKING:
     from edgevit.report.rows import Row
@@ -17,7 +18,7 @@ SAME_CLASS = 0.98
 """Without labels, a variant whose agreement with the reference is measurably below this counts as worse."""
 UNKNOWN = 0.1
 """Where too few runs were timed to know the noise, speeds within this share of one another count as equal."""
-POINT = 1.0  # percentage points of top-1 that a reader cares about: if the images cannot rule out losing that much, say so
+POINT = 1.0  # percentage points of top-1 or mAP that a reader cares about: if the images cannot rule out losing that much, say so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:
 
 
 def is_worse(row: Row) -> bool:
-    """Whether a row is measurably worse than the reference: by McNemar's test, without labels by its agreement."""
+    """Whether a row is measurably worse than the reference: by the test of its change, without labels by its agreement."""
     if row.change is not None:
         return row.change.worse
     return row.accuracy.agreement_interval[1] < SAME_CLASS
@@ -75,11 +76,14 @@ def is_worse(row: Row) -> bool:
 def loss(row: Row) -> str:
     """What a row costs in accuracy against the reference, in words and figures."""
     if row.change is None:
-        share = row.accuracy.agreement
-        return f"the same class as the reference on {100 * share:.1f} % of images (no labels: accuracy is unknown)"
+        share = f"{100 * row.accuracy.agreement:.1f} %"
+        if row.accuracy.problem_type == MULTI_LABEL:
+            return f"{share} of the labels that it or the reference gives are given by both (no true labels: accuracy is unknown)"
+        return f"the same class as the reference on {share} of images (no labels: accuracy is unknown)"
     change = row.change
     low, high = change.interval
-    figures = f"{points(change.difference)} points, 95 % interval {points(low)} to {points(high)}, p = {p_value(change.p)}"
+    unit = "points of mAP" if row.accuracy.problem_type == MULTI_LABEL else "points"
+    figures = f"{points(change.difference)} {unit}, 95 % interval {points(low)} to {points(high)}, p = {p_value(change.p)}"
     if not change.measurable:
         return f"no measurable loss ({figures})" if change.difference <= 0 else f"no measurable difference ({figures})"
     return f"measurably {'worse' if change.difference < 0 else 'better'} ({figures})"
@@ -169,6 +173,9 @@ def _others(row: Row | None) -> list[str]:
         return []
     change = row.change
     share = 100 * (1 - row.accuracy.agreement)
+    if row.accuracy.problem_type == MULTI_LABEL:
+        return [f"{share:.1f} % of the labels that {row.name} or the reference gives, only one of the two does: {row.name} has "
+                f"fewer right on {change.lost} images, more on {change.won}."]  # fmt: skip
     return [f"{row.name} answers {share:.1f} % of the images otherwise than the reference: of those, "
             f"{change.lost} were right before, {change.won} are now."]  # fmt: skip
 
@@ -177,6 +184,9 @@ def _doubts(row: Row | None) -> list[str]:
     """What the images cannot tell about a row that seems to lose nothing."""
     if row is None or row.change is None or row.change.interval[0] * 100 > -POINT:
         return []
+    if row.accuracy.problem_type == MULTI_LABEL:  # the number that would tell is McNemar's, for single classes
+        return [f"{row.accuracy.images:,} images cannot rule out that {row.name} loses up to "
+                f"{-100 * row.change.interval[0]:.1f} points of mAP."]  # fmt: skip
     flips = (row.change.lost + row.change.won) / row.accuracy.images
     needed = images_needed(POINT, flips)
     low = -100 * row.change.interval[0]

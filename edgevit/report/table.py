@@ -8,10 +8,11 @@ from edgevit.report.device import DevicePlan, device_lines, device_table
 from edgevit.report.recommend import is_worse, p_value, points
 from edgevit.report.rows import Comparison, Row
 
-SHORT = ("", "engine", "top-1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
+SHORT = ("", "engine", "top-1 %", "mAP %", "F1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
 """Columns that fit a terminal."""
 ACCURACY = (
-    "variant", "engine", "top-1 % (95 %)", "change, points (95 %)", "lost/won", "McNemar p", "agreement %", "SQNR dB", "ECE %",
+    "variant", "engine", "top-1 % (95 %)", "mAP %", "F1 %", "change, points (95 %)", "lost/won", "p", "agreement %", "SQNR dB",
+    "ECE %",
 )  # fmt: skip
 SPEED = ("variant", "engine", "p50 / p90 / p99 ms", "images/s", "speed-up (95 %)", "size MB", "start s", "memory MiB")
 """Columns of a document's two tables."""
@@ -21,6 +22,20 @@ LEGEND = (
     "ECE: expected calibration error; speed-up: p50 against the first row of the same engine; ~: inside the noise",
     "start: a fresh process to its first result; memory: the most that process held",
 )
+LEGEND_OF_LABELS = (
+    "mAP: mean over labels of the average precision; F1: over all labels of all images, at a threshold of 0.5; change: mAP "
+    "against the first row on the same images, in percentage points",
+    "agreement: of the labels that a row or the first one gives, the share that both give; SQNR: logits against the first row",
+    "speed-up: p50 against the first row of the same engine; ~: inside the noise",
+    "lost/won: images with fewer and with more right labels; p: of the change, by the bootstrap",
+    LEGEND[-1],
+)
+"""Of multi-label models."""
+
+
+def legend(comparison: Comparison) -> tuple[str, ...]:
+    """What the columns mean; the first three are of `SHORT`."""
+    return LEGEND_OF_LABELS if comparison.multi_label else LEGEND
 
 
 def short_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
@@ -32,6 +47,8 @@ def short_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
         label,
         row.engine.split()[0],
         _percent(row.accuracy.top1),
+        _percent(row.accuracy.mean_average_precision),
+        _percent(row.accuracy.f1),
         change,
         _percent(row.accuracy.agreement),
         "-" if reference else _decibel(row.accuracy.sqnr_db),
@@ -49,6 +66,8 @@ def accuracy_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
         f"{row.subject} {row.precision}".strip(),
         row.engine,
         top1,
+        _percent(row.accuracy.mean_average_precision),
+        _percent(row.accuracy.f1),
         "-" if change is None else f"{points(change.difference)} ({points(change.interval[0])} to {points(change.interval[1])})",
         "-" if change is None else f"{change.lost} / {change.won}",
         "-" if change is None else p_value(change.p),
@@ -56,6 +75,11 @@ def accuracy_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
         "-" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db),
         _percent(row.accuracy.calibration_error),
     )
+
+
+def accuracy_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What of `ACCURACY` there is, with the cells."""
+    return filled(ACCURACY, [accuracy_cells(comparison, row) for row in comparison.rows])
 
 
 def speed_cells(row: Row) -> tuple[str, ...]:
@@ -94,8 +118,11 @@ def device_plans(comparison: Comparison) -> list[tuple[str, DevicePlan]]:
 def conditions_line(comparison: Comparison) -> str:
     """What the figures were measured under, one sentence."""
     at = comparison.conditions
+    unseen = at.get("labels_on_no_image", [])
+    shown = f"{', '.join(unseen[:5])}{', ...' if len(unseen) > 5 else ''}"
+    left_out = f"; on none of them {shown}, which mAP leaves out" if unseen else ""
     return (
-        f"{at['images']:,} images of {at['source']}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
+        f"{at['images']:,} images of {at['source']}{left_out}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
         f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}."
     )
 
@@ -104,9 +131,9 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """The recommendation, the tables, classes of the recommended variant and the conditions."""
     found, rows = comparison.recommendation, comparison.rows
     lines = [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
-    lines += [*_table(ACCURACY, [accuracy_cells(comparison, row) for row in rows]), ""]
+    lines += [*_table(*accuracy_table(comparison)), ""]
     lines += [*_table(*speed_table(comparison)), ""]
-    lines += [*(f"- {escape(text)}" for text in LEGEND), ""]
+    lines += [*(f"- {escape(text)}" for text in legend(comparison)), ""]
     if plans := device_plans(comparison):
         columns, cells = device_table(plans)
         lines += ["On the device:", "", *_table(columns, cells), "", *(f"- {escape(text)}" for text in device_lines(plans)), ""]
@@ -115,7 +142,8 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
         cells = [(item.label, str(item.images), _share(item.before, item.images), _share(item.after, item.images),
                   f"{item.lost} / {item.won}") for item in row.change.classes]  # fmt: skip
         header = ("class", "images", f"{rows[0].name} %", f"{row.name} %", "lost / won")
-        lines += [f"Right by class, {escape(rows[0].name)} and {escape(row.name)}:", "", *_table(header, cells), ""]
+        found_by = "Found by label" if comparison.multi_label else "Right by class"
+        lines += [f"{found_by}, {escape(rows[0].name)} and {escape(row.name)}:", "", *_table(header, cells), ""]
     lines += [escape(conditions_line(comparison)), "", *(f"- {escape(note)}" for note in notes)]
     return "\n".join(lines).strip() + "\n"
 
