@@ -11,7 +11,7 @@ from edgevit.report.rows import Comparison, Row
 SHORT = ("", "engine", "top-1 %", "mAP %", "F1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
 """Columns that fit a terminal."""
 ACCURACY = (
-    "variant", "engine", "top-1 % (95 %)", "mAP %", "F1 %", "change, points (95 %)", "lost/won", "p", "agreement %", "SQNR dB",
+    "variant", "engine", "top-1 % (95 %)", "mAP %", "F1 %", "change, points (95 %)", "lost/won", "McNemar p", "agreement %", "SQNR dB",
     "ECE %",
 )  # fmt: skip
 SPEED = ("variant", "engine", "p50 / p90 / p99 ms", "images/s", "speed-up (95 %)", "size MB", "start s", "memory MiB")
@@ -79,7 +79,8 @@ def accuracy_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
 
 def accuracy_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """What of `ACCURACY` there is, with the cells."""
-    return filled(ACCURACY, [accuracy_cells(comparison, row) for row in comparison.rows])
+    columns = tuple("p" if comparison.multi_label and column == "McNemar p" else column for column in ACCURACY)
+    return filled(columns, [accuracy_cells(comparison, row) for row in comparison.rows])
 
 
 def speed_cells(row: Row) -> tuple[str, ...]:
@@ -141,7 +142,7 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     if row is not None and row.change is not None:
         cells = [(item.label, str(item.images), _share(item.before, item.images), _share(item.after, item.images),
                   f"{item.lost} / {item.won}") for item in row.change.classes]  # fmt: skip
-        header = ("class", "images", f"{rows[0].name} %", f"{row.name} %", "lost / won")
+        header = ("label" if comparison.multi_label else "class", "images", f"{rows[0].name} %", f"{row.name} %", "lost / won")
         found_by = "Found by label" if comparison.multi_label else "Right by class"
         lines += [f"{found_by}, {escape(rows[0].name)} and {escape(row.name)}:", "", *_table(header, cells), ""]
     lines += [escape(conditions_line(comparison)), "", *(f"- {escape(note)}" for note in notes)]

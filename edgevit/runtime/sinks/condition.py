@@ -110,6 +110,6 @@ def _label_test(pattern: str, *, wanted: bool, labels: Sequence[str]) -> Test:
         return label == pattern or fnmatchcase(label, pattern)
 
     if not any(map(matches, labels)):
-        msg = f"no label of this model is {pattern!r}. {did_you_mean(pattern, [*labels[:50], labels[-1]])}"
+        msg = f"no label of this model is {pattern!r}. {did_you_mean(pattern, dict.fromkeys([*labels[:50], labels[-1]]))}"
         raise ConfigError(msg)
     return lambda decision: matches(decision.best.label) is wanted
