@@ -57,12 +57,10 @@ def frame_of(picture: Picture) -> Frame:
     if isinstance(picture, Pillow):
         return _of_pillow(picture)
     kind = type(picture)
-    got = (
-        "None (cv2.imread gives it for a file that it cannot read)"
-        if picture is None
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-    msg = f"expected a path, a Pillow image or a uint8 array, got {got.removeprefix('builtins.')}"
+    got = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    if picture is None:
+        got = "None (cv2.imread gives it for a file that it cannot read)"
+    msg = f"expected a path, a Pillow image or a uint8 array, got {got}"
     raise TypeError(msg)
 
 

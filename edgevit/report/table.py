@@ -11,8 +11,8 @@ from edgevit.report.rows import Comparison, Row
 SHORT = ("", "engine", "top-1 %", "mAP %", "F1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
 """Columns that fit a terminal."""
 ACCURACY = (
-    "variant", "engine", "top-1 % (95 %)", "mAP %", "F1 %", "change, points (95 %)", "lost/won", "McNemar p", "agreement %", "SQNR dB",
-    "ECE %",
+    "variant", "engine", "top-1 % (95 %)", "mAP %", "F1 %", "change, points (95 %)", "lost/won", "McNemar p", "agreement %",
+    "SQNR dB", "ECE %",
 )  # fmt: skip
 SPEED = ("variant", "engine", "p50 / p90 / p99 ms", "images/s", "speed-up (95 %)", "size MB", "start s", "memory MiB")
 """Columns of a document's two tables."""

@@ -11,22 +11,14 @@ import torch
 from edgevit.model import load_checkpoint
 from edgevit.model.pixels import normalise
 from edgevit.preprocess import prepare
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.runtime.classify import top_k
 
 transformers = pytest.importorskip("transformers")
 Image = pytest.importorskip("PIL.Image")
 
 
-@pytest.mark.parametrize(
-    ("problem_type", "classes"),
-    [
-        ("multi_label_classification", 6),
-        ("single_label_classification", 6),
-        (None, 6),
-        (None, 1),
-        ("single_label_classification", 1),
-    ],
-)
+@pytest.mark.parametrize(("problem_type", "classes"), [(MULTI_LABEL, 6), (SINGLE_LABEL, 6), (None, 6), (None, 1)])
 def test_scores_are_the_pipelines(problem_type: str | None, classes: int, tmp_path: Path) -> None:
     names = dict(enumerate("abcdef"[:classes]))
     config = transformers.ViTConfig(
