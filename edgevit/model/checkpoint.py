@@ -96,6 +96,7 @@ def load_checkpoint(
         contract, names = _stated_settings(source, files, imported.config, size)
     if labels is not None:
         names = user_labels(labels, imported.config.classes)
+        source.notes[:] = [note for note in source.notes if not note.startswith("labels: ")]  # of the checkpoint's own
     model = _model(imported)
     return Checkpoint(
         model=(model if size == imported.config.image_size else resize(model, size)).eval(),

@@ -65,7 +65,8 @@ def prune_to(
     costs = costs_for(checkpoint, goal, cache, progress)
     key: dict[str, Any] = {
         "weights": checkpoint.digest, "config": checkpoint.model.config.to_dict(), "images": images.digest(),
-        "contract": checkpoint.preprocessing.to_dict(), "settings": asdict(settings), "costs": asdict(costs),
+        "contract": checkpoint.preprocessing.to_dict(), "problem_type": checkpoint.problem_type,
+        "settings": asdict(settings), "costs": asdict(costs),
         "judge": judge.images.digest() if judge and settings.auto else None, "max_drop": max_drop if settings.auto else None,
         "code": code_digest(),
     }  # fmt: skip

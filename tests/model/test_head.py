@@ -91,6 +91,7 @@ def test_one_output_with_two_names_is_two_classes(tmp_path: Path) -> None:
     two = load_checkpoint(path, labels=("negative", "positive"))
     assert (two.problem_type, two.labels, two.model.config.classes) == (SINGLE_LABEL, ("negative", "positive"), 2)
     assert "'positive' against 'negative'" in notes_on_the_head(two)[0]
+    assert not [note for note in two.notes if note.startswith("labels")], "they were given"
     images = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32))
     with torch.no_grad():
         wanted, found = torch.sigmoid(one.model(images))[:, 0], torch.softmax(two.model(images), 1)
