@@ -172,7 +172,7 @@ def print_comparison(comparison: Any) -> None:
         for text in device_lines(plans):
             click.echo(textwrap.fill(text, WIDTH))
         click.echo()
-    for text in legend(shown, rows):
+    for text in legend(comparison, shown, rows):
         click.echo(f"{text}.")
     click.echo(conditions_line(comparison))
     for text in origin_lines(comparison):

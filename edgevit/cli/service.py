@@ -59,6 +59,7 @@ def _service(values: dict[str, Any]) -> Any:
     import sys
 
     from edgevit.bundle import open_bundle
+    from edgevit.cli.outputs import decider_of
     from edgevit.cli.run import run
     from edgevit.device.jetson import detect
     from edgevit.device.service import Service
@@ -69,6 +70,7 @@ def _service(values: dict[str, Any]) -> Any:
     path, source = bundle.path.absolute(), _absolute(values["source"])
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
+    decider_of(asked, bundle.manifest)  # nor one that does not fit the model
     _check_whole(asked)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(

@@ -15,11 +15,13 @@ from edgevit.model.families import import_vit, native
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source
 from edgevit.model.reading.files import Files, locate, sha256
-from edgevit.model.reading.labels import config_labels, user_labels
+from edgevit.model.reading.head import problem_type_of, two_classes
+from edgevit.model.reading.labels import config_labels, given_labels, user_labels
 from edgevit.model.reading.transforms import contract_of, delivered_size, overridden
 from edgevit.model.reading.weights import read_weights
 from edgevit.model.vit import Vit, VitConfig, resize
 from edgevit.preprocess import Preprocessing
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -39,6 +41,8 @@ class Checkpoint:
     """Every assumption made on the way, one sentence each."""
     digest: str
     """SHA-256 of the weights file, in hex."""
+    problem_type: str = SINGLE_LABEL
+    """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
 
 
 def load_checkpoint(
@@ -49,6 +53,7 @@ def load_checkpoint(
     activation: str | None = None,
     labels: Path | Sequence[str] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
+    problem_type: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint: a weights file, or a model folder of transformers or timm.
 
@@ -59,6 +64,8 @@ def load_checkpoint(
         activation: gelu, gelu_tanh, quick_gelu or relu, where the checkpoint does not tell.
         labels: class names, or a file of them (one a line, or JSON).
         preprocessing: single fields of `Preprocessing` to replace: mode, resize, interpolation, mean, std, color.
+        problem_type: one of `edgevit.problem.PROBLEM_TYPES`, where the checkpoint does not tell: one class out of several
+            (softmax), or any number of labels (sigmoid). A head of one output with two labels is the second against the first.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe, or no plain ViT classifier.
@@ -76,7 +83,7 @@ def load_checkpoint(
         activation=activation,
         notes=list(weights.notes),
     )
-    imported = import_vit(source)
+    imported, problem_type = _with_head(import_vit(source), source, labels, problem_type, weights.trained_with)
     if size is None and imported.any_size:
         size = delivered_size(files.processor)
         if size is not None:
@@ -89,6 +96,7 @@ def load_checkpoint(
         contract, names = _stated_settings(source, files, imported.config, size)
     if labels is not None:
         names = user_labels(labels, imported.config.classes)
+        source.notes[:] = [note for note in source.notes if not note.startswith("labels: ")]  # of the checkpoint's own
     model = _model(imported)
     return Checkpoint(
         model=(model if size == imported.config.image_size else resize(model, size)).eval(),
@@ -97,11 +105,14 @@ def load_checkpoint(
         family=imported.family,
         notes=tuple(source.notes),
         digest=sha256(files.weights),
+        problem_type=problem_type,
     )
 
 
-def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessing, labels: Sequence[str]) -> None:
-    """Write edgevit's own format: one safetensors file with config, preprocessing and labels in its metadata.
+def save_checkpoint(
+    model: Vit, path: str | Path, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL
+) -> None:  # fmt: skip
+    """Write edgevit's own format: one safetensors file with config, preprocessing, labels and problem type in its metadata.
 
     It is written beside ``path`` and then renamed, so ``path`` is never half a file.
 
@@ -109,7 +120,7 @@ def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessin
         ValueError: labels or preprocessing do not fit the model.
         StorageError: the disk is full or the folder cannot be written.
     """
-    content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels)
+    content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels, problem_type=problem_type)
     path = Path(path)
     beside = path.with_name(f".{path.name}.part")
     with storage_errors(path, "-o"):
@@ -120,7 +131,9 @@ def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessin
             beside.unlink(missing_ok=True)
 
 
-def checkpoint_bytes(model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str]) -> bytes:
+def checkpoint_bytes(
+    model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL
+) -> bytes:  # fmt: skip
     """What `save_checkpoint` writes. Raises ValueError as it does."""
     from safetensors.torch import save
 
@@ -130,7 +143,8 @@ def checkpoint_bytes(model: Vit, *, preprocessing: Preprocessing, labels: Sequen
             f"got {len(labels)} labels and preprocessing for {preprocessing.size}"
         )
         raise ValueError(msg)
-    settings = {"config": model.config.to_dict(), "preprocessing": preprocessing.to_dict(), "labels": list(labels)}
+    settings = {"config": model.config.to_dict(), "preprocessing": preprocessing.to_dict(), "labels": list(labels),
+                "problem_type": problem_type}  # fmt: skip
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     return save(state, metadata={native.METADATA_KEY: json.dumps(settings)})
 
@@ -150,6 +164,21 @@ def model_from(content: bytes) -> Vit:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     config = VitConfig.from_dict(json.loads(header["__metadata__"][native.METADATA_KEY])["config"])
     return _model(Imported(family="edgevit", config=config, state=load(content))).eval()
+
+
+def _with_head(
+    imported: Imported, source: Source, labels: Path | Sequence[str] | None, asked: str | None, trained_with: str
+) -> tuple[Imported, str]:
+    """What the head's outputs mean; one output with two labels becomes two classes. ``source`` gets the notes."""
+    stated = {"problem_type": native.settings(source)["problem_type"]} if native.recognises(source) else source.config
+    names = config_labels(source.config) if labels is None else given_labels(labels)
+    pair = imported.config.classes == 1 and len(names) == 2 and asked != MULTI_LABEL
+    if pair:
+        imported, asked = two_classes(imported), asked or SINGLE_LABEL
+        source.notes.append(f"problem type: the head's one output is taken for {names[1]!r} against {names[0]!r} (sigmoid)")
+    problem_type, notes = problem_type_of(asked, stated, imported.config.classes, trained_with, source.keys.origin)
+    source.notes.extend(notes)
+    return imported, problem_type
 
 
 def _model(imported: Imported) -> Vit:

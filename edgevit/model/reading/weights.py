@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgevit.errors import CheckpointError
+from edgevit.model.reading.head import loss_over_labels
 from edgevit.model.reading.unwrap import unwrap
 
 _ZIP, _PICKLE, _LFS = b"PK", b"\x80", b"version https://git-lfs"
@@ -25,6 +26,8 @@ class Weights:
     tensors: dict[str, Tensor]
     metadata: Mapping[str, str]
     notes: tuple[str, ...]
+    trained_with: str = ""
+    """What the training's settings say of a loss over single labels; see `edgevit.model.reading.head.loss_over_labels`."""
 
 
 def read_weights(path: Path) -> Weights:
@@ -49,7 +52,7 @@ def read_weights(path: Path) -> Weights:
     tensors, notes = unwrap(content, path)
     floats = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     _require_finite(floats, path)
-    return Weights(tensors=floats, metadata=metadata, notes=notes)
+    return Weights(tensors=floats, metadata=metadata, notes=notes, trained_with=loss_over_labels(content))
 
 
 def _looks_like_safetensors(start: bytes) -> bool:
