@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit import labelsheet
-from edgevit.classes import Match, possible_matches
+from edgevit.classes import Match, by_name, possible_matches
 from edgevit.errors import DataError, needs_extra
 from edgevit.imagefiles.arrays import read_arrays
 from edgevit.imagefiles.finding import SUFFIXES, find_images
@@ -175,8 +175,8 @@ class ImageSet:
     def marks_for(self, labels: Sequence[str]) -> NDArray[np.bool_] | None:
         """Which of a model's ``labels`` each image has, bool [N, labels]; None where that is not known, or of other labels.
 
-        Names match; columns without names match by position. A label that none of the images is said to have is on none. Folders
-        do not tell: an image lies in one of them, whatever else it shows.
+        Names match as `by_name` has it; columns without names match by position. A label that none of the images is said to have
+        is on none. Folders do not tell: an image lies in one of them, whatever else it shows.
         """
         import numpy as np
 
@@ -184,10 +184,11 @@ class ImageSet:
             return None
         if self.class_names == tuple(map(str, range(len(labels)))):
             return self.marks
-        if not set(self.class_names) <= set(labels):
+        match = by_name(self.class_names, labels)
+        if match is None:
             return None
         nowhere = np.zeros(len(self), bool)
-        own = {name: self.marks[:, i] for i, name in enumerate(self.class_names)}
+        own = {labels[index]: self.marks[:, i] for i, index in enumerate(match.classes)}
         return np.stack([own.get(label, nowhere) for label in labels], 1)
 
     def truth_for(self, labels: Sequence[str], problem_type: str) -> NDArray[Any] | None:

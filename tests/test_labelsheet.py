@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from edgevit.advice import missing_truth
+from edgevit.datalevel import check_level
 from edgevit.errors import DataError
-from edgevit.images import load_images
+from edgevit.images import ImageSet, load_images
+from edgevit.labelmatch import Labelled, matched
 from edgevit.labelsheet import read_sheet
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL, join_labels, split_labels
-from tests.support import write_images
+from edgevit.progress import Progress
+from tests.support import CLASSES, write_images
 
 IMAGES = ("a.png", "sub/b.png", "c.png")
 WANTED = [[True, False], [False, False], [True, True]]
@@ -96,10 +99,57 @@ def test_npz_of_indicators(tmp_path: Path) -> None:
     assert truth.tolist() == [[False, False, True], [False, False, False], [True, False, True]]
 
 
+def test_names_match_as_those_of_folders_do(tmp_path: Path) -> None:
+    """Whatever the case, blanks and underscores; a label that the model has twice is on both."""
+    classes = np.array(["Traffic_Light", "CAR"])
+    images = load_images(stored(tmp_path / "a.npz", labels=np.array(WANTED), classes=classes))
+    truth = images.truth_for(("car", "traffic light", "car"), MULTI_LABEL)
+    assert truth is not None
+    assert truth.tolist() == [[second, first, second] for first, second in WANTED]
+
+
 def test_npz_without_names_goes_by_position(tmp_path: Path) -> None:
     images = load_images(stored(tmp_path / "a.npz", labels=np.array(WANTED, np.float32)))
     assert images.marks_for(("car", "dog")) is not None
     assert images.marks_for(("car", "dog", "tree")) is None
+
+
+def test_samples_of_an_npz_copy_no_images(tmp_path: Path) -> None:
+    images = load_images(stored(tmp_path / "a.npz", labels=np.array(WANTED, np.int64), classes=np.array(["car", "dog"])))
+    some = images.subset([2, 0]).subset([1, 0])
+    assert some.array is images.array
+    assert some.rows == (0, 2)
+    truth = some.truth_for(("car", "dog"), MULTI_LABEL)
+    assert truth is not None
+    assert truth.tolist() == [WANTED[0], WANTED[2]]
+    assert images.held_out(2, 0, set()).drawn == "drawn at random, seed 0"
+
+
+def test_a_sheet_tells_the_level(tmp_path: Path) -> None:
+    """Folders of splits with the model's classes in them are no mistake where a sheet lies beside them."""
+    for split in ("train", "test"):
+        write_images(tmp_path / split, 1)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    (tmp_path / "a.svg").write_text("<svg/>")
+    with pytest.raises(DataError, match="did you mean"):
+        check_level(load_images(tmp_path), CLASSES)
+    sheet(tmp_path, "file,labels\n" + "".join(f"{name},disc\n" for name in files))
+    images = load_images(tmp_path)
+    assert check_level(images, CLASSES) == []
+    assert ".svg" in str(images.left_out)
+
+
+def test_a_model_of_several_labels_is_not_asked_which_folder_is_which(tmp_path: Path) -> None:
+    """Its highest score is no answer to that."""
+    images = load_images(write_images(tmp_path, 2))
+
+    def never(_images: ImageSet) -> np.ndarray:
+        raise AssertionError
+
+    labels = tuple(f"LABEL_{i}" for i in range(3))
+    assert matched(images, labels, never, Progress(), problem_type=MULTI_LABEL) == Labelled(images=images)
+    with pytest.raises(AssertionError):
+        matched(images, labels, never, Progress())
 
 
 def test_one_label_on_every_image_is_a_class(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,11 @@ from edgevit.problem import MULTI_LABEL
 from edgevit.report import multilabel
 from edgevit.report.accuracy import change, measure
 from edgevit.report.details import changed_labels
+from edgevit.report.doubt import budget_note, doubts
+from edgevit.report.recommend import recommend
+from edgevit.report.rows import Row
+from edgevit.report.suspicions import suspicions
+from tests.report.test_recommend import row
 
 LABELS = ("a", "b", "c", "d")
 
@@ -142,3 +148,71 @@ def test_changed_labels_lost_ones_first() -> None:
         (0, "lost", (0,), ()), (1, "won", (1,), ()), (2, "won", (), (0,)),
     ]  # fmt: skip
     assert {each.outcome for each in changed_labels(logits, reference, None)} == {"changed"}
+
+
+def rows_of(*logits: np.ndarray, truth: np.ndarray | None) -> list[Row]:
+    """A reference and what is held against it, twice as fast each."""
+    return [
+        replace(
+            row(name, 10 / (1 + i)),
+            accuracy=measure(own, logits[0], truth, MULTI_LABEL),
+            change=None if truth is None or not i else change(own, logits[0], truth, LABELS, MULTI_LABEL),
+        )
+        for i, (name, own) in enumerate(zip(("fp32", "int8"), logits, strict=False))
+    ]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_one_answer_to_everything_is_suspect(labelled: bool) -> None:
+    logits, truth = drawn(0)
+    known = truth if labelled else None
+    silent, stuck = np.full_like(logits, -1), np.where(np.arange(4) < 2, 1, -1) + 0 * logits
+    assert suspicions(rows_of(logits, truth=known), [logits], known, LABELS, [None]) == ()
+    found = suspicions(rows_of(logits, silent, truth=known), [logits, silent], known, LABELS, [None, None])
+    assert [text.partition(". ")[0] for text in found] == ["int8: every one of 80 images is given no label"]
+    (found,) = suspicions(rows_of(stuck, truth=known), [stuck], known, LABELS, [{"top1": 0.9, "agreement": 0.1, "images": 900}])
+    assert found.startswith("fp32: every one of 80 images is given a, b. ")
+    few = stuck[:5]  # of which as many may well have the same
+    assert suspicions(rows_of(few, truth=None), [few], None, LABELS, [None]) == ()
+
+
+def test_one_answer_is_right_for_images_of_the_same_labels() -> None:
+    logits, truth = np.ones((30, 4), np.float32), np.ones((30, 4), bool)
+    assert suspicions(rows_of(logits, truth=truth), [logits], truth, LABELS, [None]) == ()
+
+
+def test_few_images_say_so_though_no_order_changed() -> None:
+    """The bootstrap of mAP knows no other outcome than the one it saw."""
+    logits, truth = drawn(1, images=40)
+    rows = rows_of(logits, logits * np.float32(1.01), truth=truth)
+    assert rows[1].change is not None
+    assert rows[1].change.interval == (0, 0)
+    found = recommend(rows, lambda over, under: (rows[over].latency.p50_ms / rows[under].latency.p50_ms,) * 2)  # type: ignore[union-attr]
+    assert found.headline.startswith(
+        "Too few images to tell: 40 images cannot rule out that int8 loses mAP on others. By speed alone int8: "
+    )
+    assert "fewer labels right on 0 of 40 images, more on 0 (0.0 points of mAP" in found.headline
+    assert not found.enough
+    (alone,) = rows_of(logits, truth=truth)
+    assert "40 were looked at, so mAP may be far off. " in recommend([alone], lambda *_: None).headline
+
+
+def test_few_images_without_true_labels() -> None:
+    logits, _ = drawn(1, images=40)
+    rows = rows_of(logits, logits, truth=None)
+    headline = recommend(rows, lambda *_: None).headline
+    # Wilson's interval of 40 of 40 begins at 40 / (40 + 1.96^2) = 91.2 %.
+    assert headline.startswith("Too few images to tell: 40 images cannot rule out that int8 gives 9 % of its labels otherwise. ")
+
+
+def test_what_may_hide_is_counted_in_points_of_map() -> None:
+    random = np.random.default_rng(3)
+    logits, truth = drawn(2, images=200)
+    other = logits + random.normal(0, 0.4, logits.shape).astype(np.float32)
+    (_, found) = rows_of(logits, other, truth=truth)
+    assert found.change is not None
+    lost = -100 * found.change.interval[0]
+    assert lost > 1
+    assert doubts(found) == [f"200 images cannot rule out that int8 loses up to {lost:.1f} points of mAP."]
+    assert budget_note(0.5, found) == f"accuracy: 200 images cannot rule out a loss of {lost:.1f} points of mAP"
+    assert budget_note(50, found) is None
