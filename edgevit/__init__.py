@@ -17,3 +17,8 @@ def __getattr__(name: str) -> Any:
         return getattr(api, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    """What is public, whether it was asked for yet or not."""
+    return sorted(__all__)

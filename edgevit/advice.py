@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgevit.classes import by_name
 from edgevit.images import ImageSet
+from edgevit.labelsheet import NAME
+from edgevit.problem import MULTI_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +39,19 @@ def calibration_notes(images: ImageSet, classes: int) -> list[str]:
             f"calibration: {copies} of {_count(len(images), 'image')} {'is a copy' if copies == 1 else 'are copies'} of others"
         )
     return notes + _pixel_notes(images)
+
+
+def missing_truth(images: ImageSet, labels: Sequence[str], problem_type: str) -> str:
+    """Why `ImageSet.truth_for` knows nothing of ``labels``, and the next step, one sentence for a message."""
+    named = f"the model's {len(labels)} labels ({', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''})"
+    if problem_type == MULTI_LABEL and images.marks is None:
+        return f"{images.source} tells at most one label an image, and the model gives several: write them into a {NAME} there."
+    if problem_type == MULTI_LABEL:
+        unknown = next((name for name in images.class_names if by_name([name], labels) is None), "")
+        return f"{images.source} has labels such as {unknown!r}, which is none of {named}; pass --labels."
+    if images.marks is not None and by_name(images.class_names, labels) is not None:
+        return f"images of {images.source} have none or several of {named}, of which the model gives one: see --problem-type."
+    return f"the {len(images.class_names)} classes of {images.source} are not {named}; pass --labels."
 
 
 def _pixel_notes(images: ImageSet) -> list[str]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.engine.of_bundle import session_of
+from edgevit.pictures import Picture, frame_of
 from edgevit.preprocess import prepare
-from edgevit.runtime.classify import Prediction, top_k
+from edgevit.problem import MULTI_LABEL
+from edgevit.runtime.classify import Prediction
+from edgevit.runtime.classify import top_k as top_k_of
 from edgevit.runtime.decide import Decider, Decision
 from edgevit.runtime.frame import Source
 from edgevit.runtime.loop import classify_frames
 from edgevit.runtime.smoothing import parse_smoothing
 from edgevit.runtime.source import open_source
+from edgevit.runtime.threshold import thresholds_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,28 +74,54 @@ class Classifier:
         """What the engine warned of when it was loaded."""
         return self._session.warnings
 
-    def logits(self, frame_bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The model's output for one frame.
+    def logits(self, image: Picture) -> NDArray[np.float32]:
+        """The model's output for one image.
 
         Args:
-            frame_bgr: uint8 [H, W, 3] BGR as OpenCV delivers it, [H, W, 4] BGRA or [H, W] gray, of any size.
+            image: a path, a Pillow image, or an array uint8 [H, W, 3] BGR as OpenCV delivers it, [H, W, 4] BGRA or [H, W] gray,
+                of any size; see `edgevit.pictures.frame_of`.
 
         Returns:
             float32 [classes].
 
         Raises:
-            ValueError: another shape or dtype.
+            TypeError: something else.
+            ValueError: an array of another shape or dtype.
+            DataError: a file that is missing or no readable image.
             EngineError: inference failed, or this classifier is closed.
         """
-        return self._session.infer(prepare(frame_bgr, self.bundle.manifest.preprocessing)[None])[0]
+        return self._session.infer(prepare(frame_of(image), self.bundle.manifest.preprocessing)[None])[0]
 
-    def classify(self, frame_bgr: NDArray[np.uint8], *, top_k: int = 5) -> tuple[Prediction, ...]:
-        """The ``top_k`` likeliest classes of one frame, likeliest first; all if there are fewer.
+    @overload
+    def classify(self, images: Picture, *, top_k: int = 5) -> tuple[Prediction, ...]: ...
+
+    @overload
+    def classify(self, images: list[Any] | tuple[Any, ...], *, top_k: int = 5) -> list[tuple[Prediction, ...]]: ...
+
+    def classify(
+        self, images: Picture | list[Any] | tuple[Any, ...], *, top_k: int = 5
+    ) -> tuple[Prediction, ...] | list[tuple[Prediction, ...]]:
+        """The ``top_k`` likeliest classes of an image, likeliest first; all if there are fewer.
+
+        Of a multi-label model the confidences are independent of one another: from 0.5 on a label is taken to be there.
 
         Takes and raises what `logits` does; EngineError, too, if the output is not finite, and ValueError if ``top_k`` is not
-        positive.
+        positive. A list or tuple of images, of any kinds, gives a list.
         """
-        return _likeliest(self.logits(frame_bgr), self.labels, top_k)
+        _check_top_k(top_k)
+        if not isinstance(images, list | tuple):
+            return self._classify(images, top_k)
+        found = []
+        for place, image in enumerate(images):
+            try:
+                found.append(self._classify(image, top_k))
+            except (TypeError, ValueError) as error:
+                msg = f"image {place} of the list: {error}"
+                raise (TypeError if isinstance(error, TypeError) else ValueError)(msg) from error
+        return found
+
+    def _classify(self, image: Picture, k: int) -> tuple[Prediction, ...]:
+        return top_k_of(self.logits(image), self.labels, k, self.bundle.manifest.problem_type)
 
     def run(
         self,
@@ -101,7 +131,7 @@ class Classifier:
         limit: int | None = None,
         top_k: int = 5,
         smooth: str | None = None,
-        threshold: float = 0.0,
+        threshold: float | Mapping[str, float] | None = None,
     ) -> Generator[Decision, None, None]:
         """Classify the frames of a source as they are asked for. It is closed when the iteration ends, however it is left.
 
@@ -113,27 +143,34 @@ class Classifier:
             limit: stop after so many frames.
             top_k: predictions per frame.
             smooth: ``"ema:N"`` or ``"majority:N"``: decide over N frames.
-            threshold: below this confidence, 0 to 1, the label is ``unknown``.
+            threshold: below this confidence, 0 to 1, the label is ``unknown``, and of a multi-label model it is not there (0.5
+                if None). By label where it is a mapping; labels that it does not name have the default.
 
         Yields:
-            Decisions: ``best`` to act on, ``predictions``, the ``frame``, and what each stage took.
+            Decisions: ``best`` to act on, or all ``labels`` that are there, ``predictions``, the ``frame``, and what each stage
+            took.
 
         Raises:
             SourceError: the source cannot be opened, or failed midway.
-            ConfigError: ``smooth`` is neither of those.
+            ConfigError: ``smooth`` is neither of those, or ``threshold`` names a label that the model does not have.
             EngineError: inference failed.
         """
         _check_top_k(top_k)
-        decider = Decider(smoothing=parse_smoothing(smooth) if smooth else None, threshold=threshold, top_k=top_k)
+        kind = self.bundle.manifest.problem_type
+        thresholds = thresholds_of(threshold, self.labels, kind)
+        smoothing = parse_smoothing(smooth, thresholds if kind == MULTI_LABEL else None) if smooth else None
+        decider = Decider(smoothing=smoothing, threshold=thresholds, top_k=top_k, problem_type=kind)
         return self._decisions(source, loop, decider, limit)
 
     def _decisions(
         self, source: str | Path | Source, loop: bool, decider: Decider, limit: int | None
     ) -> Generator[Decision, None, None]:
-        contract, labels = self.bundle.manifest.preprocessing, self.labels
+        contract, labels, kind = self.bundle.manifest.preprocessing, self.labels, self.bundle.manifest.problem_type
         with (
             nullcontext(source) if isinstance(source, Source) else open_source(str(source), loop=loop) as frames,
-            closing(classify_frames(frames, self._session, contract, labels, top_k=decider.wanted, limit=limit)) as results,
+            closing(
+                classify_frames(frames, self._session, contract, labels, top_k=decider.wanted, limit=limit, problem_type=kind)
+            ) as results,
         ):
             for result in results:
                 yield decider(result)
@@ -142,16 +179,14 @@ class Classifier:
         """Free what the engine holds. Closing twice is harmless."""
         self._session.close()
 
+    def __repr__(self) -> str:
+        return f"Classifier({str(self.bundle.path)!r}, {len(self.labels)} labels, {self.engine} on {self.device})"
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _likeliest(logits: NDArray[np.float32], labels: tuple[str, ...], k: int) -> tuple[Prediction, ...]:
-    _check_top_k(k)
-    return top_k(logits, labels, k)
 
 
 def _check_top_k(k: int) -> None:

@@ -243,6 +243,7 @@ def _compared(
         inputs.held_out,
         inputs.checkpoint.preprocessing,
         inputs.checkpoint.labels,
+        problem_type=inputs.checkpoint.problem_type,
         # The judge's milliseconds say nothing about another engine's device.
         runs=RUNS if is_here(request.target) else 0,
         threads=request.threads,
@@ -273,6 +274,7 @@ def _write(
         model=checkpoint.model.config.to_dict(),
         preprocessing=checkpoint.preprocessing,
         labels=checkpoint.labels,
+        problem_type=checkpoint.problem_type,
         precision=variant.precision,
         reasons=_reasons(variant),
         blocks=variant.blocks,

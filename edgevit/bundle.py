@@ -24,6 +24,7 @@ from edgevit.errors import BundleError, ConfigError, StorageError, did_you_mean,
 from edgevit.kinds import not_a_bundle
 from edgevit.paths import exists, is_file
 from edgevit.preprocess import Preprocessing
+from edgevit.problem import PROBLEM_TYPES, SINGLE_LABEL
 from edgevit.writing import beside, put, write_whole
 
 SCHEMA = 1
@@ -80,6 +81,8 @@ class Manifest:
     recipe: dict[str, Any]
     target: dict[str, Any]
     engine: str
+    problem_type: str = SINGLE_LABEL
+    """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`: scores are their softmax, or the sigmoid of each."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a part such as ``blocks.3.attention`` is in floating point."""
     accuracy: dict[str, Any] | None = None
@@ -146,6 +149,7 @@ def _check_values(manifest: Manifest) -> None:
     """Raise ValueError or KeyError for what a command would stumble over later."""
     for key in ("precision", "engine"):
         _require(isinstance(getattr(manifest, key), str), f"{key} must be a text")
+    _require(manifest.problem_type in PROBLEM_TYPES, f"problem_type must be one of {', '.join(PROBLEM_TYPES)}")
     for key in ("model", "recipe", "target", "provenance"):
         _require(isinstance(getattr(manifest, key), dict), f"{key} must be an object")
     if not all(isinstance(label, str) for label in manifest.labels) or len(manifest.labels) != manifest.model["classes"]:
@@ -211,7 +215,7 @@ def _check_measured(key: str, measured: Any) -> None:
     _require(measured is None or isinstance(measured, dict), f"{key} must be null or an object")
     for name, row in (measured or {}).items():
         _require(isinstance(row, dict), f"{key}.{name} must be an object")
-        _check_numbers(f"{key}.{name}", row, ("top1", "agreement", "p50_ms", "p99_ms"))
+        _check_numbers(f"{key}.{name}", row, ("top1", "mean_average_precision", "f1", "agreement", "p50_ms", "p99_ms"))
 
 
 def _check_compiled(compiled: Any) -> None:
@@ -247,6 +251,9 @@ class Bundle:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.path)!r}, {self.manifest.precision}, {len(self.manifest.labels)} labels)"
 
     def read(self, name: str) -> bytes:
         """The bytes of file ``name``. Raises BundleError if it is missing or is not what was written."""

@@ -40,7 +40,7 @@ def possible_matches(
     """
     if tuple(class_names) == tuple(labels):
         return (Match(order="names", classes=tuple(range(len(labels)))),)
-    named = _by_name(class_names, labels)
+    named = by_name(class_names, labels)
     generic = are_generic(labels)
     if named is not None and not generic:
         return (named,)
@@ -48,7 +48,7 @@ def possible_matches(
         fits = len(class_names) <= len(labels) and (generic or are_generic(class_names))
         return (Match(order="numbers", classes=tuple(range(len(class_names)))),) if fits else ()
     # Folders of other names that are as many, such as n01440764 for "tench"; not where some names are the model's and some not.
-    if not generic and any(_by_name([name], labels) for name in class_names):
+    if not generic and any(by_name([name], labels) for name in class_names):
         return ()
     found = [*_by_number(class_names, folders, labels), *_by_position(class_names, folders, len(labels))]
     if named is not None:  # LABEL_2 or 2, which is what sorting naturally gives
@@ -76,7 +76,7 @@ def in_order(class_names: Sequence[str], match: Match, shown: int = 5) -> str:
     return ", ".join(ordered[:shown]) + (", ..." if len(ordered) > shown else "")
 
 
-def _by_name(class_names: Sequence[str], labels: Sequence[str]) -> Match | None:
+def by_name(class_names: Sequence[str], labels: Sequence[str]) -> Match | None:
     """By the same text; else by the same text but for case, blanks, underscores and hyphens, where that is unique."""
     for form in (_composed, _loose):
         position: dict[str, int] = {}

@@ -22,7 +22,7 @@ def check_level(images: ImageSet, labels: Sequence[str], option: str = "--data")
     Where the labels are no names, numbers of folders are compared, which is a guess: then a line about it is returned.
     """
     path = Path(images.source)
-    if not path.is_dir():
+    if not path.is_dir() or images.marks is not None:  # a labels.csv lies on the level that is meant
         return []
     return _too_high(path, images, labels, option) or _too_low(path, images, labels, option)
 

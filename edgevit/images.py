@@ -10,15 +10,17 @@ from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgevit.classes import Match, possible_matches
+from edgevit import labelsheet
+from edgevit.classes import Match, by_name, possible_matches
 from edgevit.errors import DataError, needs_extra
 from edgevit.imagefiles.arrays import read_arrays
 from edgevit.imagefiles.finding import SUFFIXES, find_images
 from edgevit.imagefiles.reading import open_regular, problem_of, read_image
 from edgevit.paths import is_file
 from edgevit.preprocess import Preprocessing, prepare
+from edgevit.problem import MULTI_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +54,8 @@ class ImageSet:
     """Images of an ``.npz``, BGR [N, H, W, 3] or gray [N, H, W]; None for a folder."""
     rows: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
     """Where in ``array`` each image is; None: in order."""
+    marks: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+    """Of several labels an image, bool [N, classes]: whether it has each of ``class_names``; ``targets`` is None, then."""
     folders: tuple[str, ...] = ()
     """All class folders, also those without an image; empty for an ``.npz``."""
     match: Match | None = None
@@ -91,6 +95,7 @@ class ImageSet:
             names=tuple(self.names[i] for i in indices),
             targets=None if self.targets is None else tuple(self.targets[i] for i in indices),
             rows=rows,
+            marks=None if self.marks is None else self.marks[list(indices)],
         )
 
     def split(self, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -133,6 +138,10 @@ class ImageSet:
             return (self.match,)
         return possible_matches(self.class_names, labels, folders=self.folders, numbered=self.array is not None)
 
+    def is_ambiguous(self, labels: Sequence[str]) -> bool:
+        """Whether several of a model's classes share a name that decides, so that the class of an image is unknown."""
+        return any(match.doubled for match in self.matches(labels)[:1])
+
     def targets_for(self, labels: Sequence[str]) -> NDArray[np.int64] | None:
         """Class indices of a model with these ``labels``, int64 [N]; None where the classes are not the model's.
 
@@ -141,6 +150,9 @@ class ImageSet:
         """
         import numpy as np
 
+        if self.marks is not None:
+            marks = self.marks_for(labels)
+            return marks.argmax(1) if marks is not None and (marks.sum(1) == 1).all() else None
         found = next((match for match in self.matches(labels) if not match.guess or match is self.match), None)
         if found is None or self.targets is None:
             return None
@@ -160,6 +172,29 @@ class ImageSet:
             listed = f"{', '.join(bad[:LISTED])}{more}. Remove or replace {'it' if len(bad) == 1 else 'them'}."
             msg = f"{self.source}: {len(bad):,} of {len(self):,} images cannot be read: {listed}"
             raise DataError(msg)
+
+    def marks_for(self, labels: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Which of a model's ``labels`` each image has, bool [N, labels]; None where that is not known, or of other labels.
+
+        Names match as `by_name` has it; columns without names match by position. A label that none of the images is said to have
+        is on none. Folders do not tell: an image lies in one of them, whatever else it shows.
+        """
+        import numpy as np
+
+        if self.marks is None:
+            return None
+        if self.class_names == tuple(map(str, range(len(labels)))):
+            return self.marks
+        match = by_name(self.class_names, labels)
+        if match is None:
+            return None
+        nowhere = np.zeros(len(self), bool)
+        own = {labels[index]: self.marks[:, i] for i, index in enumerate(match.classes)}
+        return np.stack([own.get(label, nowhere) for label in labels], 1)
+
+    def truth_for(self, labels: Sequence[str], problem_type: str) -> NDArray[Any] | None:
+        """What is right for a model of that kind: `targets_for`, or of a multi-label model `marks_for`."""
+        return self.marks_for(labels) if problem_type == MULTI_LABEL else self.targets_for(labels)
 
     def fingerprint(self, index: int) -> str:
         """SHA-256 of the content of image ``index``, hexadecimal: the file's bytes, or the array's."""
@@ -206,7 +241,8 @@ def load_images(path: str | Path) -> ImageSet:
     """Find the images of a folder (class per subfolder, or flat) or of an ``.npz``.
 
     An ``.npz`` holds ``images``, uint8 RGB [N, H, W, 3] or gray [N, H, W], and optionally integer
-    ``labels`` [N] and ``classes``, the class names.
+    ``labels`` [N] and ``classes``, the class names. Where an image has several labels, ``labels`` are 0 and 1, [N, classes];
+    in a folder a ``labels.csv`` tells, whatever the subfolders: `edgevit.labelsheet.read_sheet`.
 
     Raises DataError if there are none, saying what was looked for.
     """
@@ -226,6 +262,9 @@ def load_images(path: str | Path) -> ImageSet:
         msg = f"{path}: no images in this folder ({looked})." if note is None else f"{note}. Nothing else lies there."
         raise DataError(msg)
     names = tuple(file.relative_to(path).as_posix() for file in found.images)
+    if (path / labelsheet.NAME).is_file():
+        classes, marks = labelsheet.read_sheet(path / labelsheet.NAME, tuple(map(_text, names)))
+        return ImageSet(source=str(path), names=names, class_names=classes, targets=None, marks=marks, left_out=note)
     tops = [name.partition("/")[0] if "/" in name else "" for name in names]
     if not all(tops):
         return ImageSet(source=str(path), names=names, class_names=(), targets=None, left_out=note)
@@ -262,34 +301,62 @@ def _from_npz(path: Path) -> ImageSet:
         raise DataError(msg)
     if images.ndim == 4:
         images = images[..., 0] if images.shape[3] == 1 else images[..., ::-1]
-    targets, classes = _npz_labels(path, arrays, len(images))
-    names = tuple(str(index) for index in range(len(images)))
-    return ImageSet(
-        source=str(path), names=names, class_names=classes, targets=targets, array=images.astype(np.uint8, copy=False)
+    unlabelled = ImageSet(
+        source=str(path),
+        names=tuple(str(index) for index in range(len(images))),
+        class_names=(),
+        targets=None,
+        array=images.astype(np.uint8, copy=False),
     )
+    if (labels := arrays.get("labels")) is None:
+        return unlabelled
+    named = _npz_names(path, arrays.get("classes"))
+    if labels.ndim == 2:
+        class_names, marks = _npz_marks(path, labels, named, len(images))
+        return replace(unlabelled, class_names=class_names, marks=marks)
+    class_names, targets = _npz_targets(path, labels, named, len(images))
+    return replace(unlabelled, class_names=class_names, targets=targets)
 
 
-def _npz_labels(path: Path, arrays: dict[str, NDArray[np.generic]], count: int) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
-    labels = arrays.get("labels")
-    if labels is None:
-        return None, ()
+def _npz_names(path: Path, classes: NDArray[np.generic] | None) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if classes.ndim != 1 or classes.dtype.kind not in "USiu":
+        msg = f"{path}: 'classes' must be a list of names, and is {classes.dtype} {classes.shape}."
+        raise DataError(msg)
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in classes)
+
+
+def _npz_targets(
+    path: Path, labels: NDArray[np.generic], names: tuple[str, ...] | None, count: int
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
     if labels.shape != (count,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         msg = f"{path}: 'labels' must be {count} integers from 0, one per image, and is {labels.dtype} {labels.shape}."
         raise DataError(msg)
     targets = tuple(int(label) for label in labels)
-    classes = arrays.get("classes")
-    if classes is not None and (classes.ndim != 1 or classes.dtype.kind not in "USiu"):
-        msg = f"{path}: 'classes' must be a list of names, and is {classes.dtype} {classes.shape}."
-        raise DataError(msg)
     if max(targets) >= MOST_IMAGES:
         msg = f"{path}: label {max(targets)} is no number of a class."
         raise DataError(msg)
-    listed = range(max(targets) + 1) if classes is None else classes
-    names = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in listed)
+    names = tuple(map(str, range(max(targets) + 1))) if names is None else names
     if max(targets) >= len(names):
         msg = f"{path}: label {max(targets)} has no name: 'classes' holds {len(names)}."
         raise DataError(msg)
-    return targets, names
+    return names, targets
+
+
+def _npz_marks(
+    path: Path, labels: NDArray[np.generic], names: tuple[str, ...] | None, count: int
+) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    import numpy as np
+
+    if len(labels) != count or labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        msg = f"{path}: 'labels' of several an image must be 0 and 1, [{count}, classes], and is {labels.dtype} {labels.shape}."
+        raise DataError(msg)
+    names = tuple(map(str, range(labels.shape[1]))) if names is None else names
+    if len(names) != labels.shape[1] or len(set(names)) < len(names):
+        msg = f"{path}: 'classes' must be {labels.shape[1]} different names, one per column of 'labels', and is {len(names)}."
+        raise DataError(msg)
+    return names, labels.astype(bool)
 
 
 def _how(images: ImageSet, seed: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.advice import calibration_notes
+from edgevit.advice import calibration_notes, missing_truth
 from edgevit.clashes import Output, refuse_clashes
 from edgevit.engine import backend
 from edgevit.engine.here import elsewhere, judge_of
@@ -44,7 +44,8 @@ class BuildRequest:
     eval_limit: int = 1024
     """Images evaluated at most."""
     max_drop: float | None = None
-    """Points of top-1 (of agreement, without labels) that INT8 may cost; more than that, and parts stay in FP32."""
+    """Points of `edgevit.report.accuracy.Accuracy.score` (of agreement, without labels) that INT8 may cost; more than that, and
+    parts stay in FP32."""
     reference: bool = True
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
     checked with from the images. False: neither; they are synthetic."""
@@ -105,11 +106,9 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
         notes += calibration_notes(calibration, len(checkpoint.labels))
     if held_out is not None and (note := elsewhere(request.target)):
         notes.append(note)
-    if held_out is not None and held_out.targets is not None and held_out.targets_for(checkpoint.labels) is None:
-        notes.append(
-            f"accuracy: the {len(held_out.class_names)} classes of {held_out.source} are not the model's "
-            f"{len(checkpoint.labels)} labels, so top-1 is unknown; pass --labels"
-        )
+    labels, kind = checkpoint.labels, checkpoint.problem_type
+    if held_out is not None and held_out.class_names and held_out.truth_for(labels, kind) is None:
+        notes.append(f"accuracy: unknown, as {missing_truth(held_out, labels, kind)}")
     return Inputs(
         checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes), pruning=pruning,
         data=sets[0],
@@ -132,7 +131,7 @@ def _read_images(
     judged = eval_data or data
     if judged is None:
         return checkpoint, (None, None), notes
-    found = matched(judged, labels, _answers(checkpoint), progress, request.class_order)
+    found = matched(judged, labels, _answers(checkpoint), progress, request.class_order, problem_type=checkpoint.problem_type)
     if found.labels is not None:
         checkpoint = replace(checkpoint, labels=found.labels)
     if eval_data is None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from edgevit.classes import SORTED_BY, Match, are_generic, doubled_labels, in_order
 from edgevit.datalevel import check_level
 from edgevit.images import ImageSet, load_images
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +66,8 @@ def like(images: ImageSet, labels: Sequence[str], other: ImageSet) -> ImageSet:
 
 
 def matched(
-    images: ImageSet, labels: Sequence[str], answers: Answers, progress: Progress, order: str | None = None
+    images: ImageSet, labels: Sequence[str], answers: Answers, progress: Progress, order: str | None = None,
+    problem_type: str = SINGLE_LABEL,
 ) -> Labelled:  # fmt: skip
     """``images`` with the way in which their classes are the model's, where that is not a matter of names.
 
@@ -74,8 +76,9 @@ def matched(
         labels: the model's classes.
         answers: logits float32 [N, classes] of a set of images; asked of at most `ASKED`, and not at all where names tell.
         order: ``text`` or ``natural``: taken without asking.
+        problem_type: what the logits mean. Folders do not tell which labels of several an image has, so nothing is asked then.
     """
-    possible = images.matches(labels)
+    possible = () if problem_type == MULTI_LABEL else images.matches(labels)
     if not possible or images.targets is None:
         return Labelled(images=images)
     if order is not None:

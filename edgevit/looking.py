@@ -126,6 +126,7 @@ class Model:
     config: Mapping[str, Any]
     contract: Preprocessing
     labels: tuple[str, ...]
+    problem_type: str
 
 
 def look_at(model: Model, image: Path, *, threads: int | None = None) -> tuple[Frame, list[View]]:
@@ -134,7 +135,9 @@ def look_at(model: Model, image: Path, *, threads: int | None = None) -> tuple[F
     views = []
     for precision, graph in model.graphs.items():
         logits, attention = Probe(graph, model.config, threads=threads).look(frame)
-        views.append(View(precision=precision, prediction=top_k(logits, model.labels, 1)[0], attention=attention))
+        views.append(
+            View(precision=precision, prediction=top_k(logits, model.labels, 1, model.problem_type)[0], attention=attention)
+        )
     return frame, views
 
 
@@ -160,6 +163,7 @@ def read_model(
         config=checkpoint.model.config.to_dict(),
         contract=checkpoint.preprocessing,
         labels=checkpoint.labels,
+        problem_type=checkpoint.problem_type,
     )
 
 
@@ -176,4 +180,5 @@ def _of_bundle(path: Path, data: Path | None, options: Mapping[str, Any]) -> Mod
         config=manifest.model,
         contract=manifest.preprocessing,
         labels=manifest.labels,
+        problem_type=manifest.problem_type,
     )

@@ -19,6 +19,7 @@ from edgevit.engine.of_bundle import lacking
 from edgevit.engine.samples import load_samples
 from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, build_engine, stamp_here
 from edgevit.errors import ConfigError, EngineError
+from edgevit.problem import SINGLE_LABEL
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.latency import Latency, summary, take_turns
@@ -34,7 +35,7 @@ class SpotCheck:
 
     images: int
     agreement: float
-    """Share of them with FP32's class."""
+    """Share of them with FP32's class; of several labels see `edgevit.report.multilabel.agreement`."""
     sqnr_db: float | None
     """Of the logits against FP32; None if they are equal."""
     expected_db: float | None
@@ -62,7 +63,9 @@ def compile_bundle(
     require_writable(path)
     files = {file: bundle.read(file) for file in manifest.files}
     built = build_engine(files[MODEL], options, advance, engine=name, timing_cache=files.get(TIMING_CACHE, b""))
-    check = spot_check(name, files[MODEL], built.engine, files[SAMPLES]) if SAMPLES in files else None
+    check = None
+    if SAMPLES in files:
+        check = spot_check(name, files[MODEL], built.engine, files[SAMPLES], manifest.problem_type)
     latency = timed(name, built.engine, manifest.preprocessing.size)
     manifest = replace(_with_engine(manifest, built, stamp_here(name), check), latency=_measured(manifest, built, latency))
     return write_bundle(path, manifest, files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}), built
@@ -75,8 +78,10 @@ def timed(name: str, engine: bytes, size: tuple[int, int]) -> Latency:
         return summary(take_turns({name: session}, frames, runs=RUNS, stage=stage)[name])
 
 
-def spot_check(name: str, model: bytes, engine: bytes, samples: bytes) -> SpotCheck:
+def spot_check(name: str, model: bytes, engine: bytes, samples: bytes, problem_type: str = SINGLE_LABEL) -> SpotCheck:
     """Run a fresh ``engine``, of ONNX ``model``, on the bundle's samples; `edgevit.engine.check` says how the bound is set.
+
+    ``problem_type`` is what the logits mean.
 
     Raises EngineError, with the block where it first goes wrong, if it is not what was simulated.
     """
@@ -87,11 +92,12 @@ def spot_check(name: str, model: bytes, engine: bytes, samples: bytes) -> SpotCh
         raise EngineError(msg)
     with backend(name).load(engine) as session:
         found = session.infer(held.frames)
+    measured = measure(found, held.logits, None, problem_type)
     return SpotCheck(
         images=len(held.frames),
-        agreement=float((found.argmax(1) == held.logits.argmax(1)).mean()),
-        sqnr_db=measure(found, held.logits, None).sqnr_db,
-        expected_db=measure(held.expected, held.logits, None).sqnr_db,
+        agreement=measured.agreement,
+        sqnr_db=measured.sqnr_db,
+        expected_db=measure(held.expected, held.logits, None, problem_type).sqnr_db,
     )
 
 

@@ -18,6 +18,7 @@ from edgevit.inputs import BuildRequest, Inputs, spare_images
 from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import fp32_variant
+from edgevit.problem import describe
 from edgevit.progress import Progress, Stage
 from edgevit.pruning.goal import Goal, Outcome, costs_for, prune_to
 from edgevit.pruning.score import score
@@ -81,9 +82,10 @@ class Plan:
     def stages(self) -> Iterator[PlannedStage]:
         """In the order in which they first begin; those that come again and again are listed once."""
         request, inputs = self.request, self.inputs
-        config = inputs.checkpoint.model.config
-        yield self._stage("import model", f"{inputs.checkpoint.family}, {len(config.blocks)} blocks of width {config.width}")
-        yield self._stage("input", described_input(config.image_size, inputs.checkpoint.sized_by))
+        checkpoint, config = inputs.checkpoint, inputs.checkpoint.model.config
+        kind = describe(checkpoint.problem_type)
+        yield self._stage("import model", f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}, {kind}")
+        yield self._stage("input", described_input(config.image_size, checkpoint.sized_by))
         yield self._stage("write graph", f"fp32 for {self.judging}")
         yield self._stage("check engine", f"every graph on {self.judging}, against torch")
         if self.spare is not None:

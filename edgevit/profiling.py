@@ -46,6 +46,7 @@ def profile_bundle(
             session,
             manifest.preprocessing,
             manifest.labels,
+            problem_type=manifest.problem_type,
             runs=runs,
             precision=manifest.precision,
             stage=stage,

@@ -72,12 +72,15 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
                 for graph, verdict in zip((whole, pruned_graph), trusted.verdicts, strict=True)]  # fmt: skip
         comparison = compare(
             pair, inputs.held_out, inputs.checkpoint.preprocessing, inputs.checkpoint.labels,
+            problem_type=inputs.checkpoint.problem_type,
             runs=RUNS if is_here(request.target) else 0, threads=request.threads, cache=cache, progress=progress,
             command=request.command,
             load=load,
         )  # fmt: skip
     pruned = outcome.checkpoint
-    save_checkpoint(pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels)
+    save_checkpoint(
+        pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels, problem_type=pruned.problem_type
+    )
     notes = (*inputs.notes, *dict.fromkeys(notes), outcome.summary)
     if (
         comparison

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import edgevit
-from edgevit.errors import BundleError, ConfigError, EngineError, SourceError
+from edgevit.errors import BundleError, ConfigError, DataError, EngineError, SourceError
+from edgevit.pictures import frame_of
 from edgevit.runtime.source import open_source
 from tests.support import CLASSES, ROOT, picture
 
@@ -59,6 +60,105 @@ def test_frames_of_every_form(classifier, change: str) -> None:
 def test_other_frames_are_refused(classifier, frame: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected a"):
         classifier.classify(frame)
+
+
+class FakePillow:
+    """Does what a Pillow image does, as far as it is asked."""
+
+    def __init__(self, rgb: np.ndarray, orientation: int | None = None, mode: str = "RGB") -> None:
+        self.rgb, self.mode, self.tags = rgb, mode, {} if orientation is None else {0x0112: orientation}
+
+    def convert(self, mode: str) -> np.ndarray:
+        assert mode == "RGB"
+        return self.rgb
+
+    def getexif(self) -> dict[int, int]:
+        return self.tags
+
+
+def test_paths_and_pillow_images(classifier, tmp_path: Path) -> None:
+    image = picture("stripes", 5)
+    path = tmp_path / "größe.png"
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    wanted = classifier.classify(image)
+    for given in (path, str(path), FakePillow(image[..., ::-1])):
+        assert classifier.classify(given) == wanted
+        assert (classifier.logits(given) == classifier.logits(image)).all()
+    assert classifier.classify([path, image, FakePillow(image[..., ::-1])]) == [wanted] * 3
+    assert classifier.classify((image,), top_k=1) == [wanted[:1]]
+    assert classifier.classify([]) == []
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pillow_images_are_turned_upright(orientation: int) -> None:
+    """By the EXIF standard: where row 0 and column 0 of what is stored are to be seen (CIPA DC-008, table of tag 274)."""
+    rows, columns = {
+        1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
+        5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
+    }[orientation]  # fmt: skip
+    stored = np.zeros((4, 6, 3), np.uint8)
+    stored[0, :, 0] += 100  # row 0
+    stored[:, 0, 1] += 100  # column 0
+    seen = frame_of(FakePillow(stored, orientation))[..., ::-1]
+    side = {"top": np.s_[0], "bottom": np.s_[-1], "left": np.s_[:, 0], "right": np.s_[:, -1]}
+    assert (seen[side[rows]][..., 0] == 100).all()
+    assert (seen[side[columns]][..., 1] == 100).all()
+    assert (seen[..., 0].sum(), seen[..., 1].sum()) == (600, 400)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (None, "got None (cv2.imread gives"),
+        (b"x", "got bytes"),
+        (3, "got int"),
+        ([["a.png"]], "image 0 of the list: expected a path, a Pillow image or a uint8 array, got list"),
+        (["gone", 3.5], "image 1 of the list: .*got float"),
+        (np.uint8(3), "got numpy.uint8"),
+    ],
+)
+def test_what_is_no_image_is_a_type_error(classifier, given: object, wanted: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").write_bytes(cv2.imencode(".png", picture("disc", 1))[1].tobytes())
+    with pytest.raises(TypeError, match=wanted.replace("(", r"\(")) as caught:
+        classifier.classify(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_with_an_image_is_said(classifier, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png"):
+        classifier.classify(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match="image 1 of the list: expected a uint8 frame, got float32"):
+        classifier.classify([picture("disc", 1), np.zeros((4, 4, 3), np.float32)])
+    with pytest.raises(ValueError, match=r"expected a frame .* got \[2, 40, 40, 3\]"):
+        classifier.classify(np.stack([picture("disc", 1)] * 2))
+    with pytest.raises(ValueError, match="mode 'I;16' has more than 8 bits"):
+        classifier.classify(FakePillow(np.zeros((4, 4, 3), np.uint8), mode="I;16"))
+
+
+def test_reprs_are_one_short_line(classifier, image_folder: Path) -> None:
+    (decision,) = classifier.run(image_folder, limit=1)
+    for each in (classifier, classifier.bundle, decision, decision.frame, decision.best):
+        assert re.fullmatch(rf"{type(each).__name__}\(.*\)", repr(each))
+        assert len(repr(each)) < 200 + len(str(classifier.bundle.path))
+        assert "array" not in repr(each)
+    assert repr(decision.frame) == "Frame('disc/000.png', 0, 40x40)"
+    assert re.fullmatch(r"Prediction\('\w+', 0\.\d{3}\)", repr(decision.best))
+
+
+def test_dir_is_what_is_public() -> None:
+    assert dir(edgevit) == ["Classifier", "__version__", "load"]
+
+
+def test_thresholds_of_single_labels(classifier, image_folder: Path) -> None:
+    plain = list(classifier.run(image_folder))
+    strict = list(classifier.run(image_folder, threshold={"disc": 1.0}))
+    assert {each.best.label for each in plain} == set(CLASSES)
+    assert [each.best.label for each in strict] == [
+        "unknown" if each.best.label == "disc" else each.best.label for each in plain
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="no label of this model is 'disk'"):
+        classifier.run(image_folder, threshold={"disk": 0.5})
 
 
 def test_facts(classifier, bundle_path: Path) -> None:

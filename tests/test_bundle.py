@@ -390,6 +390,10 @@ def test_missing_key(tmp_path: Path, manifest: Manifest, key: str) -> None:
         ("provenance", 3),
         ("blocks", [1]),
         ("surprise", 1),
+        ("problem_type", "regression"),
+        ("problem_type", None),
+        ("problem_type", ["multi_label_classification"]),
+        ("accuracy", {"int8": {"mean_average_precision": "high"}}),
         ("engine", 3),
         ("engine", ["tensorrt"]),
         ("precision", None),
@@ -462,6 +466,13 @@ def test_wrong_value(tmp_path: Path, manifest: Manifest, key: str, value: object
     """A manifest that was edited by hand is refused when the bundle is opened, as a damaged bundle."""
     write_bundle(tmp_path / "b", manifest, FILES)
     refusal(edited(tmp_path / "b", lambda data: data.update({key: value})))
+
+
+def test_bundles_from_before_there_was_a_choice_are_single_label(tmp_path: Path, manifest: Manifest) -> None:
+    write_bundle(tmp_path / "b", replace(manifest, problem_type="multi_label_classification"), FILES)
+    assert open_bundle(tmp_path / "b").manifest.problem_type == "multi_label_classification"
+    edited(tmp_path / "b", lambda data: data.pop("problem_type"))
+    assert open_bundle(tmp_path / "b").manifest.problem_type == "single_label_classification"
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,7 @@ def test_npz_labels_and_classes(tmp_path: Path) -> None:
         ({"images": rgb(), "labels": np.arange(3)}, "4 integers from 0"),
         ({"images": rgb(), "labels": np.arange(4) - 1}, "4 integers from 0"),
         ({"images": rgb(), "labels": np.arange(4.0)}, "4 integers from 0"),
-        ({"images": rgb(), "labels": np.eye(4, dtype=int)}, "4 integers from 0"),
+        ({"images": rgb(), "labels": 2 * np.eye(4, dtype=int)}, "must be 0 and 1, [4, classes]"),
         ({"images": rgb(), "labels": np.arange(4), "classes": np.array(["a", "b"])}, "label 3 has no name"),
         ({"images": rgb(), "labels": np.arange(4), "classes": np.array(["a", None], object)}, "not a readable .npz"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from edgevit import shrinking
 from edgevit.bundle import REPORT, open_bundle
@@ -23,6 +25,7 @@ from edgevit.model.macs import macs
 from edgevit.model.vit import BlockConfig, Vit
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import fp32_variant
+from edgevit.problem import MULTI_LABEL
 from edgevit.progress import Progress, Stage
 from edgevit.pruning import goal as goals
 from edgevit.pruning.costs import Costs, estimated, macs_only, measured
@@ -243,6 +246,56 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
     labelled = recover(student, checkpoint, images, replace(asked, labels=0.5), Cache(enabled=False), Progress()).model
     assert any(not torch.equal(value, labelled.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+def test_recovery_of_several_labels(checkpoint: Checkpoint, images: ImageSet) -> None:
+    """The loss is of sigmoids: a common shift of the logits, which a softmax does not see, is unlearned."""
+    from edgevit.compress.recover import RecoverSettings
+    from edgevit.pruning.recovery import recover
+
+    several, student = replace(checkpoint, problem_type=MULTI_LABEL), copy.deepcopy(checkpoint.model)
+    with torch.no_grad():
+        student.head.bias += 2
+    asked = RecoverSettings(epochs=8, rate=3e-3)
+    done = recover(student, several, images, asked, Cache(enabled=False), Progress())
+    assert done.kept
+    assert done.before > 0.5
+    assert done.after < 0.7 * done.before
+    assert recover(student, checkpoint, images, replace(asked, epochs=1), Cache(enabled=False), Progress()).before < 1e-6
+    truth = np.eye(3, dtype=bool)[np.asarray(images.targets)]
+    marked = replace(images, targets=None, marks=truth)
+    labelled = recover(student, several, marked, replace(asked, labels=0.5), Cache(enabled=False), Progress()).model
+    plain = done.model.state_dict()
+    assert any(not torch.equal(value, plain[key]) for key, value in labelled.state_dict().items())
+
+
+def test_taylor_of_several_labels_takes_each_label_s_own_loss(checkpoint: Checkpoint, images: ImageSet) -> None:
+    """Gradient times activation, against a finite difference of the binary cross entropy in one channel."""
+    from edgevit.compress.gradients import contributions
+    from edgevit.model.pixels import normalise
+
+    some = images.subset([0, 40, 80])
+    truth = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1]], bool)
+    batches = list(some.prepared(checkpoint.preprocessing, 3))
+    model, contract = checkpoint.model, checkpoint.preprocessing
+    found = contributions(model, contract, batches, truth, lambda _: None, MULTI_LABEL)["blocks.1.mlp"]
+
+    def loss(scale: float) -> torch.Tensor:
+        def scaled(_module: object, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+            x = inputs[0].double().float().clone()
+            x[..., 5] *= scale
+            return (x,)
+
+        hook = model.blocks[1].fc2.register_forward_pre_hook(scaled)  # type: ignore[union-attr]
+        try:
+            with torch.no_grad():
+                logits = model(normalise(torch.from_numpy(batches[0]), contract)).double()
+        finally:
+            hook.remove()
+        return F.binary_cross_entropy_with_logits(logits, torch.from_numpy(truth).double(), reduction="none").sum(1)
+
+    slope = (loss(1.05) - loss(0.95)) / 0.1
+    assert found[:, 5].double() == pytest.approx(slope.numpy(), rel=0.05, abs=1e-4)
 
 
 def test_training_that_does_not_help_is_left(checkpoint: Checkpoint, images: ImageSet) -> None:

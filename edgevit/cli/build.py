@@ -45,8 +45,8 @@ from edgevit.cli.say import say
     "--max-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="Points of top-1 (without labels: of agreement with FP32) that pruning and INT8 together may cost; what costs more "
-    "stays in floating point. --precision auto alone means 0.5, --prune auto 1.",
+    help="Points of top-1 (several labels: of mAP; without labels: of agreement with FP32) that pruning and INT8 together may "
+    "cost; what costs more stays in floating point. --precision auto alone means 0.5, --prune auto 1.",
 )
 @click.option("--recipe", default="default", show_default=True, help="Calibration: a name in calibration/, or a .toml path.")
 @click.option(

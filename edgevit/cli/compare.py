@@ -168,7 +168,7 @@ def print_comparison(comparison: Any) -> None:
         for text in device_lines(plans):
             say(*textwrap.wrap(text, WIDTH))
         say()
-    for text in legend(shown, rows):
+    for text in legend(comparison, shown, rows):
         say(f"{text}.")
     say(conditions_line(comparison))
     for text in origin_lines(comparison):

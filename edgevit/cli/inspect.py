@@ -105,6 +105,7 @@ def _value(value: Any) -> str:
 
 def _print(opened: Any, keys: tuple[Path, ...]) -> None:
     from edgevit.cli.console import megabytes, note, table
+    from edgevit.problem import describe
 
     manifest, model, provenance = opened.manifest, opened.manifest.model, opened.manifest.provenance
     blocks = manifest.blocks
@@ -112,6 +113,7 @@ def _print(opened: Any, keys: tuple[Path, ...]) -> None:
         ("model", f"{manifest.family}: {len(blocks)} blocks, width {model['width']}, patch {model['patch_size']}"),
         ("input", manifest.input),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:8])}{' ...' if len(manifest.labels) > 8 else ''}"),
+        ("scores", describe(manifest.problem_type)),
         ("preprocessing", manifest.preprocessing.describe()),
         ("precision", f"{manifest.precision}: {_share(blocks)}"),
         ("recipe", manifest.recipe["name"]),
@@ -193,6 +195,7 @@ def _checks(manifest: Any) -> list[tuple[str, str]]:
 
 def _measured(manifest: Any) -> list[tuple[str, str]]:
     from edgevit.cli.console import percent
+    from edgevit.problem import MULTI_LABEL
 
     rows = dict(manifest.accuracy or {})
     judge, where = rows.pop("conditions", {}).get("engine"), (manifest.latency or {}).get("conditions", {}).get("device")
@@ -200,7 +203,10 @@ def _measured(manifest: Any) -> list[tuple[str, str]]:
     for precision, row in rows.items():
         time = (manifest.latency or {}).get(precision, {})
         images = f"{row.get('images', 'unknown')} images{f' by {judge}' if judge else ''}"
-        measured = f"top-1 {percent(row.get('top1'))}, agreement {percent(row.get('agreement'))} on {images}"
+        scores = f"top-1 {percent(row.get('top1'))}"
+        if manifest.problem_type == MULTI_LABEL:
+            scores = f"mAP {percent(row.get('mean_average_precision'))}, F1 {percent(row.get('f1'))}"
+        measured = f"{scores}, agreement {percent(row.get('agreement'))} on {images}"
         p50, p99 = time.get("p50_ms"), time.get("p99_ms")
         timed = "" if None in (p50, p99) else f"; p50 {p50:.2f} ms, p99 {p99:.2f} ms{f' on {where}' if where else ''}"
         found.append((f"{precision} measured", measured + timed))

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from edgevit.problem import PROBLEM_TYPES
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -59,6 +61,11 @@ MODEL_OPTIONS = (
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Class names, one a line or JSON, where the checkpoint has none.",
     ),
+    click.option(
+        "--problem-type",
+        type=click.Choice(PROBLEM_TYPES),
+        help="One class an image (softmax) or any number of labels (sigmoid), where the checkpoint does not tell.",
+    ),
 )
 PREPROCESSING_OPTIONS = (
     click.option("--resize-mode", type=click.Choice(["squash", "shortest", "letterbox"]), help="How a frame meets the input."),
@@ -83,7 +90,7 @@ def model_options(command: Command) -> Command:
 
 def import_options(values: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `load_checkpoint` from a command's parameters, which are removed from ``values``."""
-    options = {key: values.pop(key) for key in ("weights", "heads", "image_size", "activation", "labels")}
+    options = {key: values.pop(key) for key in ("weights", "heads", "image_size", "activation", "labels", "problem_type")}
     fields = {key: values.pop(key) for key in ("resize", "interpolation", "mean", "std", "color")}
     fields["mode"] = values.pop("resize_mode")
     options["preprocessing"] = {key: value for key, value in fields.items() if value is not None}

@@ -34,7 +34,13 @@ QUEUED_PICTURES = 8
 """Pictures that wait for the video."""
 
 OPTIONS = (
-    click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, help="Below this confidence the label is 'unknown'."),
+    click.option(
+        "--threshold",
+        multiple=True,
+        metavar="P|LABEL=P",
+        help="Below this confidence the label is 'unknown'; of a multi-label model, it is not there (0.5 by default). "
+        "May be given again, for single labels.",
+    ),
     click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
     click.option("--save", type=OutputFile(VIDEO), help="Write the annotated video: .mp4 or .avi."),
     click.option("--headless", is_flag=True, help="Open no window, even on a display."),
@@ -73,13 +79,17 @@ def output_options(command: Command) -> Command:
     return command
 
 
-def decider_of(values: dict[str, Any]) -> Decider:
-    """What turns results into decisions, as the options have it."""
+def decider_of(values: dict[str, Any], manifest: Manifest) -> Decider:
+    """What turns results into decisions, as the options have it. Raises ConfigError for an option that does not fit the model."""
+    from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.decide import Decider
     from edgevit.runtime.smoothing import parse_smoothing
+    from edgevit.runtime.threshold import parse_thresholds
 
-    smoothing = parse_smoothing(values["smooth"]) if values["smooth"] else None
-    return Decider(smoothing=smoothing, threshold=values["threshold"], top_k=values["top_k"])
+    thresholds = parse_thresholds(values["threshold"], manifest.labels, manifest.problem_type)
+    several = thresholds if manifest.problem_type == MULTI_LABEL else None
+    smoothing = parse_smoothing(values["smooth"], several) if values["smooth"] else None
+    return Decider(smoothing=smoothing, threshold=thresholds, top_k=values["top_k"], problem_type=manifest.problem_type)
 
 
 class Outputs:
@@ -128,6 +138,7 @@ def open_outputs(
 
 def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
     from edgevit.cli.console import note
+    from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.notify import open_notifier
     from edgevit.runtime.sinks.behind import Behind, without_picture
     from edgevit.runtime.sinks.guard import Guarded
@@ -146,9 +157,11 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
     yield JsonLines(sys.stdout) if values["as_json"] else Lines(moving=source.fps is not None)
     if notifier := open_notifier():
         yield notifier
-    for path, kind in ((values["jsonl"], JsonFile), (values["csv"], CsvFile)):
-        if path is not None:
-            yield behind(guarded(kind(path), path), size=QUEUED_LINES, keep=without_picture)
+    if (path := values["jsonl"]) is not None:
+        yield behind(guarded(JsonFile(path), path), size=QUEUED_LINES, keep=without_picture)
+    if (path := values["csv"]) is not None:
+        rows = CsvFile(path, multi_label=manifest.problem_type == MULTI_LABEL)
+        yield behind(guarded(rows, path), size=QUEUED_LINES, keep=without_picture)
     if values["save"] is not None:
         video = guarded(VideoSink(values["save"], fps=source.fps or 30.0), values["save"], retry=False)
         yield behind(Overlays([video], precision=manifest.precision), size=QUEUED_PICTURES)
@@ -194,10 +207,13 @@ def _glance(bundle: Bundle, part: str) -> Glance:
 
 def _events(outputs: Outputs, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
     from edgevit.cli.console import note
+    from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.sinks.condition import CHANGED, Gate, parse_condition
     from edgevit.runtime.sinks.events import Events
+    from edgevit.runtime.sinks.label_gate import LabelGate
 
-    conditions = [parse_condition(text, manifest.labels) for text in values["when"] or [CHANGED]]
+    several = manifest.problem_type == MULTI_LABEL
+    conditions = [parse_condition(text, manifest.labels, multi_label=several) for text in values["when"] or [CHANGED]]
     if values["top_k"] < 2 and any("margin" in text for text in values["when"]):
         msg = "--when margin... looks at two classes: not with --top-k 1"
         raise ConfigError(msg)
@@ -213,7 +229,8 @@ def _events(outputs: Outputs, manifest: Manifest, values: dict[str, Any]) -> Ite
             msg = "--when needs something to do at the event: --snapshot, --on-label, --webhook or --mqtt"
             raise ConfigError(msg)
         return
-    events = Events(Gate(conditions, every=values["every"]), outputs.receivers)
+    gate = LabelGate if several else Gate
+    events = Events(gate(conditions, every=values["every"]), outputs.receivers)
     yield events
     for name, value in wanted.items():
         outputs.receivers.append(makers[name](value))
@@ -260,10 +277,13 @@ class Lines:
         if decision.finished < self._due:
             return True
         self._due = decision.finished + self._interval
-        best, fps = decision.best, self._rate.per_second
+        fps, there = self._rate.per_second, decision.labels or (decision.best,)
+        labels = ", ".join(f"{each.label} {100 * each.confidence:.1f} %" for each in there)
+        if decision.multi_label and not decision.labels:
+            labels = decision.best.label  # its confidence is of a label that is not there
         speed = f"{fps:6.1f} fps" if fps else " " * 10
         stages = f"read {decision.read_ms:.1f}  prepare {decision.prepare_ms:.1f}  infer {decision.infer_ms:.1f} ms"
-        line = f"{decision.frame.name}  {best.label} {100 * best.confidence:.1f} %  {speed}  {stages}"
+        line = f"{decision.frame.name}  {labels}  {speed}  {stages}"
         say(f"{line:<110}", end=self._ending)
         return True
 

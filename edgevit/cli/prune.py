@@ -33,7 +33,8 @@ from edgevit.cli.say import say
     "--max-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="With --prune auto: points of top-1 (without labels: of agreement) that pruning may cost; 0.5 by default.",
+    help="With --prune auto: points of top-1 (several labels: of mAP; without labels: of agreement) that pruning may cost; "
+    "0.5 by default.",
 )
 @prune_options
 @model_options

@@ -40,8 +40,6 @@ def run(**values: Any) -> None:
     pattern). With --json every frame is one line of JSON on stdout and the summary is the last.
     Ctrl-C or SIGTERM ends the run with its summary, a second at once.
     """
-    from dataclasses import replace
-
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import note
     from edgevit.device.telemetry import open_telemetry
@@ -52,7 +50,7 @@ def run(**values: Any) -> None:
 
     bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
-    decider = decider_of(values)
+    decider = decider_of(values, manifest)
     failure: EdgevitError | None = None
     with ExitStack() as stack:
         stack.enter_context(stoppable())
@@ -67,12 +65,13 @@ def run(**values: Any) -> None:
         outputs = stack.enter_context(open_outputs(source, session, bundle, values, sample))
         summary = Summary(source)
         results = classify_frames(
-            source, session, manifest.preprocessing, manifest.labels, top_k=decider.wanted, limit=values["limit"]
-        )
+            source, session, manifest.preprocessing, manifest.labels, top_k=decider.wanted, limit=values["limit"],
+            problem_type=manifest.problem_type,
+        )  # fmt: skip
         try:
             for result in stack.enter_context(closing(results)):
                 decision = decider(result)
-                summary.add(replace(result, predictions=(decision.best,)))
+                summary.add(decision)
                 if not outputs(decision):
                     break
         except KeyboardInterrupt:

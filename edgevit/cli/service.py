@@ -76,6 +76,7 @@ def _service(values: dict[str, Any]) -> Any:
     import sys
 
     from edgevit.bundle import open_bundle
+    from edgevit.cli.outputs import decider_of
     from edgevit.cli.run import run
     from edgevit.device.jetson import detect
     from edgevit.device.service import Service
@@ -87,6 +88,7 @@ def _service(values: dict[str, Any]) -> Any:
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
     check_outputs(run, asked, now=False)
+    decider_of(asked, bundle.manifest)  # nor one that does not fit the model
     _check_whole(asked)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgevit.advice import missing_truth
 from edgevit.bundle import is_bundle
 from edgevit.cache import Cache
 from edgevit.classes import are_generic
@@ -132,6 +133,7 @@ class CheckedField(Field):
             self.images,
             first.contract,
             first.labels,
+            problem_type=first.problem_type,
             runs=runs if timed else 0,
             threads=threads,
             cache=cache,
@@ -177,14 +179,11 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
         _subject(path, name, images, request, cache, progress) for path, name in zip(request.models, names, strict=True)
     )
     _check_alike(subjects)
-    said += check_level(images, subjects[0].labels)
-    found = matched(images, subjects[0].labels, _answers(subjects[0], request.threads), progress, request.class_order)
+    first = subjects[0]
+    said += check_level(images, first.labels)
+    answers = _answers(first, request.threads)
+    found = matched(images, first.labels, answers, progress, request.class_order, problem_type=first.problem_type)
     images, notes = found.images, [*found.notes, *said]
-    if images.targets is not None and not images.matches(subjects[0].labels):
-        notes.append(
-            f"accuracy: the {len(images.class_names)} classes of {images.source} are not the model's {len(subjects[0].labels)} "
-            "labels, so top-1 is unknown"
-        )
     used = frozenset().union(*(subject.calibrated for subject in subjects))
     seed = request.recipe.calibrate.seed if not all(is_bundle(path) for path in request.models) else 0
     held_out = images.held_out(request.limit, seed, used)
@@ -193,6 +192,8 @@ def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
         raise DataError(msg)
     missing = min(request.limit, len(images)) - len(held_out)
     notes += [text for subject in subjects for text in subject.notes]
+    if held_out.class_names and held_out.truth_for(first.labels, first.problem_type) is None:
+        notes.append(f"accuracy: unknown, as {missing_truth(held_out, first.labels, first.problem_type)}")
     if missing:
         used_for = "calibrated or pruned on" if any(item.pruned for item in request.precisions) else "calibrated on"
         notes.append(f"{missing} images of {images.source} were {used_for} and are left out")
@@ -230,6 +231,10 @@ def _check_alike(subjects: Sequence[Subject]) -> None:
         if other.labels != first.labels and not (nameless and len(other.labels) == len(first.labels)):
             counts = f"{len(other.labels)} and {len(first.labels)}"
             msg = f"{other.name}: not the classes of {first.name} ({counts}). Compare models of the same task only."
+            raise ConfigError(msg)
+        if other.problem_type != first.problem_type:
+            types = f"{other.name} is a {other.problem_type}, {first.name} a {first.problem_type}"
+            msg = f"{types}. Compare models of the same task only."
             raise ConfigError(msg)
 
 

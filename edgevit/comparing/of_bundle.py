@@ -56,6 +56,7 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
         models=models,
         contract=manifest.preprocessing,
         labels=manifest.labels,
+        problem_type=manifest.problem_type,
         engine=engine,
         calibrated=frozenset(manifest.provenance.get("calibration_images", ())),
         notes=tuple(notes),

@@ -80,6 +80,7 @@ def subject_of_checkpoint(
         models={precision: item.variant.model for precision, item in made.items()},
         contract=checkpoint.preprocessing,
         labels=checkpoint.labels,
+        problem_type=checkpoint.problem_type,
         engine=judge_of(target),
         calibrated=frozenset(seen.fingerprints()) if seen is not None else frozenset(),
         notes=(*checkpoint.notes, *said, *notes),

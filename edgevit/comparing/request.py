@@ -48,6 +48,7 @@ class Subject:
     models: dict[str, bytes]
     contract: Preprocessing
     labels: tuple[str, ...]
+    problem_type: str
     engine: str
     calibrated: frozenset[str]
     """Fingerprints of the images it was fitted to: calibrated, or pruned on."""

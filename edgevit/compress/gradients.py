@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,9 @@ from torch import Tensor
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Block, Vit
 from edgevit.preprocess import Preprocessing
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgevit.preprocess import Frame
@@ -77,11 +77,13 @@ def influences(
 
 
 def contributions(
-    model: Vit, contract: Preprocessing, batches: Iterable[Frame], targets: NDArray[np.int64], advance: Callable[[int], None]
-) -> dict[str, Tensor]:
+    model: Vit, contract: Preprocessing, batches: Iterable[Frame], targets: NDArray[Any], advance: Callable[[int], None],
+    problem_type: str = SINGLE_LABEL,
+) -> dict[str, Tensor]:  # fmt: skip
     """Gradient of the cross entropy times activation, summed over tokens: [images, inputs of the writer] by half.
 
-    ``targets`` int64 [images] are the true classes.
+    ``targets`` int64 [images] are the true classes; of a multi-label model, bool [images, classes] its labels, and the cross
+    entropy is that of each label's sigmoid, summed.
     """
     blocks, found, start = [cast("Block", block) for block in model.blocks], dict[str, list[Tensor]](), 0
     writers = {f"blocks.{i}.{kind}": writer for i, block in enumerate(blocks)
@@ -97,7 +99,11 @@ def contributions(
             with torch.enable_grad():
                 logits = model(normalise(torch.from_numpy(batch), contract))
                 labels = torch.from_numpy(targets[start : start + len(batch)])
-                gradients = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), list(inputs.values()))
+                if problem_type == MULTI_LABEL:
+                    loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
+                else:
+                    loss = F.cross_entropy(logits, labels, reduction="sum")
+                gradients = torch.autograd.grad(loss, list(inputs.values()))
         finally:
             for hook in hooks:
                 hook.remove()

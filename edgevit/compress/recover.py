@@ -1,7 +1,8 @@
 """Recover what pruning cost by distillation: the pruned model learns to answer as the unpruned one does.
 
-The loss is the Kullback-Leibler divergence of the logits' softmax (arXiv 1503.02531, temperature 1) and the squared error
-of the head's input over its variance; labels, where there are any, add the cross entropy. AdamW with a cosine schedule.
+The loss is the Kullback-Leibler divergence of the logits' softmax (arXiv 1503.02531, temperature 1), of a multi-label model of
+each label's sigmoid, and the squared error of the head's input over its variance; labels, where there are any, add the cross
+entropy. AdamW with a cosine schedule.
 Every second image is mirrored for teacher and student alike: what the teacher says of it is the truth to learn
 (arXiv 2106.05237). The same seed, thread count and device give the same weights, in one go or resumed after any epoch.
 """
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 from torch import Tensor
 
+from edgevit.compress.sensitivity import bernoulli_kl
 from edgevit.model.vit import Vit
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 
 EVERY = 8  # of so many images, one is held out
 WARM_UP = 0.1  # share of all steps
@@ -46,7 +49,7 @@ class Examples:
     images: Callable[[list[int]], Tensor]
     """Normalised images [N, channels, H, W] by number."""
     targets: Tensor | None = None
-    """int64 [count]: true classes."""
+    """int64 [count]: true classes; of a multi-label model bool [count, classes]."""
 
     @property
     def held_out(self) -> list[int]:
@@ -68,6 +71,7 @@ class Training:
     examples: Examples
     settings: RecoverSettings
     epoch: int = 0
+    problem_type: str = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         self.device = next(self.student.parameters()).device
@@ -120,8 +124,18 @@ class Training:
     def _loss(self, images: Tensor, numbers: Tensor) -> Tensor:
         loss, logits = self._distance(images)
         if self.settings.labels and self.examples.targets is not None:
-            loss = loss + self.settings.labels * F.cross_entropy(logits, self.examples.targets[numbers].to(self.device))
+            loss = loss + self.settings.labels * self._cross_entropy(logits, self.examples.targets[numbers].to(self.device))
         return loss
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self.problem_type == MULTI_LABEL:  # summed over labels, as the divergence is
+            return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="sum") / len(logits)
+        return F.cross_entropy(logits, targets)
+
+    def _divergence(self, answers: Tensor, logits: Tensor) -> Tensor:
+        if self.problem_type == MULTI_LABEL:
+            return bernoulli_kl(answers, logits).mean()
+        return F.kl_div(logits.log_softmax(-1), answers.log_softmax(-1), log_target=True, reduction="batchmean")
 
     def _distance(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """How far the student is from the teacher, and the student's logits."""
@@ -130,8 +144,7 @@ class Training:
             answers = self.teacher.head(wanted)
         features = self.student.features(images)
         logits = self.student.head(features)
-        loss = F.kl_div(logits.log_softmax(-1), answers.log_softmax(-1), log_target=True, reduction="batchmean")
-        return loss + F.mse_loss(features, wanted) / wanted.var().clamp_min(1e-12), logits
+        return self._divergence(answers, logits) + F.mse_loss(features, wanted) / wanted.var().clamp_min(1e-12), logits
 
     def dump(self) -> bytes:
         """Everything that the next epoch depends on (safetensors)."""

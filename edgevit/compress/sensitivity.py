@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.model.folded import FoldedVit, embed, forward, run_block, run_head
 from edgevit.model.quantplan import QuantPlan, fake_quant, fake_quant_attention
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.recipe import LINEARS
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Sensitivity:
     name: str
     """``blocks.3.fc2``, or ``blocks.3.attention``."""
     kl: float
-    """By how much the Kullback-Leibler divergence from the float model's classes falls without it, in nats per image."""
+    """By how much the Kullback-Leibler divergence from the float model's scores falls without it, in nats per image."""
     noise: float
     """By how much the logits' noise power falls without it, as a share of all of it; below 0 where errors cancel."""
     macs: float
@@ -55,9 +57,13 @@ def groups(plan: QuantPlan) -> list[str]:
 
 
 def scan(
-    model: FoldedVit, plan: QuantPlan, batch: Frame, progress: Callable[[str], None] = lambda _name: None
-) -> list[Sensitivity]:
-    """The sensitivity of every INT8 part of ``plan`` on up to `IMAGES` frames uint8 [N, H, W, 3]; ``model`` is the float one."""
+    model: FoldedVit, plan: QuantPlan, batch: Frame, progress: Callable[[str], None] = lambda _name: None,
+    problem_type: str = SINGLE_LABEL,
+) -> list[Sensitivity]:  # fmt: skip
+    """The sensitivity of every INT8 part of ``plan`` on up to `IMAGES` frames uint8 [N, H, W, 3]; ``model`` is the float one.
+
+    ``problem_type`` is what the logits mean.
+    """
     frames = torch.from_numpy(batch[:IMAGES])
     wanted, shares, found = forward(model, frames), macs(plan), list[Sensitivity]()
     x, streams = embed(plan.model, frames), list[Tensor]()
@@ -74,15 +80,23 @@ def scan(
             y = run_block(plan.model, i, y, fake_quant(other), fake_quant_attention(other))
         logits = run_head(plan.model, y)
         left = float((logits - wanted).square().sum())
-        gain = divergence(wanted, full) - divergence(wanted, logits)
+        gain = divergence(wanted, full, problem_type) - divergence(wanted, logits, problem_type)
         found.append(Sensitivity(name=name, kl=gain, noise=(noise - left) / noise if noise else 0.0, macs=shares[name]))
     return found
 
 
-def divergence(wanted: Tensor, logits: Tensor) -> float:
-    """Mean KL(softmax(wanted) || softmax(logits)) over images [N, classes], in nats."""
+def divergence(wanted: Tensor, logits: Tensor, problem_type: str = SINGLE_LABEL) -> float:
+    """Mean KL(softmax(wanted) || softmax(logits)) over images [N, classes], in nats; of several labels, see `bernoulli_kl`."""
+    if problem_type == MULTI_LABEL:
+        return float(bernoulli_kl(wanted.double(), logits.double()).mean())
     p, q = wanted.double().log_softmax(-1), logits.double().log_softmax(-1)
     return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+def bernoulli_kl(wanted: Tensor, logits: Tensor) -> Tensor:
+    """KL(sigmoid(wanted) || sigmoid(logits)) [N], summed over independent labels, of logits [N, labels]; in nats."""
+    p, there, absent = wanted.sigmoid(), F.logsigmoid(wanted), F.logsigmoid(-wanted)
+    return (p * (there - F.logsigmoid(logits)) + (1 - p) * (absent - F.logsigmoid(-logits))).sum(-1)
 
 
 def macs(plan: QuantPlan) -> dict[str, float]:

@@ -16,12 +16,14 @@ from edgevit.model.families import import_vit, native
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source
 from edgevit.model.reading.files import Files, locate
-from edgevit.model.reading.labels import config_labels, user_labels
+from edgevit.model.reading.head import problem_type_of, two_classes
+from edgevit.model.reading.labels import config_labels, given_labels, user_labels
 from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
 from edgevit.model.reading.weights import metadata_of, read_weights
 from edgevit.model.vit import Vit, VitConfig, resize
 from edgevit.paths import exists
 from edgevit.preprocess import Preprocessing
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.writing import write_whole
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
@@ -42,6 +44,8 @@ class Checkpoint:
     """Every assumption made on the way, one sentence each."""
     digest: str
     """SHA-256 of the weights, in hex: of the file or its shards, and the name of the model taken where it holds several."""
+    problem_type: str = SINGLE_LABEL
+    """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
     sized_by: str = ""
     """What gives the input size: a settings file's name, ``--image-size``, or how it was told from the weights."""
 
@@ -55,6 +59,7 @@ def load_checkpoint(
     labels: Path | Sequence[str] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     weights: str | None = None,
+    problem_type: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint: a weights file, or a model folder of transformers or timm.
 
@@ -68,6 +73,8 @@ def load_checkpoint(
         preprocessing: single fields of `Preprocessing` to replace: mode, resize, interpolation, mean, std, color.
         weights: which of several in one file: ``auto`` (the default: an average, EMA, if there is one, as timm does),
             ``raw``, ``ema``, or the name of an entry.
+        problem_type: one of `edgevit.problem.PROBLEM_TYPES`, where the checkpoint does not tell: one class out of several
+            (softmax), or any number of labels (sigmoid). A head of one output with two labels is the second against the first.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe, or no plain ViT classifier.
@@ -84,13 +91,14 @@ def load_checkpoint(
         activation=activation,
         notes=[*files.notes, *read.notes],
     )
-    imported = import_vit(source)
+    imported, problem_type = _with_head(import_vit(source), source, labels, problem_type, read.trained_with)
     if read.arguments:
         source.notes.append(f"arguments: those of the training in the file say {read.arguments}; compare, they are not applied")
     stated, names = _saved_settings(source) if native.recognises(source) else _stated_settings(source, files, imported)
     size, sized_by = _input_size(source, files, imported, stated)
     if labels is not None:
         names = user_labels(labels, imported.config.classes)
+        source.notes[:] = [note for note in source.notes if not note.startswith("labels: ")]  # of the checkpoint's own
     model = _model(imported)
     contract = overridden(at_size(stated, size, files.config), preprocessing or {})
     digest = files.digest()
@@ -101,12 +109,15 @@ def load_checkpoint(
         family=imported.family,
         notes=tuple(source.notes),
         digest=hashlib.sha256(f"{digest} {read.taken}".encode()).hexdigest() if read.taken else digest,
+        problem_type=problem_type,
         sized_by=sized_by,
     )
 
 
-def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessing, labels: Sequence[str]) -> None:
-    """Write edgevit's own format: one safetensors file with config, preprocessing and labels in its metadata.
+def save_checkpoint(
+    model: Vit, path: str | Path, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL
+) -> None:  # fmt: skip
+    """Write edgevit's own format: one safetensors file with config, preprocessing, labels and problem type in its metadata.
 
     ``path`` is never half a file.
 
@@ -114,10 +125,13 @@ def save_checkpoint(model: Vit, path: str | Path, *, preprocessing: Preprocessin
         ValueError: labels or preprocessing do not fit the model.
         StorageError: the disk is full or the folder cannot be written.
     """
-    write_whole(Path(path), checkpoint_bytes(model, preprocessing=preprocessing, labels=labels), option="-o")
+    content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels, problem_type=problem_type)
+    write_whole(Path(path), content, option="-o")
 
 
-def checkpoint_bytes(model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str]) -> bytes:
+def checkpoint_bytes(
+    model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL
+) -> bytes:  # fmt: skip
     """What `save_checkpoint` writes. Raises ValueError as it does."""
     from safetensors.torch import save
 
@@ -127,7 +141,8 @@ def checkpoint_bytes(model: Vit, *, preprocessing: Preprocessing, labels: Sequen
             f"got {len(labels)} labels and preprocessing for {preprocessing.size}"
         )
         raise ValueError(msg)
-    settings = {"config": model.config.to_dict(), "preprocessing": preprocessing.to_dict(), "labels": list(labels)}
+    settings = {"config": model.config.to_dict(), "preprocessing": preprocessing.to_dict(), "labels": list(labels),
+                "problem_type": problem_type}  # fmt: skip
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     return save(state, metadata={native.METADATA_KEY: json.dumps(settings)})
 
@@ -150,6 +165,21 @@ def model_from(content: bytes) -> Vit:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     config = VitConfig.from_dict(json.loads(header["__metadata__"][native.METADATA_KEY])["config"])
     return _model(Imported(family="edgevit", config=config, state=load(content))).eval()
+
+
+def _with_head(
+    imported: Imported, source: Source, labels: Path | Sequence[str] | None, asked: str | None, trained_with: str
+) -> tuple[Imported, str]:
+    """What the head's outputs mean; one output with two labels becomes two classes. ``source`` gets the notes."""
+    stated = {"problem_type": native.settings(source)["problem_type"]} if native.recognises(source) else source.config
+    names = config_labels(source.config) if labels is None else given_labels(labels)
+    pair = imported.config.classes == 1 and len(names) == 2 and asked != MULTI_LABEL
+    if pair:
+        imported, asked = two_classes(imported), asked or SINGLE_LABEL
+        source.notes.append(f"problem type: the head's one output is taken for {names[1]!r} against {names[0]!r} (sigmoid)")
+    problem_type, notes = problem_type_of(asked, stated, imported.config.classes, trained_with, source.keys.origin)
+    source.notes.extend(notes)
+    return imported, problem_type
 
 
 def _model(imported: Imported) -> Vit:

@@ -36,7 +36,7 @@ class Try:
     parts: int
     """How many parts were in floating point."""
     drop: float
-    """Points (percent of images) lost against FP32: of top-1 with labels, of agreement without."""
+    """Points (percent) lost against FP32, of `Judge.metric`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def _error(found: Found, max_drop: float, metric: str, images: int, parts: int) 
 
 
 def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache: Cache, progress: Progress) -> list[Sensitivity]:
-    key: dict[str, Any] = result.key | {"scanned": images.digest()}
+    key: dict[str, Any] = result.key | {"scanned": images.digest(), "problem_type": checkpoint.problem_type}
     with progress.stage("sensitivity", total=len(groups(result.plan))) as stage:
         stored = cache.find(SENSITIVITY, **key)
         stage.cached = stored is not None
@@ -135,7 +135,7 @@ def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache:
             drawn, _ = images.split(IMAGES, 0)
             frames = np.concatenate(list(drawn.prepared(checkpoint.preprocessing, IMAGES)))
             folded = fold(checkpoint.model, checkpoint.preprocessing)
-            found = scan(folded, result.plan, frames, lambda _name: stage.advance())
+            found = scan(folded, result.plan, frames, lambda _name: stage.advance(), checkpoint.problem_type)
             stored = json.dumps([asdict(part) for part in found]).encode()
             cache.store(SENSITIVITY, stored, **key)
     return [Sensitivity(**part) for part in json.loads(stored)]

@@ -9,6 +9,7 @@ from edgevit.engine import open_session
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.precision.variants import fp32_variant
+from edgevit.problem import MULTI_LABEL
 from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.evaluate import evaluate, identity
@@ -26,26 +27,30 @@ class Judge:
     ) -> None:  # fmt: skip
         self.checkpoint, self.images, self.engine = checkpoint, images, engine
         self._threads, self._cache, self._progress = threads, cache, progress
-        self._targets = images.targets_for(checkpoint.labels)
+        self._targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
         self._reference = self._logits(fp32_variant(checkpoint, engine).model)
 
     @property
     def metric(self) -> str:
         """What `drop` counts."""
-        return "agreement with FP32" if self._targets is None else "top-1"
+        if self._targets is None:
+            return "agreement with FP32"
+        return "mAP" if self.checkpoint.problem_type == MULTI_LABEL else "top-1"
 
     def identity(self) -> dict[str, Any]:
         """What `drop` depends on, beside the model it is asked about; JSON-ready."""
         targets = None if self._targets is None else self._targets.tolist()
-        return {"images": self.images.digest(), "targets": targets, "engine": identity(self.engine, self._threads)}
+        own = {"problem_type": self.checkpoint.problem_type, "engine": identity(self.engine, self._threads)}
+        return {"images": self.images.digest(), "targets": targets} | own
 
     def drop(self, model: bytes) -> float:
-        """Points (percent of images) that the ONNX ``model`` loses: of top-1 with labels, of agreement without."""
+        """Points (percent) that the ONNX ``model`` loses of `metric`."""
+        kind = self.checkpoint.problem_type
         pair = (self._logits(model), self._reference)
-        (logits, reference), targets, _ = comparable(pair, self.images, self.checkpoint.labels)
-        own = measure(logits, reference, targets)
-        full = measure(reference, reference, targets)
-        lost = 1 - own.agreement if own.top1 is None or full.top1 is None else full.top1 - own.top1
+        (logits, reference), targets, _ = comparable(pair, self.images, self.checkpoint.labels, kind)
+        own = measure(logits, reference, targets, kind)
+        full = measure(reference, reference, targets, kind)
+        lost = 1 - own.agreement if own.score is None or full.score is None else full.score - own.score
         return round(100 * lost, 6)
 
     def _logits(self, model: bytes) -> Logits:

@@ -91,10 +91,11 @@ def _key(
     max_drop: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     """What the outcome depends on, beside its code."""
-    targets = images.targets_for(checkpoint.labels)  # recovery and `taylor` read them
+    targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)  # recovery and `taylor` read them
     return {
         "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": images.digest(),
-        "targets": None if targets is None else targets.tolist(), "settings": asdict(settings), "costs": asdict(costs),
+        "targets": None if targets is None else targets.tolist(), "problem_type": checkpoint.problem_type,
+        "settings": asdict(settings), "costs": asdict(costs),
         "threads": goal.threads if settings.speedup is not None else None,
         "judge": [judge.identity(), max_drop] if judge is not None and settings.auto else None,
     }  # fmt: skip
@@ -170,7 +171,9 @@ def _with_model(checkpoint: Checkpoint, model: Vit) -> Checkpoint:
 
 
 def _bytes(checkpoint: Checkpoint) -> bytes:
-    return checkpoint_bytes(checkpoint.model, preprocessing=checkpoint.preprocessing, labels=checkpoint.labels)
+    return checkpoint_bytes(
+        checkpoint.model, preprocessing=checkpoint.preprocessing, labels=checkpoint.labels, problem_type=checkpoint.problem_type
+    )
 
 
 def _cuts_for_speedup(

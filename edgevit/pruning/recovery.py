@@ -47,8 +47,8 @@ def recover(
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    contract, targets = checkpoint.preprocessing, images.targets_for(checkpoint.labels)
-    if targets is not None and images.matches(checkpoint.labels)[0].doubled:  # which class is meant is unknown: distil alone
+    contract, targets = checkpoint.preprocessing, images.truth_for(checkpoint.labels, checkpoint.problem_type)
+    if images.is_ambiguous(checkpoint.labels):  # which class is meant is unknown: distil alone
         targets = None
 
     def deliver(numbers: list[int]) -> Tensor:
@@ -58,11 +58,12 @@ def recover(
     examples = Examples(
         count=len(images), images=deliver, targets=None if targets is None else torch.from_numpy(np.asarray(targets))
     )
-    training = Training(copy.deepcopy(student).to(device), copy.deepcopy(checkpoint.model), examples, settings)
+    teacher, kind = checkpoint.model, checkpoint.problem_type
+    training = Training(copy.deepcopy(student).to(device), copy.deepcopy(teacher), examples, settings, problem_type=kind)
     key: dict[str, Any] = {
-        "teacher": model_digest(checkpoint.model), "student": model_digest(student), "contract": contract.to_dict(),
+        "teacher": model_digest(teacher), "student": model_digest(student), "contract": contract.to_dict(),
         "images": images.digest(), "targets": None if targets is None else targets.tolist(), "settings": asdict(settings),
-        "device": device.type,
+        "device": device.type, "problem_type": kind,
     }  # fmt: skip
     before = training.loss_on(examples.held_out)
     with progress.stage("recover", total=settings.epochs * len(examples.trained)) as stage:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.advice import missing_truth
 from edgevit.cache import Cache, Kind
 from edgevit.compress.allocate import Choice, allocate
 from edgevit.compress.candidates import Candidate, candidates, logits_of, observe
@@ -104,13 +105,13 @@ def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> 
         few = f"{len(images)} images left to prune on" if len(images) else "no images"
         msg = f"{images.source}: {few}; it takes {LEAST} at least, and hundreds to be good. Pass more with --data."
         raise DataError(msg)
-    if settings.score == "taylor" and images.targets_for(checkpoint.labels) is None:
+    if settings.score == "taylor" and images.truth_for(checkpoint.labels, checkpoint.problem_type) is None:
         msg = (
-            f"--score taylor needs labels, and the folders of {images.source} are not the model's classes "
-            f"({', '.join(checkpoint.labels[:5])}, ...). Pass --labels, or take --score obs, which needs none."
+            f"--score taylor needs labels, and {missing_truth(images, checkpoint.labels, checkpoint.problem_type)} "
+            "Or take --score obs, which needs none."
         )
         raise DataError(msg)
-    if settings.score == "taylor" and images.matches(checkpoint.labels)[0].doubled:
+    if settings.score == "taylor" and images.is_ambiguous(checkpoint.labels):
         msg = "--score taylor needs to know the class of each image, and several classes have one name. Take --score obs."
         raise DataError(msg)
 
@@ -129,11 +130,11 @@ def score(
     # Shuffled, so that every batch, held out or not, is like the others.
     chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
     looked_at = chosen.subset(range(min(SCORED, len(chosen))))
-    targets = looked_at.targets_for(checkpoint.labels) if settings.score == "taylor" else None
+    truth = looked_at.truth_for(checkpoint.labels, checkpoint.problem_type) if settings.score == "taylor" else None
     key: dict[str, Any] = {
         "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": looked_at.digest(),
-        "targets": None if targets is None else targets.tolist(), "seed": settings.seed, "score": settings.score,
-        "multiple": settings.multiple,
+        "targets": None if truth is None else truth.tolist(), "seed": settings.seed, "score": settings.score,
+        "multiple": settings.multiple, "problem_type": checkpoint.problem_type,
     }  # fmt: skip
     stored = cache.find(SCORES, **key) if cache else None
     if stored is not None:
@@ -199,9 +200,10 @@ def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSett
         return {}
     from edgevit.compress.gradients import contributions
 
-    targets = images.targets_for(checkpoint.labels)
+    targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
     assert targets is not None  # `check`
     with progress.stage("gradients of the loss", total=len(images)) as stage:
         return contributions(
-            checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance
-        )
+            checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance,
+            checkpoint.problem_type,
+        )  # fmt: skip

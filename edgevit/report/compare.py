@@ -22,6 +22,7 @@ from edgevit.engine.tensorrt import gpu
 from edgevit.errors import DataError
 from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocessing
+from edgevit.problem import SINGLE_LABEL
 from edgevit.progress import Progress
 from edgevit.report import accuracy, latency, machine
 from edgevit.report.device import DevicePlan
@@ -66,6 +67,7 @@ def compare(
     contract: Preprocessing,
     labels: Sequence[str],
     *,
+    problem_type: str = SINGLE_LABEL,
     runs: int,
     threads: int | None,
     cache: Cache,
@@ -77,7 +79,7 @@ def compare(
 ) -> Comparison:
     """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
 
-    ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
+    ``problem_type`` is what all their logits mean. ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
     ``load`` is `machine.load` of before the work that led here, which is a load of its own; None reads it now.
     ``startup`` also measures a fresh process of each; where the file system ``root`` has power rails, energy is measured, too.
     ``command`` is what was typed, for the conditions. Raises DataError without images.
@@ -91,7 +93,7 @@ def compare(
     none: list[Any] = [None] * len(candidates)
     starts = _startups(opened, progress) if startup else none
     turns, energies = _timed(opened, images, runs, find_rails(root), progress) if runs else (none, none)
-    logits, targets, labels = comparable(logits, images, labels)
+    logits, targets, labels = comparable(logits, images, labels, problem_type)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
     ratio = _Ratio(turns)
     baselines = [_baseline(candidate, candidates) for candidate in candidates]
@@ -104,8 +106,8 @@ def compare(
             engine=backend(candidate.engine).version,
             bytes=len(candidate.model),
             sha256=hashlib.sha256(candidate.model).hexdigest(),
-            accuracy=accuracy.measure(own, logits[0], targets),
-            change=accuracy.change(own, logits[0], targets, labels) if targets is not None and i else None,
+            accuracy=accuracy.measure(own, logits[0], targets, problem_type),
+            change=accuracy.change(own, logits[0], targets, labels, problem_type) if targets is not None and i else None,
             latency=time,
             speedup=base.p50_ms / time.p50_ms if time and (base := times[baselines[i]]) else None,
             speedup_interval=None if i == baselines[i] else ratio(baselines[i], i),
@@ -119,10 +121,17 @@ def compare(
     )
     return Comparison(
         rows=rows,
-        conditions=_conditions(rows, images, targets is not None, threads, load, command),
+        conditions=_conditions(rows, images, targets is not None, threads, load, command) | _unseen(targets, labels),
         recommendation=recommend(rows, ratio),
         warnings=suspicions(rows, logits, targets, labels, [candidate.earlier for candidate in candidates]),
-        evidence=Evidence(logits=tuple(logits), images=images, labels=tuple(labels), targets=targets, turns=tuple(turns)),
+        evidence=Evidence(
+            logits=tuple(logits),
+            images=images,
+            labels=tuple(labels),
+            problem_type=problem_type,
+            targets=targets,
+            turns=tuple(turns),
+        ),
     )
 
 
@@ -237,6 +246,13 @@ def _conditions(
         if any(row.latency for row in rows)
         else "not timed, as this is not the target",
     }
+
+
+def _unseen(targets: accuracy.Truth | None, labels: Sequence[str]) -> dict[str, Any]:
+    """Labels of a multi-label model that no image has: nothing is known of them."""
+    if targets is None or targets.ndim < 2 or targets.any(0).all():
+        return {}
+    return {"labels_on_no_image": [label for label, marks in zip(labels, targets.T, strict=True) if not marks.any()]}
 
 
 def _device(rows: Sequence[Row]) -> str:

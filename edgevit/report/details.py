@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.report.multilabel import right_labels, there
 from edgevit.runtime.classify import softmax
 
 if TYPE_CHECKING:
@@ -56,6 +57,40 @@ class ChangedImage:
         if self.target is None:
             return "changed"
         return "lost" if self.before == self.target else "won" if self.after == self.target else "both wrong"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedLabels:
+    """One image whose labels are others than the reference's. Labels are positions."""
+
+    index: int
+    """Position in the comparison's images."""
+    outcome: str
+    """``lost`` (fewer right labels), ``won`` (more), ``changed`` (as many, or not known)."""
+    gone: tuple[int, ...]
+    """Labels that the reference gives."""
+    new: tuple[int, ...]
+    """Labels that it does not give."""
+
+
+def changed_labels(logits: Logits, reference: Logits, truth: NDArray[np.bool_] | None) -> list[ChangedLabels]:
+    """Images of a multi-label model whose labels changed: those that lost right ones first, then by number of changes.
+
+    Logits and ``truth`` are [N, labels].
+    """
+    before, after = there(reference), there(logits)
+    gained = np.zeros(len(logits)) if truth is None else right_labels(after, truth) - right_labels(before, truth)
+    changes = (before ^ after).sum(1)
+    order = sorted(np.flatnonzero(changes), key=lambda i: (np.sign(gained[i]), -changes[i], i))
+    return [
+        ChangedLabels(
+            index=int(i),
+            outcome="lost" if gained[i] < 0 else "won" if gained[i] > 0 else "changed",
+            gone=tuple(map(int, np.flatnonzero(before[i] & ~after[i]))),
+            new=tuple(map(int, np.flatnonzero(after[i] & ~before[i]))),
+        )
+        for i in order
+    ]
 
 
 def changed_images(logits: Logits, reference: Logits, targets: NDArray[np.int64] | None, limit: int) -> list[ChangedImage]:

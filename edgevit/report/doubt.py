@@ -16,9 +16,9 @@ POINT = 1.0
 
 
 def possible_loss(row: Row) -> float:
-    """Percentage points that ``row`` may lose as far as its images tell, 0 or more: of top-1; without labels of agreement.
+    """Percentage points that ``row`` may lose as far as its images tell, 0 or more: of its score; without labels of agreement.
 
-    The end of the 95 % interval.
+    The end of the 95 % interval. Of mAP that is the bootstrap's, which is 0 where no order changed: see `too_few`.
     """
     low = row.accuracy.agreement_interval[0] - 1 if row.change is None else row.change.interval[0]
     return max(0.0, -100 * low)
@@ -31,9 +31,13 @@ def is_few(row: Row) -> bool:
 
 def too_few(row: Row) -> str:
     """The start of a headline: how much ``row`` may lose unseen."""
-    what = f"that {row.name} gives other answers to" if row.change is None else f"that {row.name} loses"
-    unit = "% of them" if row.change is None else "points"
-    return f"Too few images to tell: {count(row.accuracy.images)} cannot rule out {what} {possible_loss(row):.0f} {unit}"
+    loss, several = possible_loss(row), row.accuracy.multi_label
+    start = f"Too few images to tell: {count(row.accuracy.images)} cannot rule out that {row.name}"
+    if row.change is None:
+        return f"{start} gives {f'{loss:.0f} % of its labels otherwise' if several else f'other answers to {loss:.0f} % of them'}"
+    if several and loss < POINT:  # the bootstrap cannot see what none of these images shows
+        return f"{start} loses {row.accuracy.metric} on others"
+    return f"{start} loses {loss:.0f} {row.accuracy.unit}"
 
 
 def doubts(row: Row) -> list[str]:
@@ -41,9 +45,11 @@ def doubts(row: Row) -> list[str]:
     loss, seen = possible_loss(row), row.accuracy
     if loss <= POINT or row.change is None:
         return []
+    unsure = f"{count(seen.images)} cannot rule out that {row.name} loses up to {loss:.1f} {seen.unit}"
+    if seen.multi_label:  # how many would tell is known of single classes alone
+        return [f"{unsure}."]
     needed = images_needed(POINT, (row.change.lost + row.change.won) / seen.images)
-    return [f"{count(seen.images)} cannot rule out that {row.name} loses up to {loss:.1f} points; "
-            f"to tell a loss of {POINT:g} point takes about {needed:,}."]  # fmt: skip
+    return [f"{unsure}; to tell a loss of {POINT:g} point takes about {needed:,}."]
 
 
 def budget_note(max_drop: float, row: Row, judged: int = 0) -> str | None:
@@ -54,12 +60,12 @@ def budget_note(max_drop: float, row: Row, judged: int = 0) -> str | None:
     loss, seen = possible_loss(row), row.accuracy
     if loss <= max_drop or not max_drop:
         return None
-    changed = 1 - seen.agreement if row.change is None else (row.change.lost + row.change.won) / seen.images
     decided = f", and the {judged:,} that it was judged on can no better" if 0 < judged <= seen.images else ""
-    return (
-        f"accuracy: {count(seen.images)} cannot rule out a loss of {loss:.1f} points{decided}; "
-        f"to be sure of a budget of {max_drop:g} takes about {images_needed(max_drop, changed):,}"
-    )
+    unsure = f"accuracy: {count(seen.images)} cannot rule out a loss of {loss:.1f} {seen.unit}{decided}"
+    if seen.multi_label:
+        return unsure
+    changed = 1 - seen.agreement if row.change is None else (row.change.lost + row.change.won) / seen.images
+    return f"{unsure}; to be sure of a budget of {max_drop:g} takes about {images_needed(max_drop, changed):,}"
 
 
 def count(images: int) -> str:

@@ -11,9 +11,9 @@ from edgevit.errors import needs_extra
 from edgevit.images import ImageSet
 from edgevit.recipe import LINEARS
 from edgevit.report import plots
-from edgevit.report.details import ChangedImage, Layer, changed_images
+from edgevit.report.details import ChangedImage, ChangedLabels, Layer, changed_images, changed_labels
 from edgevit.report.device import device_lines, device_table
-from edgevit.report.page import PAGE, READING
+from edgevit.report.page import PAGE, reading
 from edgevit.report.parts import PARTS, PartTime, by_part
 from edgevit.report.plots import Bar, Point
 from edgevit.report.recommend import is_worse, points
@@ -48,7 +48,7 @@ class Background:
 
 def to_html(comparison: Comparison, background: Background) -> str:
     """The whole page. Raises MissingPackageError without OpenCV, which makes the thumbnails."""
-    found, row = comparison.recommendation, explained(comparison)
+    found, row, several = comparison.recommendation, explained(comparison), comparison.multi_label
     sections = [
         _section("All variants", *_tables(comparison)),
         _section("On the device", *_device(comparison)),
@@ -70,10 +70,10 @@ def to_html(comparison: Comparison, background: Background) -> str:
             "Signal to noise of each INT8 "
             "product's output on calibration images, in dB: 6 dB less is twice the error. Darker is worse.",
         ),
+        _section(f"By class: {row.name}" if row else "", _classes(comparison, row), _of_classes(comparison)),
         _section(
-            f"By class: {row.name}" if row else "", _classes(comparison, row), "Right answers of each class before and after."
+            f"Images whose {'labels' if several else 'class'} changed: {row.name}" if row else "", _changed(comparison, row), ""
         ),
-        _section(f"Images whose class changed: {row.name}" if row else "", _changed(comparison, row), ""),
         _section(
             "Conditions",
             f"<p>{escape(conditions_line(comparison))}</p>" + _list((*origin_lines(comparison), *background.notes)),
@@ -88,7 +88,7 @@ def to_html(comparison: Comparison, background: Background) -> str:
         reasons=_list(found.reasons),
         tiles=_tiles(comparison),
         sections="".join(sections),
-        reading=READING,
+        reading=reading(multi_label=several),
     )
 
 
@@ -115,11 +115,12 @@ def _tiles(comparison: Comparison) -> str:
         where = f"an image, estimated on {row.device.best.target} in mode {row.device.best.mode}"
         against = "" if row is base else f", {base.estimated_ms / row.device.best.milliseconds:.2f}x as fast as {base.name}"
         tiles.append((f"{row.device.best.milliseconds:.3g} ms", where + against))
-    if row.accuracy.top1 is not None:
+    if row.accuracy.score is not None:
         change = "" if row.change is None else f", {points(row.change.difference)} points against {first.name}"
-        tiles.append((f"{100 * row.accuracy.top1:.1f} %", f"top-1{change}"))
+        tiles.append((f"{100 * row.accuracy.score:.1f} %", f"{row.accuracy.metric}{change}"))
     if row is not first:
-        tiles.append((f"{100 * row.accuracy.agreement:.1f} %", f"of images in the class of {first.name}"))
+        alike = f"of labels shared with {first.name}" if comparison.multi_label else f"of images in the class of {first.name}"
+        tiles.append((f"{100 * row.accuracy.agreement:.1f} %", alike))
     smaller = "" if row.bytes >= first.bytes else f", {first.bytes / row.bytes:.1f}x smaller than {first.name}"
     tiles.append((f"{row.bytes / 1e6:.1f} MB", f"model{smaller}"))
     return "".join(f"<div><b>{escape(figure)}</b><span>{escape(what)}</span></div>" for figure, what in tiles)
@@ -128,7 +129,7 @@ def _tiles(comparison: Comparison) -> str:
 def _tables(comparison: Comparison) -> tuple[str, str]:
     """Both tables, and what their columns mean."""
     accuracy, speed = accuracy_table(comparison), speed_table(comparison)
-    meaning = f"<p class='small'>{escape('; '.join(legend((*accuracy[0], *speed[0]))))}.</p>"
+    meaning = f"<p class='small'>{escape('; '.join(legend(comparison, (*accuracy[0], *speed[0]))))}.</p>"
     return _rows(comparison, *accuracy) + _rows(comparison, *speed), meaning
 
 
@@ -145,7 +146,7 @@ def _rows(comparison: Comparison, columns: Sequence[str], cells: Sequence[Sequen
 def _plane(comparison: Comparison) -> str:
     rows, best = comparison.rows, comparison.recommendation.row
     times = [row.latency.p50_ms if row.latency else row.estimated_ms for row in rows]
-    labelled = rows[0].accuracy.top1 is not None
+    labelled = rows[0].accuracy.score is not None
     found = []
     for i, row in enumerate(rows):
         if labelled:
@@ -157,7 +158,7 @@ def _plane(comparison: Comparison) -> str:
         found.append(Point(name=row.name, x=x, y=100 * y, low=100 * low, high=100 * high, chosen=i == best))
     if len({point.y for point in found}) == 1:
         return ""  # all on one line: the bars of latency say as much
-    what = f"top-1 against {rows[0].name}, points" if labelled else f"agreement with {rows[0].name}, %"
+    what = f"{rows[0].accuracy.metric} against {rows[0].name}, points" if labelled else f"agreement with {rows[0].name}, %"
     device = rows[0].device.best if rows[0].device else None
     estimated = f"estimated on {device.target} in mode {device.mode}, ms" if device else ""
     return plots.plane(found, "median of one image, ms" if rows[0].latency else estimated, what, 0.0 if labelled else 100.0)
@@ -214,7 +215,8 @@ def _classes(comparison: Comparison, row: Row | None) -> str:
     left_out = len(found) - len(lines)
     more = f"<p class='small'>{left_out} classes with fewer changes are not shown.</p>" if left_out else ""
     names = f"<th>{escape(comparison.rows[0].name)} %</th><th>{escape(row.name)} %</th>"
-    head = f"<tr><th>class</th><th>images</th>{names}<th>change, points</th><th>lost / won</th><th>before, after</th></tr>"
+    what = "label" if comparison.multi_label else "class"
+    head = f"<tr><th>{what}</th><th>images</th>{names}<th>change, points</th><th>lost / won</th><th>before, after</th></tr>"
     return f"<div class='wide'><table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table></div>{more}"
 
 
@@ -223,6 +225,8 @@ def _changed(comparison: Comparison, row: Row | None) -> str:
         return ""
     seen = comparison.evidence
     place = next(i for i, other in enumerate(comparison.rows) if other is row)
+    if comparison.multi_label:
+        return _changed_labels(comparison, changed_labels(seen.logits[place], seen.logits[0], seen.targets))
     found = changed_images(seen.logits[place], seen.logits[0], seen.targets, len(seen.images))
     if not found:
         return "<p>None: every image has the class it had.</p>"
@@ -243,6 +247,32 @@ def _figure(image: ChangedImage, images: ImageSet, labels: Sequence[str]) -> str
         f"<em>{image.outcome}</em>{truth}<br>{before} {100 * image.before_confidence:.0f} % &rarr; {after} "
         f"{100 * image.after_confidence:.0f} %<br><span>{escape(_short(name))}</span></figcaption></figure>"
     )
+
+
+def _of_classes(comparison: Comparison) -> str:
+    if comparison.multi_label:
+        return "Of the images that have a label, those on which it was found before and after, at a threshold of 0.5."
+    return "Right answers of each class before and after."
+
+
+def _changed_labels(comparison: Comparison, found: Sequence[ChangedLabels]) -> str:
+    if not found:
+        return "<p>None: every image has the labels it had.</p>"
+    seen, shown = comparison.evidence, found[:THUMBNAILS]
+    count = f"{len(found)} of {len(seen.images):,} images" + (f", {len(shown)} of them here" if len(shown) < len(found) else "")
+    order = "those that lost right labels first" if seen.targets is not None else "those with most changes first"
+    figures = []
+    for image in shown:
+        name = seen.images.names[image.index]
+        words = [
+            f"{sign} {escape(_short(seen.labels[i]))}" for sign, own in (("&minus;", image.gone), ("+", image.new)) for i in own
+        ]
+        picture = f"<img src='{thumbnail(seen.images, image.index)}' alt='{escape(name, quote=True)}'>"
+        figures.append(
+            f"<figure class='{image.outcome}'>{picture}<figcaption><em>{image.outcome}</em><br>{', '.join(words)}"
+            f"<br><span>{escape(_short(name))}</span></figcaption></figure>"
+        )
+    return f"<p>{count}; {order}.</p><div class='gallery'>{''.join(figures)}</div>"
 
 
 def thumbnail(images: ImageSet, index: int) -> str:

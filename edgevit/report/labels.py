@@ -1,4 +1,4 @@
-"""Which answers of a model are right where several classes share a name."""
+"""Which answers of a model are right, also where several classes share a name."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 
+if TYPE_CHECKING:
     from edgevit.images import ImageSet
-    from edgevit.report.accuracy import Logits
+    from edgevit.report.accuracy import Logits, Truth
 
 
 def comparable(
-    logits: Sequence[Logits], images: ImageSet, labels: Sequence[str]
-) -> tuple[list[Logits], NDArray[np.int64] | None, tuple[str, ...]]:
-    """``logits`` [N, classes] of models, with targets [N] and names of their columns; no targets where classes do not fit.
+    logits: Sequence[Logits], images: ImageSet, labels: Sequence[str], problem_type: str = SINGLE_LABEL
+) -> tuple[list[Logits], Truth | None, tuple[str, ...]]:
+    """``logits`` [N, classes] of models, with what is true and the names of their columns; nothing is, where classes do not fit.
+
+    True are classes int64 [N], or of a multi-label model whether an image has a label, bool [N, classes].
 
     Classes of one name, where names decide, become one: its logit is the largest of theirs. So an answer is right if its name
-    is, which is all that people are shown.
+    is, which is all that people are shown. Labels of several an image are each judged alone.
     """
-    targets = images.targets_for(labels)
-    match = next(iter(images.matches(labels)), None)
-    if targets is None or match is None or not match.doubled:
+    targets = images.truth_for(labels, problem_type)
+    if targets is None or problem_type == MULTI_LABEL or not images.is_ambiguous(labels):
         return list(logits), targets, tuple(labels)
     groups: dict[str, list[int]] = {}
     for index, label in enumerate(labels):

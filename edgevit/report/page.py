@@ -76,3 +76,23 @@ threshold decides.</dd>
 <dt>p50, p90, p99</dt><dd>Half, nine of ten and 99 of 100 images take no longer. Variants were timed in turns on the same images,
 so that a clock that drifts hits all alike. "~" before a speed-up: its 95 % interval holds 1, which is inside the noise.</dd>
 </dl></details>"""
+
+OF_LABELS = """<details open><summary>How to read this</summary><dl>
+<dt>mAP, F1</dt><dd>Images may have several labels. Average precision of a label: over its images, how many of those that score
+as high or higher have it, too; mAP is its mean over labels and needs no threshold. F1: right labels against those missed and made
+up, over all labels of all images, at a threshold of 0.5.</dd>
+<dt>Change and its interval</dt><dd>Percentage points of mAP against the reference on the same images. Drawing whole images anew
+a thousand times gives the 95 % interval; where it leaves 0 out, the difference is called measurable. The interval says how large
+a loss the images leave possible: read it before trusting a "no".</dd>
+<dt>Agreement, SQNR</dt><dd>Of all labels that either model gives, the share that both give, and how far the logits are from the
+reference's: these show damage long before mAP does.</dd>
+<dt>p50, p90, p99</dt><dd>$latency</dd>
+</dl></details>"""
+
+
+def reading(*, multi_label: bool) -> str:
+    """What tells a first-time reader how to read a report, as HTML."""
+    if not multi_label:
+        return READING
+    latency = READING.rpartition("<dt>p50, p90, p99</dt><dd>")[2].partition("</dd>")[0]
+    return OF_LABELS.replace("$latency", latency)

@@ -72,17 +72,25 @@ def _told(rows: Sequence[Row], found: Recommendation) -> Recommendation:
     if not is_few(rows[0]) or (len(rows) > 1 and not others):  # that the others are worse is told
         return found
     if len(rows) == 1:
-        seen = rows[0].accuracy
-        low, high = (100 * share for share in seen.top1_interval or (0.0, 1.0))
-        known = f"they leave top-1 between {low:.0f} and {high:.0f} %" if seen.top1_interval else "and they have no labels"
-        first = f"Too few images to tell: {seen.images:,} were looked at, {known}"
+        first = f"Too few images to tell: {rows[0].accuracy.images:,} were looked at, {_known(rows[0])}"
     else:
         first = too_few(rows[found.row] if found.row else max(others, key=possible_loss))
     return replace(found, headline=f"{first}. {found.headline}", enough=False)
 
 
+def _known(row: Row) -> str:
+    """What few images tell about a row alone."""
+    seen = row.accuracy
+    if seen.score is None:
+        return "and they have no labels"
+    if seen.top1_interval is None:  # mAP, which a handful of images sets
+        return f"so {seen.metric} may be far off"
+    low, high = (100 * share for share in seen.top1_interval)
+    return f"they leave {seen.metric} between {low:.0f} and {high:.0f} %"
+
+
 def is_worse(row: Row) -> bool:
-    """Whether a row is measurably worse than the reference: by McNemar's test, without labels by its agreement."""
+    """Whether a row is measurably worse than the reference: by the test of its change, without labels by its agreement."""
     if row.change is not None:
         return row.change.worse
     return row.accuracy.agreement_interval[1] < SAME_CLASS
@@ -91,22 +99,34 @@ def is_worse(row: Row) -> bool:
 def loss(row: Row) -> str:
     """What a row costs in accuracy against the reference, in words and figures."""
     if row.change is None:
-        share = row.accuracy.agreement
-        low, high = (100 * bound for bound in row.accuracy.agreement_interval)
-        return (
-            f"the same class as the reference on {100 * share:.1f} % of images "
-            f"(95 % interval {low:.1f} to {high:.1f}; no labels: accuracy is unknown)"
-        )
+        return _agreement(row)
     change = row.change
     low, high = change.interval
-    figures = f"{points(change.difference)} points, 95 % interval {points(low)} to {points(high)}, p = {p_value(change.p)}"
+    p = f"p = {p_value(change.p)}"
+    figures = f"{points(change.difference)} {row.accuracy.unit}, 95 % interval {points(low)} to {points(high)}, {p}"
     if change.doubtful:
         return f"perhaps {'worse' if change.difference < 0 else 'better'} ({figures})"
     if not change.measurable and is_few(row):
-        return f"{change.lost} of {row.accuracy.images} images lost, {change.won} won ({figures})"
+        seen = f"{row.accuracy.images} images"
+        if row.accuracy.multi_label:
+            return f"fewer labels right on {change.lost} of {seen}, more on {change.won} ({figures})"
+        return f"{change.lost} of {seen} lost, {change.won} won ({figures})"
     if not change.measurable:
         return f"no measurable loss ({figures})" if change.difference <= 0 else f"no measurable difference ({figures})"
     return f"measurably {'worse' if change.difference < 0 else 'better'} ({figures})"
+
+
+def _agreement(row: Row) -> str:
+    """How often a row says what the reference does, where nobody knows what is right."""
+    share = row.accuracy.agreement
+    if row.accuracy.multi_label:
+        given = f"{100 * share:.1f} % of the labels that it or the reference gives are given by both"
+        return f"{given} (no true labels: accuracy is unknown)"
+    low, high = (100 * bound for bound in row.accuracy.agreement_interval)
+    return (
+        f"the same class as the reference on {100 * share:.1f} % of images "
+        f"(95 % interval {low:.1f} to {high:.1f}; no labels: accuracy is unknown)"
+    )
 
 
 def points(share: float) -> str:
@@ -198,6 +218,9 @@ def _others(row: Row | None) -> list[str]:
         return []
     change = row.change
     share = 100 * (1 - row.accuracy.agreement)
+    if row.accuracy.multi_label:
+        return [f"{share:.1f} % of the labels that {row.name} or the reference gives, only one of the two does: {row.name} has "
+                f"fewer right on {change.lost} images, more on {change.won}."]  # fmt: skip
     return [f"{row.name} answers {share:.1f} % of the images otherwise than the reference: of those, "
             f"{change.lost} were right before, {change.won} are now."]  # fmt: skip
 

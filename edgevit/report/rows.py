@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit.images import ImageSet
 from edgevit.printable import cell
+from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.report.accuracy import Accuracy, Change
 from edgevit.report.device import DevicePlan
 from edgevit.report.energy import Energy
@@ -18,10 +19,7 @@ from edgevit.report.recommend import Recommendation
 from edgevit.report.startup import Startup
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgevit.report.accuracy import Logits
+    from edgevit.report.accuracy import Logits, Truth
     from edgevit.report.latency import Turns
 
 
@@ -76,10 +74,12 @@ class Evidence:
     """Per row, float32 [N, classes]."""
     images: ImageSet
     labels: tuple[str, ...]
-    targets: NDArray[np.int64] | None
-    """int64 [N]; None without labels that fit."""
+    targets: Truth | None
+    """int64 [N], or of a multi-label model bool [N, classes]; None without labels that fit."""
     turns: tuple[Turns | None, ...]
     """Per row, milliseconds of every timed inference, turn by turn."""
+    problem_type: str = SINGLE_LABEL
+    """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,11 @@ class Comparison:
     evidence: Evidence = field(repr=False, compare=False)
     warnings: tuple[str, ...] = ()
     """What makes the figures suspect, to be read before them: `edgevit.report.suspicions`."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether images may have several labels."""
+        return self.evidence.problem_type == MULTI_LABEL
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the evidence."""

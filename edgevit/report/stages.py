@@ -11,6 +11,7 @@ import numpy as np
 
 from edgevit.engine.base import Session
 from edgevit.preprocess import Preprocessing, prepare
+from edgevit.problem import SINGLE_LABEL
 from edgevit.progress import Stage
 from edgevit.runtime.classify import top_k
 from edgevit.runtime.overlay import draw
@@ -39,6 +40,7 @@ def stage_times(
     contract: Preprocessing,
     labels: Sequence[str],
     *,
+    problem_type: str = SINGLE_LABEL,
     runs: int,
     precision: str,
     stage: Stage,
@@ -46,10 +48,11 @@ def stage_times(
     """Each stage timed on ``runs`` frames that ``read`` delivers, after a few to warm up.
 
     Drawing is what a preview or a recording costs; a headless run leaves it out. Reading a live camera is mostly waiting.
+    ``problem_type`` is what the logits mean.
     """
     times: dict[str, list[float]] = {name: [] for name in ("read", "prepare", "infer", "classify", "draw")}
     for i in range(WARM_UP + runs):
-        own = _one(read, session, contract, labels, precision)
+        own = _one(read, session, contract, labels, precision, problem_type)
         if i >= WARM_UP:
             for name, milliseconds in own.items():
                 times[name].append(milliseconds)
@@ -67,7 +70,7 @@ def stage_times(
 
 
 def _one(
-    read: Callable[[], Frame], session: Session, contract: Preprocessing, labels: Sequence[str], precision: str
+    read: Callable[[], Frame], session: Session, contract: Preprocessing, labels: Sequence[str], precision: str, problem_type: str
 ) -> dict[str, float]:
     found: dict[str, float] = {}
 
@@ -80,6 +83,6 @@ def _one(
     frame = timed("read", read)
     ready = timed("prepare", lambda: prepare(frame, contract))
     logits = timed("infer", lambda: session.infer(ready[None]))
-    best = timed("classify", lambda: top_k(logits[0], labels, SHOWN))
+    best = timed("classify", lambda: top_k(logits[0], labels, SHOWN, problem_type))
     timed("draw", lambda: draw(frame, best, fps=None, precision=precision, latency_ms=sum(found.values())))
     return found

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevit.report.doubt import count
+from edgevit.report.multilabel import there
 from edgevit.report.statistics import fisher, mcnemar, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgevit.report.accuracy import Logits
+    from edgevit.report.accuracy import Logits, Truth
+    from edgevit.report.multilabel import Marks
     from edgevit.report.rows import Row
 
     Classes = NDArray[np.int64]
@@ -30,15 +32,18 @@ NAMED = 3  # classes named in a sentence
 def suspicions(
     rows: Sequence[Row],
     logits: Sequence[Logits],
-    targets: Classes | None,
+    targets: Truth | None,
     labels: Sequence[str],
     earlier: Sequence[Mapping[str, Any] | None],
 ) -> tuple[str, ...]:
     """One sentence for each thing that is odd about the models' answers or the images; empty if nothing is.
 
     ``logits`` float32 [N, classes] and ``earlier``, what a row had at build time (``top1``, ``agreement``, ``images``), are
-    one per row. ``targets`` int64 [N] are true classes, None without labels.
+    one per row. ``targets`` are what is true, as `edgevit.report.accuracy.measure` takes it, None without labels. Most of it is
+    about shares of right images, which models of several labels do not have: of those, only one answer to everything is told.
     """
+    if rows[0].accuracy.multi_label:
+        return tuple(_constant_labels(rows, [there(own) for own in logits], targets, labels))
     answers = [own.argmax(1) for own in logits]
     constant = _constant(rows, answers, targets, labels)
     found = [*constant, *_unlike_the_build(rows, earlier)]
@@ -61,6 +66,23 @@ def _constant(rows: Sequence[Row], answers: Sequence[Classes], targets: Classes 
         "Is it the right checkpoint, and are its mean, std and colour order those of training?"
         for answer, names in named.items()
     ]
+
+
+def _constant_labels(
+    rows: Sequence[Row], given: Sequence[Marks], truth: Truth | None, labels: Sequence[str]
+) -> list[str]:  # fmt: skip
+    """Models that give all images the same labels, or none, though these have several."""
+    several = len(given[0]) >= ENOUGH if truth is None else bool((truth != truth[0]).any())
+    found = []
+    for row, own in zip(rows, given, strict=True):
+        if several and (own == own[0]).all():
+            names = [label for label, given_here in zip(labels, own[0], strict=True) if given_here]
+            shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            found.append(
+                f"{row.name}: every one of {count(len(own))} is given {shown or 'no label'}. Is it the right checkpoint, "
+                "are its mean, std and colour order those of training, and is 0.5 its threshold?"
+            )
+    return found
 
 
 def _unlike_the_build(rows: Sequence[Row], earlier: Sequence[Mapping[str, Any] | None]) -> list[str]:

@@ -11,16 +11,20 @@ from edgevit.report.doubt import is_few
 from edgevit.report.recommend import is_worse, p_value, points
 from edgevit.report.rows import Comparison, Row
 
-SHORT = ("", "engine", "top-1 %", "balanced %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB")
-"""Columns that fit a terminal."""
+SHORT = (
+    "", "engine", "top-1 %", "balanced %", "mAP %", "F1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB",
+)  # fmt: skip
+"""Columns that fit a terminal, as far as they are filled: a model has top-1 or mAP."""
 ACCURACY = (
-    "variant", "engine", "top-1 % (95 %)", "balanced %",
-    "change, points (95 %)", "lost/won", "McNemar p", "agreement %", "SQNR dB", "ECE %",
+    "variant", "engine", "top-1 % (95 %)", "balanced %", "mAP %", "F1 %",
+    "change, points (95 %)", "lost/won", "McNemar p", "bootstrap p", "agreement %", "SQNR dB", "ECE %",
 )  # fmt: skip
 SPEED = ("variant", "engine", "p50 / p90 / p99 ms", "images/s", "speed-up (95 %)", "size MB", "start s", "memory MiB")
 """Columns of a document's two tables."""
 LEGEND = {
     "balanced": "balanced: the mean of all classes' shares of right answers, however many images each has",
+    "mAP": "mAP: the mean over labels of the average precision",
+    "F1": "F1: over all labels of all images, at a threshold of 0.5",
     "change": "change: top-1 against the first row on the same images, in percentage points",
     "agree": "agreement: how often the class is the first row's",
     "SQNR": "SQNR: logits against the first row's",
@@ -30,13 +34,22 @@ LEGEND = {
     "memory": "memory: the most that process held",
 }
 """What a column means, by how its name begins."""
-WORSE = "!: measurably worse (McNemar's exact test, p < 0.05; without labels, agreement below 98 %)"
+LEGEND_OF_LABELS = LEGEND | {
+    "change": "change: mAP against the first row on the same images, in percentage points",
+    "lost/won": "lost/won: images with fewer and with more right labels",
+    "agree": "agreement: of the labels that a row or the first one gives, the share that both give",
+}
+"""The same of multi-label models."""
+WORSE = "!: measurably worse ({}, p < 0.05; without labels, agreement below 98 %)"
 
 
-def legend(columns: Sequence[str], cells: Sequence[Sequence[str]] = ()) -> list[str]:
-    """What ``columns`` mean, and the mark of a worse row where ``cells`` have one."""
-    found = [text for start, text in LEGEND.items() if any(column.startswith(start) for column in columns)]
-    return found + [WORSE] * any(cell.endswith("!") for row in cells for cell in row)
+def legend(comparison: Comparison, columns: Sequence[str], cells: Sequence[Sequence[str]] = ()) -> list[str]:
+    """What ``columns`` of ``comparison`` mean, and the mark of a worse row where ``cells`` have one."""
+    several = comparison.multi_label
+    meanings = LEGEND_OF_LABELS if several else LEGEND
+    found = [text for start, text in meanings.items() if any(column.startswith(start) for column in columns)]
+    worse = WORSE.format("by the bootstrap" if several else "McNemar's exact test")
+    return found + [worse] * any(cell.endswith("!") for row in cells for cell in row)
 
 
 def short_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
@@ -49,6 +62,8 @@ def short_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
         row.engine.split()[0],
         _percent(row.accuracy.top1),
         _percent(row.accuracy.balanced),
+        _percent(row.accuracy.mean_average_precision),
+        _percent(row.accuracy.f1),
         change,
         _percent(row.accuracy.agreement),
         "-" if reference else _decibel(row.accuracy.sqnr_db),
@@ -67,9 +82,12 @@ def accuracy_cells(comparison: Comparison, row: Row) -> tuple[str, ...]:
         row.engine,
         top1,
         _percent(row.accuracy.balanced),
+        _percent(row.accuracy.mean_average_precision),
+        _percent(row.accuracy.f1),
         "-" if change is None else f"{points(change.difference)} ({points(change.interval[0])} to {points(change.interval[1])})",
         "-" if change is None else f"{change.lost} / {change.won}",
-        "-" if change is None else p_value(change.p),
+        "-" if change is None or comparison.multi_label else p_value(change.p),
+        "-" if change is None or not comparison.multi_label else p_value(change.p),
         _percent(row.accuracy.agreement),
         "-" if row is comparison.rows[0] else _decibel(row.accuracy.sqnr_db),
         "-" if is_few(row) else _percent(row.accuracy.calibration_error),  # of few images it reads far too high
@@ -117,8 +135,11 @@ def device_plans(comparison: Comparison) -> list[tuple[str, DevicePlan]]:
 def conditions_line(comparison: Comparison) -> str:
     """What the figures were measured under, one sentence."""
     at = comparison.conditions
+    unseen = at.get("labels_on_no_image", [])
+    shown = f"{', '.join(unseen[:5])}{', ...' if len(unseen) > 5 else ''}"
+    left_out = f"; on none of them {shown}, which mAP leaves out" if unseen else ""
     return (
-        f"{images_line(comparison)}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
+        f"{images_line(comparison)}{left_out}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
         f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}."
     )
 
@@ -147,7 +168,7 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     lines[0] += f" {COMMENT}"
     accuracy, speed = accuracy_table(comparison), speed_table(comparison)
     lines += [*_table(*accuracy), "", *_table(*speed), ""]
-    lines += [*(f"- {escape(text)}" for text in legend((*accuracy[0], *speed[0]))), ""]
+    lines += [*(f"- {escape(text)}" for text in legend(comparison, (*accuracy[0], *speed[0]))), ""]
     if plans := device_plans(comparison):
         columns, cells = device_table(plans)
         lines += ["On the device:", "", *_table(columns, cells), "", *(f"- {escape(text)}" for text in device_lines(plans)), ""]
@@ -155,8 +176,9 @@ def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     if row is not None and row.change is not None:
         cells = [(item.label, str(item.images), _share(item.before, item.images), _share(item.after, item.images),
                   f"{item.lost} / {item.won}") for item in row.change.classes]  # fmt: skip
-        header = ("class", "images", f"{rows[0].name} %", f"{row.name} %", "lost / won")
-        lines += [f"Right by class, {escape(rows[0].name)} and {escape(row.name)}:", "", *_table(header, cells), ""]
+        header = ("label" if comparison.multi_label else "class", "images", f"{rows[0].name} %", f"{row.name} %", "lost / won")
+        found_by = "Found by label" if comparison.multi_label else "Right by class"
+        lines += [f"{found_by}, {escape(rows[0].name)} and {escape(row.name)}:", "", *_table(header, cells), ""]
     lines += [
         escape(conditions_line(comparison)),
         "",

@@ -34,6 +34,10 @@ class Frame:
     name: str
     """The image's path inside its folder, else the video or camera."""
 
+    def __repr__(self) -> str:
+        height, width = self.image_bgr.shape[:2]
+        return f"Frame({self.name!r}, {self.index}, {width}x{height})"
+
 
 class Source(ABC):
     """An iterable of frames that may hold a device open; use it as a context manager.

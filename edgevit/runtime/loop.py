@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgevit.engine.base import Session
 from edgevit.errors import EngineError
 from edgevit.preprocess import Preprocessing, prepare
+from edgevit.problem import SINGLE_LABEL
 from edgevit.runtime import classify
 from edgevit.runtime.classify import Prediction
 from edgevit.runtime.frame import Frame, Source
@@ -51,6 +52,7 @@ def classify_frames(
     *,
     top_k: int = 5,
     limit: int | None = None,
+    problem_type: str = SINGLE_LABEL,
 ) -> Generator[Result, None, None]:
     """Classify the frames of ``source`` as they are asked for.
 
@@ -69,6 +71,7 @@ def classify_frames(
         labels: the names of the model's classes.
         top_k: how many predictions a result holds.
         limit: stop after so many results.
+        problem_type: what the logits mean, one of `edgevit.problem.PROBLEM_TYPES`.
 
     Raises:
         SourceError: the source failed midway.
@@ -80,7 +83,7 @@ def classify_frames(
             taken = time.perf_counter()
             logits, retries = _infer(session, each.model_input)
             inferred = time.perf_counter()
-            predictions = classify.top_k(logits, labels, top_k)
+            predictions = classify.top_k(logits, labels, top_k, problem_type)
             finished = time.perf_counter()
             yield Result(
                 frame=each.frame,

@@ -43,6 +43,7 @@ def draw(
     precision: str,
     latency_ms: float,
     best: Prediction | None = None,
+    labels: Sequence[Prediction] | None = None,
 ) -> Image:
     """A new image with a panel: label, confidence, one bar per prediction, speed and precision.
 
@@ -53,6 +54,7 @@ def draw(
         precision: such as ``int8``.
         latency_ms: capture to label.
         best: what the title says, where it is not the first of ``predictions``.
+        labels: of a multi-label model, all that are there: the title names them, and their bars stand out.
 
     Returns:
         uint8 [H', W', 3], the size of ``image_bgr`` or, if that is small, larger by one factor.
@@ -68,10 +70,13 @@ def draw(
     bar_left, bar_right = round(0.5 * unit), right - round(0.5 * unit)
     left, right = round(0.8 * unit), right - round(0.8 * unit)
     best = best or predictions[0]
-    _row(image, left, round(0.5 * unit), right, round(1.8 * unit), best.label, f"{best.confidence:.1%}", WHITE)
+    title = best.label if not labels else ", ".join(each.label for each in labels)
+    figure = f"{best.confidence:.1%}" if labels is None else ""  # several confidences are in the bars
+    there = {predictions[0].index} if labels is None else {each.index for each in labels}
+    _row(image, left, round(0.5 * unit), right, round(1.8 * unit), title, figure, WHITE)
     for rank, prediction in enumerate(bars):
         top, tall = round((2.6 + ROW * rank) * unit), round(1.15 * unit)
-        _bar(image, bar_left, top, bar_right, tall, prediction.confidence, OTHER if rank else BEST)
+        _bar(image, bar_left, top, bar_right, tall, prediction.confidence, BEST if prediction.index in there else OTHER)
         _row(image, left, top, right, tall, prediction.label, f"{prediction.confidence:.1%}", WHITE)
     speed = f"{latency_ms:.1f} ms" if fps is None else f"{fps:.1f} fps   {latency_ms:.1f} ms"
     top = round((2.8 + ROW * len(bars)) * unit)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from edgevit.errors import ConfigError
 from edgevit.runtime.classify import Prediction
+from edgevit.runtime.threshold import Thresholds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FORM = "write ema:N or majority:N, N frames from 2 to 1000, such as ema:8"
 MAX_FRAMES = 1000
@@ -85,13 +91,44 @@ class Majority:
         return Prediction(label=votes[0].label, index=index, confidence=sum(vote.confidence for vote in votes) / len(votes))
 
 
-KINDS: dict[str, type[Ema] | type[Majority]] = {"ema": Ema, "majority": Majority}
+class MajorityOfEach:
+    """`Majority` for several labels at once: each is there if it was above its threshold in most of the last ``frames`` frames.
+
+    Where as many frames say yes as no, the latest decides. A label's confidence is the mean over the frames that the majority
+    stands for, so it lies on the majority's side of the threshold. Takes frames that list every label.
+    """
+
+    def __init__(self, frames: int, thresholds: Thresholds) -> None:
+        self.frames, self._thresholds = frames, thresholds
+        self._seen: deque[tuple[NDArray[np.float64], NDArray[np.bool_]]] = deque(maxlen=frames)
+
+    def add(self, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
+        """See `Smoothing.add`; ties keep the order of the labels."""
+        ordered = sorted(predictions, key=lambda each: each.index)
+        passed = np.array([self._thresholds.passed_by(each) for each in ordered])
+        self._seen.append((np.array([each.confidence for each in ordered]), passed))
+        confidences, votes = (np.stack(parts) for parts in zip(*self._seen, strict=True))
+        yes = votes.sum(0)
+        there = np.where(2 * yes == len(votes), passed, 2 * yes > len(votes))
+        agreed = votes == there
+        means = (confidences * agreed).sum(0) / agreed.sum(0)
+        order = np.argsort(-means, kind="stable")
+        return tuple(Prediction(label=ordered[i].label, index=ordered[i].index, confidence=float(means[i])) for i in order)
+
+    def reset(self) -> None:
+        """See `Smoothing.reset`."""
+        self._seen.clear()
 
 
-def parse_smoothing(text: str) -> Smoothing:
-    """``ema:N`` or ``majority:N``. Raises ConfigError for anything else."""
+KINDS = ("ema", "majority")
+
+
+def parse_smoothing(text: str, several: Thresholds | None = None) -> Smoothing:
+    """``ema:N`` or ``majority:N``; ``several``: a multi-label model's thresholds. Raises ConfigError for anything else."""
     kind, _, frames = text.partition(":")
     if kind not in KINDS or not (frames.isascii() and frames.isdecimal()) or not 2 <= int(frames) <= MAX_FRAMES:
         msg = f"{text!r} is no smoothing: {FORM}"
         raise ConfigError(msg)
-    return KINDS[kind](int(frames))
+    if kind == "ema":
+        return Ema(int(frames))
+    return Majority(int(frames)) if several is None else MajorityOfEach(int(frames), several)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from edgevit.runtime.decide import Decision
 from edgevit.runtime.frame import Source
 from edgevit.runtime.latency import Histogram, rate
 from edgevit.runtime.loop import Result
@@ -23,19 +24,20 @@ class Summary:
         self.dropped = 0
         self.retries = 0
         self.labels: Counter[str] = Counter()
-        """How often each label was the likeliest."""
+        """On how many frames each label was the likeliest, or of a multi-label model was there."""
         self._source = source
         self._stages = {field: Histogram() for field in STAGES.values()}
         self._first = self._last = 0.0
 
     def add(self, result: Result) -> None:
-        """Count one result."""
+        """Count one result, a decision's labels as they were decided."""
         self._first = self._first if self.frames else result.finished
         self._last = result.finished
         self.frames += 1
         self.dropped += result.dropped
         self.retries += result.retries
-        self.labels[result.predictions[0].label] += 1
+        decided = (result.labels or (result.best,)) if isinstance(result, Decision) else result.predictions[:1]
+        self.labels.update(each.label for each in decided)
         for field, histogram in self._stages.items():
             histogram.add(getattr(result, field))
 

@@ -86,7 +86,7 @@ def test_images_of_a_folder_are_not_smoothed_together(run, image_folder: Path) -
     ("options", "words"),
     [
         (["--smooth", "ema"], "is no smoothing: write ema:N"),
-        (["--threshold", "2"], "0<=x<=1"),
+        (["--threshold", "2"], "2 is no confidence"),
         (["--when", "label=disc"], "--when needs something to do at the event"),
         (["--on-label", "true", "--when", "label=dics"], "no label of this model is 'dics'. Did you mean 'disc'?"),
         (["--on-label", "true", "--when", "often"], "'often' is no condition"),

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.distributions import Bernoulli, kl_divergence
 
-from edgevit.compress.sensitivity import Sensitivity, by_cost, divergence, groups, macs, revert, scan
+from edgevit.compress.sensitivity import Sensitivity, bernoulli_kl, by_cost, divergence, groups, macs, revert, scan
 from edgevit.model.folded import FoldedVit, forward
 from edgevit.model.quantplan import QuantizedAttention, QuantPlan, simulate
 from edgevit.precision.budget import search
+from edgevit.problem import MULTI_LABEL
 from tests.zoo import folded, frames, int8
 
 
@@ -51,6 +53,23 @@ def test_scan_finds_the_part_that_was_spoiled(model: FoldedVit, plan: QuantPlan)
     images = torch.from_numpy(batch)
     wanted, full, without = forward(model, images), simulate(spoiled, images), simulate(revert(spoiled, {name}), images)
     assert found[name].kl == pytest.approx(divergence(wanted, full) - divergence(wanted, without), rel=1e-4)
+
+
+def test_divergence_of_several_labels_is_the_sum_of_bernoullis(model: FoldedVit, plan: QuantPlan) -> None:
+    """Against torch.distributions; a common shift of all logits, which a softmax does not see, counts."""
+    generator = torch.Generator().manual_seed(0)
+    wanted, logits = 5 * torch.randn(2, 6, 4, generator=generator, dtype=torch.float64)
+    apart = kl_divergence(Bernoulli(logits=wanted), Bernoulli(logits=logits)).sum(1).mean()
+    assert divergence(wanted, logits, MULTI_LABEL) == pytest.approx(float(apart), rel=1e-9)
+    assert divergence(wanted, wanted + 1, MULTI_LABEL) > 0.01
+    assert divergence(wanted, wanted + 1) == pytest.approx(0, abs=1e-9)
+    assert bernoulli_kl(torch.full((1, 1), 500.0), torch.full((1, 1), -500.0)).item() == 500  # no overflow
+    images = torch.from_numpy(frames(model.config, 8))
+    float_logits, full = forward(model, images), simulate(plan, images)
+    for part in scan(model, plan, frames(model.config, 8), problem_type=MULTI_LABEL)[:2]:
+        without = simulate(revert(plan, {part.name}), images)
+        gain = divergence(float_logits, full, MULTI_LABEL) - divergence(float_logits, without, MULTI_LABEL)
+        assert part.kl == pytest.approx(gain, rel=1e-3, abs=1e-9)
 
 
 def test_shares_of_the_arithmetic_add_up(plan: QuantPlan) -> None:

@@ -10,6 +10,7 @@ import torch
 from edgevit.errors import CheckpointError
 from edgevit.model.families.source import Imported, Source
 from edgevit.model.vit import Vit, VitConfig
+from edgevit.problem import SINGLE_LABEL
 
 METADATA_KEY = "edgevit"
 
@@ -34,10 +35,12 @@ def read(source: Source) -> Imported:
 
 
 def settings(source: Source) -> dict[str, Any]:
-    """Config, preprocessing and labels as saved. Raises CheckpointError if they are not JSON."""
+    """Config, preprocessing, labels and problem type as saved. Raises CheckpointError if they are not JSON."""
     try:
         data = json.loads(source.metadata[METADATA_KEY])
-        return {"config": data["config"], "preprocessing": data["preprocessing"], "labels": data["labels"]}
+        # Checkpoints from before there was a choice are of single labels.
+        return {"config": data["config"], "preprocessing": data["preprocessing"], "labels": data["labels"],
+                "problem_type": data.get("problem_type", SINGLE_LABEL)}  # fmt: skip
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(_damaged(source, error)) from error
 

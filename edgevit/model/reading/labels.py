@@ -20,11 +20,16 @@ def user_labels(labels: Path | Sequence[str], classes: int) -> tuple[str, ...]:
 
     Raises ConfigError if the file is unreadable or there are not ``classes`` of them.
     """
-    names = _read(labels) if isinstance(labels, Path) else tuple(labels)
+    names = given_labels(labels)
     if len(names) != classes:
         msg = f"labels: got {len(names)}, but the model has {classes} classes. Give one label a class, in the order of training."
         raise ConfigError(msg)
     return names
+
+
+def given_labels(labels: Path | Sequence[str]) -> tuple[str, ...]:
+    """Labels as given, or those in a file, however many. Raises ConfigError if it is unreadable."""
+    return _read(labels) if isinstance(labels, Path) else tuple(labels)
 
 
 def config_labels(config: Mapping[str, Any]) -> tuple[str, ...]:

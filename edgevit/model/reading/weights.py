@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgevit.errors import CheckpointError
 from edgevit.kinds import WEIGHT_FILES, not_a_model
+from edgevit.model.reading.head import loss_over_labels
 from edgevit.model.reading.pickles import read_pickle
 from edgevit.model.reading.unwrap import unwrap
 
@@ -30,6 +31,8 @@ class Weights:
     """Which of several models in the file these are; "" where it holds one."""
     arguments: str = ""
     """What the training script's arguments in the file say, for people."""
+    trained_with: str = ""
+    """What the training's settings say of a loss over single labels; see `edgevit.model.reading.head.loss_over_labels`."""
 
 
 def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
@@ -57,7 +60,10 @@ def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
     found = unwrap(content, paths[0], which)
     floats = {key: value.float() if value.is_floating_point() else value for key, value in found.tensors.items()}
     _require_finite(floats, paths[0])
-    return Weights(tensors=floats, metadata=metadata, notes=found.notes, taken=found.taken, arguments=found.arguments)
+    return Weights(
+        tensors=floats, metadata=metadata, notes=found.notes, taken=found.taken, arguments=found.arguments,
+        trained_with=loss_over_labels(content),
+    )  # fmt: skip
 
 
 def metadata_of(path: Path) -> Mapping[str, str]:

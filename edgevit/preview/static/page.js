@@ -107,13 +107,17 @@ function show(state) {
     return;
   }
   say(state.age > QUIET_SECONDS ? `No new picture for ${Math.round(state.age)} s.` : "");
-  document.title = `${state.label} · ${state.model}`;
-  at("label").textContent = state.label;
-  at("confidence").textContent = percent(state.confidence);
+  // Of a multi-label model all that are there; their confidences are in the bars.
+  const label = state.labels?.length ? state.labels.map((each) => each.label).join(", ") : state.label;
+  document.title = `${label} · ${state.model}`;
+  at("label").textContent = label;
+  at("confidence").textContent = state.labels ? "" : percent(state.confidence);
   at("frame").textContent = `${state.name} · frame ${state.frame}`;
-  at("top").replaceChildren(...state.top_k.map(row));
-  at("raw").hidden = state.raw === undefined;
-  if (state.raw) at("raw").textContent = `This frame alone: ${state.raw[0].label}, ${percent(state.raw[0].confidence)}`;
+  const there = state.labels && new Set(state.labels.map((each) => each.label));
+  at("top").replaceChildren(...state.top_k.map((each) => row(each, there && !there.has(each.label))));
+  const raw = state.labels ? state.raw : state.raw?.slice(0, 1);
+  at("raw").hidden = raw === undefined;
+  if (raw) at("raw").textContent = `This frame alone: ${raw.map((each) => `${each.label}, ${percent(each.confidence)}`).join("; ")}`;
   for (const name of ["p50", "p99"]) at(name).replaceChildren(state.latency[name].toFixed(1), element("small", " ms"));
   chart(state.history);
 }
@@ -125,8 +129,8 @@ function element(tag, text, className) {
   return made;
 }
 
-function row(prediction) {
-  const made = element("li");
+function row(prediction, absent) {
+  const made = element("li", "", absent ? "absent" : "");
   const track = element("div", "", "track");
   const bar = element("div");
   bar.style.width = `${100 * prediction.confidence}%`;

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from edgevit.errors import ConfigError, did_you_mean
-from edgevit.runtime.decide import UNKNOWN, Decision
+from edgevit.runtime.decide import NONE, UNKNOWN, Decision
 
 CHANGED, ALWAYS = "changed", "always"
 FORM = (
@@ -35,6 +35,8 @@ class Condition:
 
     tests: tuple[Test, ...]
     edge: bool
+    empty: bool = True
+    """Whether it also looks at frames in which a multi-label model sees no label: unless it tells of changes, and names none."""
 
     def holds(self, decision: Decision) -> bool:
         """Whether every test holds, the edge aside."""
@@ -47,14 +49,19 @@ def margin(decision: Decision) -> float:
     return first.confidence - (rest[0].confidence if rest else 0.0)
 
 
-def parse_condition(text: str, labels: Sequence[str]) -> Condition:
+def parse_condition(text: str, labels: Sequence[str], *, multi_label: bool = False) -> Condition:
     """A condition such as ``label=crack,confidence>0.8``, for a model with these labels.
 
     Raises ConfigError for another form, or a label that the model cannot give.
     """
     terms = [term.strip() for term in text.split(",")]
-    tests = [_parse_term(term, text, labels) for term in terms if term not in (CHANGED, ALWAYS)]
-    return Condition(tests=tuple(tests), edge=CHANGED in terms)
+    if multi_label and any(term.startswith("margin") for term in terms):
+        msg = f"{text!r}: margin is between classes of which one holds, and several labels of this model may: ask for confidence"
+        raise ConfigError(msg)
+    known = (*labels, NONE if multi_label else UNKNOWN)
+    tests = [_parse_term(term, text, known) for term in terms if term not in (CHANGED, ALWAYS)]
+    named = any((match := LABEL.fullmatch(term)) and match[1] == "=" and match[2].strip() == NONE for term in terms)
+    return Condition(tests=tuple(tests), edge=CHANGED in terms, empty=CHANGED not in terms or named)
 
 
 class Gate:
@@ -66,6 +73,10 @@ class Gate:
         # With the label of each condition's latest event since it began to hold.
         self._states: list[tuple[Condition, str | None]] = [(condition, None) for condition in conditions]
         self._next: dict[str, float] = {}
+
+    def events(self, decision: Decision) -> tuple[Decision, ...]:
+        """What this decision, the next in order, is an event of: itself, or nothing."""
+        return (decision,) if self(decision) else ()
 
     def __call__(self, decision: Decision) -> bool:
         """Whether this decision, the next in order, is an event."""
@@ -98,7 +109,7 @@ def _label_test(pattern: str, *, wanted: bool, labels: Sequence[str]) -> Test:
     def matches(label: str) -> bool:
         return label == pattern or fnmatchcase(label, pattern)
 
-    if not any(map(matches, (*labels, UNKNOWN))):
-        msg = f"no label of this model is {pattern!r}. {did_you_mean(pattern, [*labels[:50], UNKNOWN])}"
+    if not any(map(matches, labels)):
+        msg = f"no label of this model is {pattern!r}. {did_you_mean(pattern, dict.fromkeys([*labels[:50], labels[-1]]))}"
         raise ConfigError(msg)
     return lambda decision: matches(decision.best.label) is wanted

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.sinks.base import Receiver
 from edgevit.runtime.sinks.condition import Gate
+from edgevit.runtime.sinks.label_gate import LabelGate
 
 
 class Events:
-    """Hands every decision that passes ``gate`` to all ``receivers``."""
+    """Hands every event that ``gate`` finds in the decisions to all ``receivers``."""
 
-    def __init__(self, gate: Gate, receivers: Sequence[Receiver]) -> None:
+    def __init__(self, gate: Gate | LabelGate, receivers: Sequence[Receiver]) -> None:
         self._gate, self._receivers = gate, receivers
 
     def __call__(self, decision: Decision) -> bool:
         """Take one decision; never asks to end the run."""
-        if self._gate(decision):
+        for event in self._gate.events(decision):
             for receiver in self._receivers:
-                receiver.send(decision)
+                receiver.send(event)
         return True
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import TextIO
 from edgevit.errors import ConfigError, StorageError
 from edgevit.filekinds import RESULTS, TABLE, require_kind
 from edgevit.printable import cell
+from edgevit.problem import join_labels
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.sinks.record import record
 
@@ -21,6 +22,8 @@ COLUMNS = (
     "time", "frame", "name", "label", "confidence", "raw_label", "raw_confidence",
     "dropped", "read_ms", "prepare_ms", "infer_ms", "latency_ms",
 )  # fmt: skip
+SEVERAL = (*COLUMNS[:5], "labels", "confidences", *COLUMNS[5:])
+"""The columns of a multi-label model: all that is there, too."""
 
 
 class JsonLines:
@@ -62,29 +65,40 @@ class CsvFile:
     """One row per decision, appended to a file that begins with the names of its columns.
 
     Labels and names that a spreadsheet would take for formulas have a ``'`` before them.
+
+
+    A multi-label model's rows have ``labels`` and ``confidences``, too: all labels above their thresholds, and as many figures,
+    with ``|`` between them; see `edgevit.problem.join_labels`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, multi_label: bool = False) -> None:
         """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
-        header = ",".join(COLUMNS)
         require_kind(path, TABLE)
+        self._multi_label = multi_label
+        self._columns = SEVERAL if multi_label else COLUMNS
+        header = ",".join(self._columns)
         self._file = LineFile(path)
         first = self._file.first_line()
         if first is None:
             self._file.append(header)
         elif first != header:
             self._file.close()
-            msg = f"{path}: holds something else: its first line is not {header[:40]}.... Choose another name"
+            msg = f"{path}: holds something else: its first line is not {header[:60]}.... Choose another name"
             raise ConfigError(msg)
 
     def __call__(self, decision: Decision) -> bool:
-        """Append one row. Raises StorageError."""
+        """Append one row. Raises StorageError, and ValueError for the decision of a model of another kind."""
+        if decision.multi_label is not self._multi_label:
+            msg = f"this file was opened with multi_label={self._multi_label}, and the decision is of a model of the other kind"
+            raise ValueError(msg)
         values = record(decision)
+        values["labels"] = join_labels([each.label for each in decision.labels])
+        values["confidences"] = join_labels([f"{each.confidence:.6f}" for each in decision.labels])
         values["raw_label"], values["raw_confidence"] = decision.raw[0].label, round(decision.raw[0].confidence, 6)
         values["dropped"] = decision.dropped
         row = io.StringIO()
         # What ends a line is put into quotes within a label, by older Pythons only if it ends lines here as well.
-        csv.writer(row, lineterminator="\r\n").writerow([cell(values[column]) for column in COLUMNS])
+        csv.writer(row, lineterminator="\r\n").writerow([cell(values[column]) for column in self._columns])
         self._file.append(row.getvalue().removesuffix("\r\n"))
         return True
 

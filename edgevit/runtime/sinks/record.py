@@ -14,16 +14,21 @@ from edgevit.runtime.decide import Decision
 def record(decision: Decision) -> dict[str, Any]:
     """JSON-ready: time of capture, frame, label, confidence, predictions, milliseconds per stage.
 
-    ``raw`` is there if the predictions are smoothed: the frame's own.
+    ``raw`` is there if the predictions are smoothed: the frame's own. Of a multi-label model, ``labels`` are all that are above
+    their thresholds, and an event says in ``event`` whether its label came or went.
     """
     frame, best = decision.frame, decision.best
     raw = {"raw": _predictions(decision.raw)} if decision.smoothed else {}
+    event = {"event": decision.event} if decision.event else {}
+    labels = {"labels": _predictions(decision.labels)} if decision.multi_label else {}
     return {
         "time": captured_at(decision).isoformat(timespec="milliseconds"),
         "frame": frame.index,
         "name": frame.name,
+        **event,
         "label": best.label,
         "confidence": round(best.confidence, 6),
+        **labels,
         "top_k": _predictions(decision.predictions),
         **raw,
         "read_ms": round(decision.read_ms, 3),

@@ -35,6 +35,7 @@ class Overlays:
             decision.frame.image_bgr,
             decision.predictions,
             best=decision.best,
+            labels=decision.labels if decision.multi_label else None,
             fps=self._rate.per_second,
             precision=self._precision,
             latency_ms=decision.latency_ms,

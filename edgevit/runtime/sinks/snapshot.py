@@ -20,7 +20,10 @@ QUEUE = 4
 
 
 class Snapshots:
-    """Writes ``FOLDER/TIME-LABEL-CONFIDENCE.jpg`` for every event, until the folder holds ``limit`` pictures."""
+    """Writes ``FOLDER/TIME-LABEL-CONFIDENCE.jpg`` for every event, until the folder holds ``limit`` pictures.
+
+    There is none of a label of a multi-label model that is gone: its picture would not show it.
+    """
 
     def __init__(self, folder: Path, *, limit: int, note: Note) -> None:
         """Make the folder. Raises StorageError if it cannot be made."""
@@ -36,7 +39,8 @@ class Snapshots:
 
     def send(self, decision: Decision) -> None:
         """Queue one picture."""
-        self._worker.put(decision)
+        if decision.event != "off":
+            self._worker.put(decision)
 
     def close(self) -> None:
         """Write what is queued."""
