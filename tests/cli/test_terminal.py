@@ -47,6 +47,7 @@ def test_commands_print_in_one_way_only() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in (
                 "click.echo",
                 "click.secho",
+                "click.style",
                 "print",
                 "sys.stdout.write",
             ):
