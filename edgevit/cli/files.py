@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.clashes import Output, refuse_clashes
 from edgevit.errors import ConfigError, storage_errors
 from edgevit.filekinds import FileKind, require_kind
 from edgevit.paths import expanded, is_file
-from edgevit.writing import require_writable
+
+if TYPE_CHECKING:
+    from edgevit.clashes import Output
 
 
 class OutputFile(click.Path):
@@ -66,6 +67,9 @@ def check_outputs(command: click.Command, values: dict[str, Any], *, now: bool =
     ``now=False`` leaves out what is different for another user at another time: what lies there, and whether it can be written.
     Raises ConfigError or StorageError.
     """
+    from edgevit.clashes import refuse_clashes
+    from edgevit.writing import require_writable
+
     for parameter in command.params:
         otherwise = getattr(parameter.type, "otherwise", None)
         if otherwise is not None and parameter.name is not None and values.get(parameter.name) is None:
@@ -84,6 +88,8 @@ def check_outputs(command: click.Command, values: dict[str, Any], *, now: bool =
 
 
 def _outputs(command: click.Command, values: dict[str, Any]) -> Iterator[tuple[Output, Any]]:
+    from edgevit.clashes import Output
+
     for parameter in command.params:
         value = values.get(parameter.name or "")
         if isinstance(parameter.type, OUTPUTS) and value is not None:

@@ -107,7 +107,7 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
             calls = "trace=connect,sendto,sendmsg,sendmmsg"
             command = [trace, "-f", "--seccomp-bpf", "-qq", "-e", calls, "-o", str(tmp_path / "strace.log"), *command]
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path / "here"
+            command, env=environment, capture_output=True, text=True, timeout=1800, check=False, cwd=tmp_path / "here"
         )
         left = []
         for log, pattern in (("guard.log", re.compile(".*")), ("strace.log", FAR)):
