@@ -202,9 +202,11 @@ def test_recipe_and_target_files(edgevit, checkpoint_path: Path, image_folder: P
 def test_inspect(edgevit, bundle_path: Path) -> None:
     outcome = edgevit("inspect", bundle_path)
     assert outcome.code == 0
-    precision = "10 of 12 matrix products of the blocks in INT8"
-    int8 = dict.fromkeys(("qkv", "proj", "fc1", "fc2", "scores"), "int8")
-    assert open_bundle(bundle_path).manifest.blocks == ({**int8, "values": "fp32"},) * 2
+    blocks = open_bundle(bundle_path).manifest.blocks
+    assert all(block[linear] == "int8" for block in blocks for linear in ("qkv", "proj", "fc1", "fc2"))
+    # Attention's products where they add little noise, which a model trained for a second on another processor may see otherwise.
+    products = [precision for block in blocks for precision in block.values()]
+    precision = f"{products.count('int8')} of 12 matrix products of the blocks in INT8"
     for text in (precision, "disc, square, stripes", "model.onnx", "all verified", "int8 measured"):
         assert text in outcome.stdout
     assert edgevit("inspect", bundle_path, "--json").json["labels"] == list(CLASSES)

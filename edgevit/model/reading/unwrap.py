@@ -144,7 +144,7 @@ def _arguments(content: Any) -> str:
         values = vars(held) if isinstance(held, argparse.Namespace) else held if isinstance(held, Mapping) else {}
         said = [f"{name}={values[name]}" for name in _ARGUMENTS if isinstance(values.get(name), str | int | float | list | tuple)]
         if said:
-            return ", ".join(said)[:200]
+            return "".join(mark if mark.isprintable() else "?" for mark in ", ".join(said)[:200])
     return ""
 
 
@@ -176,11 +176,8 @@ def _with_head(own: dict[str, Tensor], outside: dict[str, Tensor], head: str) ->
     left_out = [key for key in (*outside, *own) if _BESIDE.search(key) or (key in outside and _AVERAGE.search(key))]
     rest = {key: value for key, value in {**outside, **own}.items() if key not in left_out}
     shown = [key for key in left_out if key != "n_averaged"]
-    notes = (
-        (f"weights: left out {', '.join(map(repr, shown[:3]))}{' ...' if shown[3:] else ''}, no part of the model",)
-        if shown
-        else ()
-    )
+    named = ", ".join(map(repr, shown[:3])) + (" ..." if shown[3:] else "")
+    notes = (f"weights: left out {named}, no part of the model",) if shown else ()
     if any(f"{name}.weight" in rest for name in _HEADS[head]):
         return rest, notes
     stems = {key.rpartition(".")[0] for key in rest if key not in own or _HEAD_LIKE.match(key)}
@@ -230,7 +227,8 @@ def _chosen(found: Sequence[_Found], path: Path, which: str) -> tuple[_Found, tu
 def _option(model: _Found, found: Sequence[_Found]) -> str:
     """The shortest value of ``--weights`` that means ``model`` alone."""
     kind = EMA if model.average else RAW
-    return kind if sum(other.average == model.average for other in found) == 1 else model.full_name
+    named = model.full_name if model.full_name.isprintable() else repr(model.full_name)  # no escapes of a file's on a terminal
+    return kind if sum(other.average == model.average for other in found) == 1 else named
 
 
 def _rank(model: _Found) -> int:
