@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/edgevit demo
 
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import resource
 import select
 import shutil
 import signal
@@ -93,13 +94,17 @@ def test_runtime_needs_neither_torch_nor_onnx(edgevit_process, bundle_path: Path
 
 
 def test_help_is_quick(capsys: pytest.CaptureFixture[str]) -> None:
-    """Best of 5, the interpreter's start included; 0.3 s is what is wanted, twice that is allowed to a busy machine."""
+    """Processor time, best of 5, the interpreter's start included: what it takes on a machine that does nothing else.
+
+    0.3 s is what is wanted, twice that is allowed to a slow processor.
+    """
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with python(COMMAND, "--help") as process:
             process.communicate(timeout=30)
-        seconds.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     with capsys.disabled():
         print(f" edgevit --help: {min(seconds):.2f} s", end="")
     assert min(seconds) < 0.6
