@@ -77,8 +77,7 @@ class _Timed(Progress):
 def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
     """What `build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
     check_replaceable(request.out)
-    found = Plan(request, read_inputs(request, Progress()), cache, runs=RUNS, spent=_shares(request)[0])
-    return list(found.stages())
+    return list(Plan(request, cache, runs=RUNS, spent=_shares(request)[0]).stages())
 
 
 def _shares(request: BuildRequest) -> tuple[float, ...]:
