@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean
+# The true timm and transformers, which the project itself never imports: an environment of their own.
+PARITY := .venv-parity
+
+.PHONY: demo test test-slow test-parity lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/edgevit demo
@@ -13,6 +16,9 @@ test: $(VENV)/installed lint
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-parity: $(PARITY)/installed
+	$(PARITY)/bin/python -m pytest tests/parity
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -25,5 +31,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(PARITY)/installed: pyproject.toml tests/parity/requirements.txt
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/pip install --quiet --requirement tests/parity/requirements.txt --editable '.[build,cpu]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) edgevit-demo
+	rm -rf $(VENV) $(PARITY) edgevit-demo

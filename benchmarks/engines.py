@@ -30,6 +30,7 @@ from edgevit.model.vit import BlockConfig, Vit, VitConfig
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import load_recipe
 from edgevit.report import latency
+from edgevit.unreported import import_onnxruntime, unreported
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame
@@ -77,8 +78,9 @@ def our_graphs(name: str, frames: Frame) -> tuple[bytes, bytes]:
 
 
 def nncf_session(fp32: bytes, frames: Frame) -> Session:
-    import nncf
-    import openvino
+    with unreported():
+        import nncf
+        import openvino
 
     nncf.set_log_level(logging.ERROR)
     core = openvino.Core()
@@ -95,7 +97,8 @@ def nncf_session(fp32: bytes, frames: Frame) -> Session:
 
 
 def ort_static(fp32: bytes, frames: Frame) -> bytes:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    with unreported():
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -118,9 +121,7 @@ def ort_static(fp32: bytes, frames: Frame) -> bytes:
 
 def ort_session(model: bytes) -> Session:
     """ONNX Runtime as its users start it, with every optimizer on."""
-    import onnxruntime
-
-    started = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    started = import_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
     return session("onnxruntime", lambda batch: started.run(None, {"frames": batch})[0])
 
 

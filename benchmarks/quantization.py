@@ -18,6 +18,7 @@ import argparse
 import csv
 import json
 import logging
+import os
 import resource
 import signal
 import subprocess
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
     Frames = NDArray[np.uint8]
     Logits = NDArray[np.float32]
+
+# As edgevit.unreported does, for this process and its children: OpenVINO, NNCF and ONNX Runtime report their use.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 # What is measured, and the order of the table.

@@ -20,7 +20,7 @@ from edgevit.engine.samples import samples_bytes
 from edgevit.engine.trusted import CheckedGraph, Trusted, trusted_engine
 from edgevit.errors import BudgetError
 from edgevit.inputs import BuildRequest, Inputs, read_inputs, spare_images
-from edgevit.planning import Plan, PlannedStage
+from edgevit.planning import Plan, Planned
 from edgevit.precision.checked import checked_graph
 from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.half import simulated
@@ -74,10 +74,11 @@ class _Timed(Progress):
         self.inner.end(stage)
 
 
-def plan(request: BuildRequest, cache: Cache) -> list[PlannedStage]:
+def plan(request: BuildRequest, cache: Cache) -> Planned:
     """What `build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
     check_replaceable(request.out)
-    return list(Plan(request, cache, runs=RUNS, spent=_shares(request)[0]).stages())
+    found = Plan(request, cache, runs=RUNS, spent=_shares(request)[0])
+    return Planned(stages=tuple(found.stages()), notes=found.inputs.notes)
 
 
 def _shares(request: BuildRequest) -> tuple[float, ...]:
@@ -313,6 +314,7 @@ def _provenance(request: BuildRequest, inputs: Inputs, pruning: dict[str, Any]) 
     shown = {key: pruning[key] for key in ("share", "speedup", "measured", "cost", "settings") if key in pruning}
     return {
         "weights": {"file": request.model.name, "sha256": inputs.checkpoint.digest},
+        "input": {"size": list(inputs.checkpoint.model.config.image_size), "from": inputs.checkpoint.sized_by},
         **({"pruning": shown} if shown else {}),
         # One per image, so that a later comparison can leave them out.
         "calibration_images": sorted(inputs.seen),

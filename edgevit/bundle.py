@@ -11,9 +11,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,9 +20,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from edgevit import signing
-from edgevit.errors import BundleError, ConfigError, did_you_mean, storage_errors
+from edgevit.errors import BundleError, ConfigError, StorageError, did_you_mean, storage_errors
+from edgevit.kinds import not_a_bundle
+from edgevit.paths import exists, is_file
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import PROBLEM_TYPES, SINGLE_LABEL
+from edgevit.writing import beside, put, write_whole
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -101,6 +102,11 @@ class Manifest:
     schema: int = SCHEMA
     files: dict[str, FileEntry] = field(default_factory=dict)
 
+    @property
+    def input(self) -> str:
+        """The model's input size and what gave it, for people; a bundle of an older edgevit does not tell the latter."""
+        return described_input(self.model["image_size"], str(self.provenance.get("input", {}).get("from", "")))
+
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -133,6 +139,12 @@ class Manifest:
             raise BundleError(msg) from error
 
 
+def described_input(size: Sequence[int], sized_by: str) -> str:
+    """``224x224 (preprocessor_config.json)``: (height, width) in pixels, and what gave them, "" if that is unknown."""
+    text = "x".join(map(str, size))
+    return f"{text} ({sized_by})" if sized_by else text
+
+
 def _check_values(manifest: Manifest) -> None:
     """Raise ValueError or KeyError for what a command would stumble over later."""
     for key in ("precision", "engine"):
@@ -148,7 +160,7 @@ def _check_values(manifest: Manifest) -> None:
     _require(isinstance(manifest.reasons, dict), "reasons must be an object")
     _check_model(manifest.model, manifest.preprocessing)
     _check_preprocessing(manifest.preprocessing)
-    for key in ("versions", "weights"):
+    for key in ("versions", "weights", "input"):
         _require(isinstance(manifest.provenance.get(key, {}), dict), f"provenance.{key} must be an object")
     _require(_are_texts(manifest.provenance.get("calibration_images", [])), "provenance.calibration_images must be texts")
     _ = manifest.provenance["weights"]["sha256"]
@@ -276,15 +288,22 @@ def open_bundle(path: str | Path, keys: Sequence[Path] | None = ()) -> Bundle:
     variable EDGEVIT_REQUIRE_SIGNATURE names, if it names any. That is checked before the manifest is parsed. None asks for no
     signature at all: for what is compared to a signed bundle.
     """
-    path = Path(path)
-    if not path.exists():
+    return _opened(Path(path), keys)[0]
+
+
+def _opened(path: Path, keys: Sequence[Path] | None) -> tuple[Bundle, bytes]:
+    """The bundle, and the very bytes of its manifest."""
+    if not exists(path, BundleError):
         msg = f"{path}: no such bundle. Make one with: edgevit build MODEL --target cpu --data DIR -o {path}"
         raise BundleError(msg)
-    if path.is_dir() and not (path / MANIFEST).is_file():
+    if path.is_dir() and not is_file(path / MANIFEST, BundleError):
         msg = f"{path}: this folder is no bundle: it has no {MANIFEST}."
-        raise BundleError(msg)
+        raise BundleError(_with_advice(path, msg))
     if not path.is_dir() and not (path.is_file() and zipfile.is_zipfile(path)):
         msg = f"{path}: not a bundle: neither a folder nor a complete zip."
+        raise BundleError(_with_advice(path, msg))
+    if not path.is_dir() and (known := not_a_bundle(path)):  # a torch file is a zip, too
+        msg = f"{path}: {known}"
         raise BundleError(msg)
     content = _read_member(path, MANIFEST, _MANIFEST_LIMIT)
     if len(content) > _MANIFEST_LIMIT:
@@ -301,52 +320,57 @@ def open_bundle(path: str | Path, keys: Sequence[Path] | None = ()) -> Bundle:
     if len(names) > _FILES or len({name.casefold() for name in names}) < len(names):
         msg = f"{path}: the manifest names more than {_FILES} files, or two that differ in case only. Do not trust this bundle."
         raise BundleError(msg)
-    return bundle
+    return bundle, content
+
+
+def _with_advice(path: Path, message: str) -> str:
+    """``message``, or what ``path`` is instead of a bundle and what to do with it, where that is known."""
+    known = not_a_bundle(path)
+    return f"{path}: {known}" if known else message
 
 
 def read_signature(path: Path) -> bytes | None:
     """The bundle's signature; None if it has none. Raises BundleError if it cannot be read."""
-    there = (path / SIGNATURE).exists() if path.is_dir() else _zip_member(path, SIGNATURE) is not None
+    there = exists(path / SIGNATURE, BundleError) if path.is_dir() else _zip_member(path, SIGNATURE) is not None
     return _read_member(path, SIGNATURE, signing.BYTES) if there else None
 
 
 def sign_bundle(path: Path, private: Path) -> Bundle:
     """Sign the bundle at ``path`` with the key in the file ``private``; an older signature is replaced.
 
-    Every file is checked first, so that nobody signs what is damaged. Raises BundleError, ConfigError or StorageError.
+    Every file is checked first, so that nobody signs what is damaged, and what is signed is what was read then: a manifest that
+    changes meanwhile has no valid signature. Raises BundleError, ConfigError or StorageError.
     """
-    bundle = open_bundle(path)
+    bundle, content = _opened(path, ())
     bundle.verify()
-    content = _read_member(bundle.path, MANIFEST, _MANIFEST_LIMIT)
     signature = signing.sign(content, private)
-    with storage_errors(path):
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
-        try:
-            if path.is_dir():
-                (staging / SIGNATURE).write_bytes(signature)
-                (staging / SIGNATURE).replace(path / SIGNATURE)
-            else:  # the manifest's very bytes: to write it anew might change them
-                files = {name: bundle.read(name) for name in bundle.manifest.files}
-                _write_zip(staging, {MANIFEST: content, SIGNATURE: signature, **files}).replace(path)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    if path.is_dir():
+        write_whole(path / SIGNATURE, signature)
+        return bundle
+    # The manifest's very bytes: to write it anew might change them.
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    with storage_errors(path), beside(path) as folder:
+        put(_write_zip(folder, {MANIFEST: content, SIGNATURE: signature, **files}), path)
     return bundle
 
 
 def is_bundle(path: str | Path) -> bool:
     """Whether ``path`` looks like a bundle rather than a checkpoint: it holds a manifest."""
     path = Path(path)
-    if path.is_dir():
-        return (path / MANIFEST).is_file()
     try:
+        if path.is_dir():
+            return (path / MANIFEST).is_file()
         return path.is_file() and zipfile.is_zipfile(path) and _zip_member(path, MANIFEST) is not None
     except (OSError, *_ZIP_ERRORS):
         return False
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise BundleError if ``path`` exists and is not a bundle that edgevit wrote, of whatever schema."""
-    if not path.exists():
+    """Raise BundleError if ``path`` exists and is not a bundle that edgevit wrote, of whatever schema, and nothing else.
+
+    Raises StorageError if it cannot be looked at.
+    """
+    if not exists(path, StorageError):
         return
     try:
         data = json.loads(_read_member(path, MANIFEST, _MANIFEST_LIMIT)) if is_bundle(path) else {}
@@ -355,6 +379,16 @@ def check_replaceable(path: Path) -> None:
     if not isinstance(data, dict) or not {"edgevit", "schema", "files"} <= data.keys():
         msg = f"{path}: exists and is no edgevit bundle; it is not overwritten. Choose another place with -o."
         raise BundleError(msg)
+    if path.is_dir() and (strange := _not_its_own(path, data["files"])):
+        msg = f"{path}: {strange} lies in it, which is not the bundle's, and would be lost. Move it elsewhere."
+        raise BundleError(msg)
+
+
+def _not_its_own(folder: Path, named: object) -> str | None:
+    """The first thing in a bundle's folder that its manifest does not name, but what systems hide there."""
+    own = {MANIFEST, SIGNATURE, *(named if isinstance(named, dict) else ())}
+    strange = (path.name for path in folder.iterdir() if path.name not in own and not path.name.startswith("."))
+    return min(strange, default=None)
 
 
 def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -372,37 +406,16 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     packed = zipfile.is_zipfile(path) if path.exists() else path.suffix == ".zip"
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            fresh = _write_zip(staging, contents) if packed else _write_folder(staging, contents)
-            _swap(fresh, path, staging / "replaced")
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        with beside(path) as folder:
+            put(_write_zip(folder, contents) if packed else _write_folder(folder, contents), path)
     return Bundle(path, manifest)
-
-
-def _swap(fresh: Path, path: Path, old: Path) -> None:
-    """Put ``fresh`` at ``path``; a folder that was there goes to ``old``, and comes back if that fails."""
-    if not path.is_dir():
-        fresh.replace(path)  # atomic, over a file or nothing
-        return
-    try:
-        path.rename(old)
-        fresh.rename(path)
-    except BaseException:  # Ctrl-C, too
-        if old.exists() and not path.exists():
-            old.rename(path)
-        raise
 
 
 def _write_folder(staging: Path, contents: Mapping[str, bytes]) -> Path:
     folder = staging / "bundle"
     folder.mkdir()
     for name, data in contents.items():
-        with (folder / name).open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        (folder / name).write_bytes(data)
     return folder
 
 
@@ -492,14 +505,3 @@ def _check_directory(path: Path) -> None:
     if int.from_bytes(tail[at + 12 : at + 16], "little") > _DIRECTORY_LIMIT or b"PK\6\7" in tail[max(0, at - 20) : at]:
         msg = f"its directory is over {_DIRECTORY_LIMIT} bytes; this is no edgevit bundle"
         raise ValueError(msg)
-
-
-def check_writable(path: Path, option: str = "-o") -> None:
-    """Raise StorageError now, not after minutes of work, if nothing can be written at ``path``. Writes nothing.
-
-    ``option`` names another place.
-    """
-    existing = next(folder for folder in path.absolute().parents if folder.exists())
-    # Tried, not asked: os.access knows neither quotas nor /proc. The file has no name and is gone at once.
-    with storage_errors(path, option), tempfile.TemporaryFile(dir=existing):
-        pass

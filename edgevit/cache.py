@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,15 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.code import code_digest
+from edgevit.errors import StorageError, storage_errors
+from edgevit.writing import write_whole
 
 LIMIT_BYTES = 8 * 2**30
-ABANDONED = 24 * 3600  # seconds after which nobody is still writing an entry
+PLACE = "EDGEVIT_CACHE"
+"""Environment variable: the folder."""
 _DIGEST = hashlib.sha256().digest_size
 
 
 def default_cache_dir() -> Path:
     """``$EDGEVIT_CACHE``, else ``edgevit`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    chosen = os.environ.get("EDGEVIT_CACHE")
+    chosen = os.environ.get(PLACE)
     if chosen:
         return Path(chosen).expanduser()
     try:
@@ -77,13 +79,8 @@ class Cache:
         path = self._path(kind, inputs)
         with self._or_note(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(hashlib.sha256(result).digest() + result)
-                Path(beside).replace(path)
-            finally:
-                Path(beside).unlink(missing_ok=True)
+            # Not kept through a power cut: a damaged entry is noticed.
+            write_whole(path, hashlib.sha256(result).digest() + result, durable=False, option=PLACE)
             self._trim()
 
     def check(self) -> None:
@@ -98,24 +95,18 @@ class Cache:
     def _or_note(self, path: Path) -> Iterator[None]:
         """A cache saves time: where it cannot be written, everything is computed anew, and nothing fails by it."""
         try:
-            yield
-        except OSError as error:
+            with storage_errors(path, PLACE):
+                yield
+        except StorageError as error:
             if not self._told:
                 self._told.append(path)
-                self.note(
-                    f"cache: {path}: cannot write: {error.strerror or error}, so finished stages are not kept. Set EDGEVIT_CACHE "
-                    "to another folder, or leave the cache out with --no-cache"
-                )
+                self.note(f"cache: {error} Until then finished stages are not kept; --no-cache leaves the cache out")
 
     def _path(self, kind: Kind, inputs: dict[str, Any]) -> Path:
         key = hashlib.sha256(json.dumps([code_digest(kind.module), inputs], sort_keys=True).encode()).hexdigest()
         return self.root / kind.name / key
 
     def _trim(self) -> None:
-        for left in self.root.glob("*/.part-*"):  # of a process that was killed while it wrote
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > ABANDONED:
-                    left.unlink()
         entries = sorted((path.stat().st_mtime, path) for path in self.root.glob("*/*") if not path.name.startswith("."))
         total = sum(path.stat().st_size for _, path in entries)
         while total > LIMIT_BYTES and len(entries) > 1:

@@ -17,6 +17,8 @@ from edgevit.model.checkpoint import save_checkpoint
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.progress import Progress
+from edgevit.runtime.sinks.video import VideoSink
+from edgevit.writing import write_whole
 
 SIDE = 32
 TEST_SHARE = 3  # every third digit is held out
@@ -44,13 +46,13 @@ def write_digits(folder: Path) -> None:
     for i, (picture, target) in enumerate(zip(pictures, digits.target, strict=True)):
         place = folder / ("test" if i % TEST_SHARE == 0 else "train") / str(target)
         place.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(place / f"{i:04d}.png"), picture)
-    writer = cv2.VideoWriter(str(folder / "test.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (128, 128))
+        write_whole(place / f"{i:04d}.png", cv2.imencode(".png", picture)[1].tobytes(), durable=False)
+    video = VideoSink(folder / "test.mp4", fps=FPS)
     for picture in pictures[: VIDEO_DIGITS * TEST_SHARE : TEST_SHARE]:
         large = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_CUBIC)
         for _ in range(FRAMES_EACH):
-            writer.write(cv2.cvtColor(large, cv2.COLOR_GRAY2BGR))
-    writer.release()
+            video(np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2BGR), np.uint8))
+    video.close()
 
 
 def _picture(image: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -6,11 +6,19 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from edgevit.printable import printable
+
 
 class EdgevitError(Exception):
-    """A failure with a known cause. ``exit_code`` is what the command line returns."""
+    """A failure with a known cause. ``exit_code`` is what the command line returns.
+
+    Its text is one line, whatever the names of files, labels and boards in it hold.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(EdgevitError):

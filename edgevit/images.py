@@ -18,6 +18,7 @@ from edgevit.errors import DataError, needs_extra
 from edgevit.imagefiles.arrays import read_arrays
 from edgevit.imagefiles.finding import SUFFIXES, find_images
 from edgevit.imagefiles.reading import open_regular, problem_of, read_image
+from edgevit.paths import is_file
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.problem import MULTI_LABEL
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "ImageSet", "load_images", "read_image"]
 
-SKEW = 0.02
+SKEW = 0.01
 """A sample is called out of proportion if so large a share of it would have to be of other classes."""
 MOST_IMAGES = 1 << 21
 """Of an ``.npz``: 133 million of one pixel each would fit into 400 kB."""
@@ -248,7 +249,7 @@ def load_images(path: str | Path) -> ImageSet:
     with needs_extra("cpu"):
         import cv2  # noqa: F401 (all images are prepared with it: say so here, once)
     path = Path(path)
-    if path.is_file() and path.suffix.lower() == ".npz":
+    if is_file(path, DataError) and path.suffix.lower() == ".npz":
         return _from_npz(path)
     if not path.is_dir():
         what = "is not a folder or an .npz" if path.exists() else "does not exist"

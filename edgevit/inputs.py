@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.advice import calibration_notes, missing_truth
-from edgevit.bundle import check_writable
+from edgevit.clashes import Output, refuse_clashes
 from edgevit.engine import backend
 from edgevit.engine.here import elsewhere, judge_of
 from edgevit.errors import ConfigError, DataError
@@ -20,6 +20,7 @@ from edgevit.progress import Progress
 from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
 from edgevit.target import Target
+from edgevit.writing import require_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +92,10 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if request.precision == "int8" and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
-    check_writable(request.out)
+    labels = request.options.get("labels")
+    read = [path for path in (request.model, request.data, request.eval_data, labels) if isinstance(path, Path)]
+    refuse_clashes([Output(name="-o", path=request.out, replaced=True)], read)
+    require_writable(request.out, parents=True, option="-o")
     _ = backend(judge_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)

@@ -20,6 +20,7 @@ from edgevit.recipe import Recipe
 from edgevit.report.attention import Attention
 from edgevit.report.attention_picture import HOTTEST, overlay
 from edgevit.runtime.classify import Prediction, top_k
+from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame
@@ -34,9 +35,8 @@ class Probe:
 
     def __init__(self, model: bytes, config: Mapping[str, Any], *, threads: int | None = None) -> None:
         """Load ``model``, an ONNX graph that edgevit wrote; ``config`` is ``Manifest.model``. Raises EngineError if it cannot."""
+        import_onnxruntime("attention")  # said here, so that one line names all that is needed
         with needs_extra("attention"):
-            import onnxruntime  # noqa: F401 (said here, so that one line names all that is needed)
-
             from edgevit.export.expose import with_attention
         try:
             exposed, self._names = with_attention(model)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifest, check_writable, open_bundle, write_bundle
+from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifest, open_bundle, write_bundle
 from edgevit.device.jetson import detect
 from edgevit.engine import backend, runs_here
 from edgevit.engine.base import processor
@@ -24,6 +24,7 @@ from edgevit.progress import Progress
 from edgevit.report.accuracy import measure
 from edgevit.report.latency import Latency, summary, take_turns
 from edgevit.report.preflight import examine
+from edgevit.writing import require_writable
 
 RUNS = 50  # timed inferences
 
@@ -59,7 +60,7 @@ def compile_bundle(
     if not runs_here(name):
         msg = f"{path}: an engine of {name} is compiled on the machine that runs it, and this one cannot: {lacking(name)}"
         raise EngineError(msg)
-    check_writable(path)
+    require_writable(path)
     files = {file: bundle.read(file) for file in manifest.files}
     built = build_engine(files[MODEL], options, advance, engine=name, timing_cache=files.get(TIMING_CACHE, b""))
     check = None

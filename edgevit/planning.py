@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from edgevit.bundle import described_input
 from edgevit.cache import Cache, Kept, NotKeptError
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, judge_of
@@ -34,6 +35,15 @@ class PlannedStage:
     name: str
     what: str
     cached: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A dry run: what would be done, and what is assumed on the way."""
+
+    stages: tuple[PlannedStage, ...]
+    notes: tuple[str, ...]
+    """Of reading the checkpoint and choosing the images."""
 
 
 class _Seen(Progress):
@@ -74,6 +84,7 @@ class Plan:
         checkpoint, config = inputs.checkpoint, inputs.checkpoint.model.config
         kind = describe(checkpoint.problem_type)
         yield self._stage("import model", f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}, {kind}")
+        yield self._stage("input", described_input(config.image_size, checkpoint.sized_by))
         if "check images" in self._seen.cached:
             folders = " and ".join(str(path) for path in (request.data, request.eval_data) if path is not None)
             yield self._stage("check images", f"that all of {folders} can be read")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.errors import ConfigError, did_you_mean
+from edgevit.paths import is_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,7 +36,7 @@ def find_toml(kind: str, name: str) -> Path:
     if name in shipped_names(kind):
         return shipped_dir(kind) / f"{name}.toml"
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
+    if path.suffix == ".toml" and is_file(path, ConfigError):
         return path
     reason = "no such file" if path.suffix == ".toml" else did_you_mean(name, shipped_names(kind))
     msg = f"{name}: not in {kind}/ and not a TOML file: {reason}"

@@ -10,9 +10,9 @@ from edgevit.cache import Cache
 from edgevit.engine import alternatives
 from edgevit.engine.here import is_here, judge_of
 from edgevit.engine.trusted import trusted_engine
-from edgevit.errors import ConfigError, StorageError
+from edgevit.errors import ConfigError
 from edgevit.inputs import BuildRequest, read_inputs, spare_images
-from edgevit.model.checkpoint import is_own, save_checkpoint
+from edgevit.model.checkpoint import check_replaceable, save_checkpoint
 from edgevit.precision.checked import checked_graph
 from edgevit.precision.judge import Judge
 from edgevit.precision.samples import sample_frames
@@ -23,6 +23,7 @@ from edgevit.report import machine
 from edgevit.report.compare import Candidate, compare
 from edgevit.report.doubt import budget_note
 from edgevit.report.rows import Comparison
+from edgevit.writing import require_writable
 
 RUNS = 60  # timed inferences of each
 
@@ -45,7 +46,8 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     if request.out.suffix != ".safetensors":
         msg = f"{request.out}: a checkpoint is written as .safetensors. Name it {request.out.name}.safetensors"
         raise ConfigError(msg)
-    _check_replaceable(request.out)
+    check_replaceable(request.out)
+    require_writable(request.out, option="-o")
     load = machine.load()
     inputs = read_inputs(request, progress)
     cache.check()
@@ -87,12 +89,3 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     ):
         notes = (*notes, note)
     return PrunedFile(path=request.out, report=outcome.report, comparison=comparison, notes=notes)
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise StorageError if ``path`` is there and is nothing that edgevit wrote, or a folder."""
-    if not path.exists():
-        return
-    if not path.is_file() or not is_own(path):
-        msg = f"{path}: exists and is no checkpoint that edgevit wrote; it is not overwritten. Choose another place with -o."
-        raise StorageError(msg)

@@ -11,41 +11,62 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgevit.errors import BundleError, ConfigError, needs_extra, storage_errors
+from edgevit.errors import BundleError, ConfigError, StorageError, needs_extra
+from edgevit.paths import exists
+from edgevit.writing import write_new
 
 BYTES = 64
 """Of a signature."""
 REQUIRE = "EDGEVIT_REQUIRE_SIGNATURE"
 """Environment variable: public keys, separated as in PATH; a bundle must be signed by one of them."""
+_TAKEN = "{}: exists; a key is never overwritten. Choose another name."
 _KEY_LIMIT = 16 * 1024  # bytes; a PEM file of ed25519 has about 120
 
 
 def required_keys(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """The public keys that this process demands of every bundle; empty if it demands none."""
-    return tuple(Path(name) for name in environment.get(REQUIRE, "").split(os.pathsep) if name)
+    """The public keys that this process demands of every bundle; empty if it demands none.
+
+    Raises ConfigError if the variable is set and names no key, as ``$KEYS:`` does where KEYS is unset: whoever set it meant to
+    demand one.
+    """
+    if REQUIRE not in environment:
+        return ()
+    keys = tuple(Path(name) for name in environment[REQUIRE].split(os.pathsep) if name.strip())
+    if not keys:
+        msg = f"{REQUIRE} is set, but names no key: write the paths of public keys, or unset it."
+        raise ConfigError(msg)
+    return keys
 
 
 def generate(path: Path) -> Path:
     """Write a new private key to ``path``, for its owner's eyes alone, and the public one beside it with the suffix ``.pub``.
 
-    Returns the public key's path. Raises ConfigError if either exists: a key that is overwritten is lost.
+    Returns the public key's path. Raises ConfigError if either exists: a key that is overwritten is lost; StorageError, and then
+    neither is left.
     """
     with needs_extra("sign"):
         from cryptography.hazmat.primitives import serialization as form
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     public = path.with_name(f"{path.name}.pub")
     for existing in (path, public):
-        if existing.exists():
-            msg = f"{existing}: exists; a key is never overwritten. Choose another name."
-            raise ConfigError(msg)
+        if os.path.lexists(existing) or exists(existing, StorageError):
+            raise ConfigError(_TAKEN.format(existing))
     key = Ed25519PrivateKey.generate()
     private_pem = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     public_pem = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
-    with storage_errors(path):
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(private_pem)
-        public.write_bytes(public_pem)
+    # The private one last: what fails leaves none behind that nobody could check.
+    _write(public, public_pem, 0o644)
+    try:
+        _write(path, private_pem, 0o600)
+    except BaseException:
+        public.unlink(missing_ok=True)
+        raise
     return public
+
+
+def _write(path: Path, pem: bytes, mode: int) -> None:
+    if not write_new(path, pem, mode=mode):
+        raise ConfigError(_TAKEN.format(path))
 
 
 def sign(content: bytes, private: Path) -> bytes:

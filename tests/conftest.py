@@ -55,7 +55,7 @@ def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images = (images - 0.5) / 0.25
         model = Vit(config)
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-        for _ in range(40):
+        for _ in range(80):
             loss = F.cross_entropy(model(images), targets)
             optimizer.zero_grad()
             loss.backward()

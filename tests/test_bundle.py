@@ -16,19 +16,20 @@ from typing import Any
 import pytest
 
 from edgevit import bundle as bundle_module
+from edgevit import writing
 from edgevit.bundle import (
     MANIFEST,
     MODEL,
     REPORT,
     FileEntry,
     Manifest,
-    check_writable,
     is_bundle,
     open_bundle,
     write_bundle,
 )
 from edgevit.errors import BundleError, StorageError
 from edgevit.preprocess import Preprocessing
+from edgevit.writing import require_writable
 
 FILES = {MODEL: bytes(range(256)) * 40, REPORT: b'{"layers": []}\n'}
 
@@ -200,9 +201,12 @@ def disk_full(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("older", [False, True], ids=["first", "over an older one"])
-@pytest.mark.parametrize("fails", ["write", "rename", "last rename", "interrupt"])
+@pytest.mark.parametrize("fails", ["write", "exchange", "rename", "last rename", "interrupt"])
 def test_failed_write_leaves_nothing_new(path: Path, manifest: Manifest, older: bool, fails: str, monkeypatch) -> None:
-    """A full disk or Ctrl-C at any point: no half a bundle, no litter, and the old bundle is as it was."""
+    """A full disk or Ctrl-C at any point: no half a bundle, no litter, and the old bundle is as it was.
+
+    Also where folders cannot be exchanged in one step, and two renames must do.
+    """
     if older:
         write_bundle(path, replace(manifest, name="older"), FILES)
     else:
@@ -212,11 +216,14 @@ def test_failed_write_leaves_nothing_new(path: Path, manifest: Manifest, older: 
         if fails == "write":
             patch.setattr(os, "fsync", disk_full)
             patch.setattr(zipfile.ZipFile, "writestr", disk_full)
+        elif fails == "exchange" and older and path.suffix != ".zip":
+            patch.setattr(writing, "_renamed", disk_full)
         else:
+            patch.setattr(writing, "_renamed", lambda *_: False)
             moves = {name: getattr(Path, name) for name in ("rename", "replace")}
 
             def moved(name: str, source: Path, target: Path) -> Path:
-                if fails == "rename" or Path(target) == path:
+                if fails in ("rename", "exchange") or Path(target) == path:
                     # The way back must stay open, as on a real disk: renaming takes no space.
                     patch.undo()
                     if fails == "interrupt":
@@ -247,7 +254,7 @@ def test_unwritable_places(tmp_path: Path, manifest: Manifest) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "b.edgevit", tmp_path / "file" / "deep" / "b.edgevit", Path("/proc/none/b.edgevit")):
         with pytest.raises(StorageError):
-            check_writable(path)
+            require_writable(path, parents=True)
         with pytest.raises(StorageError):
             write_bundle(path, manifest, FILES)
 

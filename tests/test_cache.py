@@ -11,6 +11,7 @@ import pytest
 
 from edgevit import cache as cache_module
 from edgevit.cache import Cache, Kind, default_cache_dir
+from edgevit.writing import beside
 
 
 @pytest.fixture
@@ -166,16 +167,16 @@ def test_interrupted_store_leaves_nothing(cache: Cache, error: BaseException, mo
     assert len(entries(cache)) == 1
 
 
-def test_what_a_killed_process_left_is_removed_in_time(cache: Cache) -> None:
-    """An entry that somebody may still be writing stays."""
+def test_what_a_killed_process_left_is_removed(cache: Cache) -> None:
+    """An entry that somebody is still writing stays."""
     cache.store(STAGE, b"result", a=1)
-    old, new = (cache.root / "stage" / name for name in (".part-old", ".part-new"))
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    cache.store(STAGE, b"result", a=2)
-    assert not old.exists()
-    assert new.exists()
+    left = cache.root / "stage" / ".key.edgevit-abcdefgh"
+    left.mkdir()
+    (left / "file").write_bytes(b"half")
+    with beside(cache.root / "stage" / "key") as folder:
+        cache.store(STAGE, b"result", a=2)
+        assert folder.exists()
+    assert sorted(path.is_file() for path in (cache.root / "stage").iterdir()) == [True, True]
 
 
 def test_a_home_in_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgevit.bundle import MANIFEST, MODEL, SIGNATURE, open_bundle, read_signature, sign_bundle, write_bundle
+from edgevit.bundle import MANIFEST, MODEL, SIGNATURE, Bundle, open_bundle, read_signature, sign_bundle, write_bundle
 from edgevit.errors import BundleError, ConfigError
 from edgevit.signing import REQUIRE, check, generate, required_keys, sign
 
@@ -217,7 +218,7 @@ def test_commands(edgevit, bundle_path: Path, tmp_path: Path) -> None:
     assert edgevit("keygen", key, "--json").json == {"private": str(key), "public": f"{key}.pub"}
     assert edgevit(*run).code == 5
     assert edgevit("inspect", copy).stdout.split("signature", 1)[1].split()[0] == "none"
-    assert "3 files checked and signed" in edgevit("sign", copy, "--key", key).stdout
+    assert "4 files checked and signed" in edgevit("sign", copy, "--key", key).stdout
     assert edgevit(*run).code == 0
     assert "there, not checked" in edgevit("inspect", copy).stdout
     assert "confirmed by" in edgevit("inspect", copy, "--require-signature", f"{key}.pub").stdout
@@ -247,3 +248,49 @@ def test_without_the_package(edgevit_process, bundle_path: Path, public: Path) -
     outcome = edgevit_process(*arguments, without=("cryptography",))
     assert outcome.code == 8
     assert "pip install 'edgevit[sign]'" in outcome.stderr
+
+
+@pytest.mark.parametrize("value", [":", "", "::", " ", " : "])
+def test_variable_without_a_key_refuses(edgevit, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """``$KEYS:``, where KEYS is not set, was meant to demand a signature."""
+    monkeypatch.setenv(REQUIRE, value)
+    with pytest.raises(ConfigError, match="names no key"):
+        required_keys()
+    for arguments in (["inspect"], ["run", "test://8x8?frames=1"]):
+        outcome = edgevit(arguments[0], bundle_path, *arguments[1:])
+        assert outcome.code == 2
+        assert "EDGEVIT_REQUIRE_SIGNATURE is set, but names no key" in outcome.stderr
+
+
+def test_what_is_signed_is_what_was_checked(bundle: Path, key: Path, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody exchanges the manifest between the check and the signature: theirs is not signed."""
+    if bundle.is_file():
+        pytest.skip("a zip is written anew, with the manifest that was checked")
+    checked = (bundle / MANIFEST).read_bytes()
+    verify = Bundle.verify
+
+    def exchange(self: Bundle) -> None:
+        verify(self)
+        (bundle / MANIFEST).write_bytes(checked.replace(b'"labels"', b'"labels" '))
+
+    monkeypatch.setattr(Bundle, "verify", exchange)
+    sign_bundle(bundle, key)
+    assert "Do not trust it" in refused(bundle, public)
+    (bundle / MANIFEST).write_bytes(checked)
+    open_bundle(bundle, (public,))
+
+
+def test_zip_is_signed_as_it_was_checked(bundle: Path, key: Path, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bundle.is_dir():
+        pytest.skip("a folder's manifest is left where it is")
+    original, verify = bundle.read_bytes(), Bundle.verify
+
+    def exchange(self: Bundle) -> None:
+        verify(self)
+        manifest = replace(self.manifest, name="exchanged")
+        write_bundle(bundle, manifest, {name: self.read(name) for name in manifest.files})
+
+    monkeypatch.setattr(Bundle, "verify", exchange)
+    sign_bundle(bundle, key)
+    assert open_bundle(bundle, (public,)).manifest.name != "exchanged"
+    assert bundle.read_bytes() != original

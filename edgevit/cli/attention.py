@@ -7,15 +7,17 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing
 from edgevit.cli.options import import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.say import say
 
 PICTURES = (".jpeg", ".jpg", ".png", ".webp")
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("image", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=OutputFile(otherwise=lambda values: Path(f"{values['image'].stem}-attention.png")),
               help="A picture; .npy for the maps, .npz for all weights. IMAGE-attention.png here by default.")  # fmt: skip
 @click.option("--blocks", help="Comma-separated numbers, from 0; all by default.")
 @click.option("--data", type=click.Path(path_type=Path), help="For a checkpoint: images to calibrate INT8 on, to see that, too.")
@@ -30,27 +32,26 @@ def attention(**values: Any) -> None:
     A map is the class token's attention to the patches; without a class token, the mean over all patches' attention.
     "rollout" follows it through all blocks.
     """
-    from edgevit.bundle import check_writable
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
-    from edgevit.errors import storage_errors
+    from edgevit.filekinds import MAPS, require_kind
     from edgevit.looking import look_at, read_model
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
+    from edgevit.writing import write_whole
 
     as_json, image = values.pop("as_json"), values["image"]
     cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
-    out = values["out"] or Path(f"{image.stem}-attention.png")
+    out = values["out"]
     _check_suffix(out)
-    check_writable(out)
+    require_kind(out, MAPS)
     progress = Progress() if as_json else ConsoleProgress()
     model = read_model(values["model"], values["data"], load_recipe(values["recipe"]), options, cache, progress)
     with progress.stage("look"):
         frame, views = look_at(model, image, threads=values["threads"])
     blocks = _blocks(values["blocks"], views)
     content = _content(out, frame, views, blocks)
-    with storage_errors(out, "-o"):
-        out.write_bytes(content)
+    write_whole(out, content, kind=MAPS, option="-o")
     document = _document(views, blocks, out)
     if as_json:
         print_json(document)
@@ -151,16 +152,16 @@ def _print(document: dict[str, Any]) -> None:
     from edgevit.cli.console import table
 
     for view in document["views"]:
-        click.echo(f"{view['precision']}: {view['label']} {100 * view['confidence']:.1f} %")
+        say(f"{view['precision']}: {view['label']} {100 * view['confidence']:.1f} %")
     if document["moved"]:
         names = " against ".join(view["precision"] for view in reversed(document["views"]))
-        click.echo(f"\nAttention that goes elsewhere, {names}, % of each query's weights")
+        say("", f"Attention that goes elsewhere, {names}, % of each query's weights")
         rows = [
             (block, f"{100 * sum(shares) / len(shares):.2f}", f"{100 * max(shares):.2f}")
             for block, shares in document["moved"].items()
         ]
         table("", ("block", "mean of heads", "worst head"), rows)
         if document["rollout_correlation"] is not None:
-            click.echo(f"Rollouts correlate at {document['rollout_correlation']:.4f}.")
+            say(f"Rollouts correlate at {document['rollout_correlation']:.4f}.")
     rows_columns = "x".join(map(str, document["grid"]))
-    click.echo(f"Maps of {rows_columns} patches, {document['map']}. Written: {document['written']}")
+    say(f"Maps of {rows_columns} patches, {document['map']}. Written: {document['written']}")

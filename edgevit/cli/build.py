@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputBundle, Writing, own_name
 from edgevit.cli.options import (
     class_order_option,
     import_options,
@@ -17,9 +19,10 @@ from edgevit.cli.options import (
     prune_settings,
     threads_option,
 )
+from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", default="cpu", show_default=True, help="Device: a name in targets/, or a .toml path.")
 @click.option(
@@ -27,7 +30,12 @@ from edgevit.cli.options import (
 )
 @click.option("--eval-data", type=click.Path(path_type=Path), help="Images to measure accuracy on; else what calibration leaves.")
 @click.option("--eval-limit", type=click.IntRange(1), default=1024, show_default=True, help="Measure on at most so many images.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Bundle folder, or .zip; MODEL.edgevit here by default.")
+@click.option(
+    "-o",
+    "--out",
+    type=OutputBundle(otherwise=lambda values: Path(f"{own_name(values['model'])}.edgevit")),
+    help="Bundle folder, or .zip; MODEL.edgevit here by default.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "int8", "fp16", "fp32"]),
@@ -75,15 +83,18 @@ def build(**values: Any) -> None:
     as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"), note=note)
     request = _request(values)
     if dry_run:
-        _print_plan(plan(request, cache), as_json=as_json)
+        planned = plan(request, cache)
+        _print_plan(planned.stages, as_json=as_json)
+        for text in () if as_json else planned.notes:
+            note(text)
         return
     result = run_build(request, cache, Progress() if as_json else ConsoleProgress())
     manifest = result.bundle.manifest
     if as_json:
         comparison = result.comparison.to_dict() if result.comparison else None
         print_json({"bundle": str(result.bundle.path), "bytes": result.bundle.bytes, "seconds": result.seconds,
-                    "comparison": comparison, "compiled": manifest.compiled, "checks": manifest.checks,
-                    "notes": manifest.notes})  # fmt: skip
+                    "input": manifest.provenance["input"], "comparison": comparison, "compiled": manifest.compiled,
+                    "checks": manifest.checks, "notes": manifest.notes})  # fmt: skip
         return
     from edgevit.cli.compare import print_comparison, print_warnings
 
@@ -100,11 +111,11 @@ def build(**values: Any) -> None:
         from edgevit.cli.preflight import print_preflight
 
         print_preflight(result.compiled, request.target)
-    click.echo(f"{summary(result.verdicts)}.")
-    click.echo(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB")
+    say(f"{summary(result.verdicts)}.")
+    say(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB, input {manifest.input}")
     if manifest.engine.startswith("tensorrt") and not result.compiled.files:
-        click.echo(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
-    click.echo(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
+        say(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
+    say(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
 
 
 def _request(values: dict[str, Any]) -> Any:
@@ -127,12 +138,11 @@ def _request(values: dict[str, Any]) -> Any:
     if precision == "auto":
         values["max_drop"] = 0.5 if values["max_drop"] is None else values["max_drop"]
     values["precision"] = "int8" if precision == "auto" else precision
-    out = values.pop("out") or Path(f"{values['model'].resolve().stem}.edgevit")
     recipe = load_recipe(values.pop("recipe"))
-    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=pruning, options=options, command=command_line())
+    return BuildRequest(**values, target=target, recipe=recipe, prune=pruning, options=options, command=command_line())
 
 
-def _print_plan(stages: list[Any], *, as_json: bool) -> None:
+def _print_plan(stages: Sequence[Any], *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from edgevit.cli.console import print_json, table

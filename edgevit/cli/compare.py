@@ -9,13 +9,16 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing
 from edgevit.cli.options import class_order_option, import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.say import say
+from edgevit.filekinds import COMPARISON, HTML, MARKDOWN
 
 WIDTH = 100  # columns that sentences are folded to
-FILE = click.Path(dir_okay=False, path_type=Path)
+KINDS = {"csv": COMPARISON, "html": HTML, "markdown": MARKDOWN}
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Images: a folder (class per subfolder) or an .npz.")
 @click.option(
@@ -28,9 +31,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--limit", type=click.IntRange(1), default=1024, show_default=True, help="Evaluate at most so many images.")
 @click.option("--runs", type=click.IntRange(5), default=100, show_default=True, help="Timed inferences of each variant.")
 @click.option("--recipe", default="default", show_default=True, help="For a checkpoint: how to calibrate INT8.")
-@click.option("--html", "html_path", type=FILE, help="Write a report to read in a browser: one file, nothing is fetched.")
-@click.option("--markdown", "markdown_path", type=FILE, help="Write the report as Markdown.")
-@click.option("--csv", "csv_path", type=FILE, help="Write the rows as CSV.")
+@click.option(
+    "--html",
+    "html_path",
+    type=OutputFile(HTML, parents=True),
+    help="Write a report to read in a browser: one file, nothing is fetched.",
+)
+@click.option("--markdown", "markdown_path", type=OutputFile(MARKDOWN, parents=True), help="Write the report as Markdown.")
+@click.option("--csv", "csv_path", type=OutputFile(COMPARISON, parents=True), help="Write the rows as CSV.")
 @model_options
 @class_order_option
 @threads_option
@@ -50,20 +58,19 @@ def compare(**values: Any) -> None:
     from edgevit.device.jetson import here
     from edgevit.engine import backend
     from edgevit.engine.check import summary
-    from edgevit.errors import StorageError, storage_errors
+    from edgevit.errors import EdgevitError
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
+    from edgevit.writing import write_whole
 
     as_json = values.pop("as_json")
-    outputs = {kind: path for kind in ("csv", "html", "markdown") if (path := values.pop(f"{kind}_path")) is not None}
+    outputs = {kind: path for kind in KINDS if (path := values.pop(f"{kind}_path")) is not None}
     cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
     engines, precisions = _names(values.pop("engines")), parse_precisions(_names(values.pop("precisions")))
     # What can be wrong is found now, not after minutes of measuring.
     for name in engines:
         _ = backend(name).version
-    for kind, path in outputs.items():
-        _check_place(kind, path)
     progress = Progress() if as_json else ConsoleProgress()
     request = Request(
         models=values["models"],
@@ -91,30 +98,19 @@ def compare(**values: Any) -> None:
             note(text)
         print_comparison(comparison)
         if field.verdicts:
-            click.echo(f"{summary(field.verdicts)}.")
+            say(f"{summary(field.verdicts)}.")
     failed = []
     for kind, path in outputs.items():
         text = _written(kind, comparison, field, values["threads"], progress)
         try:
-            with storage_errors(path, f"--{kind}"):
-                path.write_text(text, encoding="utf-8", errors="backslashreplace")
-        except StorageError as error:  # the others may lie elsewhere
+            write_whole(path, text, kind=KINDS[kind], option=f"--{kind}")
+        except EdgevitError as error:  # the others may lie elsewhere
             failed.append(error)
             continue
         if not as_json:
-            click.echo(f"Written: {path}")
+            say(f"Written: {path}")
     if failed:
         raise failed[0]
-
-
-def _check_place(kind: str, path: Path) -> None:
-    """Make the folder of an output file now. Raises StorageError if that cannot be, or nothing can be written there."""
-    from edgevit.bundle import check_writable
-    from edgevit.errors import storage_errors
-
-    with storage_errors(path, f"--{kind}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    check_writable(path, f"--{kind}")
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -138,9 +134,9 @@ def _written(kind: str, comparison: Any, field: Any, threads: int | None, progre
 def print_warnings(warnings: Sequence[str]) -> None:
     """What makes the figures suspect, on stdout, before any of them."""
     for text in warnings:
-        click.secho(f"Check first: {text}", fg="yellow", bold=True)
+        say(f"Check first: {text}", colour="yellow", bold=True)
     if warnings:
-        click.echo()
+        say()
 
 
 def print_comparison(comparison: Any) -> None:
@@ -159,21 +155,21 @@ def print_comparison(comparison: Any) -> None:
     )
 
     found = comparison.recommendation
-    click.secho(found.headline, bold=True)
+    say(found.headline, bold=True)
     for reason in found.reasons:
-        click.echo(f"  {reason}")
-    click.echo()
+        say(f"  {reason}")
+    say()
     shown, rows = filled(SHORT, [short_cells(comparison, row) for row in comparison.rows])
     table(images_line(comparison), shown, rows, left=2)
     if plans := device_plans(comparison):
-        click.echo()
+        say()
         columns, cells = device_table(plans)
         table("On the device", columns, cells)
         for text in device_lines(plans):
-            click.echo(textwrap.fill(text, WIDTH))
-        click.echo()
+            say(*textwrap.wrap(text, WIDTH))
+        say()
     for text in legend(comparison, shown, rows):
-        click.echo(f"{text}.")
-    click.echo(conditions_line(comparison))
+        say(f"{text}.")
+    say(conditions_line(comparison))
     for text in origin_lines(comparison):
-        click.echo(text)
+        say(text)

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputBundle, Writing
 from edgevit.cli.options import json_option, signature_option
+from edgevit.cli.say import say
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.command(cls=Writing)
+@click.argument("bundle", type=OutputBundle())
 @click.option(
     "--workspace",
     type=click.IntRange(1, 2**20),
@@ -54,11 +56,11 @@ def compile(**values: Any) -> None:
     check = (bundle.manifest.compiled or {}).get("check")
     if check:
         close = f"{check['sqnr_db']:.0f} dB" if check["sqnr_db"] is not None else "identical"
-        click.echo(f"checked on {check['images']} samples: {100 * check['agreement']:.0f} % agreement with FP32, {close}")
+        say(f"checked on {check['images']} samples: {100 * check['agreement']:.0f} % agreement with FP32, {close}")
     for text in _latency(bundle.manifest):
-        click.echo(text)
-    click.echo(f"{bundle.path}: engine of {len(built.engine) / 1e6:.1f} MB by {built.version} in {built.seconds:.0f} s")
-    click.echo(f"Classify with it: edgevit run {bundle.path} 0   (camera 0; or a video, a folder, an image)")
+        say(text)
+    say(f"{bundle.path}: engine of {len(built.engine) / 1e6:.1f} MB by {built.version} in {built.seconds:.0f} s")
+    say(f"Classify with it: edgevit run {bundle.path} 0   (camera 0; or a video, a folder, an image)")
 
 
 def _latency(manifest: Any) -> list[str]:

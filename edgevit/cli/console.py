@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from edgevit.cli.say import say
+from edgevit.printable import json_text, printable
 from edgevit.progress import Progress, Stage
 
 
@@ -32,8 +33,8 @@ class ConsoleProgress(Progress):
         if not self.console.is_terminal:
             return
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bars = Bars(TextColumn("  {task.description:<32}"), *columns, console=self.console, transient=True)
-        self._task = self._bars.add_task(stage.name, total=stage.total)
+        self._bars = Bars(TextColumn("  {task.description:<32}", markup=False), *columns, console=self.console, transient=True)
+        self._task = self._bars.add_task(printable(stage.name), total=stage.total)
         self._bars.start()
 
     def advance(self, stage: Stage, steps: int) -> None:
@@ -49,31 +50,36 @@ class ConsoleProgress(Progress):
         if not stage.finished:  # the error says what happened
             return
         done = "cached" if stage.cached else f"{stage.seconds:.1f} s"
-        self.console.print(f"  {stage.name:<32} {done}")
+        self.console.print(Text(f"  {printable(stage.name):<32} {done}"))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
     """Print a table on stdout; all but the ``left`` first columns are right-aligned."""
     style = {"title_justify": "left", "title_style": "bold", "header_style": "bold"}
-    drawn = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, **style)  # type: ignore[arg-type]
+    drawn = Table(title=_plain(title), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False, **style)  # type: ignore[arg-type]
     for position, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if position < left else "right", overflow="fold")
+        drawn.add_column(_plain(column), justify="left" if position < left else "right", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(str(cell)) for cell in row))
+        drawn.add_row(*map(_plain, row))
     console = Console(highlight=False)
     if not console.is_terminal:  # a pipe or a log has no width of its own: do not fold to 80
         console = Console(highlight=False, width=160)
     console.print(drawn)
 
 
-def print_json(document: Any) -> None:
-    """Print one JSON document on stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+def _plain(content: object) -> Text:
+    """What may be shown as it is: rich would take a name with square brackets for markup, and leaves escapes in."""
+    return Text(printable(content))
+
+
+def print_json(document: Any, *, indent: int | None = 2) -> None:
+    """Print one JSON document on stdout; without ``indent`` on one line."""
+    click.echo(json_text(document, indent=indent))
 
 
 def note(text: str) -> None:
     """One line about something assumed or left out, on stderr."""
-    click.echo(f"note: {text}", err=True)
+    say(f"note: {text}", err=True)
 
 
 def command_line() -> str:

@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFolder, Writing
 from edgevit.cli.options import json_option, signature_option
+from edgevit.cli.say import say
 
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=PATH)
 @click.argument("hosts", metavar="[USER@]HOST...", nargs=-1, required=True)
 @click.option("--port", type=click.IntRange(1, 65535), help="Of ssh; what your ssh config says by default.")
@@ -27,7 +29,9 @@ PATH = click.Path(path_type=Path)
     "--ssh", default="ssh", show_default=True, metavar="COMMAND", help="With options of your own, as rsync -e takes it."
 )
 @click.option("--frames", type=click.IntRange(1), default=200, show_default=True, help="Frames of 1280x720 to measure on.")
-@click.option("-o", "--out", type=PATH, default=Path("deployed"), show_default=True, help="Reports and engines go here, by host.")
+@click.option(
+    "-o", "--out", type=OutputFolder(), default=Path("deployed"), show_default=True, help="Reports and engines go here, by host."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be sent and done; connect to nothing.")
 @signature_option
 @json_option
@@ -41,7 +45,7 @@ def deploy(**values: Any) -> None:
 
     from edgevit.cli.console import print_json
     from edgevit.deploy.destination import Destination
-    from edgevit.deploy.plan import make_plan
+    from edgevit.deploy.plan import check_places, make_plan
     from edgevit.deploy.several import deploy as deploy_to
 
     hosts = [Destination(address=name, port=values["port"], folder=values["folder"]) for name in dict.fromkeys(values["hosts"])]
@@ -53,6 +57,7 @@ def deploy(**values: Any) -> None:
         if values["dry_run"]:
             _print_plan(plan, hosts, as_json=values["as_json"])
             return
+        check_places(plan, hosts, values["keys"])
         with _watcher(quiet=values["as_json"]) as watcher:
             outcomes = deploy_to(plan, hosts, watcher)
     if values["as_json"]:
@@ -75,6 +80,7 @@ def _watcher(*, quiet: bool) -> Any:
 
     from edgevit.deploy.destination import Destination
     from edgevit.deploy.watcher import Watcher
+    from edgevit.printable import printable
 
     if quiet:
         return nullcontext(Watcher())
@@ -91,10 +97,10 @@ def _watcher(*, quiet: bool) -> Any:
         def progress(self, host: Destination, step: str, text: str) -> None:
             if host not in self.tasks:
                 self.tasks[host] = bars.add_task("", total=None)
-            bars.update(self.tasks[host], description=f"{host.address}  {step}  {text}"[: console.width - 20])
+            bars.update(self.tasks[host], description=printable(f"{host.address}  {step}  {text}")[: console.width - 20])
 
         def end(self, host: Destination, step: str, text: str, seconds: float) -> None:
-            console.print(Text(f"  {host.address:<20} {step:<14} {seconds:6.1f} s  {text}"), soft_wrap=True)
+            console.print(Text(printable(f"  {host.address:<20} {step:<14} {seconds:6.1f} s  {text}")), soft_wrap=True)
 
         def again(self, host: Destination, error: Exception, pause: float) -> None:
             console.print(Text(f"  {host.address:<20} the connection broke; going on in {pause:g} s"), soft_wrap=True)
@@ -120,9 +126,9 @@ def _print_plan(plan: Any, hosts: list[Any], *, as_json: bool) -> None:
         print_json({"hosts": [host.address for host in hosts], "files": dict(sizes), "steps": steps})
         return
     table("Sent, where it is not there yet", ("file", "size"), [(name, megabytes(size)) for name, size in sizes])
-    click.echo(f"\nOn {', '.join(host.address for host in hosts)}, in {hosts[0].folder}/:")
+    say("", f"On {', '.join(host.address for host in hosts)}, in {hosts[0].folder}/:")
     for number, step in enumerate(steps, 1):
-        click.echo(f"  {number}. {step}")
+        say(f"  {number}. {step}")
 
 
 def _print(outcomes: list[Any]) -> None:
@@ -147,7 +153,7 @@ def _print(outcomes: list[Any]) -> None:
     table("Deployed", columns, rows, left=3)
     for outcome in outcomes:
         if outcome.error:
-            click.echo(f"edgevit: {outcome.error}", err=True)
+            say(f"edgevit: {outcome.error}", err=True)
 
 
 def _figure(value: float | None) -> str:

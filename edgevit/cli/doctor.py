@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option
+from edgevit.cli.say import say
 
 PROBLEMS = 1
 """The exit code if there are any."""
@@ -93,10 +94,9 @@ def _print(findings: list[Any], problems: int) -> None:
     import textwrap
 
     for finding in findings:
-        mark = click.style(f"{MARKS[finding.level]:<8}", bold=finding.level in ("warning", "problem"))
-        click.echo(f"{mark} {finding.topic:<10} {finding.text}")
+        say(f"{MARKS[finding.level]:<8} {finding.topic:<10} {finding.text}", bold=finding.level in ("warning", "problem"))
         if finding.fix:
-            click.echo(textwrap.fill(finding.fix, 110, initial_indent=" " * 9 + "-> ", subsequent_indent=" " * 12,
-                                     break_long_words=False, break_on_hyphens=False))  # fmt: skip
+            say(*textwrap.wrap(finding.fix, 110, initial_indent=" " * 9 + "-> ", subsequent_indent=" " * 12,
+                               break_long_words=False, break_on_hyphens=False))  # fmt: skip
     warnings = sum(finding.level == "warning" for finding in findings)
-    click.echo(f"{problems} problems, {warnings} warnings")
+    say(f"{problems} problems, {warnings} warnings")

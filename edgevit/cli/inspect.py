@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option, signature_option, threads_option
+from edgevit.cli.say import say
 
 
 @click.command()
@@ -81,16 +82,16 @@ def _print_parts(opened: Any, parts: list[Any]) -> None:
     names = dict.fromkeys(part.part for part in parts)
     sums = [row("", name, [part for part in parts if part.part == name]) for name in names]
     table("By part", ("part", *columns[5:]), [(cells[1], *cells[5:]) for cells in sums])
-    click.echo("A step is what one INT8 code is worth; where inputs are quantized in steps of 1, their step is in the weights.")
+    say("A step is what one INT8 code is worth; where inputs are quantized in steps of 1, their step is in the weights.")
     if any(part.milliseconds is not None for part in parts):
-        click.echo("ms: the engine's own profiler, which slows it, on a black image; what it fuses counts as the part it names.")
+        say("ms: the engine's own profiler, which slows it, on a black image; what it fuses counts as the part it names.")
 
 
 def _print_changes(bundle: Path, other: Path | None, changes: list[Any]) -> None:
     from edgevit.cli.console import table
 
     if not changes:
-        click.echo(f"{bundle} and {other}: no difference but their names.")
+        say(f"{bundle} and {other}: no difference but their names.")
         return
     rows = [(change.key, _value(change.one), _value(change.other)) for change in changes]
     table("Differences", ("key", str(bundle), str(other)), rows, left=3)
@@ -107,9 +108,10 @@ def _print(opened: Any, keys: tuple[Path, ...]) -> None:
     from edgevit.problem import describe
 
     manifest, model, provenance = opened.manifest, opened.manifest.model, opened.manifest.provenance
-    size, blocks = "x".join(map(str, model["image_size"])), manifest.blocks
+    blocks = manifest.blocks
     facts = [
-        ("model", f"{manifest.family}: {len(blocks)} blocks, width {model['width']}, patch {model['patch_size']}, input {size}"),
+        ("model", f"{manifest.family}: {len(blocks)} blocks, width {model['width']}, patch {model['patch_size']}"),
+        ("input", manifest.input),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:8])}{' ...' if len(manifest.labels) > 8 else ''}"),
         ("scores", describe(manifest.problem_type)),
         ("preprocessing", manifest.preprocessing.describe()),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgevit.cli.options import json_option
+from edgevit.cli.say import say
 
 
 @click.command()
@@ -24,5 +25,5 @@ def keygen(name: Path, as_json: bool) -> None:
     if as_json:
         print_json({"private": str(name), "public": str(public)})
         return
-    click.echo(f"{name}: keep it secret; sign with: edgevit sign BUNDLE --key {name}")
-    click.echo(f"{public}: give it to devices; check with: edgevit run BUNDLE SOURCE --require-signature {public}")
+    say(f"{name}: keep it secret; sign with: edgevit sign BUNDLE --key {name}")
+    say(f"{public}: give it to devices; check with: edgevit run BUNDLE SOURCE --require-signature {public}")

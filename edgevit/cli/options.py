@@ -44,6 +44,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # the same
 
 
 MODEL_OPTIONS = (
+    click.option(
+        "--weights",
+        metavar="auto|raw|ema|NAME",
+        help="Of several in one file: auto takes the average (EMA) if there is one, as timm does; or the name of an entry.",
+    ),
     click.option("--heads", type=click.IntRange(1), help="Attention heads, where the checkpoint does not tell."),
     click.option("--image-size", type=Size(), help="Model input, 224 or HEIGHTxWIDTH; positions are interpolated."),
     click.option(
@@ -85,7 +90,7 @@ def model_options(command: Command) -> Command:
 
 def import_options(values: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `load_checkpoint` from a command's parameters, which are removed from ``values``."""
-    options = {key: values.pop(key) for key in ("heads", "image_size", "activation", "labels", "problem_type")}
+    options = {key: values.pop(key) for key in ("weights", "heads", "image_size", "activation", "labels", "problem_type")}
     fields = {key: values.pop(key) for key in ("resize", "interpolation", "mean", "std", "color")}
     fields["mode"] = values.pop("resize_mode")
     options["preprocessing"] = {key: value for key, value in fields.items() if value is not None}

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgevit.cli.files import OutputFile, OutputFolder
+from edgevit.cli.say import say
 from edgevit.errors import ConfigError, StorageError
+from edgevit.filekinds import RESULTS, TABLE, VIDEO
 
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle, Manifest
@@ -39,14 +42,14 @@ OPTIONS = (
         "May be given again, for single labels.",
     ),
     click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
-    click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the annotated video: .mp4 or .avi."),
+    click.option("--save", type=OutputFile(VIDEO), help="Write the annotated video: .mp4 or .avi."),
     click.option("--headless", is_flag=True, help="Open no window, even on a display."),
-    click.option("--jsonl", type=click.Path(dir_okay=False, path_type=Path), help="Append a line of JSON per frame."),
-    click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Append a row of CSV per frame."),
+    click.option("--jsonl", type=OutputFile(RESULTS), help="Append a line of JSON per frame."),
+    click.option("--csv", type=OutputFile(TABLE), help="Append a row of CSV per frame."),
     click.option("--serve", metavar="HOST:PORT", help="Serve a live page; other than on 127.0.0.1 it wants a token."),
     click.option("--serve-token", envvar="EDGEVIT_SERVE_TOKEN", help="Its token; made if needed. Also $EDGEVIT_SERVE_TOKEN."),
     click.option("--attention", metavar="MAP", help="On that page, where the model looks: rollout, last or a block's number."),
-    click.option("--snapshot", type=click.Path(file_okay=False, path_type=Path), help="At an event, save the picture here."),
+    click.option("--snapshot", type=OutputFolder(), help="At an event, save the picture here."),
     click.option("--snapshot-limit", type=click.IntRange(1), default=1000, show_default=True, help="Pictures there, at most."),
     click.option("--on-label", metavar="COMMAND", help="At an event, run this, without a shell; it reads $EDGEVIT_LABEL."),
     click.option("--webhook", metavar="URL", envvar="EDGEVIT_WEBHOOK", help="At an event, post JSON. Also $EDGEVIT_WEBHOOK."),
@@ -281,10 +284,10 @@ class Lines:
         speed = f"{fps:6.1f} fps" if fps else " " * 10
         stages = f"read {decision.read_ms:.1f}  prepare {decision.prepare_ms:.1f}  infer {decision.infer_ms:.1f} ms"
         line = f"{decision.frame.name}  {labels}  {speed}  {stages}"
-        click.echo(f"{line:<110}{self._ending}", nl=False)
+        say(f"{line:<110}", end=self._ending)
         return True
 
     def close(self) -> None:
         """Leave the last line standing."""
         if self._ending == "\r":
-            click.echo()
+            say()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-import click
-
 from edgevit.cli.console import percent, table
+from edgevit.cli.say import say
 from edgevit.compiling import Compiled
 from edgevit.report.preflight import BlockRow
 from edgevit.report.roofline import Estimate, assumptions
@@ -39,9 +38,9 @@ def _print_estimates(estimates: tuple[Estimate, ...], boards: list[Target]) -> N
         ]  # fmt: skip
         table("Estimates, batch 1", ("board", "power mode", "ms", "arithmetic", "memory", "launches"), rows, left=2)
         assumed = "; ".join(assumptions([board for board in boards if board.name in known]))
-        click.echo(textwrap.fill(f"Estimated, not measured. {assumed}.", WIDTH))
+        say(*textwrap.wrap(f"Estimated, not measured. {assumed}.", WIDTH))
     if unknown := [board.name for board in boards if board.name not in known]:
-        click.echo(f"no estimate: no clocks or bandwidth known for {', '.join(unknown)}")
+        say(f"no estimate: no clocks or bandwidth known for {', '.join(unknown)}")
 
 
 def _mode(item: Estimate) -> str:

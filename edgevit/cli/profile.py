@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option, threads_option
+from edgevit.cli.say import say
 
 
 @click.command()
@@ -55,17 +56,17 @@ def _print(bundle: Any, found: Any, where: dict[str, Any]) -> None:
     from edgevit.report.parts import by_part
 
     rows = [(stage.name, f"{stage.p50_ms:.2f}", f"{stage.p90_ms:.2f}", f"{100 * stage.share:.1f}") for stage in found.stages]
-    click.echo(where["source"])
+    say(where["source"])
     table("", ("stage", "p50 ms", "p90 ms", "share %"), rows)
     if found.parts:
         parts = by_part(found.parts)
         total = sum(parts.values())
         lines = [(part, f"{milliseconds:.2f}", f"{100 * milliseconds / total:.1f}") for part, milliseconds in parts.items()]
-        click.echo("\ninfer, by the engine's own profiler, which slows it: trust shares")
+        say("", "infer, by the engine's own profiler, which slows it: trust shares")
         table("", ("part", "ms", "share %"), lines)
     else:
-        click.echo(found.without)
-    click.echo(
+        say(found.without)
+    say(
         f"{bundle.manifest.precision}, {where['engine']}, {where['threads']} threads, {where['device']} ({where['clock']}, load "
         f"{where['load']:g} before); {where['runs']} frames."
     )

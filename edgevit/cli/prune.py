@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing, own_name
 from edgevit.cli.options import (
     class_order_option,
     import_options,
@@ -16,14 +17,16 @@ from edgevit.cli.options import (
     prune_options,
     threads_option,
 )
+from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Images to prune on: a folder, or an .npz.")
 @click.option("--eval-data", type=click.Path(path_type=Path), help="Images to measure accuracy on; else what pruning leaves.")
 @click.option("--eval-limit", type=click.IntRange(1), default=1024, show_default=True, help="Measure on at most so many images.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Where to write; MODEL-pruned.safetensors here by default.")
+@click.option("-o", "--out", type=OutputFile(otherwise=lambda values: Path(f"{own_name(values['model'])}-pruned.safetensors")),
+              help="Where to write; MODEL-pruned.safetensors here by default.")  # fmt: skip
 @click.option("--target", default="cpu", show_default=True, help="Device whose layer times count: in targets/, or a .toml path.")
 @click.option("--precision", type=click.Choice(["int8", "fp16", "fp32"]), help="What layer times are taken in; int8 if it can.")
 @click.option(
@@ -68,8 +71,8 @@ def prune(**values: Any) -> None:
     _print_halves(done.report)
     if done.comparison:
         print_comparison(done.comparison)
-    click.echo(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
-    click.echo(f"Build with it: edgevit build {done.path} --data DIR")
+    say(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
+    say(f"Build with it: edgevit build {done.path} --data DIR")
 
 
 def _request(values: dict[str, Any]) -> Any:
@@ -94,9 +97,8 @@ def _request(values: dict[str, Any]) -> Any:
         raise click.UsageError(msg)
     options = import_options(values)
     values["precision"] = values["precision"] or ("int8" if "int8" in target.precisions else "fp32")
-    out = values.pop("out") or Path(f"{values['model'].resolve().stem}-pruned.safetensors")
     recipe = load_recipe("default")
-    return BuildRequest(**values, out=out, target=target, recipe=recipe, prune=settings, options=options, command=command_line())
+    return BuildRequest(**values, target=target, recipe=recipe, prune=settings, options=options, command=command_line())
 
 
 def _print_halves(report: dict[str, Any]) -> None:

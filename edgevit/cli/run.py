@@ -8,13 +8,15 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import Writing
 from edgevit.cli.options import json_option, signature_option, threads_option
 from edgevit.cli.outputs import decider_of, open_outputs, output_options
+from edgevit.cli.say import say
 from edgevit.cli.sources import open_asked, source_options
 from edgevit.errors import EdgevitError
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source")
 @click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")
@@ -73,7 +75,7 @@ def run(**values: Any) -> None:
                 if not outputs(decision):
                     break
         except KeyboardInterrupt:
-            click.echo("", err=True)
+            say("", err=True)
         except EdgevitError as error:
             failure = error
     if failure is None or summary.frames:
@@ -84,18 +86,17 @@ def run(**values: Any) -> None:
 
 
 def _finish(summary: Any, telemetry: Any, engine: str, outputs: Any, values: dict[str, Any]) -> None:
-    import json
-
+    from edgevit.cli.console import print_json
     from edgevit.device.telemetry import lines
 
     recorded = telemetry.summary(summary.frames) if telemetry else None
     if values["as_json"]:
         document = summary.to_dict() | ({"telemetry": recorded} if recorded else {})
         deliveries = [each.to_dict() for each in outputs.deliveries]
-        click.echo(json.dumps({"summary": document, "engine": engine, "outputs": deliveries}, ensure_ascii=False))
+        print_json({"summary": document, "engine": engine, "outputs": deliveries}, indent=None)
     else:
         machine = lines(recorded) if recorded else []
         deliveries = [each.line() for each in outputs.deliveries]
-        click.echo("\n".join([*summary.lines(), *machine, f"engine            {engine}", *deliveries]))
+        say(*summary.lines(), *machine, f"engine            {engine}", *deliveries)
     if values["save"] is not None and summary.frames:
-        click.echo(f"annotated video: {values['save']}", err=True)
+        say(f"annotated video: {values['save']}", err=True)

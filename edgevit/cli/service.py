@@ -7,14 +7,21 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing, check_outputs
 from edgevit.cli.options import json_option
+from edgevit.cli.say import say
+from edgevit.filekinds import UNIT
 
 WRITTEN = ("save", "jsonl", "csv")
 """Options of run that name a file to write."""
 WRITTEN_FOLDERS = ("snapshot",)
+SOURCE = 5
+"""Its place in a unit's command: python -m edgevit run BUNDLE SOURCE."""
+SECRETS, ADDRESSES, COMMANDS = ("--serve-token",), ("--webhook", "--mqtt"), ("--on-label",)
+"""Options of run that are a secret, or may hold one."""
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
@@ -25,7 +32,12 @@ WRITTEN_FOLDERS = ("snapshot",)
 )
 @click.option("--memory", type=click.IntRange(128), metavar="MIB", help="Memory it may take; three quarters of the machine's.")
 @click.option("--writable", multiple=True, type=click.Path(path_type=Path), help="A folder it may write to; may be given again.")
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The unit; NAME.service by default.")
+@click.option(
+    "--output",
+    "-o",
+    type=OutputFile(UNIT, lambda values: Path(f"{checked(values['name'])}.service")),
+    help="The unit; NAME.service by default.",
+)
 @json_option
 def service(**values: Any) -> None:
     """Write a systemd unit that runs BUNDLE on SOURCE, and say how to enable it.
@@ -40,17 +52,22 @@ def service(**values: Any) -> None:
     from edgevit.cli.console import note, print_json
     from edgevit.device.service import commands, unit
 
-    made, secret = _service(values), _has_secret([values["source"], *values["options"]])
-    path = values["output"] or Path(f"{made.name}.service")
+    made = _service(values)
+    shown = _shown(made.command)
+    secret = shown != made.command
+    path = values["output"]
     _write(path, unit(made), private=secret)
     steps = commands(path, made.name, private=secret)
     if values["as_json"]:
-        print_json({"unit": str(path), "name": made.name, "command": list(made.command), "steps": list(steps)})
+        print_json({"unit": str(path), "name": made.name, "command": list(shown), "private": secret, "steps": list(steps)})
         return
     if secret:
-        note(f"{path} holds a password or a token, and ps and systemctl show it: use an account that may do no more than this")
-    click.echo(f"{path}: as {made.user}, {' '.join(made.command[2:])}")
-    click.echo("\n".join(["Put it into service:", *(f"  {step}" for step in steps)]))
+        note(
+            f"{path} holds a password or a token, so it is for its owner alone (mode 600); but ps and systemctl show it: use an "
+            "account that may do no more than this"
+        )
+    say(f"{path}: as {made.user}, {' '.join(shown[2:])}")
+    say("Put it into service:", *(f"  {step}" for step in steps))
 
 
 def _service(values: dict[str, Any]) -> Any:
@@ -70,11 +87,12 @@ def _service(values: dict[str, Any]) -> Any:
     path, source = bundle.path.absolute(), _absolute(values["source"])
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
+    check_outputs(run, asked, now=False)
     decider_of(asked, bundle.manifest)  # nor one that does not fit the model
     _check_whole(asked)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(
-        name=_checked(values["name"]),
+        name=checked(values["name"]),
         command=(sys.executable, "-m", "edgevit", "run", *arguments),
         bundle=path,
         user=_user(values["user"]),
@@ -92,20 +110,34 @@ def _service(values: dict[str, Any]) -> Any:
 def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, ...]:
     """What the unit must let it write to: the named folders, and those of the outputs that run is asked for."""
     from edgevit.errors import ConfigError
+    from edgevit.paths import is_folder
 
     outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
     outputs += [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
     found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *outputs]))
     for folder in found:
-        if not folder.is_dir():
+        if not is_folder(folder, ConfigError):
             msg = f"{folder}: a service can only be let into a folder that is there. Make it first: mkdir -p {folder}"
             raise ConfigError(msg)
     return found
 
 
-def _has_secret(arguments: list[str]) -> bool:
-    """Whether a URL has a user's password in it, or a token is given."""
-    return any(("://" in each and "@" in each) or each.startswith("--serve-token") for each in arguments)
+def _shown(command: tuple[str, ...]) -> tuple[str, ...]:
+    """``command``, of `edgevit run`, without passwords and tokens: as it is if it has none."""
+    from edgevit.runtime.redact import HIDDEN, redacted, without_secrets
+
+    shown, option = [], ""
+    for place, word in enumerate(command):
+        name, equals, value = word.partition("=") if word.startswith("--") else (option, "", word)
+        option = "" if equals or word == value else name  # its value is the next word
+        if name in SECRETS and value:
+            value = HIDDEN
+        elif name in COMMANDS:
+            value = without_secrets(value)
+        elif name in ADDRESSES or place == SOURCE:
+            value = redacted(value)
+        shown.append(name if option else f"{name}={value}" if equals else value)
+    return tuple(shown)
 
 
 def _check_whole(asked: dict[str, Any]) -> None:
@@ -121,10 +153,16 @@ def _check_whole(asked: dict[str, Any]) -> None:
 
 def _absolute(source: str) -> str:
     """A service has no current folder: a file that is meant as one is named whole."""
-    return str(Path(source).absolute()) if not source.isdecimal() and Path(source).exists() else source
+    from edgevit.errors import SourceError
+    from edgevit.paths import exists
+    from edgevit.runtime.redact import redacted
+
+    path = Path(source)
+    return str(path.absolute()) if not source.isdecimal() and exists(path, SourceError, called=redacted(source)) else source
 
 
-def _checked(name: str) -> str:
+def checked(name: str) -> str:
+    """``name``, if it can be a service's. Raises ConfigError."""
     import re
 
     from edgevit.errors import ConfigError
@@ -163,15 +201,6 @@ def _groups() -> tuple[str, ...]:
 
 
 def _write(path: Path, text: str, *, private: bool) -> None:
-    from edgevit.device.files import text as read
-    from edgevit.device.service import MARK
-    from edgevit.errors import ConfigError, storage_errors
+    from edgevit.writing import write_whole
 
-    if path.exists() and not read(path).startswith(MARK):
-        msg = f"{path}: exists and was not written by edgevit service; it is not overwritten. Choose another place with -o."
-        raise ConfigError(msg)
-    with storage_errors(path, "-o"):
-        beside = path.with_name(f".{path.name}.partial")
-        beside.touch(mode=0o600 if private else 0o644)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+    write_whole(path, text, kind=UNIT, mode=0o600 if private else 0o644, option="-o")

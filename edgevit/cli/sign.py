@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgevit.cli.options import json_option
+from edgevit.cli.say import say
 
 
 @click.command()
@@ -25,4 +26,4 @@ def sign(bundle: Path, key: Path, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": str(signed.path), "files": len(signed.manifest.files), "signature": SIGNATURE})
     else:
-        click.echo(f"{signed.path}: {len(signed.manifest.files)} files checked and signed")
+        say(f"{signed.path}: {len(signed.manifest.files)} files checked and signed")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgevit.cli.options import json_option
+from edgevit.cli.say import say
 
 WIDTH = 80
 
@@ -40,8 +41,8 @@ def _list(known: list[Any]) -> None:
         members.sort(key=lambda target: not target.boards)  # a family before its boards
         rows = [(target.name, target.description, target.engine()) for target in members]
         table(title, ("name", "device", "engine here"), rows, left=3)
-        click.echo()
-    click.echo("More about one: edgevit targets NAME")
+        say()
+    say("More about one: edgevit targets NAME")
 
 
 def _show(target: Any) -> None:
@@ -49,18 +50,18 @@ def _show(target: Any) -> None:
 
     table(target.name, ("", ""), _facts(target), left=2)
     if target.modes:
-        click.echo()
+        say()
         nvpmodel = any(mode.id is not None for mode in target.modes)  # else its conf and ids say nothing
         columns = ("mode", *(("conf", "id") if nvpmodel else ()), "SMs", "MHz", "GB/s", "INT8 TOPS", "FP16 TFLOPS")
         rows = [_mode(target.device, mode, nvpmodel=nvpmodel) for mode in target.modes]
         table("Dense peaks of the GPU alone (* default)", columns, rows, left=2 if nvpmodel else 1)
     if target.jetpacks:
-        click.echo()
+        say()
         rows = [(item.version, item.l4t, item.tensorrt, item.cuda, item.python, item.boards) for item in target.jetpacks]
         table(f"JetPacks, as of {target.date}", ("JetPack", "L4T", "TensorRT", "CUDA", "Python", "boards"), rows, left=6)
-    click.echo()
+    say()
     for key, text in (target.sources or {}).items():
-        click.echo(textwrap.fill(f"{key}: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
+        say(*textwrap.wrap(f"{key}: {text}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _facts(target: Any) -> list[tuple[str, str]]:

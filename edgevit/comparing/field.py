@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -214,7 +215,7 @@ def _answers(subject: Subject, threads: int | None) -> Callable[[ImageSet], Logi
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The shortest of stem, file name and path that tells the models apart. Raises ConfigError for one given twice."""
-    resolved = [path.resolve() for path in paths]
+    resolved = [Path(os.path.realpath(path)) for path in paths]  # Path.resolve fails on links that lead in a circle
     for i, path in enumerate(resolved):
         if path in resolved[:i]:
             msg = f"{paths[i]}: given twice. Name each model once."

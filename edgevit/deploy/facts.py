@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from edgevit.deploy.plan import Plan
@@ -11,6 +12,7 @@ ROOM = 1.5  # times the size of the bundle that must be free: old and new lie si
 INSTALLED_MIB = 600  # what engine, OpenCV and NumPy take in a fresh virtual environment
 TOOLS = {"rsync": "rsync", "flock": "util-linux", "setsid": "util-linux"}
 """Programs and the Debian packages that have them."""
+_FORMS = {"folder": r"/.*", "free_kb": r"\d{0,18}", "python": r"\d{1,3}(\.\d{1,3}){2}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,12 @@ class Facts:
 
 
 def read_facts(text: str) -> Facts:
-    """From lines of ``key=value``; others are passed over."""
+    """From lines of ``key=value``; others are passed over. Raises ValueError for one whose value cannot be."""
     found = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    for key, form in _FORMS.items():
+        if key in found and not re.fullmatch(form, found[key], re.ASCII):
+            msg = f"{key}={found[key][:60]!r}"
+            raise ValueError(msg)
     return Facts(
         folder=found.get("folder", ""),
         quiet=text.startswith("shell=quiet"),

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.bundle import Bundle, open_bundle
+from edgevit.bundle import Bundle, check_replaceable, open_bundle
+from edgevit.clashes import Output, refuse_clashes
+from edgevit.deploy.destination import Destination
 from edgevit.deploy.wheel import make_wheel
 from edgevit.engine import backend
 from edgevit.errors import ConfigError
+from edgevit.filekinds import DEPLOYMENT, require_kind
+from edgevit.writing import require_writable
 
 FRAMES = 200
 """Frames of the benchmark."""
@@ -85,6 +89,23 @@ def make_plan(
         ssh=ssh,
         frames=frames,
     )
+
+
+def check_places(plan: Plan, hosts: Sequence[Destination], keys: Sequence[Path] = ()) -> None:
+    """See that what comes home can go where it belongs, and overwrites nothing else: neither what is sent nor a stranger's file.
+
+    Raises ConfigError, BundleError or StorageError.
+    """
+    for host in hosts:
+        folder = plan.out / host.name
+        places = [Output(name="-o", path=folder), Output(name="-o", path=folder / "report.json")]
+        if plan.ahead:
+            places.append(Output(name="-o", path=folder / plan.name, replaced=True))
+        refuse_clashes(places, [plan.bundle.path, *keys])
+        require_kind(folder / "report.json", DEPLOYMENT)
+        if plan.ahead:
+            check_replaceable(folder / plan.name)
+    require_writable(plan.out / "report", parents=True, option="-o")
 
 
 def _name(path: Path) -> str:

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,17 +103,25 @@ class Ssh:
         """Copy a file, or what is in a folder, to ``remote``; returns how many bytes went. What arrived before a cut is kept."""
         return self._rsync(_here(local) + ("/" if local.is_dir() else ""), f"{self.host.rsync}:{remote}", *options)
 
-    def fetch(self, remote: str, local: Path, *options: str) -> int:
-        """Copy a file, or a folder with a trailing slash, from ``remote``. Raises StorageError if the disk here is full."""
-        return self._rsync(f"{self.host.rsync}:{remote}", _here(local), *options, full=local)
+    def fetch(self, remote: str, local: Path, *options: str, largest: int) -> int:
+        """Copy a file, or a folder with a trailing slash, from ``remote``, with no file over ``largest`` bytes.
 
-    def _rsync(self, source: str, target: str, *options: str, full: Path | None = None) -> int:
+        Raises StorageError if the disk here is full, RemoteError if the host sends more.
+        """
+        return self._rsync(f"{self.host.rsync}:{remote}", _here(local), *options, full=local, largest=largest)
+
+    def _rsync(self, source: str, target: str, *options: str, full: Path | None = None, largest: int | None = None) -> int:
+        # The system's own limit, in blocks of 512 bytes: rsync believes the host's word on sizes.
+        limit = ["sh", "-c", 'trap "" XFSZ; ulimit -f "$0"; exec "$@"', str(largest // 512 + 1)] if largest is not None else []
         # Contents count, not times; -s: no shell of the host's reads the paths.
-        command = ["rsync", "-rts", "--checksum", "--delete", "--partial-dir=.partial", f"--timeout={SILENT}", "--stats"]
+        command = [*limit, "rsync", "-rts", "--checksum", "--delete", "--partial-dir=.partial", f"--timeout={SILENT}", "--stats"]
         found = self._local([*command, *options, "-e", shlex.join(self._command), "--", source, target], "", None)
         if found.code == 0:
             sent = re.search(r"Literal data: ([\d,.]+)", found.out)
             return int(re.sub(r"\D", "", sent[1])) if sent else 0
+        if largest is not None and "File too large" in found.err:
+            msg = f"{self.host.address}: sends a file of over {largest / 2**20:.0f} MiB, and the bundle has none. Look there."
+            raise RemoteError(msg)
         if FULL.search(found.err):
             if full is not None:
                 msg = f"{full}: the disk here is full. Free space, or choose another place with -o."
@@ -188,6 +196,12 @@ class Ssh:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def only(names: Iterable[str]) -> list[str]:
+    """Options of `Ssh.push` and `Ssh.fetch` of a folder: nothing in it goes, or stays there, but files of these ``names``."""
+    included = (f"--include=/{name}" for name in sorted(names))
+    return ["--delete-excluded", "--filter=protect .partial", *included, "--exclude=*"]
 
 
 def _here(path: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgevit.bundle import MANIFEST, SIGNATURE
+from edgevit.deploy import answers
 from edgevit.deploy.bringing import bring_home
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.facts import read_facts, what_lacks
@@ -18,10 +19,12 @@ from edgevit.deploy.job import Job, settle
 from edgevit.deploy.lock import held
 from edgevit.deploy.plan import SOURCE, Plan
 from edgevit.deploy.scripts import FACTS, INSTALL, MAKE_ROOM, STATE, TAKE_OVER
-from edgevit.deploy.ssh import Ssh, broken
+from edgevit.deploy.ssh import Ssh, broken, only
 from edgevit.deploy.watcher import Watcher
 from edgevit.deploy.wheel import requirements
 from edgevit.errors import RemoteError, storage_errors
+from edgevit.filekinds import DEPLOYMENT
+from edgevit.writing import write_whole
 
 if TYPE_CHECKING:
     import subprocess
@@ -77,7 +80,10 @@ class Deployment:
         answer = self._ssh.run(FACTS, self.host.folder, self.plan.python, seconds=60)
         if answer.code:
             self._fail(f"{self.host.folder} cannot be made: {answer.last}. Choose another --dir")
-        facts = read_facts(answer.out)
+        try:
+            facts = read_facts(answer.out)
+        except ValueError as error:
+            self._fail(f"its answer makes no sense: {error}. Something there answers in the place of sh, df or Python")
         lacking = what_lacks(facts, self.plan, self.host.folder, there=self._is_pushed())
         if lacking:
             self._fail(lacking)
@@ -116,7 +122,11 @@ class Deployment:
             return DONE
         packed = not self.plan.bundle.path.is_dir()
         self._ssh.run(MAKE_ROOM, folder, name, "zip" if packed else "folder")
-        options = [] if packed else [f"--copy-dest={folder}/bundles/{name}", *self._only_its_own()]
+        options = (
+            []
+            if packed
+            else [f"--copy-dest={folder}/bundles/{name}", *only((MANIFEST, SIGNATURE, *self.plan.bundle.manifest.files))]
+        )
         sent = self._ssh.push(self.plan.bundle.path, f"{folder}/incoming/{name}", *options)
         arrived = self._state(f"{folder}/incoming/{name}")
         if arrived.get("manifest") != self.plan.digest:
@@ -126,11 +136,6 @@ class Deployment:
         if moved.code:
             self._fail(f"the bundle cannot be put in its place: {moved.last}")
         return f"{self.plan.bytes / 1e6:.1f} MB, {_sent(sent)}"
-
-    def _only_its_own(self) -> list[str]:
-        """For rsync: nothing is sent that the manifest does not vouch for."""
-        names = (MANIFEST, SIGNATURE, *self.plan.bundle.manifest.files)
-        return ["--delete-excluded", "--filter=protect .partial", *(f"--include=/{name}" for name in names), "--exclude=*"]
 
     def _is_pushed(self) -> bool:
         return self._ssh.run('cat -- "$1/bundles/.pushed-$2"', self._folder, self.plan.name).out == self.plan.digest
@@ -143,7 +148,7 @@ class Deployment:
     def _doctor(self) -> str:
         """Findings of the host itself. What stands in the way ends the deployment; warnings go into the report."""
         answer = self._edgevit("doctor", self._bundle, "--json")
-        found = self._json(answer.out, "doctor", answer.last)
+        found = self._json(answer.out, "doctor", answer.last, answers.doctor)
         problems = [item for item in found["findings"] if item["level"] == "problem"]
         self.report["doctor"] = found["findings"]
         # That it is not compiled is what the next step is for.
@@ -166,7 +171,7 @@ class Deployment:
         if over and state != "compiled":
             job.forget()  # the engine fits no more, or is gone
         text = job.run(*self._command("compile", self._bundle, "--json"), tell=self._saying("compile"))
-        self.report["compiled"] = self._json(text, "compile", "")
+        self.report["compiled"] = self._json(text, "compile", "", answers.compiled)
         job.forget()
         return f"{self.report['compiled']['version']}, {self.report['compiled']['seconds']:.0f} s"
 
@@ -176,7 +181,7 @@ class Deployment:
         source = SOURCE.format(self.plan.frames)
         command = self._command("run", self._bundle, source, "--policy", "every", "--headless", "--json")
         text = job.run(*command)
-        self.report["benchmark"] = self._json(text.strip().rpartition("\n")[2], "benchmark", "")
+        self.report["benchmark"] = self._json(text.strip().rpartition("\n")[2], "benchmark", "", answers.benchmark)
         self._benchmarked = job
         return _speed(self.report["benchmark"])
 
@@ -190,10 +195,7 @@ class Deployment:
             self.report.setdefault("compiled", {"check": (manifest.compiled or {}).get("check"), "latency": manifest.latency})
             self.report["bundle"] = str(folder / self.plan.name)
         path = folder / "report.json"
-        with storage_errors(path, "-o"):
-            beside = folder / ".report.json.part"
-            beside.write_text(json.dumps(self.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            beside.replace(path)
+        write_whole(path, json.dumps(self.report, indent=2, ensure_ascii=False) + "\n", kind=DEPLOYMENT, option="-o")
         self._benchmarked.forget()
         return str(path)
 
@@ -230,9 +232,9 @@ class Deployment:
         slot = "venv" if what == "install" else self._slot
         return Job(ssh=self._ssh, folder=f"{self._folder}/jobs/{slot}-{what}-{_short(*key)}", what=what)
 
-    def _json(self, text: str, what: str, otherwise: str) -> Any:
+    def _json(self, text: str, what: str, otherwise: str, check: answers.Check) -> dict[str, Any]:
         try:
-            return json.loads(text)
+            return answers.parsed(text, check)
         except ValueError:
             self._fail(f"{what}: {otherwise or 'its answer cannot be read'}")
 

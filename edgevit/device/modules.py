@@ -11,14 +11,16 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgevit.unreported import SILENCE
+
 MODULES = ("tensorrt", "pycuda.driver", "cv2", "openvino", "onnxruntime")
 SECONDS = 60.0
 """A module that takes longer to import hangs."""
 # The current folder must not lend a module its name: `python -c` puts it first on the path.
-CHILD = """
-import importlib, json, sys
+CHILD = f"""{SILENCE}
+import importlib, json
 sys.path[:] = [*filter(None, sys.path)]
-answer = {}
+answer = {{}}
 try:
     module = importlib.import_module(sys.argv[1])
 except ModuleNotFoundError as error:

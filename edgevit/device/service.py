@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgevit.errors import ConfigError
+from edgevit.filekinds import UNIT_MARK
 
-MARK = "# Written by edgevit service."
-"""How a unit's first line begins: what does not begin so is not ours to overwrite."""
 HOPELESS = (2, 3, 5, 8)
 """Exit codes that no restart changes: a wrong option, a wrong model, a damaged or unsigned bundle, a missing package."""
 INTERRUPTED = 130
@@ -87,7 +86,7 @@ def unit(service: Service) -> str:
             msg = f"{path}: what lies in /tmp does not outlive a restart. Move it, for example to /opt or /var/lib."
             raise ConfigError(msg)
     lines = [
-        f"{MARK} Change it with systemctl edit, or write it anew.",
+        f"{UNIT_MARK} Change it with systemctl edit, or write it anew.",
         "[Unit]",
         f"Description=edgevit {_plain(service.bundle.name)}",
         "Wants=network-online.target",

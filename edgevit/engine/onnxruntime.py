@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.engine.base import Session, SessionBase, available_threads, cause
-from edgevit.errors import EngineError, needs_extra
+from edgevit.errors import EngineError
+from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -30,9 +31,7 @@ class OnnxRuntime:
     @property
     def version(self) -> str:
         """See `edgevit.engine.base.Backend.version`."""
-        with needs_extra("cpu"):
-            import onnxruntime
-        return f"onnxruntime {onnxruntime.__version__}"
+        return f"onnxruntime {import_onnxruntime().__version__}"
 
     def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
         """See `edgevit.engine.base.Backend.compile`."""
@@ -45,10 +44,8 @@ class OnnxRuntime:
 
     def load(self, engine: bytes, *, threads: int | None = None) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
-        import onnxruntime
-
         options = session_options(threads)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime_session(engine, options)
         return SessionBase(
             engine=self.version,
@@ -70,9 +67,7 @@ def _runner(session: onnxruntime.InferenceSession) -> Callable[[Frames], Logits]
 
 def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     """How every session is made; all threads for None."""
-    with needs_extra("cpu"):
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
+    options = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads or available_threads()
     options.log_severity_level = 3  # warnings about hardware-specific graphs: they never leave this machine
     # x86 without VNNI adds products of INT8 in pairs of 16 bits, which saturate: over 10 dB of a ViT's logits. Where the
@@ -83,8 +78,7 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
 
 def onnxruntime_session(model: bytes, options: onnxruntime.SessionOptions, **arguments: Any) -> onnxruntime.InferenceSession:
     """An ONNX model on the CPU. Raises EngineError if ONNX Runtime refuses it."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], **arguments)
     except Exception as error:  # its exceptions share no base class but Exception

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgevit.engine.base import Session, SessionBase, available_threads, cause
-from edgevit.errors import EngineError, needs_extra
+from edgevit.errors import EngineError
+from edgevit.unreported import import_openvino
 
 if TYPE_CHECKING:
     import openvino
@@ -23,9 +24,7 @@ class OpenVino:
     @property
     def version(self) -> str:
         """See `edgevit.engine.base.Backend.version`."""
-        with needs_extra("cpu"):
-            import openvino
-        return f"openvino {openvino.__version__.partition('-')[0]}"
+        return f"openvino {import_openvino().__version__.partition('-')[0]}"
 
     def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
         """See `edgevit.engine.base.Backend.compile`."""
@@ -67,9 +66,7 @@ def _runner(compiled: openvino.CompiledModel) -> Callable[[Frames], Logits]:
 
 
 def _core() -> openvino.Core:
-    with needs_extra("cpu"):
-        import openvino
-    return openvino.Core()
+    return import_openvino().Core()
 
 
 def _options(threads: int | None) -> dict[str, object]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from edgevit.engine import backend
 from edgevit.engine.base import available_threads, cause
-from edgevit.errors import ConfigError, EngineError, needs_extra
+from edgevit.errors import ConfigError, EngineError
+from edgevit.unreported import import_onnxruntime, import_openvino
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Frames
@@ -59,9 +60,7 @@ def layer_times(
 
 
 def _openvino(model: bytes, frames: Frames, threads: int, runs: int) -> list[LayerTime]:
-    with needs_extra("cpu"):
-        import openvino
-    core = openvino.Core()
+    core = import_openvino().Core()
     graph = core.read_model(model)
     graph.reshape({graph.input(0).any_name: [1, *frames.shape[1:]]})
     options = {
@@ -85,10 +84,9 @@ def _openvino(model: bytes, frames: Frames, threads: int, runs: int) -> list[Lay
 
 
 def _onnxruntime(model: bytes, frames: Frames, threads: int, runs: int) -> list[LayerTime]:
-    with needs_extra("cpu"):
-        import onnxruntime
     from edgevit.engine.onnxruntime import OnnxRuntime
 
+    onnxruntime = import_onnxruntime()
     with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

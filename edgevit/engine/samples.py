@@ -63,9 +63,9 @@ def samples_bytes(model: Samples, reference: Samples | None = None) -> bytes:
     arrays = {"frames": model.frames, **_arrays(model, "")}
     if reference is not None:
         arrays |= _arrays(reference, REFERENCE_PREFIX)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()
 
 
 def _arrays(samples: Samples, prefix: str) -> dict[str, NDArray[np.generic]]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from edgevit.engine.base import cause
 from edgevit.engine.tensorrt_log import keeper
+from edgevit.writing import write_whole
 
 Refused = list[tuple[str, str]]
 """Node, where one is known, and the builder's text."""
@@ -34,7 +35,7 @@ def main(path: str) -> None:
     trt = import_module(options["module"])
     logger = keeper(trt)
     result = _compile(trt, logger, options, folder)
-    _write_whole(folder / "result.json", json.dumps(result))
+    write_whole(folder / "result.json", json.dumps(result), durable=False)  # whole, or the parent finds none
     if not (result["refused"] or result["no_builder"]):
         _inspect(trt, logger, folder)
 
@@ -51,12 +52,6 @@ def _compile(trt: Any, logger: Any, options: dict[str, Any], folder: Path) -> di
     result["layers"], result["warnings"] = logger.layers, logger.warnings
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
     return result
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.rename(path)  # whole, or the parent finds none
 
 
 def _die_with_parent() -> None:
@@ -173,4 +168,4 @@ def _inspect(trt: Any, logger: Any, folder: Path) -> None:
     if engine is None:
         sys.exit(logger.errors[-1] if logger.errors else "the runtime gives no engine and no reason")
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    _write_whole(folder / "inspector.json", text)
+    write_whole(folder / "inspector.json", text, durable=False)

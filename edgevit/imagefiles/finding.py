@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgevit.errors import DataError
+from edgevit.paths import is_file
+
 # What torchvision's ImageFolder reads, with JPEG's and PNM's other names. Every OpenCV of 4.8 and newer reads all of it.
 SUFFIXES = (
     ".bmp", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
@@ -48,7 +51,7 @@ class Found:
 
 
 def find_images(folder: Path) -> Found:
-    """Every image file below ``folder``. Hidden files and folders are not the user's."""
+    """Every image file below ``folder``. Hidden files and folders are not the user's. Raises DataError."""
     # macOS leaves ._1.jpg, notebooks .ipynb_checkpoints.
     images: list[Path] = []
     others: list[Path] = []
@@ -56,7 +59,7 @@ def find_images(folder: Path) -> Found:
         suffix = file.suffix.lower()
         if suffix not in SUFFIXES and suffix not in OTHER_IMAGES:
             continue
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts) and file.is_file():
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts) and is_file(file, DataError):
             (images if suffix in SUFFIXES else others).append(file)
     held = {_top(file, folder) for file in images}
     vanished = sorted({_top(file, folder) for file in others} - held - {""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +11,20 @@ from typing import Any
 
 import torch
 
-from edgevit.errors import CheckpointError, ConfigError, storage_errors
+from edgevit.errors import CheckpointError, ConfigError, StorageError
 from edgevit.model.families import import_vit, native
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source
-from edgevit.model.reading.files import Files, locate, sha256
+from edgevit.model.reading.files import Files, locate
 from edgevit.model.reading.head import problem_type_of, two_classes
 from edgevit.model.reading.labels import config_labels, given_labels, user_labels
-from edgevit.model.reading.transforms import contract_of, delivered_size, overridden
-from edgevit.model.reading.weights import read_weights
+from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
+from edgevit.model.reading.weights import metadata_of, read_weights
 from edgevit.model.vit import Vit, VitConfig, resize
+from edgevit.paths import exists
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
+from edgevit.writing import write_whole
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -40,9 +43,11 @@ class Checkpoint:
     notes: tuple[str, ...]
     """Every assumption made on the way, one sentence each."""
     digest: str
-    """SHA-256 of the weights file, in hex."""
+    """SHA-256 of the weights, in hex: of the file or its shards, and the name of the model taken where it holds several."""
     problem_type: str = SINGLE_LABEL
     """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
+    sized_by: str = ""
+    """What gives the input size: a settings file's name, ``--image-size``, or how it was told from the weights."""
 
 
 def load_checkpoint(
@@ -53,17 +58,21 @@ def load_checkpoint(
     activation: str | None = None,
     labels: Path | Sequence[str] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
+    weights: str | None = None,
     problem_type: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint: a weights file, or a model folder of transformers or timm.
 
     Args:
-        path: .safetensors, a torch file that needs no code to load, or a folder.
+        path: .safetensors, a torch file that needs no code to load, an index of shards, a model folder of transformers or timm,
+            or the output folder of transformers' Trainer.
         heads: attention heads, where the checkpoint does not tell.
         image_size: side or (height, width) in pixels to use the model at; position embeddings are interpolated.
         activation: gelu, gelu_tanh, quick_gelu or relu, where the checkpoint does not tell.
         labels: class names, or a file of them (one a line, or JSON).
         preprocessing: single fields of `Preprocessing` to replace: mode, resize, interpolation, mean, std, color.
+        weights: which of several in one file: ``auto`` (the default: an average, EMA, if there is one, as timm does),
+            ``raw``, ``ema``, or the name of an entry.
         problem_type: one of `edgevit.problem.PROBLEM_TYPES`, where the checkpoint does not tell: one class out of several
             (softmax), or any number of labels (sigmoid). A head of one output with two labels is the second against the first.
 
@@ -72,40 +81,36 @@ def load_checkpoint(
         ConfigError: an option does not fit the model.
     """
     files = locate(Path(path))
-    weights = read_weights(files.weights)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    read = read_weights(files.weights, weights)
     source = Source(
-        keys=Keys(weights.tensors, files.weights),
-        metadata=weights.metadata,
+        keys=Keys(read.tensors, files.origin),
+        metadata=read.metadata,
         config=files.config,
         heads=heads,
-        image_size=size,
+        image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
         activation=activation,
-        notes=list(weights.notes),
+        notes=[*files.notes, *read.notes],
     )
-    imported, problem_type = _with_head(import_vit(source), source, labels, problem_type, weights.trained_with)
-    if size is None and imported.any_size:
-        size = delivered_size(files.processor)
-        if size is not None:
-            _require_multiple(size, imported.config.patch_size, f"{files.weights}: the crop of its preprocessor_config.json, ")
-    size = size or imported.config.image_size
-    _require_multiple(size, imported.config.patch_size, "image size ")
-    if native.recognises(source):
-        contract, names = _saved_settings(source)
-    else:
-        contract, names = _stated_settings(source, files, imported.config, size)
+    imported, problem_type = _with_head(import_vit(source), source, labels, problem_type, read.trained_with)
+    if read.arguments:
+        source.notes.append(f"arguments: those of the training in the file say {read.arguments}; compare, they are not applied")
+    stated, names = _saved_settings(source) if native.recognises(source) else _stated_settings(source, files, imported)
+    size, sized_by = _input_size(source, files, imported, stated)
     if labels is not None:
         names = user_labels(labels, imported.config.classes)
         source.notes[:] = [note for note in source.notes if not note.startswith("labels: ")]  # of the checkpoint's own
     model = _model(imported)
+    contract = overridden(at_size(stated, size, files.config), preprocessing or {})
+    digest = files.digest()
     return Checkpoint(
         model=(model if size == imported.config.image_size else resize(model, size)).eval(),
-        preprocessing=_checked(overridden(contract.at(size), preprocessing or {}), imported.config),
+        preprocessing=_checked(contract, imported.config),
         labels=names,
         family=imported.family,
         notes=tuple(source.notes),
-        digest=sha256(files.weights),
+        digest=hashlib.sha256(f"{digest} {read.taken}".encode()).hexdigest() if read.taken else digest,
         problem_type=problem_type,
+        sized_by=sized_by,
     )
 
 
@@ -114,21 +119,14 @@ def save_checkpoint(
 ) -> None:  # fmt: skip
     """Write edgevit's own format: one safetensors file with config, preprocessing, labels and problem type in its metadata.
 
-    It is written beside ``path`` and then renamed, so ``path`` is never half a file.
+    ``path`` is never half a file.
 
     Raises:
         ValueError: labels or preprocessing do not fit the model.
         StorageError: the disk is full or the folder cannot be written.
     """
     content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels, problem_type=problem_type)
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.part")
-    with storage_errors(path, "-o"):
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+    write_whole(Path(path), content, option="-o")
 
 
 def checkpoint_bytes(
@@ -149,12 +147,15 @@ def checkpoint_bytes(
     return save(state, metadata={native.METADATA_KEY: json.dumps(settings)})
 
 
-def is_own(path: Path) -> bool:
-    """Whether `save_checkpoint` wrote the file."""
-    try:
-        return native.METADATA_KEY in read_weights(path).metadata
-    except CheckpointError:
-        return False
+def check_replaceable(path: Path) -> None:
+    """Raise StorageError if ``path`` is there, and no file that `save_checkpoint` wrote."""
+    if exists(path, StorageError) and not _is_own(path):
+        msg = f"{path}: exists and is no checkpoint that edgevit wrote; it is not overwritten. Choose another place with -o."
+        raise StorageError(msg)
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and native.METADATA_KEY in metadata_of(path)
 
 
 def model_from(content: bytes) -> Vit:
@@ -188,27 +189,47 @@ def _model(imported: Imported) -> Vit:
     return model
 
 
-def _saved_settings(source: Source) -> tuple[Preprocessing, tuple[str, ...]]:
+def _saved_settings(source: Source) -> tuple[Stated, tuple[str, ...]]:
     settings = native.settings(source)
     try:
-        return Preprocessing.from_dict(settings["preprocessing"]), tuple(settings["labels"])
+        contract = Preprocessing.from_dict(settings["preprocessing"])
+        return Stated(contract=contract, sized_by="saved with the weights"), tuple(settings["labels"])
     except (TypeError, AttributeError, ConfigError) as error:
         msg = f"{source.keys.origin}: the saved preprocessing or labels are damaged ({error}). Save the model again."
         raise CheckpointError(msg) from error
 
 
-def _stated_settings(
-    source: Source, files: Files, config: VitConfig, size: tuple[int, int]
-) -> tuple[Preprocessing, tuple[str, ...]]:
+def _stated_settings(source: Source, files: Files, imported: Imported) -> tuple[Stated, tuple[str, ...]]:
     """Preprocessing and labels from the files beside the weights, with notes where they are silent."""
-    contract, assumed = contract_of(files.config, files.processor, size, config.channels, source.keys.origin)
-    source.notes.extend(assumed)
+    config = imported.config
+    takes = Takes(size=config.image_size, channels=config.channels, pipeline=imported.pipeline)
+    stated = stated_contract(files, takes)
+    source.notes.extend(stated.notes)
     names = config_labels(files.config)
     if len(names) != config.classes:
         given = f"config.json names {len(names)} labels for {config.classes} classes" if names else "the checkpoint names none"
         source.notes.append(f"labels: {given}; classes go by number, pass --labels to change")
         names = tuple(map(str, range(config.classes)))
-    return contract, names
+    return stated, names
+
+
+def _input_size(source: Source, files: Files, imported: Imported, stated: Stated) -> tuple[tuple[int, int], str]:
+    """(height, width) that the model is built for, and what gives it: the user, what the source's pipeline feeds, the weights."""
+    native_size, patch = imported.config.image_size, imported.config.patch_size
+    if source.image_size is not None:
+        _require_multiple(source.image_size, patch, "image size ")
+        return source.image_size, "--image-size"
+    if stated.sized_by:
+        size = stated.contract.size
+        _require_multiple(size, patch, f"{files.origin}: the input size by {stated.sized_by}, ")
+        if size != native_size and not imported.any_size:
+            at, own = ("x".join(map(str, pair)) for pair in (size, native_size))
+            source.notes.append(
+                f"image size: {stated.sized_by} feeds {at}, the weights have positions for {own}, which are interpolated "
+                f"(transformers does that with interpolate_pos_encoding=True alone); --image-size {own} takes theirs"
+            )
+        return size, stated.sized_by
+    return native_size, "config.json" if source.config.get("image_size") else "the weights' positions"
 
 
 def _require_multiple(size: tuple[int, int], patch: int, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -19,6 +20,8 @@ MIN_TOKEN = 8
 """Characters; the ones made here have 22."""
 WRONG_SECONDS = 0.5
 """How long the answer to a wrong token takes."""
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::\d{1,5})?")
+"""A Host header, to its last character: what follows an address must be a port."""
 SECURITY = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -68,7 +71,9 @@ class Access:
                 message["headers"] = [*message.get("headers", []), *((k.encode(), v.encode()) for k, v in SECURITY.items())]
             await send(message)
 
-        await self._answer(scope, headers)(scope, receive, secured)
+        answer = self._answer(scope, headers)
+        scope.get("state", {})["admitted"] = answer is self._app  # others make room where there are too many
+        await answer(scope, receive, secured)
 
     def _answer(self, scope: Scope, headers: Mapping[str, str]) -> ASGIApp:
         from starlette.responses import PlainTextResponse, Response
@@ -115,10 +120,13 @@ def _cookie(headers: Mapping[str, str], name: str) -> str:
 
 def _names_loopback(host: str) -> bool:
     """Whether a Host header, its port aside, is this machine's own name for itself. Any port: tunnels have others."""
-    name = host[: host.rfind("]") + 1].strip("[]") if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost":
+    match = HOST.fullmatch(host)
+    if match is None:
+        return False
+    numeric, name = match.groups()
+    if name and name.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return (ipaddress.IPv6Address(numeric) if numeric else ipaddress.IPv4Address(name)).is_loopback
     except ValueError:
         return False

@@ -79,6 +79,18 @@ def link(listener: socket.socket, token: str | None) -> str:
     return f"http://{bracketed(host)}:{port}/" + (f"?token={token}" if token else "")
 
 
+def peer(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A viewer's address as a socket tells it, of either family."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def network(host: str) -> str:
+    """What counts as one address of a viewer: IPv6 gives everybody a whole network."""
+    address = peer(host)
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+
+
 def bracketed(host: str) -> str:
     """An address as it stands in a URL."""
     return f"[{host}]" if ":" in host else host

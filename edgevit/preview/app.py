@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevit.preview.address import network, peer
 from edgevit.preview.attention import Attention
 from edgevit.preview.feed import Feed
 from edgevit.preview.picture import Pictures
@@ -27,6 +28,8 @@ FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 MAX_VIEWERS = 32
+PER_ADDRESS = 16
+"""Viewers of one address other than this machine's own, which may be a tunnel for many."""
 SEND_SECONDS = 5.0
 """A viewer that takes nothing for so long is dropped."""
 BOUNDARY = b"edgevit"
@@ -78,17 +81,23 @@ class Stream:
         self.names: set[str] = set()
         """What the pages call their streams, ``/stream?name=...``, for as long as they are sent."""
         self._pictures = pictures
+        self._addresses: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send pictures until the viewer goes."""
         from starlette.requests import Request
         from starlette.responses import PlainTextResponse
 
-        if self._pictures.viewers >= MAX_VIEWERS:
+        address = network(scope["client"][0])
+        if len(self._addresses) >= MAX_VIEWERS:
             await PlainTextResponse(f"{MAX_VIEWERS} viewers watch already.\n", 503)(scope, receive, send)
             return
+        if self._addresses.count(address) >= PER_ADDRESS and not peer(scope["client"][0]).is_loopback:
+            await PlainTextResponse(f"{PER_ADDRESS} viewers watch from your address already.\n", 503)(scope, receive, send)
+            return
+        scope.get("state", {})["streams"] = True  # counted here, and not among the connections that wait
         name = Request(scope).query_params.get("name", "")
-        with _watching(self._pictures), _listed(name, self.names):
+        with _watching(self._pictures), _listed(name, self.names), self._counted(address):
             sending = asyncio.create_task(self._send(send))
             gone = asyncio.create_task(_disconnected(receive))
             try:
@@ -98,6 +107,14 @@ class Stream:
                     task.cancel()
                     with suppress(asyncio.CancelledError, asyncio.TimeoutError, OSError):
                         await task
+
+    @contextmanager
+    def _counted(self, address: str) -> Iterator[None]:
+        self._addresses.append(address)
+        try:
+            yield
+        finally:
+            self._addresses.remove(address)
 
     async def _send(self, send: Send) -> None:
         headers = [(b"content-type", b"multipart/x-mixed-replace; boundary=" + BOUNDARY)]

@@ -17,7 +17,6 @@ from edgevit.preview.picture import Pictures
 from edgevit.preview.telemetry import Sample, Telemetry
 from edgevit.runtime.decide import Decision
 
-MAX_CONNECTIONS = 128
 START_SECONDS = 10.0
 CLOSE_SECONDS = 3.0
 
@@ -51,6 +50,8 @@ class Preview:
             import starlette.applications  # noqa: F401 (asked for here, so that nothing is bound without it)
             import uvicorn
 
+            from edgevit.preview.guests import Guest
+
         parsed = parse_address(address)
         token = check_token(token) if token is not None else None if parsed.loopback else make_token()
         self._feed = Feed(info)
@@ -65,8 +66,8 @@ class Preview:
             port=self._listener.getsockname()[1],
         )
         config = uvicorn.Config(
-            app, log_config=None, log_level="critical", access_log=False, server_header=False, proxy_headers=False, http="h11",
-            ws="none", lifespan="on", loop="asyncio", limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=0,
+            app, log_config=None, log_level="critical", access_log=False, server_header=False, proxy_headers=False, http=Guest,
+            ws="none", lifespan="on", loop="asyncio", timeout_graceful_shutdown=0,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), name="preview", daemon=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgevit.images import ImageSet
+from edgevit.printable import cell
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.report.accuracy import Accuracy, Change
 from edgevit.report.device import DevicePlan
@@ -108,14 +109,18 @@ class Comparison:
         }
 
     def to_csv(self) -> str:
-        """One line per row, nested fields joined by underscores; an interval becomes two columns; classes are left out."""
-        lines = [_flat(asdict(row)) for row in self.rows]
+        """One line per row, nested fields joined by underscores; an interval becomes two columns; classes are left out.
+
+        A name that a spreadsheet would take for a formula has a ``'`` before it.
+        """
+        lines = [{key: cell(value) for key, value in _flat(asdict(row)).items()} for row in self.rows]
         fields = list(dict.fromkeys(key for line in lines for key in line))
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, fieldnames=fields, lineterminator="\n")
+        # Older Pythons put into quotes only what ends lines here.
+        writer = csv.DictWriter(stream, fieldnames=fields, lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(lines)
-        return stream.getvalue()
+        return stream.getvalue().replace("\r\n", "\n")
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

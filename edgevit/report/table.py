@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgevit.filekinds import COMMENT
+from edgevit.printable import printable
 from edgevit.report.device import DevicePlan, device_lines, device_table
 from edgevit.report.doubt import is_few
 from edgevit.report.recommend import is_worse, p_value, points
@@ -152,7 +154,8 @@ def images_line(comparison: Comparison) -> str:
 def origin_lines(comparison: Comparison) -> list[str]:
     """When, with what and of which models the figures were made."""
     at = comparison.conditions
-    models = ", ".join(f"{row.name} {row.sha256[:16]}" for row in comparison.rows)
+    named = {f"{row.subject} {row.precision}".strip(): row.sha256[:16] for row in comparison.rows}  # on all engines the same
+    models = ", ".join(f"{name} {digest}" for name, digest in named.items())
     made = f"{at['date']} by edgevit {at['edgevit']}{': ' + at['command'] if at['command'] else ''}"
     return [made, f"SHA-256 of the models: {models}"]
 
@@ -160,8 +163,9 @@ def origin_lines(comparison: Comparison) -> list[str]:
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """The recommendation, the tables, classes of the recommended variant and the conditions."""
     found, rows = comparison.recommendation, comparison.rows
-    lines = [f"> Check first: {escape(warning)}\n" for warning in comparison.warnings]
+    lines = [line for warning in comparison.warnings for line in (f"> Check first: {escape(warning)}", "")]
     lines += [f"**{escape(found.headline)}**", "", *(f"- {escape(reason)}" for reason in found.reasons), ""]
+    lines[0] += f" {COMMENT}"
     accuracy, speed = accuracy_table(comparison), speed_table(comparison)
     lines += [*_table(*accuracy), "", *_table(*speed), ""]
     lines += [*(f"- {escape(text)}" for text in legend(comparison, (*accuracy[0], *speed[0]))), ""]
@@ -192,7 +196,7 @@ def explained(comparison: Comparison) -> Row | None:
 
 def escape(text: str) -> str:
     """``text`` as Markdown shows it literally, on one line: names come from folders and files."""
-    flat = " ".join(text.split())
+    flat = printable(" ".join(text.split()))
     return "".join(f"\\{char}" if char in "\\`*_[]<>|#~" else char for char in flat)
 
 

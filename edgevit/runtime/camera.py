@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.errors import SourceError
+from edgevit.paths import exists
 from edgevit.runtime.gstreamer import Mode
 from edgevit.runtime.stream import Opener, Stream
 
@@ -46,7 +47,7 @@ def _configure(capture: Any, mode: Mode) -> None:
 
 def check_device(device: str) -> None:
     """Raise SourceError if ``device`` is missing or must not be opened."""
-    if not Path(device).exists():
+    if not exists(Path(device), SourceError):
         msg = f"{device}: no such camera. {known_cameras()}"
         raise SourceError(msg)
     if not os.access(device, os.R_OK | os.W_OK):

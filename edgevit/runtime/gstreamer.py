@@ -124,7 +124,8 @@ def opener(name: str, pipelines: Iterable[str], hint: str) -> Callable[[], Strea
 
 def elements(pipeline: str) -> list[str]:
     """The element names in ``pipeline``, in order."""
-    heads = [part.strip().partition(" ")[0] for part in re.split(r"!(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", pipeline)]
+    links = re.sub(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", '""', pipeline).split("!")
+    heads = [part.strip().partition(" ")[0] for part in links]
     return [head for head in heads if re.fullmatch(r"[A-Za-z][\w-]*", head)]
 
 

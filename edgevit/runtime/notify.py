@@ -12,7 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from edgevit.printable import printable
 from edgevit.runtime.loop import Result
+
+LABEL = 100
+"""Characters of a label that the manager is told: a datagram that is too long would not arrive at all."""
 
 
 class Notifier:
@@ -33,7 +37,9 @@ class Notifier:
         now = self._clock()
         if not self._ready:
             self._ready = True
-            self._send(f"READY=1\nSTATUS=first label: {result.predictions[0].label}")
+            # A line is a field: a label with lines in it would say what its bundle likes, such as STOPPING=1.
+            label = printable((result.predictions[0].label.splitlines() or [""])[0][:LABEL])
+            self._send(f"READY=1\nSTATUS=first label: {label}")
         elif self._interval is None or now < self._due:
             return True
         if self._interval is not None:

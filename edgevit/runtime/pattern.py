@@ -12,6 +12,7 @@ import numpy as np
 
 from edgevit.errors import SourceError
 from edgevit.runtime.frame import Frame, Source
+from edgevit.runtime.redact import redacted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Pattern(Source):
         """Parse ``uri``. Raises SourceError for another form or an impossible number."""
         match = FORM.fullmatch(uri)
         if match is None:
-            msg = f"{uri}: not a test pattern. Write test://[WIDTHxHEIGHT][@FPS][?frames=N], such as test://640x480@30"
+            msg = f"{redacted(uri)}: not a test pattern. Write test://[WIDTHxHEIGHT][@FPS][?frames=N], such as test://640x480@30"
             raise SourceError(msg)
         width, height, fps, frames = match.groups()
         self._width, self._height = int(width or 640), int(height or 480)

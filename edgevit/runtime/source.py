@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
 from edgevit.imagefiles.finding import SUFFIXES
 from edgevit.imagefiles.reading import read_image
+from edgevit.paths import exists, expanded
 from edgevit.runtime import gstreamer
 from edgevit.runtime.camera import camera_opener
 from edgevit.runtime.ffmpeg import web_opener
@@ -112,18 +112,21 @@ def _refuse_size(uri: str, mode: Mode) -> None:
 
 def _name(uri: str) -> str:
     """The source for people, and its frames' name."""
-    return f"camera /dev/video{int(uri)}" if uri.isdecimal() else f"camera {uri}" if uri.startswith("/dev/") else redacted(uri)
+    if uri.isdecimal():
+        return f"camera /dev/video{int(uri)}"
+    return f"camera {redacted(uri)}" if uri.startswith("/dev/") else redacted(uri)
 
 
 def _recorded(uri: str, *, loop: bool, paced: bool) -> Source:
     if uri.startswith("test:"):
         return Pattern(uri)
-    if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE) and not Path(uri).exists():
-        msg = f"{redacted(uri)}: no known kind of source. Known: {KNOWN}."
-        raise SourceError(msg)
-    path = Path(uri).expanduser()
-    if not path.exists():
-        msg = f"{path}: no such file or folder. A camera is a number (0) or /dev/video0."
+    path = expanded(uri)
+    if not exists(path, SourceError, called=redacted(uri)):
+        if re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE):
+            msg = f"{redacted(uri)}: no known kind of source. Known: {KNOWN}."
+            raise SourceError(msg)
+        # What is no file may be an address with a typing error, and a password.
+        msg = f"{redacted(uri)}: no such file or folder. A camera is a number (0) or /dev/video0."
         raise SourceError(msg)
     if path.is_dir():
         return Images(path, loop=loop)

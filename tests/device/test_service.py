@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from edgevit.device.service import MARK, Service, commands, quoted, unit
+from edgevit.device.service import Service, commands, quoted, unit
 from edgevit.errors import ConfigError
+from edgevit.filekinds import UNIT_MARK
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
@@ -214,15 +215,50 @@ def test_relative_output(edgevit, asked) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["rtsp://me:secret@camera/1"], ["0", "--", "--serve", "0.0.0.0:80", "--serve-token", "secret"]]
+    "arguments",
+    [
+        ["rtsp://me:secret@camera/1"],
+        ["rtsp://camera/1?token=secret"],
+        ["gst:rtspsrc location=rtsp://camera/1 user-pw=secret"],
+        ["0", "--", "--serve", "0.0.0.0:80", "--serve-token", "secret123"],
+        ["0", "--", "--serve", "0.0.0.0:80", "--serve-token=secret123"],
+        ["0", "--", "--webhook", "http://host/x?key=secret"],
+        ["0", "--", "--webhook=http://me:secret@host/x"],
+        ["0", "--", "--mqtt", "mqtt://me:secret@host/x"],
+        ["0", "--", "--on-label", "curl -u me:secret http://host"],
+    ],
 )
 def test_password_in_the_arguments(edgevit, asked, arguments: list[str], tmp_path: Path) -> None:
     """The unit is for its owner alone, and a note says where it shows all the same."""
     outcome = edgevit(*asked(*arguments))
     assert outcome.code == 0, outcome.stderr
-    assert "secret" not in outcome.stderr
+    assert "secret" not in outcome.stdout + outcome.stderr
+    assert "(mode 600)" in outcome.stderr
     assert "ps and systemctl show it" in outcome.stderr
+    assert "sudo install -m 600" in outcome.stdout
+    assert "secret" in (tmp_path / "cam.service").read_text()
     assert (tmp_path / "cam.service").stat().st_mode & 0o777 == 0o600
+    assert "secret" not in edgevit(*asked(*arguments[:1], "--json", *arguments[1:])).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["0", "--", "--top-k", "2"], ["gst:videotestsrc ! videoconvert"], ["rtsp://camera/1?channel=1"],
+                  ["0", "--", "--on-label", "logger defect", "--webhook", "http://host/x"]]
+)  # fmt: skip
+def test_unit_without_a_secret_is_for_all_to_read(edgevit, asked, arguments: list[str], tmp_path: Path) -> None:
+    outcome = edgevit(*asked(*arguments))
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert (tmp_path / "cam.service").stat().st_mode & 0o777 == 0o644
+
+
+def test_unit_with_a_secret_is_written_to_no_file_of_others(edgevit, asked, tmp_path: Path) -> None:
+    """What an earlier attempt, or somebody else, left beside it is not written into."""
+    left = tmp_path / ".cam.service.partial"
+    left.write_text("left")
+    left.chmod(0o644)
+    assert edgevit(*asked("rtsp://me:secret@camera/1")).code == 0
+    assert left.read_text() == "left"
+    assert sorted(path.name for path in tmp_path.glob("*cam*")) == [".cam.service.partial", "cam.service"]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +288,6 @@ def test_other_files_are_left_alone(edgevit, asked, tmp_path: Path) -> None:
     (tmp_path / "cam.service").write_text("[Unit]\nDescription=mine\n")
     outcome = edgevit(*asked("0"))
     assert outcome.code == 2
-    assert "not written by edgevit service" in outcome.stderr
-    (tmp_path / "cam.service").write_text(f"{MARK} old\n")
+    assert "holds something else, not a unit by edgevit service" in outcome.stderr
+    (tmp_path / "cam.service").write_text(f"{UNIT_MARK} old\n")
     assert edgevit(*asked("0")).code == 0

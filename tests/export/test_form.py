@@ -8,7 +8,6 @@ from itertools import product
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
@@ -19,9 +18,11 @@ from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.recipe import Quantize, Recipe
+from edgevit.unreported import import_onnxruntime
 from tests.zoo import ZOO, folded, frames, int8
 
 LAYOUTS = ("rank5", "rank4", "rank3", "op")
+onnxruntime = import_onnxruntime()
 ALL = [Form(attention=layout) for layout in LAYOUTS] + [Form(attention=layout, joint_qkv=False) for layout in ("rank4", "rank3")]
 
 

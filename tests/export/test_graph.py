@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -27,9 +26,11 @@ from edgevit.model.quantplan import (
     simulate,
 )
 from edgevit.recipe import Quantize, Recipe
+from edgevit.unreported import import_onnxruntime
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
 
 ENGINES = sorted(CPU_ENGINES)
+onnxruntime = import_onnxruntime()
 
 
 def unoptimized(model: bytes) -> onnxruntime.InferenceSession:

@@ -56,9 +56,11 @@ def test_containers_and_prefixes_are_opened(state, container: str | None, prefix
 
 
 def test_averaged_weights_beside_the_model_are_noted(state, tmp_path: Path) -> None:
-    """The plain weights are taken and the other ones mentioned."""
+    """The average is taken, as timm's load_checkpoint does, and the option for the others is named."""
     torch.save({"state_dict": state, "state_dict_ema": state}, tmp_path / "last.pth")
-    assert any("state_dict_ema" in note for note in load_checkpoint(tmp_path / "last.pth").notes)
+    notes = load_checkpoint(tmp_path / "last.pth").notes
+    expected = "weights: took the averaged weights (EMA) in 'state_dict_ema', as timm does; --weights raw takes 'state_dict'"
+    assert expected in notes
 
 
 def test_counter_of_averaged_model_is_dropped(state, tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "nothing.pt")
     assert "model.safetensors nor pytorch_model.bin" in refusal(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text("{}")
-    assert "split over several files" in refusal(tmp_path)
+    assert "names no shards" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, [1, 2], torch.zeros(3)], ids=["empty", "no tensors", "list", "tensor"])

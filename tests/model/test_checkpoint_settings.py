@@ -15,6 +15,7 @@ from torch import nn
 
 from edgevit.errors import CheckpointError, ConfigError
 from edgevit.model import Checkpoint, load_checkpoint
+from edgevit.model.families.timm_config import TimmConfig
 from edgevit.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from tests.model import references as ref
 from tests.model.test_checkpoint import TOLERANCE, largest_error
@@ -138,16 +139,18 @@ def test_timm_config_that_edgevit_cannot_follow(change: dict[str, Any], tmp_path
         ({"size": {"shortest_edge": 36}, "do_center_crop": True, "crop_size": 32}, ("shortest", (36, 36), "linear")),
         ({"size": 36, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}, "resample": 1},
          ("squash", (36, 36), "lanczos")),
-        ({"size": {"height": 16, "width": 16}, "resample": 0}, ("squash", (32, 32), "nearest")),
-        ({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": 224}, ("shortest", (37, 37), "linear")),
+        ({"size": [32, 32], "resample": 0}, ("squash", (32, 32), "nearest")),
+        ({"size": 32, "default_to_square": False}, ("shortest", (32, 32), "linear")),
+        ({"size": 32, "image_processor_type": "BitImageProcessor", "crop_size": 32}, ("shortest", (32, 32), "linear")),
+        ({"size": 32, "feature_extractor_type": "DeiTFeatureExtractor", "crop_size": 24}, ("squash", (32, 32), "linear")),
         ({"size": {"shortest_edge": 32}, "resample": 4}, ("shortest", (32, 32), "area")),
         ({"do_resize": False}, ("squash", (32, 32), "linear")),
     ],
 )  # fmt: skip
 def test_hugging_face_resizing(settings: dict[str, Any], expected: tuple[Any, ...], tmp_path: Path) -> None:
-    """Every form of ``size``; the model's own size wins and the crop keeps its share."""
+    """Every form of ``size``, of transformers 3 to 5."""
     contract = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, {**PROCESSOR, **settings})).preprocessing
-    assert contract.size == (32, 32)
+    assert contract.size == ((24, 24) if settings.get("crop_size") == 24 else (32, 32))
     assert (contract.mode, contract.resize, contract.interpolation) == expected
 
 
@@ -168,7 +171,8 @@ def test_hugging_face_normalisation(settings: dict[str, Any], factor: float, mea
 
 
 @pytest.mark.parametrize(
-    "settings", [{"resample": 9}, {"size": {"longest_edge": 3}}, {"image_std": [0, 0, 0]}, {"image_mean": [1.0]}, {"size": "big"}]
+    "settings",
+    [{"resample": 9}, {"size": {"longest_edge": 3}}, {"image_std": [0, 0, 0]}, {"image_mean": [1.0, 2.0]}, {"size": "big"}],
 )
 def test_processor_that_makes_no_sense(settings: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="preprocessing settings beside it make no sense"):
@@ -257,11 +261,27 @@ def test_size_that_patches_do_not_divide(weights: Path, size: Any) -> None:
         load_checkpoint(weights, image_size=size)
 
 
-def test_size_of_as_many_patches_in_another_shape(tmp_path: Path) -> None:
-    """4x4 patches asked to be 2x8: the positions are interpolated, not reread in the other shape."""
-    reference = ref.randomise(ref.TimmVit(), seed=1)
-    save_file(reference.state_dict(), tmp_path / "w.safetensors")
-    assert largest_error(reference, load_checkpoint(tmp_path / "w.safetensors", image_size=(16, 64)), "2x8") < TOLERANCE
+def test_a_size_that_fits_exactly_is_what_the_weights_were_trained_at(tmp_path: Path) -> None:
+    """16 positions are 4x4, unless the user says 16x64: then 2x8, read as they are, with a note where nothing is said."""
+    state = ref.randomise(ref.TimmVit(), seed=1).state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    wide, square = load_checkpoint(tmp_path / "w.safetensors", image_size=(16, 64)), load_checkpoint(tmp_path / "w.safetensors")
+    assert torch.equal(wide.model.positions, state["pos_embed"][0, 1:])
+    assert wide.model.config.image_size == (16, 64)
+    assert any("if its 16 position embeddings are 4x4; else pass --image-size HEIGHTxWIDTH" in note for note in square.notes)
+    assert not any("position embeddings are" in note for note in wide.notes)
+
+
+def test_a_square_of_rows_that_is_none(tmp_path: Path) -> None:
+    """3x5 patches and a class token make 16 rows: a square without one, unless the user says 24x40."""
+    state = ref.randomise(ref.TimmVit(), seed=1).state_dict()
+    state["pos_embed"] = state["pos_embed"][:, :16]
+    save_file(state, tmp_path / "w.safetensors")
+    wide, square = load_checkpoint(tmp_path / "w.safetensors", image_size=(24, 40)), load_checkpoint(tmp_path / "w.safetensors")
+    assert torch.equal(wide.model.positions, state["pos_embed"][0, 1:])
+    assert torch.equal(wide.model.prefix, state["cls_token"][0] + state["pos_embed"][0, :1])
+    assert square.model.config.image_size == (32, 32)
+    assert any("16 rows are a square, so taken for patches alone" in note for note in square.notes)
 
 
 def rectangular(tmp_path: Path) -> Path:
@@ -309,16 +329,20 @@ def test_the_processor_decides_the_size_of_a_dinov2(tmp_path: Path) -> None:
     [
         ({"do_center_crop": True, "crop_size": {"height": 16, "width": 24}}, (16, 24)),
         ({"do_center_crop": True, "crop_size": 40}, (40, 40)),
-        ({"do_center_crop": False, "crop_size": 16}, (32, 32)),
-        ({"crop_size": 16}, (32, 32)),
-        ({"do_center_crop": True, "crop_size": None}, (32, 32)),
+        ({"do_center_crop": False, "crop_size": 16}, (40, 40)),
+        ({"size": {"shortest_edge": 24}, "do_center_crop": False}, (24, 24)),
+        ({"size": 24, "do_center_crop": False}, (24, 24)),
+        # What the file leaves out, or gives as null, is BitImageProcessor's: a crop, of 224 pixels.
+        ({"crop_size": 16}, (16, 16)),
+        ({"do_center_crop": True, "crop_size": None}, (224, 224)),
     ],
 )
-def test_the_crop_of_a_dinov2(settings: dict[str, Any], size: tuple[int, int], tmp_path: Path) -> None:
-    """As a dict or a number, smaller or larger; the weights' own size where nothing is cropped."""
+def test_the_size_of_a_dinov2(settings: dict[str, Any], size: tuple[int, int], tmp_path: Path) -> None:
+    """What its processor delivers, cropped or not, not the size that its position table was trained at."""
     processor = {**PROCESSOR, "size": {"height": 40, "width": 40}, **settings}
     checkpoint = load_checkpoint(folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor))
     assert checkpoint.model.config.image_size == checkpoint.preprocessing.size == size
+    assert checkpoint.sized_by == "preprocessor_config.json"
 
 
 def test_the_user_decides_before_the_processor(tmp_path: Path) -> None:
@@ -336,17 +360,19 @@ def test_a_dinov2_without_processor_has_the_size_of_its_weights(tmp_path: Path) 
 def test_a_crop_that_is_no_multiple_of_the_patch(tmp_path: Path) -> None:
     processor = {**PROCESSOR, "do_center_crop": True, "crop_size": 20}
     path = folder(ref.HfDinov2(), tmp_path, HF_CONFIG, processor)
-    with pytest.raises(ConfigError, match=r"crop of its preprocessor_config.json, 20x20 is not a .* that is: --image-size 16"):
+    with pytest.raises(ConfigError, match=r"by preprocessor_config.json, 20x20 is not a .* that is: --image-size 16"):
         load_checkpoint(path)
     assert load_checkpoint(path, image_size=24).model.config.image_size == (24, 24)
 
 
-def test_the_weights_decide_the_size_of_a_vit(tmp_path: Path) -> None:
-    """transformers does not interpolate a ViT's positions unless asked, so a processor for another size is noted."""
+def test_the_processor_decides_the_size_of_a_vit(tmp_path: Path) -> None:
+    """What transformers' pipeline feeds; that its ViT then needs an option of its own is said."""
     processor = {**PROCESSOR, "size": {"shortest_edge": 18}, "do_center_crop": True, "crop_size": 16}
-    checkpoint = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor))
-    assert checkpoint.model.config.image_size == (32, 32)
-    assert any("--image-size" in note for note in checkpoint.notes)
+    reference = ref.randomise(ref.HfVit(), seed=1)
+    checkpoint = load_checkpoint(folder(reference, tmp_path, HF_CONFIG, processor))
+    assert (checkpoint.preprocessing.size, checkpoint.preprocessing.resize) == ((16, 16), (18, 18))
+    assert any("interpolate_pos_encoding=True" in note and "--image-size 32x32" in note for note in checkpoint.notes)
+    assert largest_error(reference, checkpoint, "processor's size") < TOLERANCE
 
 
 def labels_of(checkpoint: Checkpoint) -> str:
@@ -370,3 +396,146 @@ def test_package_is_light() -> None:
     """`edgevit.model` does not import torch before one of its names is used."""
     code = "import sys, edgevit.model as m; assert 'torch' not in sys.modules; m.VitConfig; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- timm's config.json --------------------------------------------------------------------------------------------------------
+
+ARCHITECTURES = json.loads((Path(__file__).parent / "fixtures" / "timm_architectures.json").read_text())["models"]
+
+
+def test_activation_and_epsilon_of_every_timm_architecture() -> None:
+    """What timm's own entry points pass to their models, where they are plain ViTs."""
+    plain = 0
+    for name, (activation, eps) in ARCHITECTURES.items():
+        settings = TimmConfig.of({"architecture": name})
+        try:
+            notes = settings.check("x")
+        except CheckpointError:
+            continue
+        if activation != "silu" and not name.startswith("beit3"):  # gated MLPs, more norms: refused by their keys
+            assert notes == (["architecture: " + repr(name) + " is not known here; read by its keys as a plain ViT"]
+                             if name.startswith("aimv2") else []), name  # fmt: skip
+            assert (settings.activation(), settings.norm_eps()) == (activation, eps), name
+            plain += 1
+    assert plain > 140
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "vit_base_patch16_rpn_224"}, "no plain ViT"),
+        ({"architecture": "vit_small_patch16_rope_224"}, "no plain ViT"),
+        ({"model_args": {"norm_layer": "rmsnorm"}}, "asks for the norm 'rmsnorm'; edgevit knows LayerNorm"),
+        ({"model_args": {"pool_include_prefix": True}}, "sets pool_include_prefix to True"),
+        ({"model_args": {"block_fn": "ParallelScalingBlock"}}, "sets block_fn"),
+        ({"model_args": {"qk_norm": True}}, "sets qk_norm"),
+        ({"model_args": {"depth_scale": 2}}, "sets 'depth_scale' .* unknown to edgevit"),
+        ({"model_args": {"global_pool": "avgmax"}}, "the pooling 'avgmax'"),
+    ],
+)
+def test_timm_settings_that_change_the_model(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Never passed over."""
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder(ref.TimmVit(), tmp_path, {**TIMM_CONFIG, **change}))
+
+
+def test_timm_settings_that_change_nothing(tmp_path: Path) -> None:
+    args = {
+        "drop_path_rate": 0.1,
+        "qk_norm": False,
+        "norm_layer": None,
+        "weight_init": "jax",
+        "num_heads": 2,
+        "act_layer": "GELU",
+    }
+    assert load_checkpoint(folder(ref.TimmVit(), tmp_path, {**TIMM_CONFIG, "model_args": args})).notes == (
+        "labels: the checkpoint names none; classes go by number, pass --labels to change",
+    )
+
+
+def test_timm_defaults_where_its_config_is_silent(tmp_path: Path) -> None:
+    """`timm.data.resolve_data_config`: bicubic, 0.875 from the centre, ImageNet's mean and std."""
+    config = {"architecture": "vit_tiny_patch8_32", "pretrained_cfg": {"input_size": [3, 32, 32]}}
+    contract = load_checkpoint(folder(ref.TimmVit(), tmp_path, config)).preprocessing
+    assert (contract.mode, contract.resize, contract.interpolation) == ("shortest", (36, 36), "cubic")
+    assert (contract.mean, contract.std) == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_older_timm_config(tmp_path: Path) -> None:
+    """Before timm 0.9 config.json was the pretrained_cfg itself, and its labels were called so."""
+    config = {
+        "architecture": "vit_tiny_patch8_32",
+        **TIMM_CONFIG["pretrained_cfg"],
+        "labels": list("vwxyz"),
+        "global_pool": "token",
+    }
+    checkpoint = load_checkpoint(folder(ref.TimmVit(), tmp_path, config))
+    assert (checkpoint.preprocessing.resize, checkpoint.labels) == ((35, 35), tuple("vwxyz"))
+
+
+def test_timm_settings_come_before_a_processor(tmp_path: Path) -> None:
+    """transformers, too, reads a timm model's preprocessing from config.json."""
+    checkpoint = load_checkpoint(folder(ref.TimmVit(), tmp_path, TIMM_CONFIG, {**PROCESSOR, "size": 64}))
+    assert (checkpoint.preprocessing.size, checkpoint.sized_by) == ((32, 32), "config.json")
+
+
+def test_timm_dynamic_size(tmp_path: Path) -> None:
+    """Only a model that takes any size is fed the recommended one."""
+    pretrained = {**TIMM_CONFIG["pretrained_cfg"], "input_size": [3, 48, 48], "test_input_size": [3, 64, 64]}
+    for dynamic, size in ((True, (48, 48)), (False, (32, 32))):
+        config = {**TIMM_CONFIG, "pretrained_cfg": pretrained, "model_args": {"img_size": 32, "dynamic_img_size": dynamic}}
+        checkpoint = load_checkpoint(folder(ref.TimmVit(), tmp_path, config))
+        assert checkpoint.model.config.image_size == checkpoint.preprocessing.size == size
+        assert any("64x64 for tests" in note for note in checkpoint.notes)
+
+
+def test_rms_norm_by_its_keys(tmp_path: Path) -> None:
+    """An RMSNorm has no bias; the line says so, not that a key is missing."""
+    state = {key: value for key, value in ref.TimmVit().state_dict().items() if "norm" not in key or key.endswith("weight")}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="an RMSNorm, or a LayerNorm without bias"):
+        load_checkpoint(tmp_path / "w.safetensors")
+
+
+# --- transformers' config.json ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "ijepa"}, "model_type 'ijepa'"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers 1, the weights say 2"),
+        ({"qkv_bias": False}, "qkv_bias False, the weights say True"),
+        ({"hidden_size": 64}, "hidden_size 64"),
+        ({"intermediate_size": 64}, "intermediate_size 64"),
+        ({"hidden_act": "gelu_10"}, "'gelu_10'"),
+    ],
+)
+def test_hugging_face_settings_of_another_model(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """transformers would go by config.json, and drop what does not fit."""
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder(ref.HfVit(), tmp_path, {**HF_CONFIG, **change}, PROCESSOR))
+
+
+def test_a_limit_to_the_longest_side_is_noted(tmp_path: Path) -> None:
+    processor = {**PROCESSOR, "size": {"shortest_edge": 32, "longest_edge": 40}}
+    notes = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor)).notes
+    assert any("its limit to the other side is left out" in note for note in notes)
+
+
+def test_an_unknown_processor_is_noted(tmp_path: Path) -> None:
+    processor = {**PROCESSOR, "image_processor_type": "ConvNextImageProcessor", "crop_pct": 0.875}
+    notes = load_checkpoint(folder(ref.HfVit(), tmp_path, HF_CONFIG, processor)).notes
+    assert any("ConvNextImageProcessor is not known here" in note for note in notes)
+    assert any("crop_pct" in note for note in notes)
+
+
+def test_where_the_size_comes_from(tmp_path: Path) -> None:
+    """By the user, the processor, config.json or the weights."""
+    processor = folder(ref.HfVit(), tmp_path, HF_CONFIG, PROCESSOR)
+    assert load_checkpoint(processor).sized_by == "preprocessor_config.json"
+    assert load_checkpoint(processor, image_size=32).sized_by == "--image-size"
+    (tmp_path / "preprocessor_config.json").unlink()
+    assert load_checkpoint(processor).sized_by == "config.json"
+    (tmp_path / "config.json").unlink()
+    assert load_checkpoint(processor, heads=4).sized_by == "the weights' positions"

@@ -187,6 +187,13 @@ def test_csv(comparison: Comparison) -> None:
     assert comparison.to_csv().count("\n") == 5
 
 
+def test_names_in_csv_are_no_formulas(comparison: Comparison) -> None:
+    """Numbers stay numbers, negative ones as well."""
+    row = replace(comparison.rows[1], subject="=cmd|' /C calc'!A0", name="@sum", speedup=-1.5)
+    (line,) = csv.DictReader(io.StringIO(replace(comparison, rows=(row,)).to_csv()))
+    assert (line["subject"], line["name"], line["speedup"]) == ("'=cmd|' /C calc'!A0", "'@sum", "-1.5")
+
+
 @pytest.mark.parametrize("labels", [("a", "b", "c", "d", "x"), ()], ids=str)
 def test_labels_that_do_not_fit_give_no_accuracy(labels: tuple[str, ...], graphs: dict[str, bytes], images: ImageSet) -> None:
     """The rest is measured all the same, and the conditions say so."""

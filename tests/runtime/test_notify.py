@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.runtime.notify import Notifier, open_notifier
-from tests.runtime.fakes import result
+from tests.runtime.fakes import prediction, result
 from tests.support import COMMAND, python
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="systemd is Linux's")
@@ -134,3 +134,24 @@ def test_run_as_a_service(bundle_path: Path, manager: socket.socket, monkeypatch
     assert messages[-1] == "STOPPING=1"
     assert 5 <= len(messages[1:-1]) <= 11  # of a second's frames
     assert set(messages[1:-1]) == {"WATCHDOG=1"}
+
+
+@pytest.mark.parametrize(
+    ("label", "status"),
+    [
+        ("x\nMAINPID=1\nSTOPPING=1", "x"),
+        ("x\rSTOPPING=1", "x"),
+        ("x\u2028STOPPING=1\x85FDSTORE=1", "x"),
+        ("\x1b[2Jx\x00y", "\\x1b[2Jx\\x00y"),
+        ("\nSTOPPING=1", ""),
+        ("", ""),
+        ("\ud800", "\\ud800"),
+        ("x" * 10**6, "x" * 100),
+    ],
+)
+def test_label_is_one_field_and_no_more(manager: socket.socket, label: str, status: str) -> None:
+    """A bundle must not tell the manager that its service is stopping, nor keep it from hearing that it is up."""
+    notifier = Notifier(manager.getsockname(), None)
+    notifier(result(predictions=(prediction(label),)))
+    assert heard(manager) == [f"READY=1\nSTATUS=first label: {status}"]
+    notifier.close()

@@ -45,8 +45,14 @@ def put(state: State, name: str, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def put_norm(state: State, name: str, keys: Keys, source: str, width: int) -> None:
-    """Store the LayerNorm ``source``, weight and bias [width]."""
+    """Store the LayerNorm ``source``, weight and bias [width]. Raises CheckpointError for an RMSNorm, which has no bias."""
     state[f"{name}.weight"] = keys.take(f"{source}.weight", width)
+    if f"{source}.bias" not in keys:
+        msg = (
+            f"{keys.origin}: the norm {source!r} has a weight but no bias: an RMSNorm, or a LayerNorm without bias. "
+            "edgevit knows LayerNorm with both."
+        )
+        raise CheckpointError(msg)
     state[f"{name}.bias"] = keys.take(f"{source}.bias", width)
 
 

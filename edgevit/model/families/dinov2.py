@@ -56,7 +56,7 @@ def read(source: Source) -> Imported:
     heads = source.choose_heads(width)
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     config = VitConfig(
-        image_size=source.choose_image_size(patch, patches),
+        image_size=source.choose_image_size(patch, patches, square=True),
         patch_size=patch,
         width=width,
         head_dim=width // heads,
@@ -70,7 +70,7 @@ def read(source: Source) -> Imported:
         pooling=pooling,
         resample="bicubic_offset" if registers is None else "bicubic_antialias",
     )
-    return Imported(family="dinov2", config=config, state=state)
+    return Imported(family="dinov2", config=config, state=state, pipeline="dinov2")
 
 
 def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:

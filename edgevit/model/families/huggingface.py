@@ -25,12 +25,23 @@ from edgevit.model.vit import VitConfig
 
 ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
     "relu": "relu",
 }
-# layer_norm_eps where config.json does not give it: the defaults of ViTConfig, DeiTConfig and Dinov2Config.
+# What config.json's model_type may be, and the image processor that transformers gives such a model.
+MODEL_TYPES = {
+    "vit": "ViTImageProcessor",
+    "vit_msn": "ViTImageProcessor",
+    "deit": "DeiTImageProcessor",
+    "dinov2": "BitImageProcessor",
+    "dinov2_with_registers": "BitImageProcessor",
+}
+# layer_norm_eps where config.json does not give it: the defaults of ViTConfig and DeiTConfig, of Dinov2Config and ViTMSNConfig.
 VIT_EPS, DINOV2_EPS = 1e-12, 1e-6
 
 _PATCHES = "embeddings.patch_embeddings.projection"
@@ -44,6 +55,7 @@ def recognises(source: Source) -> bool:
 def read(source: Source) -> Imported:
     """Read any of the family; names of transformers 4 and 5 are both known."""
     keys, config, state = source.keys, source.config, State()
+    _require_known_type(source)
     keys.ignore(r"(^|\.)(mask_token$|pooler\.)")
     base = next(key for key in keys.all if key.endswith(f"{_PATCHES}.weight")).removesuffix(f"{_PATCHES}.weight")
     width, channels, patch = put_patches(state, keys, base + _PATCHES)
@@ -59,12 +71,16 @@ def read(source: Source) -> Imported:
     heads = source.choose_heads(sizes[0][0] if sizes else width, config.get("num_attention_heads"))
     block_widths, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     dinov2 = names.scale1 is not None
+    _require_agreement(source, width=width, blocks=len(sizes), hidden=sizes[0][1], qkv_bias=qkv_bias, patch=patch, dinov2=dinov2)
+    default = "BitImageProcessor" if dinov2 else "DeiTImageProcessor" if distilled else "ViTImageProcessor"
     return Imported(
         family=_family(distilled, dinov2),
         state=state,
+        pipeline=MODEL_TYPES.get(str(config.get("model_type")), default),
         any_size=dinov2,
         config=VitConfig(
-            image_size=source.choose_image_size(patch, patches, config.get("image_size")),
+            # DINOv2 takes any table of positions for a square, and interpolates it, whatever config.json says.
+            image_size=source.choose_image_size(patch, patches, config.get("image_size"), square=dinov2),
             patch_size=patch,
             width=width,
             head_dim=sizes[0][0] // heads,
@@ -93,8 +109,12 @@ def _prefix(keys: Keys, base: str, width: int) -> tuple[list[Any], int, bool]:
 
 
 def _blocks_prefix(keys: Keys, base: str) -> str:
-    pattern = re.compile(re.escape(base) + r"(?:encoder\.)?layers?\.(?=\d+\.)")
-    return next((m[0] for key in keys.all if (m := pattern.match(key))), f"{base}encoder.layer.")
+    """What comes before a block's number; transformers 5 saves ViT-MSN's blocks without the model's own name."""
+    for name in (base, ""):
+        pattern = re.compile(re.escape(name) + r"(?:encoder\.)?layers?\.(?=\d+\.)")
+        if found := next((m[0] for key in keys.all if (m := pattern.match(key))), None):
+            return found
+    return f"{base}encoder.layer."
 
 
 def _block_keys(keys: Keys, block: str) -> BlockKeys:
@@ -148,8 +168,33 @@ def _activation(source: Source) -> str | None:
 
 
 def _eps(source: Source, dinov2: bool) -> float:
-    if "layer_norm_eps" in source.config:
+    if source.config.get("layer_norm_eps") is not None:
         return float(source.config["layer_norm_eps"])
-    eps = DINOV2_EPS if dinov2 else VIT_EPS
+    eps = DINOV2_EPS if dinov2 or source.config.get("model_type") == "vit_msn" else VIT_EPS
     source.notes.append(f"norm_eps: assumed {eps:g}, the default of transformers")
     return eps
+
+
+def _require_known_type(source: Source) -> None:
+    kind = source.config.get("model_type")
+    if kind is not None and kind not in MODEL_TYPES:
+        msg = f"{source.keys.origin}: config.json says model_type {kind!r}; edgevit knows {', '.join(MODEL_TYPES)}."
+        raise CheckpointError(msg)
+
+
+def _require_agreement(
+    source: Source, *, width: int, blocks: int, hidden: int, qkv_bias: bool, patch: int, dinov2: bool
+) -> None:  # fmt: skip
+    """Raise CheckpointError where config.json describes another model than the weights: transformers would go by config.json."""
+    config = source.config
+    stated = {"hidden_size": width, "num_hidden_layers": blocks, "qkv_bias": qkv_bias, "patch_size": patch}
+    if not dinov2:
+        stated["intermediate_size"] = hidden
+    for key, held in stated.items():
+        said = config.get(key)
+        if said is not None and said not in (held, [held, held]):
+            msg = (
+                f"{source.keys.origin}: config.json says {key} {said!r}, the weights say {held!r}. Is it of other weights? "
+                "Put the right one beside these."
+            )
+            raise CheckpointError(msg)

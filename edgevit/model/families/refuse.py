@@ -17,6 +17,7 @@ TELLTALES = (
         r"^(visual|vision_model|text_model|logit_scale|image_encoder)\b|resblocks\.",
         "a CLIP or SAM model, or its image encoder",
     ),
+    (r"^(prompt_encoder|mask_decoder)\.|\.(prompt_encoder|mask_decoder)\.", "a SAM model"),
     (r"^(decoder_|decoder\.)", "a masked autoencoder or another encoder-decoder, not a classifier"),
     (r"^swin|^layers\.\d+\.blocks\.\d+\.|(downsample|window).*reduction", "a Swin Transformer"),
     (
@@ -24,7 +25,7 @@ TELLTALES = (
         "a BEiT, with relative position bias",
     ),
     (r"inner_attn_ln|\brope|rope_embed|\.attn\.norm\.|storage_tokens", "an EVA-02, DINOv3 or another ViT with rotary positions"),
-    (r"mlp\.(w12|w1_g|w1|weights_in|fc1_g)\b", "a ViT with gated MLPs (SwiGLU)"),
+    (r"mlp\.(w12|w1_g|w1|weights_in|fc1_g|gate_proj|up_proj)\b", "a ViT with gated MLPs (SwiGLU)"),
     (r"\b(q_norm|k_norm|query_norm|key_norm)\.", "a ViT with normalised queries and keys (QK norm)"),
     (r"^attn_pool\.", "a ViT with attention pooling, such as SigLIP"),
     (r"patch_embed\.(backbone|conv|net|norm)\b", "a hybrid, whose patch embedding is more than one convolution"),

@@ -26,8 +26,10 @@ class Imported:
     family: str
     config: VitConfig
     state: dict[str, Tensor]
-    any_size: bool = False
-    """The source interpolates positions to whatever size its preprocessing delivers, so that size is the model's."""
+    pipeline: str = ""
+    """Whose preprocessing it is used with where no settings lie beside it: a key of `edgevit.model.reading.defaults`."""
+    any_size: bool = True
+    """The source itself interpolates positions to the size that its preprocessing delivers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +77,13 @@ class Source:
             self.notes.append(f"activation: assumed {default}; pass --activation to change")
         return self.activation or stated or default
 
-    def choose_image_size(self, patch: int, positions: int | None, stated: Any = None) -> tuple[int, int]:
+    def choose_image_size(
+        self, patch: int, positions: int | None, stated: Any = None, *, square: bool = False
+    ) -> tuple[int, int]:
         """(height, width) that the weights were trained for; ``positions`` counts patch embeddings.
+
+        What the settings state comes first, then what the user states, if it has exactly as many patches, then a square, with
+        a note. ``square``: the family itself takes every table of positions for a square.
 
         Raises CheckpointError if the positions are no square grid and nothing else tells their shape.
         """
@@ -84,9 +91,14 @@ class Source:
         if positions is None:
             return (size[0] // patch * patch, size[1] // patch * patch) if size else self._assumed_size(patch)
         side = math.isqrt(positions) * patch
-        # The size that the user wants comes last: it may well have as many patches in another shape.
-        for candidate in (size, (side, side), self.image_size):
+        for candidate in ((side, side), size, self.image_size) if square else (size, self.image_size, (side, side)):
             if candidate is not None and (candidate[0] // patch) * (candidate[1] // patch) == positions > 0:
+                if not square and candidate == (side, side) != size and candidate != self.image_size:
+                    rows = side // patch
+                    self.notes.append(
+                        f"image size: trained on {side}x{side}, if its {positions} position embeddings are {rows}x{rows}; "
+                        "else pass --image-size HEIGHTxWIDTH"
+                    )
                 return candidate[0] // patch * patch, candidate[1] // patch * patch
         msg = f"{self.keys.origin}: {positions} position embeddings are no square grid. Pass --image-size HEIGHTxWIDTH."
         raise CheckpointError(msg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch import Tensor
 
@@ -23,12 +22,10 @@ from edgevit.model.families.assemble import (
 )
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source, as_size
+from edgevit.model.families.timm_config import ACTIVATIONS, CLIP_EPS, EPS, TimmConfig
 from edgevit.model.vit import VitConfig
 
 POOLINGS = {"token": "class", "avg": "mean"}
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu"}
-# Models with a LayerNorm in front of the blocks come from CLIP, and with its epsilon.
-EPS, CLIP_EPS = 1e-6, 1e-5
 
 
 def recognises(source: Source) -> bool:
@@ -38,21 +35,22 @@ def recognises(source: Source) -> bool:
 
 def read(source: Source) -> Imported:
     """Read any plain ViT of timm; ``config.json`` of a timm hub folder settles what the keys leave open."""
-    keys, state = source.keys, State()
+    keys, state, settings = source.keys, State(), TimmConfig.of(source.config)
+    source.notes.extend(settings.check(keys.origin))
     width, channels, patch = put_patches(state, keys, "patch_embed.proj")
     tokens = {name: keys.find(name, 1, None, width) for name in ("cls_token", "dist_token", "reg_token")}
     prefix = [token for token in tokens.values() if token is not None]
     positions = keys.find("pos_embed", 1, None, width)
-    stated = _stated_size(source)
-    patches = put_tokens(state, prefix, positions, _embedded_tokens(prefix, positions, stated, patch))
+    stated = as_size(settings.image_size, keys.origin)
+    patches = put_tokens(state, prefix, positions, _embedded_tokens(source, settings, prefix, positions, patch))
     clip = "norm_pre.weight" in keys
     if clip:
         put_norm(state, "embedding_norm", keys, "norm_pre", width)
     scaled = "blocks.0.ls1.gamma" in keys
     names = _block_keys(scaled)
     sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
-    classes, pooling = _put_head(state, source, width, classified=tokens["cls_token"] is not None)
-    heads = source.choose_heads(sizes[0][0], _model_args(source).get("num_heads"))
+    classes, pooling = _put_head(state, source, settings, width, classified=tokens["cls_token"] is not None)
+    heads = source.choose_heads(sizes[0][0] if sizes else width, settings.args.get("num_heads"))
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     config = VitConfig(
         image_size=source.choose_image_size(patch, patches, stated),
@@ -68,37 +66,38 @@ def read(source: Source) -> Imported:
         position_embedding=positions is not None,
         qkv_bias=qkv_bias,
         layer_scale=scaled,
-        activation=source.choose_activation(_activation(source)),
+        activation=source.choose_activation(_activation(source, settings)),
         embedding_norm=clip,
         final_norm=_put_final_norm(state, keys, width),
-        norm_eps=CLIP_EPS if clip else EPS,
+        norm_eps=_eps(source, settings, clip),
         pooling=pooling,
     )
-    return Imported(family="timm", config=config, state=state)
+    # Other models of timm refuse any size but their own, or are made for the size that is asked for.
+    dynamic = bool(settings.args.get("dynamic_img_size"))
+    return Imported(family="timm", config=config, state=state, pipeline="timm", any_size=dynamic)
 
 
-def _model_args(source: Source) -> dict[str, Any]:
-    args = source.config.get("model_args")
-    return args if isinstance(args, dict) else {}
-
-
-def _stated_size(source: Source) -> tuple[int, int] | None:
-    pretrained = source.config.get("pretrained_cfg") or {}
-    size = _model_args(source).get("img_size") or (pretrained.get("input_size") or [None, None])[1:]
-    return None if size == [None] else as_size(size, source.keys.origin)
-
-
-def _embedded_tokens(prefix: list[Tensor], positions: Tensor | None, stated: tuple[int, int] | None, patch: int) -> int:
+def _embedded_tokens(
+    source: Source, settings: TimmConfig, prefix: list[Tensor], positions: Tensor | None, patch: int
+) -> int:  # fmt: skip
     """How many prefix tokens ``pos_embed`` covers: all, or none (``no_embed_class``)."""
     count = sum(token.shape[1] for token in prefix)
     if positions is None or not count:
         return 0
     rows = positions.shape[1]
-    if stated is not None:
-        patches = (stated[0] // patch) * (stated[1] // patch)
-        if rows in (patches, patches + count):
+    for size in (as_size(settings.image_size, source.keys.origin), source.image_size):
+        patches = (size[0] // patch) * (size[1] // patch) if size else None
+        if patches is not None and rows in (patches, patches + count):
             return rows - patches
-    return 0 if math.isqrt(rows) ** 2 == rows else count
+    if (told := settings.args.get("no_embed_class")) is not None:
+        return 0 if told else count
+    if math.isqrt(rows) ** 2 != rows:
+        return count
+    source.notes.append(
+        f"positions: {rows} rows are a square, so taken for patches alone, without the {count} prefix tokens; "
+        "if it was trained on another shape, pass --image-size HEIGHTxWIDTH"
+    )
+    return 0
 
 
 def _block_keys(scaled: bool) -> BlockKeys:
@@ -114,22 +113,23 @@ def _block_keys(scaled: bool) -> BlockKeys:
     )
 
 
-def _put_head(state: State, source: Source, width: int, *, classified: bool) -> tuple[int, tuple[str, ...]]:
+def _put_head(state: State, source: Source, settings: TimmConfig, width: int, *, classified: bool) -> tuple[int, tuple[str, ...]]:
     keys = source.keys
     first = linear(keys, require_head(keys, "head"), None, width)
     if "head_dist.weight" in keys:
         put_averaged_head(state, first, linear(keys, "head_dist", len(first[0]), width))
         return len(first[0]), ("class", "distillation")
     put(state, "head", *first)
-    return len(first[0]), (_pooling(source, classified),)
+    return len(first[0]), (_pooling(source, settings, classified),)
 
 
-def _pooling(source: Source, classified: bool) -> str:
-    stated = _model_args(source).get("global_pool", source.config.get("global_pool"))
+def _pooling(source: Source, settings: TimmConfig, classified: bool) -> str:
+    stated = settings.pooling
     if stated is None:
         stated = "token" if classified and "fc_norm.weight" not in source.keys else "avg"
-        source.notes.append(f"pooling: assumed {stated!r} from the keys, as timm has it by default")
-    if stated not in POOLINGS or _model_args(source).get("pool_include_prefix"):
+        if not settings.architecture:  # whose default the keys show
+            source.notes.append(f"pooling: assumed {stated!r} from the keys, as timm has it by default")
+    if stated not in POOLINGS:
         msg = f"{source.keys.origin}: config.json asks for the pooling {stated!r}; edgevit knows 'token' and 'avg' over patches."
         raise CheckpointError(msg)
     return POOLINGS[stated]
@@ -143,14 +143,22 @@ def _put_final_norm(state: State, keys: Keys, width: int) -> str:
     return "none"
 
 
-def _activation(source: Source) -> str | None:
+def _activation(source: Source, settings: TimmConfig) -> str | None:
     """The activation that ``config.json`` tells, by itself or by the architecture's name; None if there is none."""
-    if source.activation is not None or not source.config:
+    name = settings.activation()
+    if source.activation is not None or name is None:
         return None
-    architecture = str(source.config.get("architecture", ""))
-    implied = "quick_gelu" if "quickgelu" in architecture else "gelu_tanh" if "siglip" in architecture else "gelu"
-    name = _model_args(source).get("act_layer", implied)
-    if name not in ACTIVATIONS:
+    if name not in ACTIVATIONS.values():
         msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(ACTIVATIONS)}."
         raise CheckpointError(msg)
-    return ACTIVATIONS[name]
+    return name
+
+
+def _eps(source: Source, settings: TimmConfig, clip: bool) -> float:
+    """Models with a LayerNorm in front of the blocks come from CLIP, and with its epsilon, where nothing else is said."""
+    stated = settings.norm_eps()
+    if stated is not None:
+        return stated
+    eps = CLIP_EPS if clip else EPS
+    source.notes.append(f"norm_eps: assumed {eps:g}, as timm has it{' in its CLIP models' if clip else ''}")
+    return eps

@@ -57,7 +57,7 @@ def read(source: Source) -> Imported:
         activation=source.choose_activation("gelu"),
         resample="bicubic_corners",
     )
-    return Imported(family="torchvision", config=config, state=state)
+    return Imported(family="torchvision", config=config, state=state, pipeline="torchvision")
 
 
 def _mlp(source: Source, new: str, old: str) -> str:

@@ -33,9 +33,12 @@ def given_labels(labels: Path | Sequence[str]) -> tuple[str, ...]:
 
 
 def config_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Labels of a ``config.json`` of transformers (``id2label``) or timm (``label_names``), in order; () if none."""
-    names = _in_order(config.get("id2label") or config.get("label_names"))
-    described = config.get("label_descriptions")
+    """Labels of a ``config.json`` of transformers (``id2label``) or timm (``label_names``, ``labels``), in order; () if none."""
+    pretrained = config.get("pretrained_cfg")
+    places = (config, pretrained if isinstance(pretrained, dict) else {})
+    keys = ("id2label", "label_names", "labels")
+    names = _in_order(next((place[key] for place in places for key in keys if place.get(key)), None))
+    described = next((place["label_descriptions"] for place in places if place.get("label_descriptions")), None)
     return tuple(str(described.get(name, name)) for name in names) if isinstance(described, dict) else names
 
 

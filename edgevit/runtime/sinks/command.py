@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,10 @@ from edgevit.runtime.sinks.worker import Worker
 TIMEOUT_SECONDS = 30.0
 """A program that runs longer is killed, with all that it started."""
 STDERR = 2
+KEPT = frozenset({"EDGEVIT_CACHE", "EDGEVIT_REQUIRE_SIGNATURE"})
+"""Of edgevit's own variables, those that a program which runs edgevit in its turn should share. All others may hold secrets."""
+SUPERVISOR = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"})
+"""What systemd tells its service, and nobody else."""
 
 
 class Command:
@@ -28,7 +33,8 @@ class Command:
     The program gets the event in its environment and nothing of it in its arguments, so that no label is ever taken for
     code: ``EDGEVIT_LABEL``, ``EDGEVIT_CONFIDENCE`` (0 to 1), ``EDGEVIT_TIME`` (ISO 8601), ``EDGEVIT_FRAME``,
     ``EDGEVIT_NAME``, ``EDGEVIT_EVENT`` (``off`` for a label of a multi-label model that is gone, else ``on``) and
-    ``EDGEVIT_JSON`` with all of it. What it prints goes to standard error.
+    ``EDGEVIT_JSON`` with all of it. Beside that it has this process's environment, see `inherited`. What it prints goes to
+    standard error.
     """
 
     def __init__(self, command: str, *, note: Note, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -58,8 +64,9 @@ class Command:
             _kill(self._process)
 
     def _run(self, event: dict[str, Any]) -> None:
+        variables = {**inherited(), **environment(event)}
         with subprocess.Popen(
-            self._words, env={**os.environ, **environment(event)}, stdin=subprocess.DEVNULL, stdout=STDERR, start_new_session=True
+            self._words, env=variables, stdin=subprocess.DEVNULL, stdout=STDERR, start_new_session=True
         ) as self._process:
             try:
                 code = self._process.wait(self._timeout)
@@ -71,6 +78,12 @@ class Command:
         if code:
             msg = f"{self._words[0]} ended with code {code}"
             raise EdgevitError(msg)
+
+
+def inherited(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a program gets of this process's environment: not edgevit's own, where addresses with passwords are, nor systemd's."""
+    own = {name for name in variables if name.startswith("EDGEVIT_")} - KEPT
+    return {name: value for name, value in variables.items() if name not in own | SUPERVISOR}
 
 
 def environment(event: dict[str, Any]) -> dict[str, str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from edgevit.errors import ConfigError, StorageError
+from edgevit.filekinds import RESULTS, TABLE, require_kind
+from edgevit.printable import cell
 from edgevit.problem import join_labels
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.sinks.record import record
@@ -44,7 +46,8 @@ class JsonFile:
     """One JSON object per decision, appended to a file."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``. Raises StorageError if it cannot be written."""
+        """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
+        require_kind(path, RESULTS)
         self._file = LineFile(path)
         self._lines = _JsonText()
 
@@ -61,12 +64,16 @@ class JsonFile:
 class CsvFile:
     """One row per decision, appended to a file that begins with the names of its columns.
 
+    Labels and names that a spreadsheet would take for formulas have a ``'`` before them.
+
+
     A multi-label model's rows have ``labels`` and ``confidences``, too: all labels above their thresholds, and as many figures,
     with ``|`` between them; see `edgevit.problem.join_labels`.
     """
 
     def __init__(self, path: Path, *, multi_label: bool = False) -> None:
         """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
+        require_kind(path, TABLE)
         self._multi_label = multi_label
         self._columns = SEVERAL if multi_label else COLUMNS
         header = ",".join(self._columns)
@@ -90,8 +97,9 @@ class CsvFile:
         values["raw_label"], values["raw_confidence"] = decision.raw[0].label, round(decision.raw[0].confidence, 6)
         values["dropped"] = decision.dropped
         row = io.StringIO()
-        csv.writer(row, lineterminator="").writerow([values[column] for column in self._columns])
-        self._file.append(row.getvalue())
+        # What ends a line is put into quotes within a label, by older Pythons only if it ends lines here as well.
+        csv.writer(row, lineterminator="\r\n").writerow([cell(values[column]) for column in self._columns])
+        self._file.append(row.getvalue().removesuffix("\r\n"))
         return True
 
     def close(self) -> None:
@@ -137,9 +145,8 @@ class LineFile:
         """What a file that is not new begins with, without its end; None if it is new, or no regular file."""
         if not self._regular:
             return None
-        with self._path.open(encoding="utf-8", errors="replace") as file:
-            line = file.readline(4096)
-        return line.rstrip("\r\n") if line else None
+        head = os.pread(self._fd, 4096, 0)
+        return head.partition(b"\n")[0].decode("utf-8", "replace").rstrip("\r") if head else None
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless."""

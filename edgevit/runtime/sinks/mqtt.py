@@ -9,13 +9,19 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from edgevit.errors import ConfigError, needs_extra
+from edgevit.printable import printable
 from edgevit.runtime.decide import Decision
+from edgevit.runtime.redact import origin
+from edgevit.runtime.sinks.address import is_clean
 from edgevit.runtime.sinks.base import Delivery, Note
 from edgevit.runtime.sinks.record import record
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 QUEUE = 100
 """Events that wait for a broker that is away; further ones are dropped."""
+STATUS = "/status"
+LONGEST_TOPIC = 65535 - len(STATUS)
+"""Bytes, by the protocol."""
 CONNECT_SECONDS = 3.0
 CLOSE_SECONDS = 3.0
 KEEPALIVE_SECONDS = 30
@@ -49,10 +55,14 @@ class Mqtt:
         self._queue_full = mqtt.MQTT_ERR_QUEUE_SIZE
         self._client = client = mqtt.Client(CallbackAPIVersion.VERSION2)
         if parts.username:
-            client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+            try:
+                client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+            except ValueError as error:
+                msg = f"--mqtt: {error}"
+                raise ConfigError(msg) from None
         if parts.scheme == "mqtts":
             client.tls_set()
-        client.will_set(f"{self._topic}/status", "offline", qos=AT_LEAST_ONCE, retain=True)
+        client.will_set(self._topic + STATUS, "offline", qos=AT_LEAST_ONCE, retain=True)
         client.max_queued_messages_set(QUEUE)
         client.reconnect_delay_set(1, 30)
         client.connect_timeout = CONNECT_SECONDS
@@ -65,7 +75,12 @@ class Mqtt:
 
     def send(self, decision: Decision) -> None:
         """Hand one event to the client's own thread."""
-        message = self._client.publish(self._topic, json.dumps(record(decision)), qos=AT_LEAST_ONCE)
+        try:
+            message = self._client.publish(self._topic, json.dumps(record(decision)), qos=AT_LEAST_ONCE)
+        except ValueError as error:  # more than the protocol can carry
+            self.delivery.failed += 1
+            self.delivery.error = str(error)
+            return
         if message.rc == self._queue_full:  # without a broker it is queued, whatever else the code says
             self.delivery.dropped += 1
         else:
@@ -79,7 +94,7 @@ class Mqtt:
         self._closed = True
         deadline = time.monotonic() + CLOSE_SECONDS
         if self._client.is_connected():
-            status = self._client.publish(f"{self._topic}/status", "offline", qos=AT_LEAST_ONCE, retain=True)
+            status = self._client.publish(self._topic + STATUS, "offline", qos=AT_LEAST_ONCE, retain=True)
             while not {*self._published, status.mid} <= self._acknowledged and time.monotonic() < deadline:
                 time.sleep(0.01)
         self._client.disconnect()
@@ -101,7 +116,7 @@ class Mqtt:
         if reason.is_failure:
             self._lost(f"the broker refuses: {reason}")
             return
-        self._statuses.add(client.publish(f"{self._topic}/status", "online", qos=AT_LEAST_ONCE, retain=True).mid)
+        self._statuses.add(client.publish(self._topic + STATUS, "online", qos=AT_LEAST_ONCE, retain=True).mid)
         if self._told:
             self._told = False
             self._note(f"{self.delivery.name}: works again")
@@ -131,7 +146,13 @@ def _parse(url: str) -> tuple[Any, int, str]:
     except ValueError:
         port = 0
     topic = unquote(parts.path.strip("/")) if port else ""
-    if not (port and parts.hostname and topic) or set(url) & set("#?") or set(topic) & set("#+?\0"):
-        msg = f"--mqtt: {url.rpartition('@')[2]!r} is no broker and topic: write mqtt://[USER:PASSWORD@]HOST[:PORT]/TOPIC or mqtts://..."
+    if not (port and parts.hostname and _is_topic(topic)) or set(url) & set("#?") or not is_clean(url, parts):
+        msg = f"--mqtt: {origin(url)!r} is no broker and topic: write mqtt://[USER:PASSWORD@]HOST[:PORT]/TOPIC or mqtts://..."
         raise ConfigError(msg)
     return parts, port, topic
+
+
+def _is_topic(text: str) -> bool:
+    """Whether something can be published there: no wildcard, no control character, nothing that was no UTF-8."""
+    fits = 0 < len(text.encode("utf-8", "replace")) <= LONGEST_TOPIC
+    return fits and printable(text) == text and not set(text) & set("#+?\ufffd")

@@ -11,6 +11,7 @@ from edgevit.runtime.sinks.base import Delivery, Note
 from edgevit.runtime.sinks.disk import require_space
 from edgevit.runtime.sinks.record import captured_at
 from edgevit.runtime.sinks.worker import Worker
+from edgevit.writing import write_new
 
 QUALITY = 95
 """Of JPEG, 0 to 100."""
@@ -57,14 +58,10 @@ class Snapshots:
         if not ok:
             msg = "this OpenCV cannot encode JPEG"
             raise DataError(msg)
-        partial = path.with_suffix(".partial")
-        try:
-            partial.write_bytes(encoded.tobytes())
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            msg = f"{path}: cannot write: {error.strerror}"
-            raise StorageError(msg) from error
+        again = 1
+        while not write_new(path, encoded.tobytes()):  # of the same moment, by another run
+            again += 1
+            path = path.with_stem(f"{path.stem.partition('~')[0]}~{again}")
         self._pictures += 1
 
 

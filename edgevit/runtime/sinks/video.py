@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.errors import ConfigError, StorageError, storage_errors
+from edgevit.filekinds import VIDEO, require_kind
 from edgevit.runtime.sinks.disk import require_space
+from edgevit.writing import beside, put, require_writable
 
 if TYPE_CHECKING:
     import cv2
@@ -21,21 +24,22 @@ CHECK_SECONDS = 2.0
 
 
 class VideoSink:
-    """An .mp4 or .avi file. It takes its name when it is closed: until then it is a hidden file beside it.
+    """An .mp4 or .avi file. It takes its name when it is closed: until then it lies in a hidden folder beside it.
 
     The first picture decides the size; later ones are resized to it. Before the disk is full the video ends, whole.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        """Check the name. Raises ConfigError for another suffix, StorageError if the folder is missing."""
+        """Check the name. Raises ConfigError for another suffix or a file that is no video, StorageError for a missing folder."""
         if path.suffix.lower() not in CODECS:
             msg = f"{path}: cannot write {path.suffix or 'this'} videos. Use one of: {', '.join(CODECS)}"
             raise ConfigError(msg)
-        if not path.parent.is_dir():
-            msg = f"{path}: the folder {path.parent} does not exist. Make it first: mkdir -p {path.parent}"
-            raise StorageError(msg)
+        require_kind(path, VIDEO)
+        require_writable(path, option="--save")
         self._path = path
-        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self._partial = path
+        """Where it lies until then; known with the first picture."""
+        self._beside = ExitStack()
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -59,8 +63,8 @@ class VideoSink:
             return
         self._writer.release()
         self._writer = None
-        with storage_errors(self._path, "--save"):
-            self._partial.replace(self._path)
+        with self._beside, storage_errors(self._path, "--save"):
+            put(self._partial, self._path)
 
     def _check_space(self) -> None:
         if (now := time.monotonic()) < self._checked + CHECK_SECONDS:
@@ -76,9 +80,12 @@ class VideoSink:
     def _opened(self, size_wh: tuple[int, int]) -> cv2.VideoWriter:
         import cv2
 
+        with storage_errors(self._path, "--save"):
+            self._partial = self._beside.enter_context(beside(self._path)) / f"video{self._path.suffix}"
         codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
         writer = cv2.VideoWriter(str(self._partial), codec, self._fps, size_wh)
         if not writer.isOpened():
+            self._beside.close()
             msg = f"{self._path}: cannot begin this video. Is the folder writable? This OpenCV may lack the encoder: "
             raise StorageError(msg + f"the suffixes that usually work are {', '.join(CODECS)}")
         return writer

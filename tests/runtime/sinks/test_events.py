@@ -186,3 +186,27 @@ def running(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text() and os.kill(pid, 0) is None
     except OSError:
         return False
+
+
+def test_program_inherits_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of edgevit's own variables only those that a program which runs edgevit should share, and nothing of systemd's."""
+    for name in (
+        "EDGEVIT_WEBHOOK",
+        "EDGEVIT_MQTT",
+        "EDGEVIT_SERVE_TOKEN",
+        "EDGEVIT_WHAT_COMES_NEXT",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+    ):
+        monkeypatch.setenv(name, "hunter2Z")
+    for name in ("EDGEVIT_CACHE", "EDGEVIT_REQUIRE_SIGNATURE", "MY_OWN"):
+        monkeypatch.setenv(name, "kept")
+    out = tmp_path / "out.json"
+    code = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
+    with closing(Command(python(code, str(out)), note=Notes())) as sink:
+        sink.send(decision("crack"))
+    got = json.loads(out.read_text())
+    assert "hunter2Z" not in json.dumps(got)
+    assert {name for name, value in got.items() if value == "kept"} == {"EDGEVIT_CACHE", "EDGEVIT_REQUIRE_SIGNATURE", "MY_OWN"}
+    assert got["EDGEVIT_LABEL"] == "crack"
+    assert got["PATH"] == os.environ["PATH"]

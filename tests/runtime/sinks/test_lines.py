@@ -96,9 +96,12 @@ def test_csv_reads_back(tmp_path: Path) -> None:
 def test_csv_does_not_go_on_another_s_file(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("when;what\n")
-    with pytest.raises(ConfigError, match="first line"):
+    with pytest.raises(ConfigError, match="holds something else"):
         CsvFile(path)
     assert path.read_text() == "when;what\n"
+    path.write_text("time,frame,name,of,another,edgevit\n")
+    with pytest.raises(ConfigError, match="first line"):
+        CsvFile(path)
 
 
 def test_full_disk_leaves_whole_lines_and_says_so(tmp_path: Path) -> None:
@@ -146,3 +149,25 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     file = LineFile(tmp_path / "a")
     file.close()
     file.close()
+
+
+@pytest.mark.parametrize("label", ["a\nb", "a\rb", "a\r\nb", "x\n2026-01-01,0,n,faked,1,faked,1,0,0,0,0,0"])
+def test_label_makes_no_row_of_its_own(tmp_path: Path, label: str) -> None:
+    path = tmp_path / "out.csv"
+    with closing(CsvFile(path)) as sink:
+        sink(decision(label))
+    with path.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["label"] == label
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "\uff1d"])
+def test_labels_in_csv_are_no_formulas(tmp_path: Path, start: str) -> None:
+    """A spreadsheet would run ``=cmd|'/C calc'!A0``; numbers stay numbers."""
+    formula, path = f"{start}cmd|'/C calc'!A0", tmp_path / "out.csv"
+    with closing(CsvFile(path)) as sink:
+        sink(decision(formula, 0.75, frame=frame(name=formula)))
+    with path.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert {row[key] for key in ("label", "raw_label", "name")} == {f"'{formula}"}
+    assert float(row["confidence"]) == 0.75

@@ -248,3 +248,60 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     code = "from edgevit.runtime.sinks.mqtt import Mqtt\ntry: Mqtt('mqtt://h/t', note=print)\nexcept Exception as e: print(e)"
     with python(code, without=("paho",)) as process:
         assert "pip install 'edgevit[mqtt]'" in process.communicate(timeout=30)[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mqtt://h/a%00b", "mqtt://h/a%0ab", "mqtt://h/a%1bb", "mqtt://h/a%23", "mqtt://h/%2b/b", "mqtt://h/a%ffb", "mqtt://h/a b",
+     "mqtt://h/a\nb", "mqtt://h/a\u202eb", "mqtt://h/" + "t" * 65530, "mqtt://h/%20" + "%C3%A4" * 33000, "mqtt://me:1/2@h/t",
+     "mqtt://a..b/t", f"mqtt://{'a' * 70}/t"],
+)  # fmt: skip
+def test_topics_that_nobody_could_publish_to_are_refused(url: str) -> None:
+    """By the protocol, or since the broker would cut the connection: every event would be lost."""
+    with pytest.raises(ConfigError, match="is no broker and topic: write mqtt://") as caught:
+        Mqtt(url, note=Notes())
+    assert len(str(caught.value)) < 200
+
+
+def test_longest_topic() -> None:
+    """The client takes it, and its status, which is longer."""
+    sink = Mqtt(f"mqtt://127.0.0.1:{free_port()}/{'t' * mqtt.LONGEST_TOPIC}", note=Notes())
+    sink.send(decision())
+    sink._client.publish(sink._topic + mqtt.STATUS, "online")
+    sink.close()
+    assert sink.delivery.failed == 0
+    with pytest.raises(ConfigError):
+        Mqtt(f"mqtt://127.0.0.1:1/{'t' * (mqtt.LONGEST_TOPIC + 1)}", note=Notes())
+
+
+@pytest.mark.parametrize("label", ["a/b", "#", "+/+", "x\0y", "\ud800", "l" * 100_000, "\x1b[2J"])
+def test_label_is_content_and_never_a_topic(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, it goes to the topic of the URL, as JSON that every reader takes."""
+    sent: list[tuple[str, str]] = []
+
+    def publish(_self: object, topic: str, payload: str, **_: object) -> object:
+        sent.append((topic, payload))
+        return SimpleNamespace(rc=0, mid=1)
+
+    monkeypatch.setattr(client.Client, "publish", publish)
+    sink = Mqtt(f"mqtt://127.0.0.1:{free_port()}/line/cells", note=Notes())
+    sink.send(decision(label))
+    monkeypatch.undo()
+    sink.close()
+    ((topic, payload),) = sent
+    assert topic == "line/cells"
+    assert payload.isascii()
+    assert json.loads(payload)["label"] == label
+
+
+def test_event_that_the_protocol_cannot_carry_is_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def publish(*_: object, **__: object) -> object:
+        msg = "Payload too large."
+        raise ValueError(msg)
+
+    monkeypatch.setattr(client.Client, "publish", publish)
+    sink = Mqtt(f"mqtt://127.0.0.1:{free_port()}/t", note=Notes())
+    sink.send(decision())
+    monkeypatch.undo()
+    sink.close()
+    assert (sink.delivery.sent, sink.delivery.failed, sink.delivery.dropped) == (0, 1, 0)

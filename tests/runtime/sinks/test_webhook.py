@@ -54,7 +54,26 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def do_GET(self) -> None:
+        """What a client sends that follows a redirect."""
+        self.server.requests.append((self.path, dict(self.headers), None))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, *_: object) -> None: ...
+
+
+def moved(code: int, location: str) -> Callable[[Any], None]:
+    """An answer that sends the client elsewhere."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(code)
+        handler.send_header("Location", location)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
 
 
 @pytest.fixture
@@ -162,4 +181,62 @@ def test_timeout_is_a_failure(server: Server) -> None:
 )
 def test_other_addresses_are_refused_at_once(url: str) -> None:
     with pytest.raises(ConfigError, match="is no address: write http://"):
+        hook(url)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("target", ["{other}/target", "//{host}/target", "file:///etc/passwd", "gopher://h/x"])
+def test_redirect_is_a_failure_and_nobody_else_gets_anything(server: Server, code: int, target: str) -> None:
+    """Neither the password nor, as a GET without content, the event."""
+    other = Server()
+    location = target.format(other=other.url.rpartition("/")[0], host=f"127.0.0.1:{other.server_port}")
+    server.answers = [moved(code, location)]
+    notes = Notes()
+    with closing(hook(server.url.replace("//", "//me:hunter2Z@"), notes)) as sink:
+        sink.send(decision())
+        eventually(lambda: sink.delivery.failed)
+    other.stop()
+    assert (other.requests, len(server.requests)) == ([], 1)
+    assert (sink.delivery.sent, sink.delivery.failed) == (0, 1)
+    assert "the server moved to " in sink.delivery.line()
+    assert "change --webhook" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://me:hunter2Z@h.example/x?token=hunter2Z", "https://h.example/x?token=***"),
+        ("https://h.example/hook", "https://h.example/..."),
+        ("/hook/", "/.../"),
+        ("//[bad", "no valid address"),
+        ("https://h.example/\x1b[2J", "https://h.example/"),
+    ],
+)
+def test_place_that_a_server_names_is_shown_without_secrets(server: Server, location: str, shown: str) -> None:
+    """Nor with this hook's own path, which often is one."""
+    server.answers = [moved(308, location)]
+    with closing(hook(server.url)) as sink:
+        sink.send(decision())
+        eventually(lambda: sink.delivery.failed)
+    assert shown in (sink.delivery.error or "")
+    assert "hunter2Z" not in (sink.delivery.error or "")
+    assert "/hook" not in (sink.delivery.error or "")
+
+
+@pytest.mark.parametrize("code", [300, 304, 399])
+def test_other_answers_of_the_kind_are_failures_too(server: Server, code: int) -> None:
+    server.answers = [code]
+    with closing(hook(server.url)) as sink:
+        sink.send(decision())
+    assert (sink.delivery.sent, sink.delivery.failed) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h/a b", "http://h/a\nb", "http://h /x", "http://me:12/34@h/x", "http://me:p w@h/", "http://a..b/",
+     f"http://{'a' * 70}/", "http://h\u202e/"],
+)  # fmt: skip
+def test_addresses_that_mean_something_else_are_refused(url: str) -> None:
+    """A password with a slash would be half a port, half a path, and sent to whoever is called like its user."""
+    with pytest.raises(ConfigError, match="is no address"):
         hook(url)
