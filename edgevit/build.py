@@ -77,9 +77,8 @@ class _Timed(Progress):
 def plan(request: BuildRequest, cache: Cache) -> Planned:
     """What `build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
     check_replaceable(request.out)
-    inputs = read_inputs(request, Progress())
-    found = Plan(request, inputs, cache, runs=RUNS, spent=_shares(request)[0])
-    return Planned(stages=tuple(found.stages()), notes=inputs.notes)
+    found = Plan(request, cache, runs=RUNS, spent=_shares(request)[0])
+    return Planned(stages=tuple(found.stages()), notes=found.inputs.notes)
 
 
 def _shares(request: BuildRequest) -> tuple[float, ...]:

@@ -24,6 +24,18 @@ def expanded(text: str) -> Path:
     return path
 
 
+def require_utf8(text: object, error: type[EdgevitError], *, called: str | None = None) -> None:
+    """Raise ``error`` if ``text`` is not to be had in UTF-8, as a file's name need not be: OpenCV crashes on such a one.
+
+    The error calls it ``called``, where ``text`` may hold a password.
+    """
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        msg = f"{called or text}: OpenCV opens no name that is not UTF-8. Rename it, or give a link to it."
+        raise error(msg) from None
+
+
 def looked_at(path: Path, error: type[EdgevitError], *, called: str | None = None) -> os.stat_result | None:
     """What is at ``path``, links followed; None if nothing is. Raises ``error`` if the system does not let anybody look.
 

@@ -14,7 +14,7 @@ from edgevit.engine.tensorrt import builder_version
 from edgevit.errors import BudgetError, EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.images import ImageSet
-from edgevit.inputs import BuildRequest, Inputs, spare_images
+from edgevit.inputs import BuildRequest, read_inputs, spare_images
 from edgevit.precision.decide import Budget, Decision, decide
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import fp32_variant
@@ -60,21 +60,20 @@ class _Seen(Progress):
 class Plan:
     """The stages of one request. Nothing slow is computed, and nothing written."""
 
-    def __init__(self, request: BuildRequest, inputs: Inputs, cache: Cache, *, runs: int, spent: float) -> None:
-        """Look up what is kept.
+    def __init__(self, request: BuildRequest, cache: Cache, *, runs: int, spent: float) -> None:
+        """Read the files, which raises what `read_inputs` does, and look up what is kept.
 
         Args:
             request: what is to be built.
-            inputs: its files.
             cache: where results are kept.
             runs: timed inferences of each precision.
             spent: share of the budget that pruning may spend first.
         """
         self.request, self.runs, self.engine, self.judging = request, runs, request.target.engine(), judge_of(request.target)
         self._kept, self._seen, self.spare = Kept(root=cache.root, enabled=cache.enabled), _Seen(), None
-        self.inputs = inputs
+        self.inputs = read_inputs(request, self._seen)
         if request.max_drop is not None:
-            self.inputs, self.spare = spare_images(request, inputs)
+            self.inputs, self.spare = spare_images(request, self.inputs)
         self.judge = self._look(self._judge) if request.max_drop is not None else None
         self.pruned = self._look(lambda: self._prune(spent)) if request.prune is not None else None
         self.decided = self._look(self._decide)
@@ -86,6 +85,11 @@ class Plan:
         kind = describe(checkpoint.problem_type)
         yield self._stage("import model", f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}, {kind}")
         yield self._stage("input", described_input(config.image_size, checkpoint.sized_by))
+        if "check images" in self._seen.cached:
+            folders = " and ".join(str(path) for path in (request.data, request.eval_data) if path is not None)
+            yield self._stage("check images", f"that all of {folders} can be read")
+        if "match classes" in self._seen.cached:
+            yield self._stage("match classes", "as the model answers a few images: their names do not tell")
         yield self._stage("write graph", f"fp32 for {self.judging}")
         yield self._stage("check engine", f"every graph on {self.judging}, against torch")
         if self.spare is not None:

@@ -472,8 +472,8 @@ def test_precision_that_the_target_lacks(request_of, never_slow) -> None:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-SOMETIMES = {"sensitivity"}
-"""Stages that a build has only if it turns out to need them; a dry run lists them."""
+SOMETIMES = {"input", "sensitivity"}
+"""What a dry run lists beside the stages of every build: the model's input, and what turns out to be needed or not."""
 REQUESTS: dict[str, dict[str, Any]] = {
     "int8": {},
     "fp32": {"precision": "fp32"},
@@ -504,7 +504,7 @@ def test_the_stages_planned_are_the_stages_run(request_of, changes: dict[str, An
     request = request_of(**changes)
 
     def check(cached: set[str]) -> None:
-        planned = plan(request, Cache())
+        planned = plan(request, Cache()).stages
         begun = Begun()
         build(request, Cache(), begun)
         known = [stage.name for stage in planned if stage.name in begun.names or stage.name not in SOMETIMES]
@@ -520,24 +520,24 @@ def test_a_plan_for_a_model_that_is_pruned_otherwise(request_of) -> None:
     """What is kept of one model is not there for another: neither of the unpruned one nor of another share."""
     built(request_of())
     pruned = request_of(prune=PruneSettings(share=0.2, multiple=8))
-    assert "quantize" not in {stage.name for stage in plan(pruned, Cache()) if stage.cached}
+    assert "quantize" not in {stage.name for stage in plan(pruned, Cache()).stages if stage.cached}
     built(pruned)
-    assert "quantize" in {stage.name for stage in plan(pruned, Cache()) if stage.cached}
-    other = plan(request_of(prune=PruneSettings(share=0.5, multiple=8)), Cache())
+    assert "quantize" in {stage.name for stage in plan(pruned, Cache()).stages if stage.cached}
+    other = plan(request_of(prune=PruneSettings(share=0.5, multiple=8)), Cache()).stages
     assert {stage.name for stage in other if stage.cached} == {"measure layer times", "score", "evaluate fp32 on onnxruntime"}
 
 
 def test_a_plan_counts_the_images_of_each_stage(request_of) -> None:
     """With a budget half of those that are left go to the search: neither half is promised the others'."""
-    what = {stage.name: stage.what for stage in plan(request_of(max_drop=1.0), Cache())}
+    what = {stage.name: stage.what for stage in plan(request_of(max_drop=1.0), Cache()).stages}
     assert "on 16 images set apart" in what["search"]
     assert what["evaluate int8 on onnxruntime"] == "16 held-out images"
-    plain = {stage.name: stage.what for stage in plan(request_of(), Cache())}
+    plain = {stage.name: stage.what for stage in plan(request_of(), Cache()).stages}
     assert plain["evaluate int8 on onnxruntime"] == "32 held-out images"
 
 
 def test_a_plan_computes_nothing_slow(request_of, never_slow) -> None:
-    stages = plan(request_of(max_drop=1.0, prune=PruneSettings(auto=True, multiple=8)), Cache())
+    stages = plan(request_of(max_drop=1.0, prune=PruneSettings(auto=True, multiple=8)), Cache()).stages
     assert not any(stage.cached for stage in stages)
 
 

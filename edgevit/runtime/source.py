@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
 from edgevit.imagefiles.finding import SUFFIXES
 from edgevit.imagefiles.reading import read_image
-from edgevit.paths import exists, expanded
+from edgevit.paths import exists, expanded, require_utf8
 from edgevit.runtime import gstreamer
 from edgevit.runtime.camera import camera_opener
 from edgevit.runtime.ffmpeg import web_opener
@@ -76,6 +76,8 @@ def open_source(
 
 def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
     """What connects to a live source; None for another."""
+    if re.match(r"/dev/|rtsps?://|https?://|gst:", uri, re.IGNORECASE):
+        require_utf8(uri, SourceError, called=redacted(uri))
     if uri.isdecimal():
         return camera_opener(f"/dev/video{int(uri)}", mode)
     if uri.startswith("/dev/"):

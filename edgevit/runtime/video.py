@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.errors import SourceError
+from edgevit.paths import require_utf8
 from edgevit.runtime.frame import Frame, Source
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
 
     # FFmpeg prints a line per damaged macroblock, thousands in one bad file. OpenCV reads this variable once.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    require_utf8(path, SourceError)
     capture = cv2.VideoCapture(str(path))
     try:
         yield capture

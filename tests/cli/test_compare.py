@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from edgevit import writing
 from tests.support import COMMAND, python, write_images
 
 RUN = ("--runs", 5, "--threads", 1, "--engines", "onnxruntime")
@@ -214,14 +215,14 @@ def test_a_report_that_cannot_be_written_loses_no_figure(
     edgevit: Callable[..., Any], bundle_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full when it is written: the table is out by then, other files are written, the hint names the option."""
-    whole = Path.write_text
+    put = writing.put
 
-    def full(path: Path, *args: Any, **kwargs: Any) -> int:
+    def full(fresh: Path, path: Path, **options: Any) -> None:
         if path.suffix == ".md":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return whole(path, *args, **kwargs)
+        put(fresh, path, **options)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(writing, "put", full)
     options = ("--markdown", tmp_path / "a.md", "--csv", tmp_path / "a.csv")
     outcome = edgevit("compare", bundle_path, "--data", image_folder, *RUN, *options)
     assert outcome.code == 9

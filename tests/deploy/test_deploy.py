@@ -101,6 +101,8 @@ def test_the_whole_way(board: Board, bundle: Path, installed: tuple[Path, Outcom
     assert {path.name for path in there.iterdir()} == {path.name for path in bundle.iterdir()}
     assert there.owner() == USER
     assert not list((there.parents[1] / "jobs").iterdir())  # brought home, forgotten there
+    # Neither engine has left an id in the board's home folder, which both do before they report their use.
+    assert board.sh("ls -d .cache/Microsoft intel 2>/dev/null || true") == ""
 
 
 def test_again_only_measures(plan: Plan) -> None:

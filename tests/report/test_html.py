@@ -15,6 +15,7 @@ import pytest
 from edgevit.cache import Cache
 from edgevit.engine.profiling import LayerTime
 from edgevit.export.graph import write_graph
+from edgevit.filekinds import MARKDOWN
 from edgevit.images import ImageSet
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress
@@ -247,6 +248,7 @@ def test_markdown_tables_are_whole(comparison: Comparison) -> None:
     """Every line of a table has as many cells as its header, whatever names hold."""
     text = to_markdown(comparison, ["a *note*"])
     lines = text.splitlines()
+    assert MARKDOWN.begins(".md", text.encode())
     assert [line.startswith("> Check first: ") for line in lines[: 2 * len(comparison.warnings) : 2]] == [True]
     assert lines[2].startswith("**Too few images to tell: 40 images cannot rule out that ")
     tables = 0

@@ -60,5 +60,6 @@ def test_of_a_comparison(checkpoint_path: Path, image_folder: Path, monkeypatch:
     working, cache = Working(monkeypatch), Cache()
     field = find_field(Request(models=(checkpoint_path,), data=image_folder, recipe=load_recipe("fast")), cache, working)
     assert working.busy
-    found = field.compare(engines=("onnxruntime",), runs=5, threads=1, cache=cache, progress=working)
+    checked = field.checked(engines=("onnxruntime",), threads=1, progress=working)
+    found = checked.compare(runs=5, threads=1, cache=cache, progress=working)
     assert found.conditions["load"] == QUIET

@@ -138,6 +138,23 @@ def test_a_pipe_is_refused(tmp_path: Path, name: str) -> None:
         open_source(str(tmp_path / name))
 
 
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    """OpenCV crashes on it: a video is refused, and so is a stream, without its password; images are read by edgevit."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.avi"))
+    write_video(tmp_path / "v.avi", [9, 90])
+    (tmp_path / "v.avi").rename(path)
+    with pytest.raises(SourceError, match="not UTF-8"):
+        open_source(str(path))
+    for uri in ("http://me:hunter2@127.0.0.1:9/\udce9", "rtsp://me:hunter2@127.0.0.1:9/\udce9"):
+        with pytest.raises(SourceError, match="not UTF-8") as caught:
+            open_source(uri)
+        assert "hunter2" not in str(caught.value)
+    image = path.with_suffix(".png")
+    write_image(tmp_path / "i.png")
+    (tmp_path / "i.png").rename(image)
+    assert len(list(open_source(str(image)))) == 1
+
+
 def test_what_looks_like_an_image_is_said_to_be_left_out(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png")
     for name in ("2.heic", "3.HEIC", "4.gif", "notes.txt", ".hidden.gif"):

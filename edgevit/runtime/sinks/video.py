@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgevit.errors import ConfigError, StorageError, storage_errors
 from edgevit.filekinds import VIDEO, require_kind
+from edgevit.paths import require_utf8
 from edgevit.runtime.sinks.disk import require_space
 from edgevit.writing import beside, put, require_writable
 
@@ -34,6 +35,7 @@ class VideoSink:
         if path.suffix.lower() not in CODECS:
             msg = f"{path}: cannot write {path.suffix or 'this'} videos. Use one of: {', '.join(CODECS)}"
             raise ConfigError(msg)
+        require_utf8(path.absolute(), ConfigError)
         require_kind(path, VIDEO)
         require_writable(path, option="--save")
         self._path = path

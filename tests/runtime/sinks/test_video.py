@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import namedtuple
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +62,11 @@ def test_video_replaces_an_older_one_only_when_whole(tmp_path: Path) -> None:
 def test_video_suffix_that_does_not_work_names_those_that_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"Use one of: \.mp4, \.avi"):
         VideoSink(tmp_path / name, fps=20)
+
+
+def test_video_with_a_name_that_opencv_crashes_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        VideoSink(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.avi")), fps=20)
 
 
 def test_video_into_a_missing_folder_is_refused_at_once(tmp_path: Path) -> None:
