@@ -84,6 +84,23 @@ def bundle_path(checkpoint_path: Path, image_folder: Path, tmp_path_factory: pyt
     return out
 
 
+@pytest.fixture(scope="session")
+def fp32_bundle_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An FP32 bundle folder of `checkpoint_path`, made without images: right on every engine and processor. Read only."""
+    from edgevit import build
+    from edgevit.cache import Cache
+    from edgevit.progress import Progress
+    from edgevit.recipe import load_recipe
+    from edgevit.target import load_target
+
+    out = tmp_path_factory.mktemp("fp32") / "tiny.edgevit"
+    request = build.BuildRequest(
+        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=out, precision="fp32", threads=1
+    )
+    build.build(request, Cache(enabled=False), Progress())
+    return out
+
+
 @pytest.fixture
 def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Runs ``edgevit`` with arguments, inside this process: fast."""

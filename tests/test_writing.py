@@ -297,7 +297,6 @@ OTHERWISE = {
 WRITES = {
     "write_text", "write_bytes", "savez", "savez_compressed", "save_file", "save_model", "imwrite", "VideoWriter", "mkstemp",
     "mkdtemp", "NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory", "touch", "tofile", "symlink_to", "hardlink_to",
-    "ZipFile",
 }  # fmt: skip
 STREAMS = ("io.BytesIO(", "stream")  # in memory: numpy's savez, zips
 
@@ -311,7 +310,7 @@ def writes(path: Path) -> list[str]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         first = ast.unparse(node.args[0]) if node.args else ""
         modes = [arg.value for arg in (*node.args, *(word.value for word in node.keywords)) if isinstance(arg, ast.Constant)]
-        opens = name in ("open", "fdopen") and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes)
+        opens = name in ("open", "fdopen", "ZipFile") and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes)
         flags = ast.unparse(node).startswith("os.open(") and any(flag in ast.unparse(node) for flag in ("O_WRONLY", "O_RDWR"))
         if opens or flags or (name in WRITES and not first.startswith(STREAMS)):
             found.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")

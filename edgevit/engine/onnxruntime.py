@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # MatMul + Add becomes a Gemm, which the Q/DQ fusion does not know: INT8 would run dequantized, 4 times slower.
 DISABLED = ["MatMulAddFusion"]
+AS_WRITTEN = b"as written: "
+"""Begins what `OnnxRuntime.compile` returns where the optimized graph could not be had: it is optimized at every load."""
 # What its rewriting of weights for processors without VNNI says where layers share their zero points.
 SHARED_ZEROS = "Attempt to replace the existing tensor"
 
@@ -35,18 +37,26 @@ class OnnxRuntime:
 
     def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
         """See `edgevit.engine.base.Backend.compile`."""
-        with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
-            optimized = Path(folder) / "optimized.onnx"
-            options = session_options(threads)
-            options.optimized_model_filepath = str(optimized)
-            onnxruntime_session(model, options, disabled_optimizers=DISABLED)
-            return optimized.read_bytes()
+        try:
+            with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+                optimized = Path(folder) / "optimized.onnx"
+                options = session_options(threads)
+                options.optimized_model_filepath = str(optimized)
+                onnxruntime_session(model, options, disabled_optimizers=DISABLED)
+                return optimized.read_bytes()
+        except (OSError, EngineError):
+            # It gives the optimized graph as a file only, and a full disk must not keep a camera from running.
+            onnxruntime_session(model, session_options(threads), disabled_optimizers=DISABLED)
+            return AS_WRITTEN + model
 
     def load(self, engine: bytes, *, threads: int | None = None) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
         options = session_options(threads)
-        options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime_session(engine, options)
+        if engine.startswith(AS_WRITTEN):
+            session = onnxruntime_session(engine[len(AS_WRITTEN) :], options, disabled_optimizers=DISABLED)
+        else:
+            options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+            session = onnxruntime_session(engine, options)
         return SessionBase(
             engine=self.version,
             threads=options.intra_op_num_threads,

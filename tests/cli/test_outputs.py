@@ -265,9 +265,9 @@ def test_missing_extras_are_one_line(edgevit_process, bundle_path: Path) -> None
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_missing_package_of_the_attention_is_one_line(edgevit_process, bundle_path: Path, package: str) -> None:
+def test_missing_package_of_the_attention_is_one_line(edgevit_process, fp32_bundle_path: Path, package: str) -> None:
     options = ("--serve", "0", "--attention", "last", "--engine", "openvino")
-    outcome = edgevit_process("run", bundle_path, TEST, "--headless", *options, without=(package,))
+    outcome = edgevit_process("run", fp32_bundle_path, TEST, "--headless", *options, without=(package,))
     assert outcome.code == 8
     assert outcome.stderr.count("\n") == 1
     assert f"This needs the package '{package}'" in outcome.stderr

@@ -13,7 +13,6 @@ import pytest
 
 from edgevit import load
 from edgevit.bundle import MODEL, SAMPLES, Bundle, open_bundle, write_bundle
-from edgevit.cache import Cache
 from edgevit.engine import of_bundle
 from edgevit.engine.base import SessionBase
 from edgevit.engine.of_bundle import UNCHECKED, session_of
@@ -22,26 +21,9 @@ from edgevit.errors import EngineError, MissingPackageError
 Run = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def fp32(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle without images, in FP32: right on every processor."""
-    from edgevit import build
-    from edgevit.inputs import BuildRequest
-    from edgevit.progress import Progress
-    from edgevit.recipe import load_recipe
-    from edgevit.target import load_target
-
-    out = tmp_path_factory.mktemp("fp32") / "tiny.edgevit"
-    request = BuildRequest(
-        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=out, precision="fp32", threads=1
-    )
-    build.build(request, Cache(enabled=False), Progress())
-    return out
-
-
 @pytest.fixture
-def bundle(fp32: Path) -> Bundle:
-    return open_bundle(fp32)
+def bundle(fp32_bundle_path: Path) -> Bundle:
+    return open_bundle(fp32_bundle_path)
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, *engines: str) -> list[str]:
