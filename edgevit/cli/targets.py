@@ -69,7 +69,8 @@ def _facts(target: Any) -> list[tuple[str, str]]:
     facts += [(f"{engine} from", version) for engine, version in target.minimum.items()]
     facts += [("board" if not at else "", name) for at, name in enumerate(target.boards)]
     if target.machine:
-        facts += [("recognised by", ", ".join(filter(None, (target.machine.arch, *target.machine.models))))]
+        names = [name for name in (target.machine.arch, *target.machine.models) if name]
+        facts += [("recognised by" if not at else "", name) for at, name in enumerate(names)]
     if target.device:
         device = target.device
         facts += [

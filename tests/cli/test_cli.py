@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from edgevit import __version__
 from edgevit.bundle import open_bundle
 from edgevit.cli import COMMANDS, main
+from edgevit.engine.base import saturates
 from edgevit.shipped import shipped_names
 from tests.model import references
 from tests.support import CLASSES, COMMAND, ROOT, picture, python
@@ -156,8 +157,8 @@ def test_dry_run(edgevit, checkpoint_path: Path, image_folder: Path, tmp_path: P
     assert outcome.code == 0
     assert sorted(tmp_path.rglob("*")) == before
     stages = [stage["name"] for stage in outcome.json] if form else outcome.stdout
-    for name in ("import model", "quantize", "evaluate", "write bundle"):
-        assert name in stages
+    for name in ("import model", "input", "check engine", "quantize", "evaluate fp32 on", "write bundle"):
+        assert any(stage.startswith(name) for stage in stages) if form else name in stages
 
 
 def test_the_input_size_and_what_gives_it(edgevit, tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_the_input_size_and_what_gives_it(edgevit, tmp_path: Path) -> None:
     assert "16x24 (preprocessor_config.json)" in planned.stdout
     assert "note: labels: the checkpoint names none" in planned.stderr
     built = edgevit(*arguments)
-    assert built.stdout.splitlines()[0].endswith(" MB, input 16x24 (preprocessor_config.json)")
+    assert any(line.endswith(" MB, input 16x24 (preprocessor_config.json)") for line in built.stdout.splitlines())
     assert "16x24 (preprocessor_config.json)" in edgevit("inspect", tmp_path / "b.edgevit").stdout
     assert edgevit(*arguments, "--image-size", 32, "--json").json["input"] == {"size": [32, 32], "from": "--image-size"}
 
@@ -249,20 +250,24 @@ def test_facts_of_a_jetson(edgevit) -> None:
 
 
 def test_compare_of_a_bundle(edgevit, bundle_path: Path, image_folder: Path, tmp_path: Path) -> None:
-    """A row per precision and engine, on what calibration left; the CSV holds the same rows."""
+    """A row per precision and engine, on what calibration left; the CSV holds the same rows.
+
+    Where x86 has no VNNI OpenVINO's INT8 saturates, and a note says that its rows are left out.
+    """
+    engines = ("onnxruntime",) if saturates() else ("openvino", "onnxruntime")
     table = tmp_path / "rows.csv"
     options = ["--engines", "openvino, onnxruntime", "--runs", 5, "--threads", 1, "--csv", table]
     outcome = edgevit("compare", bundle_path, "--data", image_folder, *options, "--json")
     assert (outcome.code, outcome.stderr) == (0, "")
     rows = outcome.json["rows"]
     assert [(row["precision"], row["engine"].split()[0]) for row in rows] == [
-        (precision, engine) for engine in ("openvino", "onnxruntime") for precision in ("fp32", "int8")
+        (precision, engine) for engine in engines for precision in ("fp32", "int8")
     ]
     assert {row["accuracy"]["images"] for row in rows} == {32}
     assert "64 images" in outcome.json["notes"][0]
     with table.open(encoding="utf-8", newline="") as stream:
         written = list(csv.DictReader(stream))
-    assert [row["precision"] for row in written] == ["fp32", "int8", "fp32", "int8"]
+    assert [row["precision"] for row in written] == ["fp32", "int8"] * len(engines)
     assert float(written[1]["accuracy_agreement"]) == rows[1]["accuracy"]["agreement"]
 
 
@@ -270,7 +275,7 @@ def test_compare_of_a_checkpoint(edgevit, checkpoint_path: Path, image_folder: P
     """Quantized on the way; the table is for people."""
     outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--runs", 5, "--limit", 10)
     assert outcome.code == 0, outcome.stderr
-    assert "10 images of" in outcome.stdout
+    assert "10 of 96 images of" in outcome.stdout
     for text in ("fp32", "int8", "100.0", "p50/p90/p99 ms", "against the first row", "batch 1, ", "interleaved"):
         assert text in outcome.stdout
 
