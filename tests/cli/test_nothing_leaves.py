@@ -70,7 +70,7 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
     image = next((place.data / "disc").glob("*.png"))
     every: dict[str, tuple[list[object], int]] = {
         "build": (["build", place.model, "--data", place.data, "-o", "b.edgevit"], 0),
-        "prune": (["prune", place.model, "--data", place.data, "--prune", "0.3", "-o", "p.safetensors"], 0),
+        "prune": (["prune", place.model, "--data", place.data, "--prune", "0.3", "--recover", "1", "-o", "p.safetensors"], 0),
         "compile": (["compile", "own.edgevit"], 2),
         "run": (["run", place.bundle, "test://64x64?frames=20", "--headless", "--save", "v.avi", "--jsonl", "l.jsonl",
                  "--csv", "l.csv", "--snapshot", "s", "--serve", f"127.0.0.1:{port()}", "--attention", "rollout"], 0),
@@ -146,4 +146,5 @@ def test_nothing_leaves(
     assert found == code, said
     assert {path.relative_to(tmp_path / "home").as_posix() for path in (tmp_path / "home").glob("*/*")} <= {".cache/edgevit"}
     assert {path.name for path in (tmp_path / "home").iterdir()} <= {".cache"}
-    assert list((tmp_path / "tmp").iterdir()) == []
+    # PyTorch's optimizers make an empty folder: docs/security.md.
+    assert [path for path in (tmp_path / "tmp").rglob("*") if not path.name.startswith("torchinductor_")] == []
