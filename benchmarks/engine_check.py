@@ -4,7 +4,7 @@
 
 FP32: the worst of a few frames, each inferred twice, in dB against the model's own torch module. INT8: the largest squared
 error of a frame against the simulated plan, over the mean power of the quantization noise; `edgevit.engine.check.TIES` must
-lie between what right engines reach and what wrong ones do. Where x86 has no VNNI, OpenVINO's INT8 is a wrong one.
+lie between what right engines reach and what wrong ones do.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
 
     student = run(checkpoint, images, share=0.5, compensation="bias").model
     before = {key: value.clone() for key, value in student.state_dict().items()}
-    asked = RecoverSettings(epochs=4, rate=1e-3)
+    asked = RecoverSettings(epochs=8, rate=1e-3)
     done = recover(student, checkpoint, images, asked, Cache(enabled=False), Progress())
     whole = done.model
     assert done.kept

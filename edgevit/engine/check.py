@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevit.engine import backend
-from edgevit.engine.base import Session, saturates
+from edgevit.engine.base import Session
 from edgevit.engine.cut import cut
 from edgevit.errors import EdgevitError
 
@@ -36,7 +36,6 @@ HALF_FLOOR_DB = 25.0
 TIES = 8.0  # measured: at most 3 over models of 2 to 12 blocks (benchmarks/engine_check.py); 2 are independent roundings
 REPEATS = 2  # inferences of each frame: what reads memory that is not written is not wrong every time
 PEAK = 400.0  # dB that stand for identical values
-FLOATS = ("fp32", "fp16")
 HEAD = "the head, or what the engine fuses with it"
 
 
@@ -86,8 +85,6 @@ class Verdict:
             return f"{self.engine} computes the {self.precision} graph as torch does: {close}"
         what = "values that are not finite" if check.sqnr_db <= -PEAK else f"{check.sqnr_db:.0f} dB from torch"
         where = f"; it first goes wrong in {self.place}" if self.place else ""
-        if self.engine.startswith("openvino") and self.precision not in FLOATS and saturates():
-            where += " (this processor has no VNNI: OpenVINO's INT8 sums saturate at 16 bits)"
         return (
             f"{self.engine} computes the {self.precision} graph wrongly here: {what} on {check.frames} frames, and at least "
             f"{check.bound_db:.0f} dB are needed{where}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgevit.engine import backend
 from edgevit.engine.base import available_threads, cause
+from edgevit.engine.openvino import openvino_options
 from edgevit.errors import ConfigError, EngineError
 from edgevit.unreported import import_onnxruntime, import_openvino
 
@@ -63,12 +64,7 @@ def _openvino(model: bytes, frames: Frames, threads: int, runs: int) -> list[Lay
     core = import_openvino().Core()
     graph = core.read_model(model)
     graph.reshape({graph.input(0).any_name: [1, *frames.shape[1:]]})
-    options = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "PERF_COUNT": True,
-    }
+    options = openvino_options(threads) | {"PERF_COUNT": True}
     request = core.compile_model(graph, "CPU", options).create_infer_request()
     times: dict[str, list[float]] = {}
     kinds: dict[str, str] = {}

@@ -15,7 +15,6 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from edgevit.engine import CPU_ENGINES, open_session
-from edgevit.engine.base import saturates
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_attention
 from edgevit.model.quantplan import (
@@ -31,8 +30,6 @@ from edgevit.unreported import import_onnxruntime
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
 
 ENGINES = sorted(CPU_ENGINES)
-# OpenVINO's INT8 sums saturate where x86 has no VNNI; `edgevit.engine.check` refuses it there.
-INT8_ENGINES = [name for name in ENGINES if name != "openvino" or not saturates()]
 onnxruntime = import_onnxruntime()
 
 
@@ -138,7 +135,7 @@ def test_int8_graph_is_the_fake_quantized_model(name: str, attention: str) -> No
     assert len(images) >= 12
     expected = simulate(plan, torch.from_numpy(images))
     assert largest(expected, forward(plan.model, torch.from_numpy(images))) > 1e-2  # quantization is visible at all
-    for engine in ("as written", *INT8_ENGINES):
+    for engine in ("as written", *ENGINES):
         assert largest(run(engine, graph, images), expected) < 1e-4, engine
         assert largest(run(engine, graph, images[:1]), expected[:1]) < 1e-4, engine
 
