@@ -13,7 +13,7 @@ import edgevit
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, check_replaceable, write_bundle
 from edgevit.cache import Cache
 from edgevit.compiling import Compiled, compile_for
-from edgevit.engine import alternatives, backend
+from edgevit.engine import alternatives
 from edgevit.engine.check import Verdict
 from edgevit.engine.here import is_here, judge_of
 from edgevit.engine.samples import samples_bytes
@@ -125,9 +125,9 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
 
 
 def _on(trusted: Trusted, request: BuildRequest, inputs: Inputs) -> tuple[BuildRequest, Inputs]:
-    """The request and its inputs with the engine that can be trusted, which is the target's own where that is a CPU's."""
+    """The request and its inputs with the engine that can be trusted: the target's, too, if its own was tried here and is wrong."""
     target = request.target
-    if backend(target.engine()).just_in_time and target.engine() != trusted.engine:
+    if target.engine() == judge_of(target) != trusted.engine:
         target = target.on(trusted.engine)
     notes = tuple(dict.fromkeys((*inputs.notes, *trusted.notes)))
     return replace(request, target=target), replace(inputs, judge=trusted.engine, notes=notes)

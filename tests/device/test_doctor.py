@@ -350,8 +350,10 @@ def test_command(edgevit, bundle_path: Path) -> None:
     """On this PC: a bundle for its processor has no problem, one document with --json, lines for people."""
     outcome = edgevit("doctor", bundle_path, "--json")
     assert (outcome.code, outcome.json["problems"], outcome.stderr) == (0, 0, "")
-    bundle = outcome.json["findings"][-1]
+    *_, bundle, engine = outcome.json["findings"]
     assert (bundle["topic"], bundle["level"]) == ("bundle", "ok")
+    assert (engine["topic"], engine["level"]) == ("engine", "ok")
+    assert "computes the int8 graph as torch does" in engine["text"]
     assert {"topic", "level", "text", "fix"} == set(bundle)
     text = edgevit("doctor").stdout
     assert "ok       board" in text
