@@ -125,7 +125,7 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
 
 
 def _on(trusted: Trusted, request: BuildRequest, inputs: Inputs) -> tuple[BuildRequest, Inputs]:
-    """The request and its inputs with the engine that can be trusted: the target's, too, if its own was tried here and is wrong."""
+    """The request and its inputs with the engine that can be trusted: the target's, too, if its own was found wrong here."""
     target = request.target
     if target.engine() == judge_of(target) != trusted.engine:
         target = target.on(trusted.engine)

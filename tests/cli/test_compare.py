@@ -280,7 +280,10 @@ def test_a_checkpoint_at_chance_is_said_first(
     data = write_images(tmp_path / "data", 40, first=5000)
     outcome = edgevit("build", ruined_path, "--data", image_folder, "--eval-data", data, "-o", tmp_path / "b.edgevit")
     assert outcome.code == 0, outcome.stderr
-    assert outcome.stdout.startswith("Check first: the labels may be in another order: ")
+    # Which of the two depends on the last bits of a training that lasts a second.
+    said = outcome.stdout.splitlines()[0]
+    assert said.startswith("Check first: ")
+    assert "the labels may be in another order" in said or "no better than chance" in said
     notes = edgevit("inspect", tmp_path / "b.edgevit", "--json").json["notes"]
     assert notes[0] in outcome.stdout
 

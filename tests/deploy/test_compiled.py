@@ -137,17 +137,6 @@ def test_a_cut_while_it_is_put_in_place(
         assert [path.name for path in local.parent.iterdir()] == [local.name]
 
 
-def test_a_bundle_that_a_cut_left_aside_comes_back(board: Board, sent: Bundle, tmp_path: Path) -> None:
-    """Even if the next run fetches nothing."""
-    local = tmp_path / sent.path.name.replace("sent", "home")
-    with Ssh(Destination(address="board"), board.ssh) as ssh:
-        bring_home(ssh, put(board, sent), local, sent)
-        local.replace(local.with_name(f".{local.name}.old"))
-        with pytest.raises(RemoteError):
-            bring_home(ssh, "/nowhere", local, sent)
-    assert open_bundle(local, None).read(ENGINE) == b"compiled there"
-
-
 def test_what_does_not_come_home(board: Board, sent: Bundle, tmp_path: Path) -> None:
     """Another bundle, or half of one; the one that came home before stays."""
     (tmp_path / "out").mkdir()
