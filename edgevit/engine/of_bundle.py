@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 
@@ -10,8 +11,8 @@ from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
 from edgevit.cache import Cache, Kind
 from edgevit.engine import CPU_ENGINES, backend, open_session, runs_here
 from edgevit.engine.base import Session
-from edgevit.engine.check import Verdict, check_session, first_wrong, floor_of
-from edgevit.engine.samples import load_samples
+from edgevit.engine.check import REPEATS, Verdict, check_session, first_wrong, floor_of
+from edgevit.engine.samples import Samples, load_samples
 from edgevit.engine.tensorrt import MODULES, check_stamp, gpu
 from edgevit.engine.trusted import wrong_everywhere
 from edgevit.errors import ConfigError, EngineError
@@ -96,6 +97,7 @@ class Checked:
     """Whether this was found earlier and looked up."""
 
 
+SECONDS = 0.7  # for the check at a start
 CHECK = Kind("engine-check", "edgevit.engine.check")
 UNCHECKED = "this bundle carries no samples, so the engine is not checked against the model. Build it again to have it checked"
 
@@ -122,7 +124,7 @@ def checked(
 
 
 def _examined(bundle: Bundle, name: str, session: Session, threads: int | None) -> Checked:
-    samples, precision = load_samples(bundle.read(SAMPLES)), bundle.manifest.precision
+    samples, precision = _as_many_as_fit(load_samples(bundle.read(SAMPLES)), session), bundle.manifest.precision
     floor = floor_of(bundle.manifest.engine)  # of the graph's form: FP16 is FP16 on a CPU, too
     check, place = check_session(session, samples, floor), None
     if not check.passed:
@@ -133,6 +135,18 @@ def _examined(bundle: Bundle, name: str, session: Session, threads: int | None) 
         place = first_wrong(opened, bundle.read(MODEL), samples, floor)
     verdict = Verdict(engine=session.engine, precision=precision, check=check, place=place)
     return Checked(text=str(verdict), wrong="" if verdict.passed else str(verdict))
+
+
+def _as_many_as_fit(samples: Samples, session: Session) -> Samples:
+    """The first of ``samples``, as many as `SECONDS` are enough for, and at least two: a start must not wait for a slow board."""
+    session.infer(samples.frames[:1])
+    start = time.perf_counter()
+    session.infer(samples.frames[:1])
+    count = max(2, int(SECONDS / REPEATS / max(time.perf_counter() - start, 1e-6)))
+    streams = tuple(replace(stream, values=stream.values[:count]) for stream in samples.streams)
+    return Samples(
+        frames=samples.frames[:count], logits=samples.logits[:count], expected=samples.expected[:count], streams=streams
+    )
 
 
 def compiled_here(bundle: Bundle) -> bytes | None:

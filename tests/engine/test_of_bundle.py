@@ -121,7 +121,15 @@ def test_a_cache_that_cannot_be_written_costs_the_check_only(
     seen = spoil(monkeypatch)
     for _ in range(2):
         session_of(bundle, threads=1).close()
-    assert len(seen) == 2 * 2 * 8
+    assert len(seen) == 2 * (2 + 2 * 8)
+
+
+def test_a_slow_board_checks_two_frames(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start waits for less than a second, but for what two frames take twice."""
+    monkeypatch.setattr(of_bundle, "SECONDS", 0.0)
+    seen = spoil(monkeypatch)
+    session_of(bundle, threads=1).close()
+    assert len(seen) == 2 + 2 * 2
 
 
 def test_a_bundle_of_before_has_no_samples(bundle: Bundle, tmp_path: Path) -> None:
