@@ -140,7 +140,7 @@ def test_accuracy_is_that_of_the_held_out_images(request_of) -> None:
     fp32, int8 = result.comparison.rows
     assert (fp32.precision, int8.precision) == ("fp32", "int8")
     assert fp32.accuracy.images == int8.accuracy.images == 32
-    assert fp32.accuracy.top1 > 0.8  # trained for a second: processors sum in other orders, and end 0.84 to 0.97
+    assert fp32.accuracy.top1 > 0.85
     assert fp32.accuracy.agreement == 1
     assert int8.accuracy.agreement > 0.9
     assert int8.accuracy.sqnr_db > 15
