@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The true timm and transformers, which the project itself never imports: an environment of their own.
 PARITY := .venv-parity
 
-.PHONY: demo test test-slow test-parity lint clean
+.PHONY: demo test test-slow test-parity fuzz lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/edgevit demo
@@ -19,6 +19,10 @@ test-slow: $(VENV)/installed
 
 test-parity: $(PARITY)/installed
 	$(PARITY)/bin/python -m pytest tests/parity
+
+# An hour of mutated inputs, every kind in turn; a table of what became of them at the end.
+fuzz: $(VENV)/installed
+	EDGEVIT_FUZZ_SECONDS=3600 $(BIN)/python -m pytest tests/fuzz
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

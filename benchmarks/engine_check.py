@@ -26,7 +26,7 @@ from edgevit.engine.check import TIES
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import fold, forward
 from edgevit.model.quantplan import simulate
-from edgevit.model.vit import BlockConfig
+from edgevit.vitconfig import BlockConfig
 from tests.engine.shapes import PATCH, TOKENS, boundaries, drawn, worst
 from tests.zoo import contract, frames, int8, vit
 

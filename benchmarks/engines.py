@@ -26,11 +26,12 @@ from edgevit.engine.base import Session, SessionBase, processor
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
-from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import load_recipe
 from edgevit.report import latency
 from edgevit.unreported import import_onnxruntime, unreported
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame

@@ -36,7 +36,7 @@ from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.pixels import normalise
-from edgevit.model.vit import BlockConfig, Vit
+from edgevit.model.vit import Vit
 from edgevit.precision.variants import fp32_variant, int8_from, legal_for, quantization
 from edgevit.progress import Progress
 from edgevit.pruning.costs import measured
@@ -48,6 +48,7 @@ from edgevit.recipe import load_recipe
 from edgevit.report import accuracy, latency
 from edgevit.report.evaluate import evaluate
 from edgevit.report.preflight import examine
+from edgevit.vitconfig import BlockConfig
 
 METHODS = ("none", "bias", "ridge", "recover", "tp-magnitude", "tp-taylor")
 ROUND_TO = 32

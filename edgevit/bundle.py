@@ -17,17 +17,21 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from edgevit import signing
+from edgevit.bounded import open_regular
 from edgevit.errors import BundleError, ConfigError, StorageError, did_you_mean, storage_errors
+from edgevit.forms import conform, json_value
 from edgevit.kinds import not_a_bundle
+from edgevit.manifestform import SCHEMA, ManifestForm
+from edgevit.onnxfile import check_model
 from edgevit.paths import exists, is_file
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import PROBLEM_TYPES, SINGLE_LABEL
+from edgevit.vitconfig import VitConfig
 from edgevit.writing import beside, put, write_whole
 
-SCHEMA = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 MODEL = "model.onnx"
@@ -40,13 +44,10 @@ SAMPLES = "samples.npz"
 # What a damaged or foreign zip can raise: bad directory, bad deflate stream, unknown compression, encryption.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB
-_FILE_LIMIT = 4 * 2**30  # bytes; an ONNX file ends at 2 GiB, where protobuf does
 _FILES = 64  # a bundle has eight
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIRECTORY_LIMIT = 2**20  # bytes of a zip's directory: zipfile reads all of it before anything else
 _DENSE = 64 * 2**20  # bytes from which on a zip's member must not shrink
-_SIDE = 2**14  # pixels of a model's input; more is a mistake, or made to take all memory
-_GREAT = 1e6  # beyond any mean or standard deviation of values in 0..1
 _RATIO = 100  # times; weights shrink by less than 2, JSON by 30
 
 
@@ -56,11 +57,6 @@ class FileEntry:
 
     sha256: str
     bytes: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.sha256, str) or type(self.bytes) is not int or not 0 <= self.bytes <= _FILE_LIMIT:
-            msg = f"a file's sha256 must be text and its bytes a whole number of at most {_FILE_LIMIT}"
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,23 +113,22 @@ class Manifest:
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
         """Inverse of `to_json`. Raises BundleError naming ``where`` and the fault."""
         try:
-            data = json.loads(text)
+            data = json_value(text)
             schema = data["schema"]
             if schema != SCHEMA:
                 msg = f"{where}: bundle schema {schema}, this edgevit reads {SCHEMA}. Build it again, or install another edgevit."
                 raise BundleError(msg)
+            conform(data, ManifestForm, "")
+            VitConfig.from_dict(data["model"])
             data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
             data["files"] = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}
             data.setdefault("checks", [])  # bundles of before have none
             for key in ("labels", "blocks", "notes", "checks"):
-                if not isinstance(data[key], list):
-                    msg = f"{key} must be a list"
-                    raise ValueError(msg)
                 data[key] = tuple(data[key])
             manifest = cls(**data)
-            _check_values(manifest)
+            _check_agreement(manifest)
             return manifest
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
             msg = f"{where}: not a valid manifest: {reason}. Copy the bundle again, or build it again."
             raise BundleError(msg) from error
@@ -145,105 +140,18 @@ def described_input(size: Sequence[int], sized_by: str) -> str:
     return f"{text} ({sized_by})" if sized_by else text
 
 
-def _check_values(manifest: Manifest) -> None:
-    """Raise ValueError or KeyError for what a command would stumble over later."""
-    for key in ("precision", "engine"):
-        _require(isinstance(getattr(manifest, key), str), f"{key} must be a text")
-    _require(manifest.problem_type in PROBLEM_TYPES, f"problem_type must be one of {', '.join(PROBLEM_TYPES)}")
-    for key in ("model", "recipe", "target", "provenance"):
-        _require(isinstance(getattr(manifest, key), dict), f"{key} must be an object")
-    if not all(isinstance(label, str) for label in manifest.labels) or len(manifest.labels) != manifest.model["classes"]:
-        msg = f"labels must be {manifest.model['classes']} texts, one per class of the model"
+def _check_agreement(manifest: Manifest) -> None:
+    """Raise ValueError where parts of a manifest that are right each in itself contradict each other."""
+    model, labels = manifest.model, manifest.labels
+    if manifest.problem_type not in PROBLEM_TYPES:
+        msg = f"problem_type must be one of {', '.join(PROBLEM_TYPES)}"
         raise ValueError(msg)
-    _require(all(isinstance(block, dict) for block in manifest.blocks), "blocks must be objects")
-    _require(_are_texts(list(manifest.notes)), "notes must be texts")
-    _require(isinstance(manifest.reasons, dict), "reasons must be an object")
-    _check_model(manifest.model, manifest.preprocessing)
-    _check_preprocessing(manifest.preprocessing)
-    for key in ("versions", "weights", "input"):
-        _require(isinstance(manifest.provenance.get(key, {}), dict), f"provenance.{key} must be an object")
-    _require(_are_texts(manifest.provenance.get("calibration_images", [])), "provenance.calibration_images must be texts")
-    _ = manifest.provenance["weights"]["sha256"]
-    for key, table in (("recipe", manifest.recipe), ("target", manifest.target)):
-        _require(isinstance(table["name"], str), f"{key}.name must be a text")
-    _check_machine(manifest.target.get("machine"))
-    _check_measured("accuracy", manifest.accuracy)
-    _check_measured("latency", manifest.latency)
-    _check_compiled(manifest.compiled)
-    for check in manifest.checks:
-        _require(isinstance(check, dict), "checks must be objects")
-        _check_numbers("checks", check, ("frames", "sqnr_db", "bound_db"))
-
-
-def _check_model(model: dict[str, Any], preprocessing: Preprocessing) -> None:
-    """What is read of `edgevit.model.vit.VitConfig` without torch."""
-    for key in ("classes", "width", "patch_size"):
-        _require(_is_count(model[key]), f"model.{key} must be a whole number of at least 1")
-    size = model["image_size"]
-    _require(isinstance(size, list) and tuple(size) == preprocessing.size, "model.image_size must be the preprocessing's size")
-    _require(all(side % model["patch_size"] == 0 for side in size), "model.image_size must be multiples of model.patch_size")
-    _require(isinstance(model["class_token"], bool), "model.class_token must be true or false")
-
-
-def _check_preprocessing(contract: Preprocessing) -> None:
-    """Types and bounds; `Preprocessing` itself knows what goes with what."""
-    for key in ("size", "resize"):
-        sides = getattr(contract, key)
-        fits = isinstance(sides, tuple) and len(sides) == 2 and all(_is_count(side) and side <= _SIDE for side in sides)
-        _require(fits, f"preprocessing.{key} must be two whole numbers from 1 to {_SIDE}")
-    for key in ("mean", "std"):
-        values = getattr(contract, key)
-        fits = isinstance(values, tuple) and all(type(value) in (int, float) and abs(value) < _GREAT for value in values)
-        _require(fits, f"preprocessing.{key} must be numbers")
-    _require(isinstance(contract.antialias, bool), "preprocessing.antialias must be true or false")
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _check_machine(machine: Any) -> None:
-    """As `edgevit.target.Machine`; older manifests have none."""
-    _require(machine is None or isinstance(machine, dict), "target.machine must be null or an object")
-    arch, models = (machine or {}).get("arch"), (machine or {}).get("models", [])
-    _require(arch is None or isinstance(arch, str), "target.machine.arch must be null or a text")
-    _require(_are_texts(models), "target.machine.models must be a list of texts")
-
-
-def _check_measured(key: str, measured: Any) -> None:
-    """Figures by precision, beside their conditions."""
-    _require(measured is None or isinstance(measured, dict), f"{key} must be null or an object")
-    for name, row in (measured or {}).items():
-        _require(isinstance(row, dict), f"{key}.{name} must be an object")
-        _check_numbers(f"{key}.{name}", row, ("top1", "mean_average_precision", "f1", "agreement", "p50_ms", "p99_ms"))
-
-
-def _check_compiled(compiled: Any) -> None:
-    _require(compiled is None or isinstance(compiled, dict), "compiled must be null or an object")
-    stamp, plan = ((compiled or {}).get(key) for key in ("engine", "plan"))
-    _require(stamp is None or isinstance(stamp, dict), "compiled.engine must be null or an object")
-    _require(plan is None or isinstance(plan, dict), "compiled.plan must be null or an object")
-    stamp, plan = stamp or {}, plan or {}
-    _require(_are_texts(list(stamp.values())), "compiled.engine must be an object of texts")
-    _require(_are_texts(plan.get("warnings", [])), "compiled.plan.warnings must be a list of texts")
-    _check_numbers("compiled.plan", plan, ("int8_share", "megabytes", "builder_mib"))
-
-
-def _check_numbers(where: str, row: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """Each of ``keys``, where it is there, is null or a number that a float can hold."""
-    for key in keys:
-        value = row.get(key)
-        fits = value is None or type(value) is float or (type(value) is int and abs(value) < 2**63)
-        _require(fits, f"{where}.{key} must be null or a number")
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _require(fits: bool, message: str) -> None:
-    if not fits:
-        raise ValueError(message)
+    if len(labels) != model["classes"]:
+        msg = f"labels must be {model['classes']} texts, one per class of the model"
+        raise ValueError(msg)
+    if tuple(model["image_size"]) != manifest.preprocessing.size:
+        msg = "model.image_size must be the preprocessing's size"
+        raise ValueError(msg)
 
 
 class Bundle:
@@ -256,7 +164,7 @@ class Bundle:
         return f"Bundle({str(self.path)!r}, {self.manifest.precision}, {len(self.manifest.labels)} labels)"
 
     def read(self, name: str) -> bytes:
-        """The bytes of file ``name``. Raises BundleError if it is missing or is not what was written."""
+        """The bytes of file ``name``. Raises BundleError if it is missing, is not what was written, or no graph that fits."""
         entry = self.manifest.files.get(name)
         if entry is None:
             msg = f"{self.path}: this bundle holds no {name}. {did_you_mean(name, self.manifest.files)}"
@@ -268,7 +176,17 @@ class Bundle:
                 "or other content). It is damaged or was changed: copy the bundle again, or build it again."
             )
             raise BundleError(msg)
+        if name in (MODEL, REFERENCE):
+            self._check_graph(name, content)
         return content
+
+    def _check_graph(self, name: str, content: bytes) -> None:
+        """Hashes say that a file is the one that was built, not that whoever built it meant well, or that it fits the rest."""
+        try:
+            check_model(content, self.manifest.preprocessing.size, len(self.manifest.labels))
+        except ValueError as error:
+            msg = f"{self.path}: {name} is not this bundle's model: {error}. Do not trust this bundle; build it again."
+            raise BundleError(msg) from error
 
     def verify(self) -> None:
         """Check every file. Raises BundleError at the first that differs."""
@@ -373,8 +291,8 @@ def check_replaceable(path: Path) -> None:
     if not exists(path, StorageError):
         return
     try:
-        data = json.loads(_read_member(path, MANIFEST, _MANIFEST_LIMIT)) if is_bundle(path) else {}
-    except (ValueError, RecursionError, BundleError):
+        data = json_value(_read_member(path, MANIFEST, _MANIFEST_LIMIT)) if is_bundle(path) else {}
+    except (ValueError, BundleError):
         data = {}
     if not isinstance(data, dict) or not {"edgevit", "schema", "files"} <= data.keys():
         msg = f"{path}: exists and is no edgevit bundle; it is not overwritten. Choose another place with -o."
@@ -432,7 +350,7 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
     """Up to ``limit`` + 1 bytes of a file: enough to see that it is too long, never a flood."""
     try:
         if path.is_dir():
-            with _open_regular(path / name) as stream:
+            with open_regular(path / name, follow=False) as stream:
                 return stream.read(limit + 1)
         member = _zip_member(path, name)
         if member is None:
@@ -443,20 +361,6 @@ def _read_member(path: Path, name: str, limit: int) -> bytes:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         msg = f"{path}: {name} {reason}. Copy the bundle again, or build it again."
         raise BundleError(msg) from error
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a file that is one: no link out of the bundle, no pipe that never ends."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if path.is_symlink():
-        msg = "it is a link, and a bundle's files are its own"
-        raise OSError(msg)
-    stream = os.fdopen(os.open(path, flags), "rb")
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        msg = "it is no regular file"
-        raise OSError(msg)
-    return stream
 
 
 def _zip_member(path: Path, name: str) -> zipfile.ZipInfo | None:
@@ -494,7 +398,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
 
 def _check_directory(path: Path) -> None:
     """Raise ValueError if the zip's directory is larger than any bundle's, or of the form for such: zipfile reads it whole."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - 2**16 - 22 - 20))
         tail = stream.read()

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from edgevit.images import read_image
 from edgevit.model.checkpoint import save_checkpoint
-from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.progress import Progress
 from edgevit.runtime.sinks.video import VideoSink
+from edgevit.vitconfig import BlockConfig, VitConfig
 from edgevit.writing import write_whole
 
 SIDE = 32

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit import labelsheet
+from edgevit.bounded import open_regular
 from edgevit.classes import Match, by_name, possible_matches
 from edgevit.errors import DataError, needs_extra
 from edgevit.imagefiles.arrays import read_arrays
 from edgevit.imagefiles.finding import SUFFIXES, find_images
-from edgevit.imagefiles.reading import open_regular, problem_of, read_image
+from edgevit.imagefiles.reading import problem_of, read_image
 from edgevit.paths import is_file
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.problem import MULTI_LABEL

@@ -8,6 +8,8 @@ import re
 import zipfile
 from pathlib import Path
 
+from edgevit.bounded import open_regular
+
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 WEIGHT_FILES = "a .safetensors, .pt, .pth, .ckpt or .bin file, or a model folder"
 
@@ -104,7 +106,7 @@ def _folder(folder: Path) -> str:
 
 
 def _file(path: Path) -> str:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         start = stream.read(16)
     if start.startswith(b"PK"):
         return _zip(path)

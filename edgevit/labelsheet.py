@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevit.bounded import read_bounded
 from edgevit.errors import DataError
 from edgevit.problem import split_labels
 
@@ -49,10 +50,14 @@ def read_sheet(path: Path, images: Sequence[str]) -> tuple[tuple[str, ...], NDAr
     return names, np.array([[label in own[name] for label in names] for name in images], bool).reshape(len(images), -1)
 
 
+MOST_BYTES = 256 * 2**20
+"""Of a table: a million images with a hundred labels each."""
+
+
 def _read(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     """The header, and by image the cells behind its name."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path, MOST_BYTES).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         msg = f"{path}: cannot be read as labels: {error}. Write {FORM}, in UTF-8."
         raise DataError(msg) from error

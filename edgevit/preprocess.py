@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
 
 from edgevit.errors import ConfigError, did_you_mean
+from edgevit.forms import conform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +37,10 @@ LARGE = 1 << 17
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# Beyond any input, and any mean or standard deviation of values in 0..1: a mistake, or made to take all memory.
+Side = Annotated[int, Meta(ge=1, le=2**14)]
+Level = Annotated[float, Meta(ge=-1e6, le=1e6)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -49,16 +56,16 @@ class Preprocessing:
     ``color`` is the channel order the weights were trained on; frames are always BGR.
     """
 
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     """(height, width) of the model input in pixels."""
-    resize: tuple[int, int]
+    resize: tuple[Side, Side]
     """(height, width) of the box a frame is resized to before the centre crop."""
     mode: str = "squash"
     interpolation: str = "linear"
     antialias: bool = True
     """Average over source pixels when shrinking (as PIL does), instead of skipping them."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: tuple[Level, ...] = IMAGENET_MEAN
+    std: tuple[Level, ...] = IMAGENET_STD
     color: str = "rgb"
     rounding: str = "nearest"
 
@@ -103,9 +110,8 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
-        """Inverse of `to_dict`. Raises TypeError for a missing or unknown key."""
-        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        return cls(**fields)
+        """Inverse of `to_dict`, for what a file holds. Raises ValueError or ConfigError naming the key that does not fit."""
+        return conform(data, cls, "preprocessing")
 
     def describe(self) -> str:
         """One line for people: what happens to a frame."""

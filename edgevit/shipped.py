@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from edgevit.bounded import read_bounded
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.paths import is_file
 
@@ -15,6 +17,10 @@ else:
     import tomli as tomllib
 
 _PACKAGE = Path(__file__).parent
+_MOST_BYTES = 2**18
+"""Of a TOML file; the longest shipped one has 3 kB."""
+_DEEP = re.compile(r"(?:[\w\"'-]+[ \t]*\.[ \t]*){32}")
+"""A key like ``a.a.a`` of more parts than any of ours has: tomllib walks all of them anew for each, and keeps each walk."""
 
 
 def shipped_dir(kind: str) -> Path:
@@ -46,8 +52,15 @@ def find_toml(kind: str, name: str) -> Path:
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file. Raises ConfigError naming file, line and cause."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        text = read_bounded(path, _MOST_BYTES).decode()
+        if _DEEP.search(text):
+            msg = "its keys are nested too deeply"
+            raise ValueError(msg)
+        return tomllib.loads(text)
+    except RecursionError:
+        msg = f"{path}: not a readable TOML file: its values are nested too deeply"
+        raise ConfigError(msg) from None
+    except (ValueError, OSError) as error:  # also of tomllib, of UTF-8, and of numbers with thousands of digits
         msg = f"{path}: not a readable TOML file: {error}"
         raise ConfigError(msg) from error
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgevit.bounded import open_regular
 from edgevit.errors import BundleError, ConfigError, StorageError, needs_extra
 from edgevit.paths import exists
 from edgevit.writing import write_new
@@ -125,10 +126,10 @@ def _public(path: Path) -> Any:
 
 def _pem(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(_KEY_LIMIT)
     except OSError as error:
-        msg = f"{path}: cannot read this key: {error.strerror}. Make a pair with: edgevit keygen NAME"
+        msg = f"{path}: cannot read this key: {error.strerror or error}. Make a pair with: edgevit keygen NAME"
         raise ConfigError(msg) from error
 
 

@@ -41,8 +41,9 @@ def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch.nn.functional as F
 
     from edgevit.model.checkpoint import save_checkpoint
-    from edgevit.model.vit import BlockConfig, Vit, VitConfig
+    from edgevit.model.vit import Vit
     from edgevit.preprocess import Preprocessing, prepare
+    from edgevit.vitconfig import BlockConfig, VitConfig
 
     contract = Preprocessing(size=(SIDE, SIDE), resize=(SIDE, SIDE), mean=(0.5,) * 3, std=(0.25,) * 3)
     blocks = (BlockConfig(heads=2, hidden=64),) * 2

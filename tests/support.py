@@ -64,6 +64,19 @@ def write_images(folder: Path, each: int, *, first: int = 0) -> Path:
     return folder
 
 
+def small_graph(size: tuple[int, int], classes: int) -> bytes:
+    """The bytes of an ONNX model from frames uint8 [N, height, width, 3] to logits [N, classes], with 10 kB of weights."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.tile(np.arange(256, dtype=np.uint8), 40), "weights")
+    frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, ["N", *size, 3])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes])
+    nodes = [helper.make_node("Cast", ["frames"], ["logits"], to=TensorProto.FLOAT)]
+    model: bytes = onnx.helper.make_model(helper.make_graph(nodes, "small", [frames], [logits], [weights])).SerializeToString()
+    return model
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command did."""

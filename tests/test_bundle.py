@@ -30,10 +30,12 @@ from edgevit.bundle import (
 from edgevit.errors import BundleError, StorageError
 from edgevit.preprocess import Preprocessing
 from edgevit.writing import require_writable
+from tests.support import small_graph
 
-FILES = {MODEL: bytes(range(256)) * 40, REPORT: b'{"layers": []}\n'}
+FILES = {MODEL: small_graph((32, 32), 3), REPORT: b'{"layers": []}\n'}
 
-MODEL_FACTS = {"image_size": [32, 32], "width": 32, "patch_size": 8, "classes": 3, "class_token": True}
+MODEL_FACTS = {"image_size": [32, 32], "patch_size": 8, "width": 32, "head_dim": 16, "blocks": [{"heads": 2, "hidden": 64}],
+               "classes": 3}  # fmt: skip
 CONTRACT = {"size": [32, 32], "resize": [36, 36], "mode": "shortest"}
 
 
@@ -158,10 +160,10 @@ def test_unknown_file_gets_the_nearest_name(path: Path, manifest: Manifest) -> N
 def test_older_bundle_is_replaced(path: Path, manifest: Manifest) -> None:
     """The new one is whole: no file of the old one stays in it."""
     write_bundle(path, manifest, {**FILES, "old.bin": b"x"})
-    write_bundle(path, replace(manifest, name="new"), {MODEL: b"new"})
+    write_bundle(path, replace(manifest, name="new"), {MODEL: FILES[MODEL]})
     opened = open_bundle(path)
     assert opened.manifest.name == "new"
-    assert opened.read(MODEL) == b"new"
+    assert opened.read(MODEL) == FILES[MODEL]
     assert "old.bin" not in opened.manifest.files
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     assert path.is_file() or sorted(entry.name for entry in path.iterdir()) == [MANIFEST, MODEL]
@@ -349,7 +351,7 @@ def test_zip_with_a_broken_directory_is_no_bundle(tmp_path: Path, manifest: Mani
         (b"\xff\xfe\x00", "not a valid manifest"),
         (b"[" * 100_000, "not a valid manifest"),
         (b"{}", "misses 'schema'"),
-        (b'{"schema": 1}', "misses 'preprocessing'"),
+        (b'{"schema": 1}', "Object missing required field name"),
         (b'{"schema": 999}', "bundle schema 999, this edgevit reads 1"),
         (b'{"schema": "1"}', "bundle schema 1, this edgevit reads 1"),
         (b" " * (16 * 2**20 + 1), "over 16777216 bytes"),

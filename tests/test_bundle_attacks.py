@@ -171,10 +171,13 @@ def test_path_that_is_no_file(kind: str, tmp_path: Path) -> None:
 # --- floods ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [4 * GIB + 1, 2**62, 10**30])
-def test_sizes_are_bounded_before_reading(size: int, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [(4 * GIB + 1, "expected int <= 4294967296"), (2**62, "expected int <= 4294967296"), (10**30, "a number of 31 digits")],
+)
+def test_sizes_are_bounded_before_reading(size: int, message: str, folder: Path) -> None:
     edit(folder, lambda data: data["files"][MODEL].update(bytes=size))
-    assert "a whole number of at most 4294967296" in refused(folder)
+    assert message in refused(folder)
 
 
 def test_huge_model_in_a_folder(folder: Path) -> None:

@@ -60,7 +60,7 @@ def test_wheel_names_its_command(wheel: Path) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith("METADATA"))
         needed = [line for line in archive.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")]
     always = {line.split()[1].partition(">")[0] for line in needed if ";" not in line}
-    assert always == {"click", "numpy", "rich"}
+    assert always == {"click", "msgspec", "numpy", "rich"}
 
 
 def test_installed_package_finds_its_data(wheel: Path, tmp_path: Path) -> None:

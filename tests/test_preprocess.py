@@ -444,10 +444,10 @@ def test_survives_json(color: str) -> None:
 
 def test_from_dict_wants_the_known_keys() -> None:
     data = preprocessing().to_dict()
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="preprocessing: unexpected 'colour'"):
         Preprocessing.from_dict(data | {"colour": "rgb"})
     del data["size"]
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="preprocessing: object missing required field size"):
         Preprocessing.from_dict(data)
 
 

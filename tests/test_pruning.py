@@ -22,7 +22,7 @@ from edgevit.inputs import BuildRequest, read_inputs, spare_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgevit.model.folded import fold, forward
 from edgevit.model.macs import macs
-from edgevit.model.vit import BlockConfig, Vit
+from edgevit.model.vit import Vit
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import fp32_variant
 from edgevit.problem import MULTI_LABEL
@@ -35,6 +35,7 @@ from edgevit.pruning.settings import SCORES, PruneSettings
 from edgevit.pruning.shapes import cut_vit_config
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
+from edgevit.vitconfig import BlockConfig
 from tests.support import CLASSES, Outcome, write_images
 
 

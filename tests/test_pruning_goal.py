@@ -18,7 +18,7 @@ from edgevit.errors import BudgetError, ConfigError
 from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
-from edgevit.model.vit import Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.precision.judge import Judge
 from edgevit.precision.variants import fp32_variant
 from edgevit.progress import Progress
@@ -28,6 +28,7 @@ from edgevit.pruning.recovery import Recovered
 from edgevit.pruning.score import Scored
 from edgevit.pruning.settings import PruneSettings
 from edgevit.target import load_target
+from edgevit.vitconfig import VitConfig
 from tests import support
 
 CPU = replace(load_target("cpu"), engines={"default": "onnxruntime"})

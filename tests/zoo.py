@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from edgevit.compress.quantize import collect, quantize
 from edgevit.model.folded import LUMA_BGR, FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
-from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import Recipe
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 Frames = NDArray[np.uint8]
 

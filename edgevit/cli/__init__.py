@@ -85,7 +85,7 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, EdgevitError):
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
-        return "not enough memory. Close other programs, or use a smaller model or image size.", 1
+        return "not enough memory. Close other programs, or use a smaller model or image size.", StorageError.exit_code
     if isinstance(error, OSError) and error.strerror:
         # Without a name it is what is printed: on a full disk, or into a device that takes nothing more.
         where = f"{error.filename}: " if error.filename else "standard output: cannot write: "
@@ -130,7 +130,7 @@ def main(debug: bool) -> None:
 
     \b
     Exit codes: 0 done, 1 doctor found problems, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine,
-    7 source, 8 missing package, 9 storage, 10 accuracy budget, 11 remote host, 70 internal error, 130 interrupted.
+    7 source, 8 missing package, 9 storage or memory, 10 accuracy budget, 11 remote host, 70 internal error, 130 interrupted.
     """
     # Read when cv2 is first imported: its warnings about damaged images come twice, ours name the file.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
+
+from edgevit.forms import json_value
 
 Check = Callable[[dict[str, Any]], bool]
 
 
 def parsed(text: str, check: Check) -> dict[str, Any]:
     """The JSON object in ``text``. Raises ValueError if it is none, or ``check`` does not know it."""
-    try:
-        found = json.loads(text)
-    except RecursionError as error:
-        raise ValueError from error
+    found = json_value(text)
     if not isinstance(found, dict) or not check(found):
         msg = "not what edgevit answers"
         raise ValueError(msg)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgevit.deploy.destination import Destination
+from edgevit.deploy.talking import MOST_BYTES, FloodError, communicate
 from edgevit.errors import LinkError, MissingPackageError, RemoteError, StorageError
 
 if TYPE_CHECKING:
@@ -135,11 +136,16 @@ class Ssh:
     def _local(self, command: Sequence[str], text: str, seconds: float | None) -> Answer:
         with self._start(command) as process:
             try:
-                out, err = process.communicate(text, timeout=seconds)
+                out, err = communicate(process, text, seconds)
             except subprocess.TimeoutExpired as error:
                 process.kill()
                 msg = f"{self.host.address}: no answer for {seconds:g} s. Run the same command again: what is done is kept."
                 raise LinkError(msg) from error
+            except FloodError as error:
+                msg = (
+                    f"{self.host.address}: answers with over {MOST_BYTES // 2**20} MiB, where a few kB are expected. Look there."
+                )
+                raise RemoteError(msg) from error
             finally:
                 self._running.discard(process)
         if self._stopped:

@@ -34,7 +34,7 @@ class OpenVino:
             frames = graph.input(0)
             graph.reshape({frames.any_name: [1, *frames.partial_shape[1:]]})
             blob = core.compile_model(graph, "CPU", openvino_options(threads)).export_model()
-        except RuntimeError as error:
+        except Exception as error:  # its bindings turn C++ exceptions into several kinds
             msg = f"{self.version} cannot compile this model: {cause(error)}"
             raise EngineError(msg) from error
         return blob if isinstance(blob, bytes) else bytes(blob.getvalue())
@@ -43,7 +43,7 @@ class OpenVino:
         """See `edgevit.engine.base.Backend.load`."""
         try:
             compiled = _core().import_model(engine, "CPU", openvino_options(threads))
-        except RuntimeError as error:
+        except Exception as error:  # the same
             msg = f"{self.version} cannot load this engine: {cause(error)}. Compile it again on this machine."
             raise EngineError(msg) from error
         return SessionBase(

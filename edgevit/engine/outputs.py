@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.engine.base import cause
 from edgevit.engine.onnxruntime import DISABLED, onnxruntime_session, session_options
+from edgevit.errors import EngineError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +26,10 @@ class Outputs:
         self.names = tuple(output.name for output in self._session.get_outputs())
 
     def run(self, frames: Frames) -> dict[str, NDArray[np.float32]]:
-        """Every output by name, float32, for frames uint8 [N, H, W, 3]."""
-        values = self._session.run(None, {self._input: frames})
+        """Every output by name, float32, for frames uint8 [N, H, W, 3]. Raises EngineError if the engine fails."""
+        try:
+            values = self._session.run(None, {self._input: frames})
+        except Exception as error:  # its exceptions share no base class but Exception
+            msg = f"onnxruntime: inference failed: {cause(error)}"
+            raise EngineError(msg) from error
         return {name: np.asarray(value, np.float32) for name, value in zip(self.names, values, strict=True)}

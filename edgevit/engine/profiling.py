@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgevit.engine import backend
 from edgevit.engine.base import available_threads, cause
 from edgevit.engine.openvino import openvino_options
-from edgevit.errors import ConfigError, EngineError
+from edgevit.errors import ConfigError, EdgevitError, EngineError
 from edgevit.unreported import import_onnxruntime, import_openvino
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def layer_times(
         return _tensorrt(engine, compiled, frames, runs)
     try:
         return profilers[engine](model, frames, threads or available_threads(), runs)
-    except RuntimeError as error:  # both engines' exceptions derive from it
+    except EdgevitError:
+        raise
+    except Exception as error:  # the engines' exceptions share no base class but Exception
         msg = f"{backend(engine).version} cannot profile this model: {cause(error)}"
         raise EngineError(msg) from error
 

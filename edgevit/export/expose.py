@@ -7,6 +7,8 @@ import re
 import onnx
 from onnx import helper
 
+from edgevit.export.parsing import parsed, walking
+
 _SOFTMAX = re.compile(r"blocks\.(\d+)/attention(/Softmax)?$")
 
 
@@ -14,25 +16,33 @@ def with_attention(model: bytes) -> tuple[bytes, dict[int, str]]:
     """``model`` with each block's attention weights exposed, and the names of these outputs by block.
 
     Where the weights are rounded to INT8 before they meet the values, the rounded ones are given. A block without a
-    softmax of its own (fused into one node, or pruned away) is left out. Raises ValueError if none has one.
+    softmax of its own (fused into one node, or pruned away) is left out. Raises ValueError if none has one,
+    EngineError for what is no graph of edgevit's.
     """
-    proto = onnx.load_from_string(model)
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in proto.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    found: dict[int, str] = {}
-    for node in proto.graph.node:
-        match = _SOFTMAX.match(node.name)
-        if node.op_type == "Softmax" and match:
-            found[int(match[1])] = _used(node.output[0], readers)
+    proto = parsed(model)
+    with walking():
+        found = _softmaxes(proto.graph)
+        dtype = proto.graph.node[0].attribute[0].i if proto.graph.node[0].op_type == "Cast" else onnx.TensorProto.FLOAT
+        proto.graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name in found.values())
+        content: bytes = proto.SerializeToString(deterministic=True)
     if not found:
         msg = "no block of this graph has a softmax of its own"
         raise ValueError(msg)
-    dtype = proto.graph.node[0].attribute[0].i if proto.graph.node[0].op_type == "Cast" else onnx.TensorProto.FLOAT
-    proto.graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name in found.values())
-    content: bytes = proto.SerializeToString(deterministic=True)
     return content, dict(sorted(found.items()))
+
+
+def _softmaxes(graph: onnx.GraphProto) -> dict[int, str]:
+    """Each block's attention weights, by name."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found: dict[int, str] = {}
+    for node in graph.node:
+        match = _SOFTMAX.match(node.name)
+        if node.op_type == "Softmax" and match:
+            found[int(match[1])] = _used(node.output[0], readers)
+    return found
 
 
 def _used(name: str, readers: dict[str, list[onnx.NodeProto]]) -> str:

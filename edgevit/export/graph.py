@@ -16,7 +16,7 @@ from edgevit.export.form import CPU, Form
 from edgevit.export.nodes import Nodes
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
-from edgevit.model.vit import VitConfig
+from edgevit.vitconfig import VitConfig
 
 
 def write_graph(plan: QuantPlan, form: Form = CPU) -> bytes:

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, shape_inference
 
+from edgevit.export.parsing import parsed, walking
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraphLayer:
@@ -29,8 +31,15 @@ class GraphLayer:
 
 
 def graph_layers(model: bytes) -> list[GraphLayer]:
-    """Every matrix product of an ONNX graph that edgevit wrote, in network order, for one image."""
-    proto = onnx.load_from_string(model)
+    """Every matrix product of an ONNX graph that edgevit wrote, in network order, for one image.
+
+    Raises EngineError for a graph that edgevit did not write.
+    """
+    with walking():
+        return _layers(parsed(model))
+
+
+def _layers(proto: onnx.ModelProto) -> list[GraphLayer]:
     for item in proto.graph.input:
         item.type.tensor_type.shape.dim[0].dim_value = 1
     for item in proto.graph.output:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgevit.bounded import open_regular
 from edgevit.errors import DataError
-from edgevit.imagefiles.reading import open_regular
 
 if TYPE_CHECKING:
     import numpy as np

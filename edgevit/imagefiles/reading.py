@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from edgevit.bounded import open_regular
 from edgevit.errors import DataError, needs_extra
 from edgevit.imagefiles.header import Header, read_header
 
@@ -76,16 +76,6 @@ def problem_of(path: Path) -> str | None:
     except DataError:
         return "cut off or damaged"
     return None
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, but no pipe, which could wait for ever, and no device, which could never end. Raises OSError."""
-    stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        msg = "not a regular file"
-        raise OSError(msg)
-    return stream
 
 
 def _claims_too_much(header: Header | None, stream: BinaryIO) -> str | None:

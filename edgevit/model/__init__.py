@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from edgevit.model.vit import BlockConfig, Vit, VitConfig
+    from edgevit.model.vit import Vit
+    from edgevit.vitconfig import BlockConfig, VitConfig
 
 __all__ = ["BlockConfig", "Checkpoint", "Vit", "VitConfig", "load_checkpoint", "save_checkpoint"]
 
@@ -15,9 +16,9 @@ _HOMES = {
     "Checkpoint": "edgevit.model.checkpoint",
     "load_checkpoint": "edgevit.model.checkpoint",
     "save_checkpoint": "edgevit.model.checkpoint",
-    "BlockConfig": "edgevit.model.vit",
+    "BlockConfig": "edgevit.vitconfig",
     "Vit": "edgevit.model.vit",
-    "VitConfig": "edgevit.model.vit",
+    "VitConfig": "edgevit.vitconfig",
 }
 
 

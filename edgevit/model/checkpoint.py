@@ -20,10 +20,11 @@ from edgevit.model.reading.head import problem_type_of, two_classes
 from edgevit.model.reading.labels import config_labels, given_labels, user_labels
 from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
 from edgevit.model.reading.weights import metadata_of, read_weights
-from edgevit.model.vit import Vit, VitConfig, resize
+from edgevit.model.vit import Vit, resize
 from edgevit.paths import exists
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
+from edgevit.vitconfig import VitConfig
 from edgevit.writing import write_whole
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
@@ -194,7 +195,7 @@ def _saved_settings(source: Source) -> tuple[Stated, tuple[str, ...]]:
     try:
         contract = Preprocessing.from_dict(settings["preprocessing"])
         return Stated(contract=contract, sized_by="saved with the weights"), tuple(settings["labels"])
-    except (TypeError, AttributeError, ConfigError) as error:
+    except (ValueError, ConfigError) as error:
         msg = f"{source.keys.origin}: the saved preprocessing or labels are damaged ({error}). Save the model again."
         raise CheckpointError(msg) from error
 

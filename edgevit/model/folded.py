@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevit.model.vit import ACTIVATIONS, Block, Constant, Vit, VitConfig
+from edgevit.model.vit import ACTIVATIONS, Block, Constant, Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import LINEARS
+from edgevit.vitconfig import VitConfig
 
 # ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
 LUMA_BGR = (0.114, 0.587, 0.299)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgevit.model.vit import BlockConfig, VitConfig
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 
 def macs(config: VitConfig) -> int:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock
-from edgevit.model.vit import BlockConfig, Vit
+from edgevit.model.vit import Vit
+from edgevit.vitconfig import BlockConfig
 
 
 def unfold(model: Vit, blocks: Sequence[FoldedBlock]) -> Vit:

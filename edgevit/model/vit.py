@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -16,112 +17,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "relu": F.relu,
 }
-POOLINGS = ("class", "distillation", "mean")
-FINAL_NORMS = ("before_pooling", "after_pooling", "none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockConfig:
-    """Widths of one block. They may differ between blocks (pruned models).
-
-    Without heads, what is left of attention is a bias; without hidden neurons, of the MLP the same. With a map it is an
-    affine map of the normalised tokens, whose weight is that of proj, or of fc2.
-    """
-
-    heads: int
-    hidden: int
-    attention_map: bool = False
-    mlp_map: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class VitConfig:
-    """Everything about a ViT that is not a weight.
-
-    Prefix tokens (class, distillation, registers, in this order) carry their position embedding in
-    themselves, so ``position_embedding`` concerns patches only and survives a change of image size.
-    ``pooling`` names the features that the head sees, concatenated: ``("class",)``, ``("mean",)``
-    (over patches), ``("class", "mean")`` (DINOv2), ``("class", "distillation")`` (distilled DeiT,
-    whose two averaged heads are one Linear over both tokens).
-    """
-
-    image_size: tuple[int, int]
-    """(height, width) in pixels."""
-    patch_size: int
-    width: int
-    head_dim: int
-    blocks: tuple[BlockConfig, ...]
-    classes: int
-    channels: int = 3
-    class_token: bool = True
-    distillation_token: bool = False
-    registers: int = 0
-    position_embedding: bool = True
-    qkv_bias: bool = True
-    layer_scale: bool = False
-    activation: str = "gelu"
-    block_norm: bool = True
-    """LayerNorm in front of attention and MLP; the plain tutorial ViT has none."""
-    embedding_norm: bool = False
-    """LayerNorm on the embedded tokens, before the first block (CLIP)."""
-    final_norm: str = "before_pooling"
-    norm_eps: float = 1e-6
-    pooling: tuple[str, ...] = ("class",)
-    resample: str = "bicubic_antialias"
-    """How position embeddings are interpolated to another image size; see `resample_positions`."""
-
-    def __post_init__(self) -> None:
-        if any(side % self.patch_size for side in self.image_size):
-            msg = f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}"
-            raise ValueError(msg)
-        if self.activation not in ACTIVATIONS:
-            msg = f"unknown activation {self.activation!r}; known: {', '.join(ACTIVATIONS)}"
-            raise ValueError(msg)
-        if self.final_norm not in FINAL_NORMS:
-            msg = f"unknown final_norm {self.final_norm!r}; known: {', '.join(FINAL_NORMS)}"
-            raise ValueError(msg)
-        tokens = {"class": self.class_token, "distillation": self.distillation_token, "mean": True}
-        if not self.pooling or not all(tokens.get(name, False) for name in self.pooling):
-            msg = f"pooling {self.pooling} needs tokens that this model lacks, or is unknown; known: {', '.join(POOLINGS)}"
-            raise ValueError(msg)
-        if any((block.heads and block.attention_map) or (block.hidden and block.mlp_map) for block in self.blocks):
-            msg = "an affine map takes the place of attention or of an MLP that is there, too"
-            raise ValueError(msg)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) of patches."""
-        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
-
-    @property
-    def prefix_tokens(self) -> int:
-        """Tokens in front of the patches."""
-        return self.class_token + self.distillation_token + self.registers
-
-    @property
-    def tokens(self) -> int:
-        """Sequence length."""
-        return self.prefix_tokens + self.grid[0] * self.grid[1]
-
-    @property
-    def output_tokens(self) -> int:
-        """How many leading tokens the head depends on; all of them when patches are averaged."""
-        if "mean" in self.pooling:
-            return self.tokens
-        return 1 + max(POOLINGS.index(name) for name in self.pooling)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> VitConfig:
-        """Inverse of `to_dict`. Raises TypeError for a missing or unknown key."""
-        fields = dict(data)
-        fields["blocks"] = tuple(BlockConfig(**block) for block in fields["blocks"])
-        for key in ("image_size", "pooling"):
-            fields[key] = tuple(fields[key])
-        return cls(**fields)
 
 
 class Constant(nn.Module):

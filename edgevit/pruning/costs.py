@@ -19,13 +19,14 @@ from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import fold
 from edgevit.model.macs import half_macs, macs
-from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Progress
 from edgevit.report import latency
 from edgevit.report.preflight import examine
 from edgevit.report.roofline import best_estimates
 from edgevit.target import Target
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 TIMES = Kind("costs", __name__)
 DEPTH = 3  # equal blocks of the models that are timed

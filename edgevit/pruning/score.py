@@ -21,11 +21,11 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.macs import half_macs, macs
-from edgevit.model.vit import VitConfig
 from edgevit.progress import Progress
 from edgevit.pruning.costs import Costs, macs_only
 from edgevit.pruning.settings import PruneSettings
 from edgevit.pruning.shapes import cut_config
+from edgevit.vitconfig import VitConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgevit.compress.halves import Cut
-from edgevit.model.vit import BlockConfig, VitConfig
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 
 def cut_config(block: BlockConfig, kind: str, cut: Cut) -> BlockConfig:

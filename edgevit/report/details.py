@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.forms import json_value
 from edgevit.report.multilabel import right_labels, there
 from edgevit.runtime.classify import softmax
 
@@ -31,7 +31,7 @@ class Layer:
 def layers_of(report: bytes | Mapping[str, Any]) -> tuple[Layer, ...]:
     """The GEMMs of a bundle's report.json, or of `Variant.report`; none if there are none that can be read."""
     try:
-        document = json.loads(report) if isinstance(report, bytes) else report
+        document = json_value(report) if isinstance(report, bytes) else report
         found = [(item["name"], item["sqnr_db"]) for item in document.get("layers", ())]
         return tuple(Layer(name=str(name), sqnr_db=float(value)) for name, value in found if value is not None)
     except (ValueError, TypeError, KeyError, AttributeError):  # a report is for people; a comparison goes on without

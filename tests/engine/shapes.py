@@ -15,7 +15,7 @@ from edgevit.export.graph import write_graph
 from edgevit.model.folded import fold
 from edgevit.model.pixels import normalise
 from edgevit.model.quantplan import QuantPlan
-from edgevit.model.vit import BlockConfig
+from edgevit.vitconfig import BlockConfig
 from tests.zoo import contract, frames, vit
 
 PATCH = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgevit.errors import CheckpointError
 from edgevit.model import load_checkpoint
 from edgevit.model.families.native import METADATA_KEY
 from edgevit.model.reading.files import sha256
+from tests.fuzz.limits import limited
 from tests.model import references as ref
 from tests.model.test_checkpoint import TIMM
 
@@ -292,3 +294,21 @@ def test_activation_that_edgevit_lacks(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"hidden_act": "silu", "num_attention_heads": 4}))
     with pytest.raises(CheckpointError, match="'silu'"):
         load_checkpoint(tmp_path)
+
+
+STRANGE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "a view of 3,000,000,000 values on 4 bytes": lambda _: torch.zeros(1).expand(3_000_000_000),
+    "a tensor without values": lambda value: value.to("meta"),
+    "a sparse tensor": lambda value: value.to_sparse(),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_tensors_without_all_their_values(kind: str, tmp_path: Path) -> None:
+    """Before anything is made of them: 4 bytes can claim 12 GB."""
+    state = ref.randomise(ref.HfVit(), seed=0).state_dict()
+    key = "classifier.weight"
+    torch.save(state | {key: STRANGE[kind](state[key])}, tmp_path / "m.pt")
+    with limited(20, 2**30):
+        message = refusal(tmp_path / "m.pt")
+    assert f"{key!r} is {kind}" in message

@@ -394,7 +394,7 @@ def test_labels_given(weights: Path, tmp_path: Path) -> None:
 
 def test_package_is_light() -> None:
     """`edgevit.model` does not import torch before one of its names is used."""
-    code = "import sys, edgevit.model as m; assert 'torch' not in sys.modules; m.VitConfig; assert 'torch' in sys.modules"
+    code = "import sys, edgevit.model as m; assert 'torch' not in sys.modules; m.Vit; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

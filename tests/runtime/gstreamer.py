@@ -22,7 +22,7 @@ PACKAGES = (
     "python3-opencv python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
     "gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav"
 )
-NEEDS = ("onnxruntime", "flatbuffers", "protobuf", "packaging", "click", "rich", "markdown-it-py", "mdurl", "pygments")
+NEEDS = ("onnxruntime", "flatbuffers", "protobuf", "packaging", "click", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments")
 PROBE = """
 import cv2, gi
 gi.require_version("GstRtspServer", "1.0")

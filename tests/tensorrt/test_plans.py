@@ -12,13 +12,14 @@ from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
-from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import LINEARS, Quantize, Recipe
 from edgevit.report.preflight import Preflight, examine
 from edgevit.report.roofline import best_estimates, estimates
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
+from edgevit.vitconfig import BlockConfig, VitConfig
 from tests.zoo import ZOO, folded, int8
 
 BLOCKS = 12

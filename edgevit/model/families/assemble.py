@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edgevit.errors import CheckpointError
 from edgevit.model.families.keys import Keys
-from edgevit.model.vit import BlockConfig
+from edgevit.vitconfig import BlockConfig
 
 State = dict[str, Tensor]
 

@@ -17,7 +17,7 @@ from edgevit.model.families.assemble import (
 )
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source
-from edgevit.model.vit import VitConfig
+from edgevit.vitconfig import VitConfig
 
 _BLOCK = BlockKeys(
     norm1="norm1",

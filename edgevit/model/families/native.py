@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from edgevit.errors import CheckpointError
+from edgevit.forms import conform, json_value
 from edgevit.model.families.source import Imported, Source
-from edgevit.model.vit import Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.problem import SINGLE_LABEL
+from edgevit.vitconfig import VitConfig
 
 METADATA_KEY = "edgevit"
+
+
+class _Required(TypedDict):
+    config: dict[str, Any]
+    preprocessing: dict[str, Any]
+    labels: list[str]
+
+
+class SettingsForm(_Required, total=False):
+    """What the metadata holds, as JSON; the two tables have forms of their own."""
+
+    problem_type: str
 
 
 def recognises(source: Source) -> bool:
@@ -26,7 +39,7 @@ def read(source: Source) -> Imported:
         source.notes.append("heads, activation: the file itself tells them; the options have no effect")
     try:
         config = VitConfig.from_dict(settings(source)["config"])
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(_damaged(source, error)) from error
     with torch.device("meta"):
         expected = Vit(config).state_dict()
@@ -37,11 +50,10 @@ def read(source: Source) -> Imported:
 def settings(source: Source) -> dict[str, Any]:
     """Config, preprocessing, labels and problem type as saved. Raises CheckpointError if they are not JSON."""
     try:
-        data = json.loads(source.metadata[METADATA_KEY])
+        data = conform(json_value(source.metadata[METADATA_KEY]), SettingsForm, "")
         # Checkpoints from before there was a choice are of single labels.
-        return {"config": data["config"], "preprocessing": data["preprocessing"], "labels": data["labels"],
-                "problem_type": data.get("problem_type", SINGLE_LABEL)}  # fmt: skip
-    except (ValueError, TypeError, KeyError) as error:
+        return {"problem_type": SINGLE_LABEL, **data}
+    except (ValueError, KeyError) as error:
         raise CheckpointError(_damaged(source, error)) from error
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from edgevit.errors import CheckpointError, ConfigError, did_you_mean
 from edgevit.model.families.keys import Keys
-from edgevit.model.vit import ACTIVATIONS, VitConfig
+from edgevit.model.vit import ACTIVATIONS
+from edgevit.vitconfig import VitConfig
 
 # Every published ViT of these widths (SO400M, H, g, G) has 16 heads; all the others have heads of 64.
 SIXTEEN_HEADS = (1152, 1280, 1408, 1664)

@@ -23,7 +23,7 @@ from edgevit.model.families.assemble import (
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source, as_size
 from edgevit.model.families.timm_config import ACTIVATIONS, CLIP_EPS, EPS, TimmConfig
-from edgevit.model.vit import VitConfig
+from edgevit.vitconfig import VitConfig
 
 POOLINGS = {"token": "class", "avg": "mean"}
 

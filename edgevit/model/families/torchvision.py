@@ -15,7 +15,7 @@ from edgevit.model.families.assemble import (
     require_head,
 )
 from edgevit.model.families.source import Imported, Source
-from edgevit.model.vit import VitConfig
+from edgevit.vitconfig import VitConfig
 
 _BLOCKS = "encoder.layers.encoder_layer_"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgevit.model.families.assemble import BlockKeys, State, finish_blocks, linear, put, put_block, put_patches, require_head
 from edgevit.model.families.source import Imported, Source
-from edgevit.model.vit import VitConfig
+from edgevit.vitconfig import VitConfig
 
 _CONV = "conv.weight"
 _ATTENTION, _MLP = "attention_layers.", "feed_forward_layers."

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevit.bounded import open_regular, read_bounded
 from edgevit.errors import CheckpointError
+from edgevit.forms import json_value
 from edgevit.kinds import WEIGHT_SUFFIXES, not_a_model, not_there
 from edgevit.paths import exists, is_file
 
@@ -26,6 +27,7 @@ _STATE_FILES = re.compile(
 )
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.safetensors|\.bin)")
+_JSON_LIMIT = 16 * 2**20  # bytes; a config.json with 21,841 labels has 1 MiB, a long training's state a few
 _INDEX_LIMIT = 64 * 2**20  # bytes; the index of the largest language models has a few MiB
 
 
@@ -78,7 +80,7 @@ def locate(path: Path) -> Files:
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -149,10 +151,7 @@ def _chosen_checkpoint(folder: Path, found: Sequence[Path]) -> tuple[Path, tuple
 
 def _shards(index: Path) -> tuple[Path, ...]:
     """The files that an index of shards names. Raises CheckpointError for one that is missing or lies elsewhere."""
-    if index.stat().st_size > _INDEX_LIMIT:
-        msg = f"{index}: over {_INDEX_LIMIT} bytes; this is no index of shards."
-        raise CheckpointError(msg)
-    table = _read_json(index).get("weight_map")
+    table = _read_json(index, _INDEX_LIMIT).get("weight_map")
     if not isinstance(table, dict) or not table:
         msg = f"{index}: names no shards (no 'weight_map'). Download it again, or save the model as one file."
         raise CheckpointError(msg)
@@ -196,12 +195,12 @@ def _processor(folder: Path) -> tuple[dict[str, Any], str]:
     return _read_json(folder / PROCESSOR), PROCESSOR
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, limit: int = _JSON_LIMIT) -> dict[str, Any]:
     if not is_file(path, CheckpointError):
         return {}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = json_value(read_bounded(path, limit))
+    except (OSError, ValueError) as error:
         msg = f"{path}: cannot be read as JSON ({error}). Download it again, or name the weights file alone."
         raise CheckpointError(msg) from error
     if not isinstance(data, dict):

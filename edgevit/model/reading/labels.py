@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgevit.bounded import read_bounded
 from edgevit.errors import ConfigError
-from edgevit.imagefiles.reading import open_regular
+from edgevit.forms import json_value
 
 MOST_BYTES = 16 * 2**20
 """Of a file of labels: 21,841 of them take 1 MiB."""
@@ -52,17 +52,12 @@ def _in_order(names: Any) -> tuple[str, ...]:
 
 def _read(path: Path) -> tuple[str, ...]:
     try:
-        with open_regular(path) as stream:
-            data = stream.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            msg = f"it is longer than {MOST_BYTES:,} bytes"
-            raise ValueError(msg)
+        data = read_bounded(path, MOST_BYTES)
         # Windows' Notepad calls UTF-16 "Unicode", and marks UTF-8, too.
         text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
         if path.suffix.lower() == ".json":
-            return _in_order(json.loads(text))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "its JSON is nested too deeply" if isinstance(error, RecursionError) else error
-        msg = f"{path}: cannot be read as labels ({reason}). Give a UTF-8 text file with one label a line, or JSON."
+            return _in_order(json_value(text))
+    except (OSError, ValueError) as error:
+        msg = f"{path}: cannot be read as labels ({error}). Give a UTF-8 text file with one label a line, or JSON."
         raise ConfigError(msg) from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())

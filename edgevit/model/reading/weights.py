@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgevit.bounded import open_regular
 from edgevit.errors import CheckpointError
 from edgevit.kinds import WEIGHT_FILES, not_a_model
 from edgevit.model.reading.head import loss_over_labels
@@ -43,7 +44,8 @@ def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
         which: ``raw``, ``ema`` or the name of an entry, where a file holds several models; None is ``auto``.
 
     Raises:
-        CheckpointError: a file that is empty, damaged, of another type, needs code to load, or holds a value that is not finite.
+        CheckpointError: a file that is empty, damaged, of another type, needs code to load, or holds a value that is not finite,
+            or a tensor that is sparse, quantized or not all there.
         ConfigError: the file does not hold ``which``.
     """
     content: Any = {}
@@ -58,6 +60,8 @@ def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
                 raise CheckpointError(msg)
             content |= shard
     found = unwrap(content, paths[0], which)
+    for key, value in found.tensors.items():
+        _require_whole(key, value, paths[0])
     floats = {key: value.float() if value.is_floating_point() else value for key, value in found.tensors.items()}
     _require_finite(floats, paths[0])
     return Weights(
@@ -69,7 +73,7 @@ def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
 def metadata_of(path: Path) -> Mapping[str, str]:
     """The text inside a safetensors file; {} for any other file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if not _looks_like_safetensors(file.read(64)):
                 return {}
         return _read_safetensors(path, tensors=False)[1]
@@ -79,10 +83,10 @@ def metadata_of(path: Path) -> Mapping[str, str]:
 
 def _read(path: Path) -> tuple[Any, Mapping[str, str]]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(64)
     except OSError as error:
-        msg = f"{path}: cannot be read: {error.strerror}."
+        msg = f"{path}: cannot be read: {error.strerror or error}."
         raise CheckpointError(msg) from error
     if _looks_like_safetensors(start):  # first: its header may be of a length that begins like a pickle
         return _read_safetensors(path)
@@ -115,6 +119,22 @@ def _read_safetensors(path: Path, *, tensors: bool = True) -> tuple[dict[str, Te
     except (SafetensorError, OSError, ValueError) as error:
         msg = f"{path}: damaged or truncated ({error}). Download or save it again."
         raise CheckpointError(msg) from error
+
+
+def _require_whole(key: str, value: Tensor, path: Path) -> None:
+    """Refuse a tensor without all its values in the file: on no device, sparse, quantized, or one value shown often."""
+    kind = ""
+    if value.is_meta:
+        kind = "a tensor without values (on the meta device)"
+    elif value.layout != torch.strided:
+        kind = f"a sparse tensor ({value.layout})"
+    elif value.is_quantized:
+        kind = "a quantized tensor"
+    elif value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        kind = f"a view of {value.numel():,} values on {value.untyped_storage().nbytes():,} bytes"
+    if kind:
+        msg = f"{path}: {key!r} is {kind}. Save the plain weights: torch.save(model.state_dict(), path)."
+        raise CheckpointError(msg)
 
 
 def _require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:

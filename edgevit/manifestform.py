@@ -1,0 +1,145 @@
+"""What ``manifest.json`` may hold, as types: what every manifest is held against, and its published JSON schema.
+
+``docs/manifest.schema.json`` is `schema`. Tables that grow with edgevit (recipe, target, figures) say what is read of them, and
+may hold more.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+from edgevit.preprocess import Preprocessing
+from edgevit.problem import PROBLEM_TYPES
+from edgevit.vitconfig import VitConfig
+
+SCHEMA = 1
+FILE_LIMIT = 4 * 2**30
+"""Bytes of a file of a bundle; an ONNX file ends at 2 GiB, where protobuf does."""
+
+Number = float | None
+Bytes = Annotated[int, Meta(ge=0, le=FILE_LIMIT)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class FileForm(TypedDict):
+    """One file."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    bytes: Bytes
+
+
+class Named(TypedDict):
+    """A recipe: all of its settings are here."""
+
+    name: str
+
+
+class MachineForm(TypedDict, total=False):
+    """As `edgevit.target.Machine`."""
+
+    arch: str | None
+    models: list[str]
+
+
+class TargetForm(Named, total=False):
+    """As `edgevit.target.Target`; older manifests have no machine."""
+
+    machine: MachineForm | None
+
+
+class MeasuredForm(TypedDict, total=False):
+    """Figures of one precision, or their conditions."""
+
+    top1: Number
+    mean_average_precision: Number
+    f1: Number
+    agreement: Number
+    p50_ms: Number
+    p99_ms: Number
+
+
+class CheckForm(TypedDict, total=False):
+    """An engine held against torch."""
+
+    engine: str
+    precision: str
+    frames: Count | None
+    sqnr_db: Number
+    bound_db: Number
+
+
+class PlanForm(TypedDict, total=False):
+    """What compiling for the target showed."""
+
+    builder: str
+    stand_in: bool
+    kernels: Count | None
+    int8_share: Number
+    megabytes: Number
+    builder_mib: Number
+    fused_attention: Count | None
+    warnings: list[str]
+
+
+class CompiledForm(TypedDict, total=False):
+    """The plan, and what an engine file is bound to."""
+
+    engine: dict[str, str] | None
+    plan: PlanForm | None
+
+
+class WeightsForm(TypedDict):
+    """The checkpoint."""
+
+    sha256: str
+
+
+class _Weights(TypedDict):
+    weights: WeightsForm
+
+
+class ProvenanceForm(_Weights, total=False):
+    """What made the bundle."""
+
+    versions: dict[str, str]
+    input: dict[str, Any]
+    calibration_images: list[str]
+
+
+class _Required(TypedDict):
+    schema: Literal[1]
+    name: str
+    family: str
+    model: VitConfig
+    preprocessing: Preprocessing
+    labels: list[str]
+    precision: str
+    blocks: list[dict[str, str]]
+    recipe: Named
+    target: TargetForm
+    engine: str
+    provenance: ProvenanceForm
+    files: dict[str, FileForm]
+
+
+class ManifestForm(_Required, total=False):
+    """See `edgevit.bundle.Manifest`, which has a sentence on each."""
+
+    problem_type: str
+    reasons: dict[str, str]
+    accuracy: dict[str, MeasuredForm] | None
+    latency: dict[str, MeasuredForm] | None
+    compiled: CompiledForm | None
+    checks: list[CheckForm]
+    notes: list[str]
+    edgevit: str
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of a manifest."""
+    found = msgspec.json.schema(ManifestForm)
+    found["$defs"]["ManifestForm"]["properties"]["problem_type"] |= {"enum": list(PROBLEM_TYPES)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "edgevit bundle manifest", **found}

@@ -1,0 +1,106 @@
+"""What a bundle's ONNX file must be before an engine sees it: whole in itself, and with the ends that its manifest says.
+
+It is read at its bytes, as a device has no onnx package. Field numbers are those of onnx.proto (onnx/onnx, IR version 3 on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgevit import protobuf
+
+MODEL_GRAPH, GRAPH_NODE, GRAPH_OUTPUT = 7, 1, 12
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
+ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE, INT = 1, 3, 20, 2
+FLOAT, UINT8 = 1, 2
+"""TensorProto.DataType"""
+INPUT, OUTPUT = "frames", "logits"
+_MODEL_TRAINING, _MODEL_FUNCTIONS = 20, 25
+_GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_SPARSE = 5, 11, 15
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS = 5, 10
+_ATTRIBUTE_NESTED = (6, 11, 22, 23)  # graphs and sparse tensors, one or several
+_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+
+
+def check_model(model: bytes, size: Sequence[int], classes: int) -> None:
+    """Raise ValueError unless ``model`` is an ONNX file that holds all it needs, from frames to logits.
+
+    That is: no tensor lies in another file (ONNX's external data, which engines read from wherever they run); one input,
+    uint8 [N, H, W, 3] of ``size`` (height, width); one output, float32 [N, classes].
+    """
+    parts = list(protobuf.fields(model))
+    if any(part.number in (_MODEL_TRAINING, _MODEL_FUNCTIONS) for part in parts):
+        msg = "it holds functions or training graphs, which edgevit does not write"
+        raise ValueError(msg)
+    graphs = [part.content for part in parts if part.number == MODEL_GRAPH]
+    if len(graphs) != 1:
+        msg = f"not an ONNX model: {len(graphs)} graphs"
+        raise ValueError(msg)
+    inputs, outputs = list[End](), list[End]()
+    for part in protobuf.fields(graphs[0]):
+        if part.number == _GRAPH_SPARSE:
+            _refuse_nesting()
+        elif part.number == _GRAPH_INITIALIZER:
+            _check_tensor(part.content)
+        elif part.number == GRAPH_NODE:
+            _check_node(part.content)
+        elif part.number in (_GRAPH_INPUT, GRAPH_OUTPUT):
+            (inputs if part.number == _GRAPH_INPUT else outputs).append(_value(part.content))
+    _check_ends("input", inputs, (INPUT, UINT8, (*size, 3)))
+    _check_ends("output", outputs, (OUTPUT, FLOAT, (classes,)))
+
+
+def _check_node(node: memoryview) -> None:
+    for part in protobuf.fields(node):
+        if part.number != NODE_ATTRIBUTE:
+            continue
+        for item in protobuf.fields(part.content):
+            if item.number in _ATTRIBUTE_NESTED:
+                _refuse_nesting()
+            if item.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+                _check_tensor(item.content)
+
+
+def _refuse_nesting() -> None:
+    msg = "it holds graphs within its graph, or sparse tensors, which edgevit does not write"
+    raise ValueError(msg)
+
+
+def _check_tensor(tensor: memoryview) -> None:
+    for part in protobuf.fields(tensor):
+        if part.number == _TENSOR_EXTERNAL or (part.number == _TENSOR_LOCATION and part.value):
+            msg = "it takes weights from another file, which nothing vouches for"
+            raise ValueError(msg)
+
+
+End = tuple[str, int, tuple[int, ...]]
+"""Name, element type, and sizes behind the first, of images."""
+
+
+def _check_ends(what: str, found: list[End], wanted: End) -> None:
+    if found != [wanted]:
+        said = ", ".join(f"{name} {list(shape)} of type {kind}" for name, kind, shape in found) or "none"
+        msg = f"its {what} is {said}, where the manifest says {wanted[0]} {list(wanted[2])} of type {wanted[1]}"
+        raise ValueError(msg)
+
+
+def _value(info: memoryview) -> End:
+    """Of ValueInfoProto: name = 1, type = 2 (tensor_type = 1 (elem_type = 1, shape = 2 (dim = 1 (dim_value = 1))))."""
+    name, kind, sizes = "", 0, list[int]()
+    for part in protobuf.fields(info):
+        if part.number == 1:
+            name = bytes(part.content).decode("utf-8", "replace")
+        for tensor in _within(part, 2, 1):
+            for item in protobuf.fields(tensor):
+                kind = item.value if item.number == 1 else kind
+                sizes += [_size(dim.content) for dim in (protobuf.fields(item.content) if item.number == 2 else ())]
+    return name, kind, tuple(sizes[1:])
+
+
+def _within(part: protobuf.Field, number: int, inner: int) -> list[memoryview]:
+    return [item.content for item in protobuf.fields(part.content) if item.number == inner] if part.number == number else []
+
+
+def _size(dimension: memoryview) -> int:
+    """0 for one that is free."""
+    return next((part.value for part in protobuf.fields(dimension) if part.number == 1), 0)

@@ -1,0 +1,125 @@
+"""Everything about a Vision Transformer that is not a weight; what a bundle's manifest and a checkpoint's metadata keep of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from edgevit.forms import conform
+
+ACTIVATION_NAMES = ("gelu", "gelu_tanh", "quick_gelu", "relu")
+POOLINGS = ("class", "distillation", "mean")
+FINAL_NORMS = ("before_pooling", "after_pooling", "none")
+
+# Far beyond any ViT; what a damaged or hostile file claims is refused before memory is taken for it.
+Side = Annotated[int, Meta(ge=1, le=2**14)]
+Width = Annotated[int, Meta(ge=1, le=2**16)]
+Count = Annotated[int, Meta(ge=0, le=2**18)]
+Classes = Annotated[int, Meta(ge=1, le=2**20)]
+Epsilon = Annotated[float, Meta(ge=0, le=1)]
+MOST_BLOCKS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig:
+    """Widths of one block. They may differ between blocks (pruned models).
+
+    Without heads, what is left of attention is a bias; without hidden neurons, of the MLP the same. With a map it is an
+    affine map of the normalised tokens, whose weight is that of proj, or of fc2.
+    """
+
+    heads: Count
+    hidden: Count
+    attention_map: bool = False
+    mlp_map: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitConfig:
+    """Everything about a ViT that is not a weight.
+
+    Prefix tokens (class, distillation, registers, in this order) carry their position embedding in
+    themselves, so ``position_embedding`` concerns patches only and survives a change of image size.
+    ``pooling`` names the features that the head sees, concatenated: ``("class",)``, ``("mean",)``
+    (over patches), ``("class", "mean")`` (DINOv2), ``("class", "distillation")`` (distilled DeiT,
+    whose two averaged heads are one Linear over both tokens).
+    """
+
+    image_size: tuple[Side, Side]
+    """(height, width) in pixels."""
+    patch_size: Side
+    width: Width
+    head_dim: Width
+    blocks: Annotated[tuple[BlockConfig, ...], Meta(max_length=MOST_BLOCKS)]
+    classes: Classes
+    channels: Annotated[int, Meta(ge=1, le=3)] = 3
+    class_token: bool = True
+    distillation_token: bool = False
+    registers: Count = 0
+    position_embedding: bool = True
+    qkv_bias: bool = True
+    layer_scale: bool = False
+    activation: str = "gelu"
+    block_norm: bool = True
+    """LayerNorm in front of attention and MLP; the plain tutorial ViT has none."""
+    embedding_norm: bool = False
+    """LayerNorm on the embedded tokens, before the first block (CLIP)."""
+    final_norm: str = "before_pooling"
+    norm_eps: Epsilon = 1e-6
+    pooling: tuple[str, ...] = ("class",)
+    resample: str = "bicubic_antialias"
+    """How position embeddings are interpolated to another image size; see `edgevit.model.vit.resample_positions`."""
+
+    def __post_init__(self) -> None:
+        if any(side % self.patch_size for side in self.image_size):
+            msg = f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}"
+            raise ValueError(msg)
+        if self.activation not in ACTIVATION_NAMES:
+            msg = f"unknown activation {self.activation!r}; known: {', '.join(ACTIVATION_NAMES)}"
+            raise ValueError(msg)
+        if self.final_norm not in FINAL_NORMS:
+            msg = f"unknown final_norm {self.final_norm!r}; known: {', '.join(FINAL_NORMS)}"
+            raise ValueError(msg)
+        tokens = {"class": self.class_token, "distillation": self.distillation_token, "mean": True}
+        if not self.pooling or not all(tokens.get(name, False) for name in self.pooling):
+            msg = f"pooling {self.pooling} needs tokens that this model lacks, or is unknown; known: {', '.join(POOLINGS)}"
+            raise ValueError(msg)
+        if any((block.heads and block.attention_map) or (block.hidden and block.mlp_map) for block in self.blocks):
+            msg = "an affine map takes the place of attention or of an MLP that is there, too"
+            raise ValueError(msg)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens in front of the patches."""
+        return self.class_token + self.distillation_token + self.registers
+
+    @property
+    def tokens(self) -> int:
+        """Sequence length."""
+        return self.prefix_tokens + self.grid[0] * self.grid[1]
+
+    @property
+    def output_tokens(self) -> int:
+        """How many leading tokens the head depends on; all of them when patches are averaged."""
+        if "mean" in self.pooling:
+            return self.tokens
+        return 1 + max(POOLINGS.index(name) for name in self.pooling)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> VitConfig:
+        """Inverse of `to_dict`, for what a file holds. Raises ValueError naming the key that does not fit."""
+        config = conform(data, cls, "model")
+        for i, block in enumerate(data["blocks"]):
+            conform(block, BlockConfig, f"model.blocks[{i}]")
+        return config
