@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support import CLASSES, COMMAND, Outcome, picture, python, write_images
+from tests.support import CLASSES, COMMAND, Outcome, built, picture, python, write_images
 
 EACH = 32  # images a class: 96, of which the default recipe calibrates on 64
 SIDE = 32
@@ -69,37 +69,13 @@ def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle_path(checkpoint_path: Path, image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An INT8 bundle folder of `checkpoint_path`, calibrated on `image_folder`. Read only."""
-    from edgevit import build
-    from edgevit.cache import Cache
-    from edgevit.progress import Progress
-    from edgevit.recipe import load_recipe
-    from edgevit.target import load_target
-
-    out = tmp_path_factory.mktemp("bundle") / "tiny.edgevit"
-    request = build.BuildRequest(
-        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=out, data=image_folder, threads=1
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "RUNS", 5)
-        build.build(request, Cache(enabled=False), Progress())
-    return out
+    return built(checkpoint_path, tmp_path_factory.mktemp("bundle"), data=image_folder)
 
 
 @pytest.fixture(scope="session")
 def fp32_bundle_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An FP32 bundle folder of `checkpoint_path`, made without images: right on every engine and processor. Read only."""
-    from edgevit import build
-    from edgevit.cache import Cache
-    from edgevit.progress import Progress
-    from edgevit.recipe import load_recipe
-    from edgevit.target import load_target
-
-    out = tmp_path_factory.mktemp("fp32") / "tiny.edgevit"
-    request = build.BuildRequest(
-        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=out, precision="fp32", threads=1
-    )
-    build.build(request, Cache(enabled=False), Progress())
-    return out
+    return built(checkpoint_path, tmp_path_factory.mktemp("fp32"), precision="fp32")
 
 
 @pytest.fixture

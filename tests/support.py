@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("disc", "square", "stripes")
@@ -75,6 +76,24 @@ def small_graph(size: tuple[int, int], classes: int) -> bytes:
     nodes = [helper.make_node("Cast", ["frames"], ["logits"], to=TensorProto.FLOAT)]
     model: bytes = onnx.helper.make_model(helper.make_graph(nodes, "small", [frames], [logits], [weights])).SerializeToString()
     return model
+
+
+def built(model: Path, folder: Path, **options: Any) -> Path:
+    """A bundle of ``model`` for this machine's processor, ``folder/tiny.edgevit``; ``options`` are `BuildRequest`'s."""
+    from edgevit import build
+    from edgevit.cache import Cache
+    from edgevit.progress import Progress
+    from edgevit.recipe import load_recipe
+    from edgevit.target import load_target
+
+    out = folder / "tiny.edgevit"
+    request = build.BuildRequest(
+        model=model, target=load_target("cpu"), recipe=load_recipe("default"), out=out, threads=1, **options
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "RUNS", 5)
+        build.build(request, Cache(enabled=False), Progress())
+    return out
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from edgevit.images import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgevit.model.pixels import normalise
 from edgevit.problem import MULTI_LABEL, join_labels
-from tests.support import CLASSES, Outcome
+from tests.support import CLASSES, Outcome, built
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +61,7 @@ def data(image_folder: Path, model: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def bundle(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """INT8, calibrated on 64 of the pictures and measured on the other 32."""
-    from edgevit import build
-    from edgevit.cache import Cache
-    from edgevit.progress import Progress
-    from edgevit.recipe import load_recipe
-    from edgevit.target import load_target
-
-    out = tmp_path_factory.mktemp("bundle") / "several.edgevit"
-    request = build.BuildRequest(
-        model=model, target=load_target("cpu"), recipe=load_recipe("default"), out=out, data=data, threads=1
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "RUNS", 5)
-        build.build(request, Cache(enabled=False), Progress())
-    return out
+    return built(model, tmp_path_factory.mktemp("bundle"), data=data)
 
 
 def test_build_measures_map_and_f1(bundle: Path, data: Path, model: Path) -> None:
