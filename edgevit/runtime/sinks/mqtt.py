@@ -33,7 +33,7 @@ class Mqtt:
 
     ``TOPIC/status`` says ``online`` or ``offline`` and is retained; the broker itself says ``offline`` if this machine
     is gone. A broker that is away is tried again for as long as the run goes on; it may get an event twice, never none that
-    was queued while the run lasted.
+    was queued while the run lasted. Events that waited for a connection may come behind newer ones: each has its time and frame.
     """
 
     def __init__(self, url: str, *, note: Note) -> None:
