@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from edgevit.model.folded import LUMA_BGR, FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
-from edgevit.recipe import Recipe
+from edgevit.recipe import Quantize, Recipe
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 Frames = NDArray[np.uint8]
@@ -141,6 +142,22 @@ def int8(model: FoldedVit, recipe: Recipe | None = None, calibration: Frames | N
     images = frames(model.config, 16, seed=100) if calibration is None else calibration
     recipe = recipe or Recipe()
     return quantize(model, collect(model, [images], images=len(images), recipe=recipe), recipe).plan
+
+
+@cache
+def _quantized(name: str) -> QuantPlan:
+    return int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention="full")))
+
+
+def int8_of(name: str, attention: str = "full") -> QuantPlan:
+    """The model called ``name`` in `ZOO`, quantized once in a process; then with fewer of attention's products in INT8.
+
+    For tests of what is made of a plan: which one is best is not asked.
+    """
+    plan = _quantized(name)
+    steps = {key: replace(value, value_step=None, probability_step=None) if attention == "scores" else value
+             for key, value in plan.attention.items()}  # fmt: skip
+    return replace(plan, attention={} if attention == "off" else steps)
 
 
 def as_double(part: Any) -> Any:

@@ -24,7 +24,7 @@ from edgevit.errors import ConfigError
 from edgevit.model.folded import FoldedVit, Linear, forward
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan, simulate
 from edgevit.recipe import Quantize, Recipe
-from tests.zoo import ZOO, folded, frames, int8
+from tests.zoo import ZOO, folded, frames, int8, int8_of
 
 DIVISIBLE = [name for name in ZOO if can_divide(folded(**ZOO[name]))]
 
@@ -151,7 +151,7 @@ def test_what_nothing_helps_against_is_refused_with_place_and_figure(name: str, 
 
 @pytest.mark.parametrize("name", ["plain", "layer scale", "pruned blocks"])
 def test_half_scales_are_fp16_values_and_cost_next_to_nothing(name: str) -> None:
-    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention="full")))
+    plan = int8_of(name)
     half = with_half_scales(plan)
     for linear in half.linears.values():
         assert torch.equal(linear.weight_scale.half().float(), linear.weight_scale)

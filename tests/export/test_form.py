@@ -19,7 +19,7 @@ from edgevit.model.folded import forward
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.recipe import Quantize, Recipe
 from edgevit.unreported import import_onnxruntime
-from tests.zoo import ZOO, folded, frames, int8
+from tests.zoo import ZOO, folded, frames, int8, int8_of
 
 LAYOUTS = ("rank5", "rank4", "rank3", "op")
 onnxruntime = import_onnxruntime()
@@ -54,7 +54,7 @@ def test_every_form_computes_the_model(name: str, form: Form) -> None:
 @pytest.mark.parametrize("name", ["plain", "registers", "pruned blocks", "class and mean pooling"])
 def test_every_form_computes_the_int8_model(name: str, attention: str, form: Form) -> None:
     """One step of a code here and there at most: sums differ in order."""
-    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention=attention)))
+    plan = int8_of(name, attention)
     images = frames(plan.model.config, 8, seed=3)
     expected = simulate(plan, torch.from_numpy(images)).numpy()
     error = infer(write_graph(plan, form), images) - expected

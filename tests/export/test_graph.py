@@ -27,7 +27,7 @@ from edgevit.model.quantplan import (
 )
 from edgevit.recipe import Quantize, Recipe
 from edgevit.unreported import import_onnxruntime
-from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, normalised, vit
+from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, int8_of, normalised, vit
 
 ENGINES = sorted(CPU_ENGINES)
 onnxruntime = import_onnxruntime()
@@ -128,7 +128,7 @@ def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
 @pytest.mark.parametrize("name", ZOO)
 def test_int8_graph_is_the_fake_quantized_model(name: str, attention: str) -> None:
     """As written and on both engines, which run it on integers; one frame at a time and as a batch."""
-    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention=attention)))
+    plan = int8_of(name, attention)
     assert {steps.products for steps in plan.attention.values()} == {attention} - {"off"}
     graph, images = write_graph(plan), frames(plan.model.config, 64, seed=3)
     images = images[(margins(plan, images) > CLEAR).numpy()]
@@ -143,7 +143,7 @@ def test_int8_graph_is_the_fake_quantized_model(name: str, attention: str) -> No
 @pytest.mark.parametrize("name", ZOO)
 def test_every_int8_gemm_is_exact(name: str) -> None:
     """On any frames: torch follows the graph's codes, and would itself choose another only at a middle."""
-    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention="off")))
+    plan = int8_of(name, "off")
     images = frames(plan.model.config, 8, seed=9)
     proto = onnx.load_from_string(write_graph(plan))
     codes = {key: f"blocks.{key.split('.')[1]}/{key.split('.')[2]}/QuantizeLinear" for key in plan.linears}
@@ -198,7 +198,7 @@ def test_fc2_is_centred_in_its_input() -> None:
 @pytest.mark.parametrize("name", ["plain", "mean pooling", "pruned blocks", "registers"])
 def test_every_operand_of_attention_is_exact(name: str) -> None:
     """On any frames: codes are those of qkv's and softmax's own outputs, and both products are products of codes."""
-    plan = int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention="full")))
+    plan = int8_of(name)
     # Evened ranges have about the same step, so a mistaken one would not be seen.
     for key, steps in plan.attention.items():
         plan.attention[key] = replace(steps, key_step=float(np.float32(steps.key_step * 1.5)))
