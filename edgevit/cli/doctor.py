@@ -21,7 +21,8 @@ MARKS = {"ok": "ok", "note": "note", "warning": "WARNING", "problem": "PROBLEM"}
 def doctor(bundle: Path | None, as_json: bool) -> None:
     """Examine this machine, for BUNDLE if it is given, and say how to fix what is wrong.
 
-    Board and JetPack, TensorRT, pycuda, OpenCV and its GStreamer, power mode and clocks, memory and swap, cameras.
+    Board and JetPack, TensorRT, pycuda, OpenCV and GStreamer's elements, power mode and clocks, memory and swap,
+    groups and cameras.
     Nothing is changed. Exit code 1 if there is a problem, 0 if there are warnings and notes at most.
     """
     from dataclasses import asdict
@@ -32,7 +33,8 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
     from edgevit.device.modules import python_here
 
     opened = None if bundle is None else open_bundle(bundle)
-    findings = [*examine(python_here(), bundle=opened), *(_of_bundle(opened) if opened else [])]
+    python = python_here()
+    findings = [*examine(python, bundle=opened), *_of_gstreamer(python), *(_of_bundle(opened) if opened else [])]
     problems = sum(finding.level == "problem" for finding in findings)
     if as_json:
         print_json({"problems": problems, "findings": [asdict(finding) for finding in findings]})
@@ -40,6 +42,17 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
         _print(findings, problems)
     if problems:
         raise click.exceptions.Exit(PROBLEMS)
+
+
+def _of_gstreamer(python: Any) -> list[Any]:
+    """Which kinds of source it can read; nothing where OpenCV was built without it."""
+    from edgevit.device.jetson import detect
+    from edgevit.runtime.gstreamer import GSTREAMER
+    from edgevit.runtime.source_kinds import gstreamer_findings
+
+    if GSTREAMER.search(python.modules["cv2"].build) is None:
+        return []
+    return list(gstreamer_findings(jetson=detect() is not None))
 
 
 def _of_bundle(bundle: Any) -> list[Any]:

@@ -26,6 +26,8 @@ BGR = "videoconvert ! video/x-raw,format=BGR"
 NVMM_TO_BGRX = "nvvidconv flip-method={} ! video/x-raw,format=BGRx"
 NV_FLIPS = {0: 0, 90: 3, 180: 2, 270: 1}
 """Degrees clockwise -> nvvidconv's flip-method, which counts the other way round."""
+GSTREAMER = re.compile(r"GStreamer:\s+YES")
+"""In OpenCV's account of how it was built."""
 CODECS = ("h264", "h265")
 TCP_TIMEOUT_US = 5_000_000
 """For one answer of a server; GStreamer's own 20 s would be waited for with every decoder."""
@@ -211,7 +213,7 @@ def built_in() -> bool:
     """Whether this OpenCV was built with GStreamer."""
     import cv2
 
-    return re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) is not None
+    return GSTREAMER.search(cv2.getBuildInformation()) is not None
 
 
 def need_gstreamer(uri: str) -> None:
