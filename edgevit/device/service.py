@@ -120,7 +120,7 @@ class Service:
 
 def unit(service: Service) -> str:
     """The unit's text. Raises ConfigError for a path or an argument that a unit cannot hold."""
-    for path in (service.bundle, *service.writable):
+    for path in (service.bundle, *service.writable, Path(service.command[0])):
         if any(folder in path.parents for folder in UNKEPT):
             msg = f"{path}: what lies in /tmp does not outlive a restart. Move it, for example to /opt or /var/lib."
             raise ConfigError(msg)

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,11 @@ ANALYZE = shutil.which("systemd-analyze")
 RUNS = Path("/run/systemd/system").is_dir()
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 
+PROGRAM = "/usr/bin/env"
+"""That is everywhere, and not in /tmp, as this Python may be."""
 SERVICE = Service(
     name="edgevit",
-    command=(sys.executable, "-m", "edgevit", "run", "/opt/cells.edgevit", "0", "--headless"),
+    command=(PROGRAM, "-m", "edgevit", "run", "/opt/cells.edgevit", "0", "--headless"),
     bundle=Path("/opt/cells.edgevit"),
     user="root",
 )
@@ -59,7 +60,7 @@ def settings(text: str) -> dict[str, list[str]]:
         {"writable": (Path("/srv/a folder"), Path("/srv/100%"))},
         {"memory": "1024M", "watchdog_s": 5, "environment": {"EDGEVIT_X": 'a "b" %n $HOME'}},
         {"bundle": Path('/opt/größe "7" 100% $HOME.edgevit')},
-        {"command": (sys.executable, "-m", "edgevit", "run", "/opt/a b", "rtsp://u:p%40ss@cam/1?x=${y}", "--save", "a'b\\c.mp4")},
+        {"command": (PROGRAM, "-m", "edgevit", "run", "/opt/a b", "rtsp://u:p%40ss@cam/1?x=${y}", "--save", "a'b\\c.mp4")},
     ],
     ids=["plain", "gpu", "argus", "deadlock", "libcamera", "groups", "writable", "settings", "odd bundle", "odd command"],
 )
@@ -195,7 +196,7 @@ def test_quoted(word: str, expected: str) -> None:
 @pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/sh", "a\0b", "\x1b[31m", "a\rb"])
 def test_control_characters(word: str) -> None:
     """A line break would let a file's name write lines of the unit."""
-    for service in (replace(SERVICE, command=(sys.executable, word)), replace(SERVICE, bundle=Path("/opt") / word),
+    for service in (replace(SERVICE, command=(PROGRAM, word)), replace(SERVICE, bundle=Path("/opt") / word),
                     replace(SERVICE, environment={"X": word}), replace(SERVICE, user=word)):  # fmt: skip
         with pytest.raises(ConfigError, match="control characters"):
             unit(service)
@@ -205,6 +206,8 @@ def test_control_characters(word: str) -> None:
 def test_folders_that_do_not_last(path: str) -> None:
     with pytest.raises(ConfigError, match="does not outlive a restart"):
         unit(replace(SERVICE, bundle=Path(path)))
+    with pytest.raises(ConfigError, match="does not outlive a restart"):
+        unit(replace(SERVICE, command=(path, "-m", "edgevit")))
 
 
 def test_commands() -> None:
