@@ -8,14 +8,17 @@ import threading
 import time
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 
 from edgevit.errors import SourceError
-from edgevit.runtime import recovery
+from edgevit.runtime import ffmpeg, recovery
 from edgevit.runtime.candidates import Candidate, Candidates
+from edgevit.runtime.gstreamer import opener
 from edgevit.runtime.recovery import Live, Recovery
 from edgevit.runtime.rtsp import check_server
+from edgevit.runtime.source import open_source
 from edgevit.runtime.stream import UnreachableError
 from tests.runtime.fakes import Notes, eventually
 from tests.runtime.gstreamer import free_port, start, system_python
@@ -179,6 +182,43 @@ def test_lacking_ones_of_another_board_are_no_reason(machine: Machine) -> None:
         SourceError, match=r"cam: no picture came. GStreamer lacks h265parse \(of gstreamer1.0-plugins-bad\)\. Hint"
     ):
         Candidates("cam", found, machine, "Hint")()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("version", "limited"), [("4.6.0", False), ("4.7.0", False), ("4.8.0", True), ("5.0.0", True)])
+def test_opencv_ends_its_own_reads_where_it_can(version: str, limited: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody stops waiting for it; an older one refuses to open with such a limit."""
+    given: list[tuple] = []
+
+    class Capture:
+        def __init__(self, *arguments: object) -> None:
+            given.append(arguments)
+
+        def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+            return False
+
+        def release(self) -> None: ...
+
+    monkeypatch.setattr(cv2, "__version__", version)
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    limit = Recovery().read_seconds
+    assert limit < Recovery().candidate_seconds
+    with pytest.raises(SourceError):
+        opener("cam", [Candidate(decoder="a", pipeline="p")], "Hint", limit)()
+    ms = round(limit * 1000)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, ms]
+    assert given == [("p", cv2.CAP_GSTREAMER, limits if limited else [])]
+
+
+def test_server_that_says_nothing_through_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel's OpenCV: its own limits end the connection, and no thread is left."""
+    monkeypatch.setattr(ffmpeg, "OPEN_MS", 700)
+    threads = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        began, address = time.perf_counter(), f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        with pytest.raises(SourceError, match="no picture came"):
+            open_source(address)
+    assert 0.5 < time.perf_counter() - began < 6
+    eventually(lambda: not [each for each in threading.enumerate() if each.name == "capture" and each not in threads])
 
 
 # --- real pipelines --------------------------------------------------------------------------------------------------
