@@ -104,6 +104,7 @@ def test_cameras_that_are_named(visit: Visit, monkeypatch: pytest.MonkeyPatch) -
     visit.copy_bundle()
     assert only(steps.cameras(visit)).status == "skipped"
     good, bad = steps.cameras(replace(visit, sources=("test://64x48@200", "rtsp://me:secret@127.0.0.1:9/x")))
+    assert "secret" not in repr(bad)
     assert (good.step, good.status, good.text.startswith("20 frames at ")) == ("camera test://64x48@200", "passed", True)
     assert bad.status == "failed"
     text = markdown([good, bad], version="1", bundle="b")

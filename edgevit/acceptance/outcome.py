@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgevit.runtime.redact import redacted, without_secrets
+
 TAIL = 60
 """Lines of a program's output that are kept: its end, where the result is."""
 
@@ -48,11 +50,19 @@ class Done:
         return f"not done after {self.seconds:.0f} s" if self.code is None else f"exit code {self.code}"
 
     def outcome(self, step: str, text: str, *, good: bool, expected: str) -> Outcome:
-        """As the outcome of ``step``."""
+        """As the outcome of ``step``: to be shown and sent, so without passwords."""
+        lines = self.output.expandtabs(4).splitlines()[-TAIL:]
         return Outcome(
-            step=step, status="passed" if good else "failed", text=text, expected=expected, command=self.command,
-            seconds=self.seconds, output="\n".join(self.output.expandtabs(4).splitlines()[-TAIL:]),
+            step=step, status="passed" if good else "failed", text=without_secrets(text), expected=expected,
+            command=tuple(map(_shown, self.command)), seconds=self.seconds, output="\n".join(map(without_secrets, lines)),
         )  # fmt: skip
+
+
+def _shown(word: str) -> str:
+    """A word of a command as it may be shown; the text of a program is left out."""
+    if "\n" in word:
+        return "..."
+    return redacted(word) if "://" in word or word.startswith("gst:") else word
 
 
 def run(command: Sequence[str], limit_s: float, *, folder: Path) -> Done:

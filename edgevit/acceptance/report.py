@@ -9,13 +9,12 @@ from pathlib import Path
 from edgevit.acceptance.outcome import Outcome
 from edgevit.filekinds import ACCEPTANCE_MARK
 from edgevit.printable import printable
-from edgevit.runtime.redact import redacted, without_secrets
 
 FENCE = "````"
 
 
 def markdown(outcomes: Iterable[Outcome], *, version: str, bundle: str) -> str:
-    """A table of all steps, then each one with its command and the end of its output. No password and no home folder is in it."""
+    """A table of all steps, then each one with its command and the end of its output. Home folders are not in it."""
     found = list(outcomes)
     lines = [ACCEPTANCE_MARK, "", f"# edgevit {version} on this machine", "", counts(found), "", f"Bundle: {bundle}", ""]
     lines += ["| step | | found | seconds |", "|---|---|---|---|"]
@@ -24,24 +23,18 @@ def markdown(outcomes: Iterable[Outcome], *, version: str, bundle: str) -> str:
         lines += ["", f"## {each.step}: {each.status}", "", each.text]
         lines += [f"\nExpected: {each.expected}."] if each.expected else []
         if each.command:
-            lines += ["", FENCE, f"$ {shown(each.command)}", each.output.rstrip(), FENCE]
+            lines += ["", FENCE, f"$ {shlex.join(each.command)}", each.output.rstrip(), FENCE]
         elif each.output:
             lines += ["", FENCE, each.output.rstrip(), FENCE]
     home = f"{Path.home()}/"
     text = "\n".join(lines).replace(home, "~/") if home != "//" else "\n".join(lines)
-    return "\n".join(printable(without_secrets(line)) for line in text.splitlines()) + "\n"
+    return "\n".join(printable(line) for line in text.splitlines()) + "\n"
 
 
 def counts(outcomes: Iterable[Outcome]) -> str:
     """How many steps passed, failed and were skipped."""
     states = [each.status for each in outcomes]
     return ", ".join(f"{states.count(status)} {status}" for status in ("passed", "failed", "skipped"))
-
-
-def shown(command: Iterable[str]) -> str:
-    """A command as it may be shown: without passwords, and without the text of a program."""
-    words = (redacted(word) if "://" in word or word.startswith("gst:") else word for word in command)
-    return shlex.join("..." if "\n" in word else word for word in words)
 
 
 def _cell(words: str) -> str:

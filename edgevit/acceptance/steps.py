@@ -18,6 +18,7 @@ from edgevit.device.files import text
 from edgevit.device.jetson import power_modes
 from edgevit.device.service import UNKEPT
 from edgevit.engine import backend
+from edgevit.runtime.redact import redacted
 from edgevit.target import load_target
 
 NEAR = 1.15
@@ -65,8 +66,8 @@ def pycuda(visit: Visit) -> Iterator[Outcome]:
 
 
 def doctor(visit: Visit) -> Iterator[Outcome]:
-    """What the doctor says without the bundle, which may still be to be compiled."""
-    done = visit.edgevit("doctor", limit_s=300)
+    """What the doctor says for the bundle, now that it is compiled, or has not been able to be."""
+    done = visit.edgevit("doctor", visit.copy, limit_s=300)
     last = (done.output.strip().splitlines() or [done.ending])[-1]
     yield done.outcome("doctor", last, good=done.code == 0, expected="no problem")
 
@@ -124,7 +125,7 @@ def cameras(visit: Visit) -> Iterator[Outcome]:
         good = done.code == 0 and summary.get("frames") == CAMERA_FRAMES and not (summary.get("faults") or {}).get("lost")
         # The frames' own lines are for programs.
         told = "\n".join(line for line in done.output.splitlines() if not line.startswith('{"seconds"'))
-        outcome = done.outcome(f"camera {source}", _throughput(done.ending, summary), good=good,
+        outcome = done.outcome(f"camera {redacted(source)}", _throughput(done.ending, summary), good=good,
                                expected=f"{CAMERA_FRAMES} frames at the camera's own rate, no loss")  # fmt: skip
         yield Outcome(**{**vars(outcome), "output": told[-4000:]})
 
@@ -172,7 +173,7 @@ def modes(visit: Visit) -> Iterator[Outcome]:
 
 
 STEPS: tuple[Callable[[Visit], Iterator[Outcome]], ...] = (
-    facts, trtexec, pycuda, doctor, compiling, session, loop, cameras, service, modes,
+    facts, trtexec, pycuda, compiling, doctor, session, loop, cameras, service, modes,
 )  # fmt: skip
 
 
