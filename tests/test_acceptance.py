@@ -60,6 +60,8 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
 def test_a_program_that_fails(tmp_path: Path) -> None:
     done = run(["sh", "-c", "echo out; echo err >&2; exit 3"], 10, folder=tmp_path)
     assert (done.code, sorted(done.output.split()), done.ending) == (3, ["err", "out"], "exit code 3")
+    assert done.last in ("err", "out")
+    assert run(["sh", "-c", "echo; exit 4"], 10, folder=tmp_path).last == "exit code 4"
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,11 @@ class Done:
         """How it ended, in words."""
         return f"not done after {self.seconds:.0f} s" if self.code is None else f"exit code {self.code}"
 
+    @property
+    def last(self) -> str:
+        """The last line that it printed, where the result or the error is; how it ended if it printed nothing."""
+        return next((line for line in reversed(self.output.splitlines()) if line.strip()), self.ending)
+
     def outcome(self, step: str, text: str, *, good: bool, expected: str) -> Outcome:
         """As the outcome of ``step``: to be shown and sent, so without passwords."""
         lines = self.output.expandtabs(4).splitlines()[-TAIL:]

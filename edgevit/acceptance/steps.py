@@ -61,15 +61,13 @@ def pycuda(visit: Visit) -> Iterator[Outcome]:
         yield Outcome(step="pycuda", status="skipped", text=f"the bundle runs on {visit.bundle.manifest.engine}")
         return
     done = visit.run([sys.executable, "-c", PYCUDA], 120)
-    words = (done.output.strip().splitlines() or [""])[-1]
-    yield done.outcome("pycuda", words, good=done.code == 0, expected="one line with a version; integrated 1 on a Jetson")
+    yield done.outcome("pycuda", done.last, good=done.code == 0, expected="one line with a version; integrated 1 on a Jetson")
 
 
 def doctor(visit: Visit) -> Iterator[Outcome]:
     """What the doctor says for the bundle, now that it is compiled, or has not been able to be."""
     done = visit.edgevit("doctor", visit.copy, limit_s=300)
-    last = (done.output.strip().splitlines() or [done.ending])[-1]
-    yield done.outcome("doctor", last, good=done.code == 0, expected="no problem")
+    yield done.outcome("doctor", done.last, good=done.code == 0, expected="no problem")
 
 
 def compiling(visit: Visit) -> Iterator[Outcome]:
@@ -80,17 +78,16 @@ def compiling(visit: Visit) -> Iterator[Outcome]:
         yield Outcome(step="compile", status="skipped", text=words)
     else:
         done = visit.edgevit("compile", visit.copy, limit_s=600)
-        last = (done.output.strip().splitlines() or [done.ending])[-1]
         expected = "exit code 0, and no warning of attention that is not fused or of dequantized weights"
-        yield done.outcome("compile", last, good=done.code == 0, expected=expected)
+        yield done.outcome("compile", done.last, good=done.code == 0, expected=expected)
     done = visit.edgevit("inspect", visit.copy, limit_s=120)
-    yield done.outcome("inspect", done.ending, good=done.code == 0, expected="exit code 0")
+    yield done.outcome("inspect", done.ending if done.code == 0 else done.last, good=done.code == 0, expected="exit code 0")
 
 
 def session(visit: Visit) -> Iterator[Outcome]:
     """The library, in a program that closes nothing and ends."""
     done = visit.run([sys.executable, "-c", LOADS, str(visit.copy)], 300)
-    words = (done.output.strip().splitlines() or [done.ending])[-1]
+    words = done.last
     if done.code in ABORTED:
         words = f"{done.ending}: the process aborts at its end, after a session that was left open"
     yield done.outcome("session", words, good=done.code == 0, expected="an engine, a device and a label; exit code 0")
@@ -139,7 +136,8 @@ def service(visit: Visit) -> Iterator[Outcome]:
     source = next(iter([*_cameras_here(visit), *visit.sources]), "test://1280x720@30")
     unit = visit.folder / "edgevit.service"
     done = visit.edgevit("service", "-o", unit, path, source, "--user", _user(), limit_s=120)
-    yield done.outcome("service, unit", done.ending, good=done.code == 0 and unit.is_file(), expected="a unit is written")
+    words = done.ending if done.code == 0 else done.last
+    yield done.outcome("service, unit", words, good=done.code == 0 and unit.is_file(), expected="a unit is written")
     analyze = shutil.which("systemd-analyze")
     if analyze is None or not unit.is_file():
         why = "systemd-analyze is not installed" if analyze is None else "there is no unit"
