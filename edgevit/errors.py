@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -110,7 +111,10 @@ def storage_errors(path: object, option: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         elsewhere = f" with {option}" if option else ""
-        msg = f"{path}: cannot write: {error.strerror or error}. Free space or choose another place{elsewhere}."
+        step = f"Free space or choose another place{elsewhere}."
+        if error.errno == errno.EBUSY:  # what is mounted by itself cannot be replaced, as in a container
+            step = "It is mounted by itself: mount its folder instead, or write into another place."
+        msg = f"{path}: cannot write: {error.strerror or error}. {step}"
         raise StorageError(msg) from error
 
 

@@ -17,6 +17,8 @@ GENERATOR = '<meta name="generator" content="edgevit">'
 """In the head of an HTML report."""
 UNIT_MARK = "# Written by edgevit service."
 """How a unit of systemd begins."""
+ACCEPTANCE_MARK = "<!-- Written by edgevit doctor --acceptance. -->"
+"""The first line of its report; unseen where it is shown."""
 COMMENT = "<!-- Written by edgevit compare. -->"
 """At the end of a Markdown report's first line; unseen where it is shown."""
 _PICTURES = {
@@ -90,4 +92,7 @@ MARKDOWN = FileKind(name="a Markdown report of edgevit's", begins=lambda _, head
 COMPARISON = FileKind(name="a table by edgevit compare", begins=lambda _, head: head.startswith(b"precision,engine,"))
 MAPS = FileKind(name="a picture or an array of attention maps", begins=_maps)
 DEPLOYMENT = FileKind(name="a report of edgevit deploy", begins=lambda _, head: head[:1] == b"{" and b'"host":' in head)
+ACCEPTANCE = FileKind(
+    name="a report of edgevit doctor --acceptance", begins=lambda _, head: head.startswith(ACCEPTANCE_MARK.encode())
+)
 UNIT = FileKind(name="a unit by edgevit service", begins=lambda _, head: head.startswith(UNIT_MARK.encode()))

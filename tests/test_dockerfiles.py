@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.errors import StorageError
+from edgevit.writing import write_whole
 from tests.support import ROOT
 
 if sys.version_info >= (3, 11):
@@ -82,6 +85,75 @@ def test_there_are_dockerfiles() -> None:
 def test_hadolint(path: Path) -> None:
     done = subprocess.run(["hadolint", path], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def jetson() -> str:
+    return (ROOT / "deploy/Dockerfile.jetson").read_text(encoding="utf-8")
+
+
+def test_image_of_a_jetson_decodes_in_hardware() -> None:
+    """NVIDIA's decoder runs lsmod, and opens a node of the group render: without either it gives no picture, for ever."""
+    instructions = re.sub(r"^#.*\n", "", jetson(), flags=re.MULTILINE)
+    assert re.search(r"install -y [^&]*\bkmod\b", instructions)
+    assert re.search(r"groupadd [^&]*\brender\b", instructions)
+    assert re.search(r"useradd [^&]*--groups video,render\b", instructions)
+
+
+def test_image_of_a_jetson_keeps_what_its_base_brings(tmp_path: Path) -> None:
+    """Its conditions, run by a shell: TensorRT and OpenCV are installed where Python has none, TensorRT in the base's version."""
+    command = re.search(r"^ && (\{ python3 -c 'import tensorrt'.*?) && rm -rf", jetson(), re.MULTILINE | re.DOTALL)
+    assert command is not None
+    for name, text in {
+        "apt-get": 'echo "$@"',
+        "dpkg-query": "printf 10.3.0-1",
+        "python3": 'case "$HAS" in *"$2"*) ;; *) exit 1; esac',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def installs(has: str) -> list[str]:
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HAS": has}
+        done = subprocess.run(["bash", "-ec", command[1]], capture_output=True, text=True, env=environment, check=True)
+        return re.findall(r"\S+$", done.stdout, re.MULTILINE)
+
+    assert installs("import tensorrt, import cv2") == []
+    assert installs("import cv2") == ["python3-libnvinfer=10.3.0-1"]
+    assert installs("") == ["python3-libnvinfer=10.3.0-1", "python3-opencv"]
+
+
+def examples() -> list[str]:
+    """Every ``docker run`` that a Dockerfile or a page shows, on one line."""
+    texts = [
+        path.read_text(encoding="utf-8") for path in [*DOCKERFILES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+    ]
+    joined = re.sub(r"\s*\\\n#?\s*", " ", "\n".join(texts))
+    return re.findall(r"docker run .*", joined)
+
+
+def test_examples_mount_folders() -> None:
+    """A bundle that is mounted by itself cannot be replaced by a compiled one; a picture of it that is only read may be."""
+    found = examples()
+    assert len(found) >= 2
+    for line in found:
+        mounted = re.findall(r"-v \"?([^\s\"]+)", line)
+        assert all(".edgevit" not in each or each.endswith(":ro") for each in mounted), line
+        assert "compile" not in line or ("--user" in line and "--group-add" in line), line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_bundle_that_is_mounted_by_itself(tmp_path: Path) -> None:
+    """Nothing can be renamed over it, and the message says what to mount."""
+    for name in ("source", "bundle"):
+        (tmp_path / name).write_text(name)
+    mount = ["mount", "--bind", tmp_path / "source", tmp_path / "bundle"]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with pytest.raises(StorageError, match=r"cannot write: Device or resource busy\. .*mount its folder instead"):
+            write_whole(tmp_path / "bundle", "new")
+    finally:
+        subprocess.run(["umount", tmp_path / "bundle"], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "source"]
 
 
 def test_image_context_has_what_the_wheel_needs() -> None:

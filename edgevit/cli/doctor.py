@@ -7,23 +7,89 @@ from typing import Any
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
+from edgevit.filekinds import ACCEPTANCE
 
 PROBLEMS = 1
 """The exit code if there are any."""
 MARKS = {"ok": "ok", "note": "note", "warning": "WARNING", "problem": "PROBLEM"}
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option("--acceptance", is_flag=True, help="Try all that BUNDLE needs here, step by step, and write a report: minutes.")
+@click.option("--source", "sources", multiple=True, help="For --acceptance: a stream or camera to read, too; may be given again.")
+@click.option(
+    "--output",
+    "-o",
+    type=OutputFile(ACCEPTANCE, lambda values: Path("edgevit-acceptance.md") if values["acceptance"] else None),
+    help="The report of --acceptance; edgevit-acceptance.md by default.",
+)
 @json_option
-def doctor(bundle: Path | None, as_json: bool) -> None:
+def doctor(bundle: Path | None, acceptance: bool, sources: tuple[str, ...], output: Path | None, as_json: bool) -> None:
     """Examine this machine, for BUNDLE if it is given, and say how to fix what is wrong.
 
-    Board and JetPack, TensorRT, pycuda, OpenCV and its GStreamer, power mode and clocks, memory and swap, cameras.
-    Nothing is changed. Exit code 1 if there is a problem, 0 if there are warnings and notes at most.
+    Board and JetPack, TensorRT, pycuda, OpenCV and GStreamer's elements, power mode and clocks, memory and swap,
+    groups and cameras. Nothing is changed. Exit code 1 if there is a problem, 0 if there are warnings and notes
+    at most. With --acceptance it also compiles a copy of BUNDLE and runs it, on cameras, too, and against NVIDIA's
+    own program; exit code 1 if a step fails.
     """
+    from edgevit.errors import ConfigError
+
+    if acceptance:
+        _accept(bundle, sources, output, as_json=as_json)
+        return
+    if sources or output is not None:
+        msg = f"{'--source' if sources else '-o'}: belongs to --acceptance. Add it, or leave this out."
+        raise ConfigError(msg)
+    _examine(bundle, as_json=as_json)
+
+
+def _accept(bundle: Path | None, sources: tuple[str, ...], output: Path | None, *, as_json: bool) -> None:
+    """Every step on a copy of the bundle; each is said when it is done."""
+    from dataclasses import asdict
+    from tempfile import TemporaryDirectory
+
+    from edgevit import __version__
+    from edgevit.acceptance.report import counts, markdown
+    from edgevit.acceptance.steps import STEPS
+    from edgevit.acceptance.visit import Visit
+    from edgevit.bundle import open_bundle
+    from edgevit.cli.console import note, print_json
+    from edgevit.device.jetson import detect
+    from edgevit.errors import ConfigError
+    from edgevit.writing import write_whole
+
+    if bundle is None or output is None:
+        msg = "--acceptance: tries a bundle. Name it: edgevit doctor BUNDLE --acceptance"
+        raise ConfigError(msg)
+    opened = open_bundle(bundle)
+    opened.verify()
+    outcomes = []
+    with TemporaryDirectory(prefix="edgevit-acceptance-") as folder:
+        visit = Visit(bundle=opened, folder=Path(folder), board=detect(), sources=sources)
+        for step in STEPS:
+            for outcome in step(visit):
+                outcomes.append(outcome)
+                line = f"{outcome.status:<8} {outcome.step}: {outcome.text}"
+                if as_json:
+                    note(line)
+                else:
+                    say(line, bold=outcome.status == "failed")
+    manifest = opened.manifest
+    described = f"{manifest.name}, {manifest.precision}, {manifest.engine}, {opened.bytes} bytes"
+    write_whole(output, markdown(outcomes, version=__version__, bundle=described), kind=ACCEPTANCE, option="-o")
+    if as_json:
+        print_json({"report": str(output), "outcomes": [asdict(outcome) for outcome in outcomes]})
+    else:
+        say(f"{counts(outcomes)}; {output} has all of it, to be read and sent")
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise click.exceptions.Exit(PROBLEMS)
+
+
+def _examine(bundle: Path | None, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from edgevit.bundle import open_bundle
@@ -32,7 +98,8 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
     from edgevit.device.modules import python_here
 
     opened = None if bundle is None else open_bundle(bundle)
-    findings = [*examine(python_here(), bundle=opened), *(_of_bundle(opened) if opened else [])]
+    python = python_here()
+    findings = [*examine(python, bundle=opened), *_of_gstreamer(python), *(_of_bundle(opened) if opened else [])]
     problems = sum(finding.level == "problem" for finding in findings)
     if as_json:
         print_json({"problems": problems, "findings": [asdict(finding) for finding in findings]})
@@ -40,6 +107,17 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
         _print(findings, problems)
     if problems:
         raise click.exceptions.Exit(PROBLEMS)
+
+
+def _of_gstreamer(python: Any) -> list[Any]:
+    """Which kinds of source it can read; nothing where OpenCV was built without it."""
+    from edgevit.device.jetson import detect
+    from edgevit.runtime.gstreamer import GSTREAMER
+    from edgevit.runtime.source_kinds import gstreamer_findings
+
+    if GSTREAMER.search(python.modules["cv2"].build) is None:
+        return []
+    return list(gstreamer_findings(jetson=detect() is not None))
 
 
 def _of_bundle(bundle: Any) -> list[Any]:

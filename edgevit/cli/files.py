@@ -26,7 +26,7 @@ class OutputFile(click.Path):
     def __init__(
         self,
         kind: FileKind | None = None,
-        otherwise: Callable[[dict[str, Any]], Path] | None = None,
+        otherwise: Callable[[dict[str, Any]], Path | None] | None = None,
         *,
         parents: bool = False,
     ) -> None:

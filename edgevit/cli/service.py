@@ -79,7 +79,7 @@ def _service(values: dict[str, Any]) -> Any:
     from edgevit.cli.outputs import decider_of
     from edgevit.cli.run import run
     from edgevit.device.jetson import detect
-    from edgevit.device.service import Service
+    from edgevit.device.service import Service, argus_deadlocks, csi_stack
     from edgevit.engine import CPU_ENGINES
     from edgevit.signing import REQUIRE, required_keys
 
@@ -90,6 +90,8 @@ def _service(values: dict[str, Any]) -> Any:
     check_outputs(run, asked, now=False)
     decider_of(asked, bundle.manifest)  # nor one that does not fit the model
     _check_whole(asked)
+    board = detect()
+    csi = csi_stack(source, board)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
     return Service(
         name=checked(values["name"]),
@@ -98,8 +100,9 @@ def _service(values: dict[str, Any]) -> Any:
         user=_user(values["user"]),
         groups=_groups(),
         # A Jetson decodes and reads CSI cameras on its GPU's nodes, whatever engine classifies.
-        on_gpu=(asked.get("engine") or bundle.manifest.engine) not in CPU_ENGINES or detect() is not None,
-        csi=source.startswith("csi:"),
+        on_gpu=(asked.get("engine") or bundle.manifest.engine) not in CPU_ENGINES or board is not None,
+        csi=csi,
+        restarts_argus=csi == "argus" and argus_deadlocks(board),
         writable=_writable(values["writable"], asked),
         environment={REQUIRE: keys} if keys else {},
         watchdog_s=values["watchdog"],

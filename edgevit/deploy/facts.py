@@ -36,6 +36,8 @@ class Facts:
     """NVIDIA's."""
     cuda: bool
     """Whether pycuda is there, or a compiler to make it with."""
+    compiles: bool
+    """Whether pycuda is there, or a C++ compiler and Python's headers to make it with."""
     opencv: str
     """Version of the system's own."""
 
@@ -59,6 +61,7 @@ def read_facts(text: str) -> Facts:
         makes_venvs="venv" in found,
         driver="driver" in found,
         cuda="cuda" in found,
+        compiles=found.get("cuda") == "pycuda" or {"cxx", "headers"} <= found.keys(),
         opencv=found.get("cv2", ""),
     )
 
@@ -85,6 +88,8 @@ def what_lacks(facts: Facts, plan: Plan, folder: str, *, there: bool) -> str:
         return f"it has no NVIDIA driver, which {plan.bundle.manifest.engine} needs. See whether it is the right host"
     if plan.ahead and not facts.cuda:
         return "it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install nvidia-jetpack"
+    if plan.ahead and not facts.compiles:
+        return "it has no pycuda, and lacks what it is made with. There: sudo apt install build-essential python3-dev"
     wanted = ROOM * plan.bytes / 2**20 + (0 if facts.installed else INSTALLED_MIB)
     if facts.free_mib < wanted and not there:
         return f"{facts.free_mib:.0f} MiB are free at {folder}, and about {wanted:.0f} are needed. Free some, or use --dir"

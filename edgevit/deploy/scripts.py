@@ -11,8 +11,10 @@ echo "folder=$(pwd -P)"; echo "machine=$(uname -m)"; echo "free_kb=$(df -Pk . | 
 for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=yes"; done
 [ -x venv/bin/edgevit ] && echo "venv_there=yes"
 { command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ]; } >/dev/null && echo "cuda=nvcc"
+command -v g++ >/dev/null && echo "cxx=yes"
 command -v -- "$2" >/dev/null || { [ -x "$2" ] || exit 0; }
 "$2" -c 'import sys; print("python=%d.%d.%d" % sys.version_info[:3])'
+"$2" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h"); print("headers=yes")' 2>/dev/null
 "$2" -c 'import ensurepip, venv; print("venv=yes")' 2>/dev/null
 "$2" -c 'import ctypes; ctypes.CDLL("libcuda.so.1"); print("driver=yes")' 2>/dev/null
 "$2" -c 'import cv2; print("cv2=" + cv2.__version__)' 2>/dev/null

@@ -14,6 +14,12 @@ def text(path: Path) -> str:
         return ""
 
 
+def group_ids(root: Path) -> dict[str, int]:
+    """Number by name of the groups in the /etc/group of the system below ``root``."""
+    lines = (line.split(":") for line in text(root / "etc/group").splitlines())
+    return {fields[0]: int(fields[2]) for fields in lines if len(fields) == 4 and fields[2].isdecimal()}
+
+
 def number(path: Path) -> int | None:
     """The whole number in the file, decimal or hexadecimal with 0x; None if there is none."""
     try:

@@ -124,8 +124,9 @@ def here(target: Target, root: Path = ROOT) -> Target:
 def _target(compatible: list[str], memory: int | None) -> str | None:
     for name in shipped_names("targets"):
         device = load_target(name).device
-        if device and any(module in entry for module in device.modules for entry in compatible):
-            return name if _fits(device, memory) else None
+        # Module and memory together: one part number, and one device tree, stand for modules of several sizes.
+        if device and _fits(device, memory) and any(module in entry for module in device.modules for entry in compatible):
+            return name
     return None
 
 

@@ -8,6 +8,8 @@ import platform
 import signal
 import subprocess
 import sys
+import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +49,8 @@ class Module:
     """Why it does not load; None if it does."""
     version: str | None = None
     file: str | None = None
+    owner: str | None = None
+    """The distribution that brought it, by pip's own record beside it; None if there is no record."""
     build: str = ""
     """OpenCV's own account of how it was built."""
 
@@ -75,6 +79,15 @@ class Python:
     """By name, of `MODULES`; without the part after the dot."""
     path: str = ""
     """The environment variable PATH."""
+    include: str = ""
+    """The folder for its C headers, which compiled packages need."""
+
+    def owns(self, module: Module) -> bool:
+        """Whether pip of this environment, or of this user, installed ``module``, so that it can take it off again."""
+        homes = [f"{self.environment}/"] if self.environment else []
+        return module.owner is not None and (
+            "/.local/lib/" in (module.file or "") or any((module.file or "").startswith(home) for home in homes)
+        )
 
 
 def python_here() -> Python:
@@ -87,6 +100,7 @@ def python_here() -> Python:
         sees_system=not inside or _sees_system(Path(sys.prefix) / "pyvenv.cfg"),
         modules={name.partition(".")[0]: probe(name) for name in MODULES},
         path=os.environ.get("PATH", ""),
+        include=sysconfig.get_path("include"),
     )
 
 
@@ -100,7 +114,19 @@ def probe(name: str) -> Module:
     answer = done.stdout.splitlines()[-1:]  # what the module itself prints comes before
     if done.returncode or not answer:
         return Module(error=_death(done.returncode))
-    return Module(**json.loads(answer[0]))
+    found = json.loads(answer[0])
+    return Module(**found, owner=owner_of(found["file"]) if found.get("file") else None)
+
+
+def owner_of(file: str) -> str | None:
+    """The distribution whose record beside the package has ``file``, an ``__init__.py``; None if none has."""
+    package = Path(file).parent
+    listed = f"{package.name}/{Path(file).name},"
+    for record in sorted(package.parent.glob("*.dist-info/RECORD")):
+        with suppress(OSError):
+            if any(line.startswith(listed) for line in record.read_text(encoding="utf-8", errors="replace").splitlines()):
+                return record.parent.name.partition("-")[0].replace("_", "-")
+    return None
 
 
 def _death(code: int) -> str:

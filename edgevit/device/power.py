@@ -1,7 +1,7 @@
 """Power by rail, from the monitors that a Jetson has on its board.
 
-Sources: the kernel's Documentation/hwmon/ina3221.rst for JetPack 5 on; NVIDIA's Jetson Linux Developer Guide, "Power
-Monitor", for the drivers of JetPack 4.
+Sources: the kernel's Documentation/hwmon/ina3221.rst and ina238.rst for JetPack 5 on; NVIDIA's Jetson Linux Developer Guide,
+"Power Monitor", for the drivers of JetPack 4; NVIDIA's forum, topic 366461, for Thor: its INA238 measures VIN.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 from edgevit.device.files import number, text
 
 HWMON = "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*"
+INPUT_HWMON = "sys/bus/i2c/drivers/ina238/*/hwmon/hwmon*"
+"""Thor measures its input with a monitor of its own, which has one channel."""
 IIO = "sys/bus/i2c/drivers/ina3221x/*/iio:device*"  # JetPack 4
 CHANNELS = (1, 2, 3)  # what comes above them is a sum of shunt voltages
 INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
@@ -29,6 +31,9 @@ def find_rails(root: Path) -> dict[str, Rail]:
         for channel in CHANNELS:
             files = (folder / f"in{channel}_input", folder / f"curr{channel}_input")
             _add(found, text(folder / f"in{channel}_label"), files)
+    for folder in sorted(root.glob(INPUT_HWMON)):
+        label = text(folder / "label").strip() or "VIN"  # the driver gives none; a device tree may
+        _add(found, label, (folder / "in1_input", folder / "curr1_input"))
     for folder in sorted(root.glob(IIO)):
         for channel in range(len(CHANNELS)):
             _add(found, text(folder / f"rail_name_{channel}"), (folder / f"in_power{channel}_input",))
@@ -50,6 +55,11 @@ def read_rails(rails: Mapping[str, Rail]) -> dict[str, float]:
 def counted(rails: Mapping[str, float]) -> tuple[str, ...]:
     """The rails that make up the whole: the board's input where it is measured, else all, which is less than the input."""
     return next(((name,) for name in INPUTS if name in rails), tuple(rails))
+
+
+def input_lacks(rails: Mapping[str, float]) -> bool:
+    """Whether none of them is the board's input."""
+    return not any(name in rails for name in INPUTS)
 
 
 def total(rails: Mapping[str, float]) -> float | None:

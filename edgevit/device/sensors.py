@@ -14,7 +14,7 @@ from edgevit.device import tegrastats
 from edgevit.device.files import first_number, number, text
 from edgevit.device.jetson import GPU_CLOCKS
 from edgevit.device.memory import meminfo
-from edgevit.device.power import find_rails, read_rails
+from edgevit.device.power import INPUTS, find_rails, input_lacks, read_rails
 from edgevit.device.throttling import Throttling
 
 GPU_LOADS = (  # in thousandths
@@ -50,9 +50,13 @@ class Sample:
     """Why the machine is slower than its setting now; None if nothing tells."""
 
     def filled(self, other: Sample) -> Sample:
-        """This sample with ``other``'s values where it has none."""
+        """This sample with ``other``'s values where it has none, and with its rail of the board's input where it lacks that."""
         lacking = [item.name for item in fields(self) if getattr(self, item.name) in (None, {})]
-        return replace(self, **{name: getattr(other, name) for name in lacking})
+        filled = replace(self, **{name: getattr(other, name) for name in lacking})
+        if input_lacks(filled.rails):
+            inputs = {name: watts for name, watts in other.rails.items() if name in INPUTS}
+            filled = replace(filled, rails={**filled.rails, **inputs})
+        return filled
 
 
 class KernelFiles:

@@ -1,6 +1,7 @@
 """A systemd unit that keeps a classifier running: restarted, watched, and allowed no more than it needs.
 
-Source: systemd.service(5), systemd.exec(5), systemd.resource-control(5).
+Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5); raspberrypi/libcamera#62 for the devices that
+libcamera opens.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from edgevit.device.jetson import Board
 from edgevit.errors import ConfigError
 from edgevit.filekinds import UNIT_MARK
 
@@ -55,6 +58,40 @@ SystemCallErrorNumber=EPERM
 ON_GPU = """\
 # No DevicePolicy, ProtectClock or SystemCallFilter: a GPU's nodes and calls differ from driver to driver.
 """
+LIBCAMERA = """\
+# A CSI camera is a chain of media devices, and its pictures lie in memory that they share.
+DeviceAllow=char-media rw
+DeviceAllow=char-dma_heap rw
+"""
+ARGUS = """\
+# NVIDIA's camera service has its socket in /tmp.
+PrivateTmp=no
+"""
+OWN_TMP = """\
+# Nothing of it is of others' concern.
+PrivateTmp=yes
+"""
+RESTARTS_ARGUS = """\
+# This JetPack's camera service can deadlock, for good, when a program dies while it captures. As root, and whatever comes of it.
+ExecStartPre=-+/usr/bin/systemctl restart nvargus-daemon
+"""
+
+CsiStack = Literal["argus", "libcamera"]
+DEADLOCKS = ((36, 0, 0), (36, 5, 0))
+"""L4T, from and before: JetPack 6.0 to 6.2.1, whose camera service only a restart brings back."""
+
+
+def csi_stack(source: str, board: Board | None) -> CsiStack | None:
+    """What ``source`` reads a CSI camera through, as `edgevit run` takes it; None if it reads none."""
+    pipeline = source.removeprefix("gst:") if source.startswith("gst:") else ""
+    if "nvargus" in pipeline or (source.startswith("csi:") and board):
+        return "argus"
+    return "libcamera" if "libcamera" in pipeline or source.startswith("csi:") else None
+
+
+def argus_deadlocks(board: Board | None) -> bool:
+    """Whether this board's camera service is one that can deadlock."""
+    return board is not None and board.l4t is not None and DEADLOCKS[0] <= board.l4t < DEADLOCKS[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +106,10 @@ class Service:
     groups: tuple[str, ...] = ()
     """Of the machine; those that own cameras and GPU."""
     on_gpu: bool = False
-    csi: bool = False
-    """Whether it reads a CSI camera: NVIDIA's service for them listens in /tmp."""
+    csi: CsiStack | None = None
+    """What it reads a CSI camera through; None if it reads none."""
+    restarts_argus: bool = False
+    """Whether that service of NVIDIA's is to be started anew before each start."""
     writable: tuple[Path, ...] = ()
     """Folders that it may write to; none else."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -81,7 +120,7 @@ class Service:
 
 def unit(service: Service) -> str:
     """The unit's text. Raises ConfigError for a path or an argument that a unit cannot hold."""
-    for path in (service.bundle, *service.writable):
+    for path in (service.bundle, *service.writable, Path(service.command[0])):
         if any(folder in path.parents for folder in UNKEPT):
             msg = f"{path}: what lies in /tmp does not outlive a restart. Move it, for example to /opt or /var/lib."
             raise ConfigError(msg)
@@ -97,6 +136,7 @@ def unit(service: Service) -> str:
         "[Service]",
         "Type=notify",
         "NotifyAccess=main",
+        *(RESTARTS_ARGUS.splitlines() if service.restarts_argus else []),
         f"ExecStart={' '.join(map(quoted, service.command))}",
         f"User={_plain(service.user)}",
         *([f"SupplementaryGroups={' '.join(map(_plain, service.groups))}"] if service.groups else []),
@@ -117,10 +157,10 @@ def unit(service: Service) -> str:
         "",
         f"ReadOnlyPaths={quoted(str(service.bundle), expands=False)}",
         *(f"ReadWritePaths={quoted(str(path), expands=False)}" for path in service.writable),
-        "# NVIDIA's camera service has its socket in /tmp." if service.csi else "# Nothing of it is of others' concern.",
-        f"PrivateTmp={'no' if service.csi else 'yes'}",
+        *(ARGUS if service.csi == "argus" else OWN_TMP).splitlines(),
         *ALWAYS.splitlines(),
         *(ON_GPU if service.on_gpu else ON_CPU).splitlines(),
+        *(LIBCAMERA.splitlines() if service.csi == "libcamera" and not service.on_gpu else []),
         "",
         "[Install]",
         "WantedBy=multi-user.target",
@@ -151,7 +191,14 @@ def commands(path: Path, name: str, *, private: bool = False) -> tuple[str, ...]
 
 def _environment(service: Service) -> dict[str, str]:
     cache = f"/var/cache/{service.name}"
-    return {"EDGEVIT_CACHE": cache, "CUDA_CACHE_PATH": f"{cache}/cuda", "PYTHONDONTWRITEBYTECODE": "1", **service.environment}
+    return {
+        "EDGEVIT_CACHE": cache,
+        # Homes are read-only: without it GStreamer loads every plugin anew to learn what it has, and pycuda compiles anew.
+        "XDG_CACHE_HOME": cache,
+        "CUDA_CACHE_PATH": f"{cache}/cuda",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **service.environment,
+    }
 
 
 def _plain(text: str) -> str:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgevit.device.jetson import ROOT, Board, detect
-from edgevit.device.power import counted, total
+from edgevit.device.power import counted, input_lacks, total
 from edgevit.device.sensors import KernelFiles, Psutil, Sample, TegrastatsProcess
 
 INTERVAL = 1.0
 """Seconds between samples."""
 TEGRASTATS = "usr/bin/tegrastats"
+INPUT_IN_TEGRASTATS = ("11.0",)
+"""Boards whose tegrastats tells the input's power even where no file does: Thor. Its other rails are about two thirds of it."""
 NO_PSUTIL = "telemetry: CPU load is not recorded without psutil: pip install 'edgevit[telemetry]', or run with --no-telemetry"
 FIGURES = ("power_w", "cpu_load", "cpu_mhz", "gpu_load", "gpu_mhz", "memory_mb", "temperature_c")
 
@@ -112,14 +114,19 @@ class Telemetry:
             "memory_mb": sample.memory_mb,
             "temperature_c": degrees,
         }
+        of_input = not input_lacks(sample.rails)
+        if self._counts_input and not of_input:
+            values["power_w"] = power = None  # the input was measured before, and the others are less than that
         throttled = None if sample.throttling is None else ", ".join(sample.throttling) or "no"
         with self._lock:
+            if of_input and power is not None and not self._counts_input:
+                self._measure_power_anew(power)
             for name, value in values.items():
                 if value is not None:
                     self._ranges[name].add(value)
             for name, watts in sample.rails.items():
                 self._rails.setdefault(name, Range()).add(watts)
-            self._counted = counted(sample.rails) or self._counted
+            self._counted = (counted(sample.rails) if power is not None else ()) or self._counted
             if sensor is not None and degrees is not None and (self._hottest is None or degrees > self._hottest[0]):
                 self._hottest = (degrees, sensor)
             if sample.throttling is not None:
@@ -127,6 +134,16 @@ class Telemetry:
                 self._reasons.update(dict.fromkeys(sample.throttling))
             self._integrate(now, power)
             self._newest = {**values, "temperature_sensor": sensor, "mode": self._mode, "throttled": throttled}
+
+    @property
+    def _counts_input(self) -> bool:
+        """Whether the power so far is that of the board's input."""
+        return not input_lacks(dict.fromkeys(self._counted, 0.0))
+
+    def _measure_power_anew(self, power: float) -> None:
+        """Forget what was taken for the whole until now, which is less: tegrastats takes a moment to tell the input."""
+        self._ranges["power_w"], self._joules = Range(), power * self._seconds
+        self._last = self._last and (self._last[0], None)
 
     def _integrate(self, now: float, power: float | None) -> None:
         """Energy by the trapezoidal rule: between two samples power is taken to change evenly."""
@@ -178,15 +195,15 @@ class Telemetry:
 def open_telemetry(root: Path = ROOT, *, interval: float = INTERVAL) -> Iterator[Telemetry]:
     """Telemetry of the machine whose file system ``root`` is, running until the block ends.
 
-    A Jetson's rails, clocks and loads come from its files, and from ``tegrastats`` where no file has the rails; on a PC
-    psutil has the load. Nothing needs root, and nothing that is missing is an error: its values are None, and ``notes``
+    A Jetson's rails, clocks and loads come from its files, and from ``tegrastats`` where no file has them, or Thor's input; on a
+    PC psutil has the load. Nothing needs root, and nothing that is missing is an error: its values are None, and ``notes``
     say what to install.
     """
     board, notes = detect(root), []
     with ExitStack() as stack:
         sources: list[Source] = [stack.enter_context(closing(KernelFiles(root)))]
         program = root / TEGRASTATS
-        if board is not None and not sources[0]().rails and program.is_file():
+        if board is not None and _asks_tegrastats(board, sources[0]().rails) and program.is_file():
             try:
                 sources.append(stack.enter_context(closing(TegrastatsProcess(program, interval))))
             except OSError as error:
@@ -209,6 +226,10 @@ def open_telemetry(root: Path = ROOT, *, interval: float = INTERVAL) -> Iterator
             yield telemetry
         finally:
             telemetry.stop()
+
+
+def _asks_tegrastats(board: Board, rails: Mapping[str, float]) -> bool:
+    return not rails or (board.compute_capability in INPUT_IN_TEGRASTATS and input_lacks(rails))
 
 
 def lines(summary: Mapping[str, Any]) -> list[str]:

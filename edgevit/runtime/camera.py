@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from edgevit.device.cameras import kind_of
+from edgevit.device.jetson import ROOT
 from edgevit.errors import SourceError
 from edgevit.paths import exists
 from edgevit.runtime.gstreamer import Mode
@@ -24,10 +26,19 @@ def camera_opener(device: str, mode: Mode) -> Opener:
         try:
             return Stream(capture, rotate=mode.rotate)
         except SourceError:
-            msg = f"{device}: opens no camera stream: another program holds it, or it is no capture device. {known_cameras()}"
-            raise SourceError(msg) from None
+            raise SourceError(why_none(device)) from None
 
     return connect
+
+
+def why_none(device: str, root: Path = ROOT) -> str:
+    """Why ``device`` gives no picture, as far as its driver tells. A sensor that converts its pictures itself does give some."""
+    kind = kind_of(device, root)
+    if kind == "sensor":
+        return f"{device}: a CSI sensor's own node, whose raw pictures OpenCV cannot read. Use csi://0"
+    if kind == "part":
+        return f"{device}: no camera, but a part of the board's image processor or codec. Use csi://0 for a CSI camera"
+    return f"{device}: opens no camera stream: another program holds it, or it is no capture device. {known_cameras()}"
 
 
 def _configure(capture: Any, mode: Mode) -> None:

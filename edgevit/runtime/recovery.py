@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edgevit.errors import SourceError
+from edgevit.runtime.candidates import Candidates
 from edgevit.runtime.faults import Faults
 from edgevit.runtime.frame import Frame, Policy, Source
-from edgevit.runtime.stream import Opener, Stream
+from edgevit.runtime.stream import Opener, Stream, UnreachableError
 
 CLOSE_SECONDS = 2.0
 """How long `Live.close` waits for a read under way; one that hangs is left to the end of the process."""
@@ -29,10 +30,17 @@ class Recovery:
     """Longest wait for a frame."""
     open_seconds: float = 20.0
     """Longest wait for a connection and its first frame: an RTSP stream waits for a key frame."""
+    candidate_seconds: float = 15.0
+    """The same, where there are several ways of connecting, for each of them until one gave a picture."""
     give_up_seconds: float | None = None
     """How long a source may be away before SourceError is raised; 0 does not reconnect, None never gives up."""
     first_delay: float = 0.5
     longest_delay: float = 10.0
+
+    @property
+    def read_seconds(self) -> float:
+        """What OpenCV may wait for a picture, where it can tell the time: its read then ends and leaves nothing behind."""
+        return 0.9 * max(self.candidate_seconds, self.stall_seconds)
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row: doubled each time, up to the longest."""
@@ -145,18 +153,37 @@ class Live(Source):
         return self.faults.last or "no frame"
 
     def _abandon(self) -> None:
-        """Leave a reader that hangs, and start another."""
-        self.faults.stalled += 1
+        """Leave a reader that hangs, and start another: for the next way of connecting where the first frame is still to come."""
         if self._index == 0:
-            msg = f"{self.description}: no frame within {self._recovery.open_seconds:g} s. Is it on, and reachable?"
-            self._error = SourceError(msg)
+            self._leave_candidate()
             return
+        self.faults.stalled += 1
+        if not self._too_many_hang():
+            self._start(f"no frame for {self._limit:g} s")
+
+    def _leave_candidate(self) -> None:
+        opener = self._opener
+        if isinstance(opener, Candidates):
+            opener.leave()
+            if not opener.more:
+                self._error = SourceError(opener.failure())
+            elif not self._too_many_hang(opener.failure()):
+                self._start(None)
+            return
+        msg = f"{self.description}: no frame within {self._limit:g} s. Is it on, and reachable?"
+        self._error = SourceError(msg)
+
+    def _too_many_hang(self, why: str = "") -> bool:
+        """Whether no other reader may be started, since so many hang; says so where frames are taken."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        if len(self._threads) >= MAX_HANGING:
-            msg = f"{self.description}: {len(self._threads)} reads hang and cannot be ended. Start again; check cable and driver."
-            self._error = SourceError(msg)
-            return
-        self._start(f"no frame for {self._limit:g} s")
+        if len(self._threads) < MAX_HANGING:
+            return False
+        msg = (
+            why
+            or f"{self.description}: {len(self._threads)} reads hang and cannot be ended. Start again; check cable and driver."
+        )
+        self._error = SourceError(msg)
+        return True
 
     def _start(self, lost: str | None) -> None:
         """A new reader, which takes the old one's place; ``lost`` is why there was an old one."""
@@ -197,12 +224,19 @@ class Live(Source):
 
     def _connect(self, turn: int) -> tuple[float | None, str | None]:
         """One connection to its end: when its first frame was delivered, and why it was lost; no reason if it is left."""
-        if not self._expect(turn, self._recovery.open_seconds):
-            return None, None
-        try:
-            stream = self._opener()
-        except SourceError as error:
-            return None, str(error)
+        opener = self._opener
+        candidates = opener if isinstance(opener, Candidates) and not opener.settled else None
+        while True:
+            if not self._expect(turn, self._recovery.candidate_seconds if candidates else self._recovery.open_seconds):
+                return None, None
+            try:
+                stream = opener()
+                break
+            except SourceError as error:
+                if candidates is None or not candidates.more or isinstance(error, UnreachableError):
+                    return None, str(error)
+        if candidates and candidates.story and self._is_read_by(turn):
+            self._note(f"{self.description}: {candidates.story}")
         try:
             return self._pump(turn, stream)
         finally:
@@ -236,6 +270,10 @@ class Live(Source):
             self._limit, self._due = seconds, time.perf_counter() + seconds
             self._changed.notify_all()
             return True
+
+    def _is_read_by(self, turn: int) -> bool:
+        with self._changed:
+            return turn == self._turn and not self._closed
 
     def _deliver(self, turn: int, frame: Frame) -> bool:
         with self._changed:

@@ -57,8 +57,8 @@ def open_source(
     with needs_extra("cpu"):
         import cv2  # noqa: F401 (every source reads through it: say so here, once)
 
-    mode = mode or Mode()
-    connect = _opener(uri, mode, every=policy == "every")
+    mode, recovery = mode or Mode(), recovery or Recovery()
+    connect = _opener(uri, mode, every=policy == "every", limit_s=recovery.read_seconds)
     if connect is not None:
         if loop:
             msg = f"{redacted(uri)}: --loop is for files; a live source has no end to start over from"
@@ -74,8 +74,8 @@ def open_source(
     return source
 
 
-def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
-    """What connects to a live source; None for another."""
+def _opener(uri: str, mode: Mode, *, every: bool, limit_s: float) -> Opener | None:
+    """What connects to a live source, whose reads end after ``limit_s`` where that can be; None for another."""
     if re.match(r"/dev/|rtsps?://|https?://|gst:", uri, re.IGNORECASE):
         require_utf8(uri, SourceError, called=redacted(uri))
     if uri.isdecimal():
@@ -84,7 +84,7 @@ def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
         return camera_opener(uri, mode)
     if re.match(r"rtsps?://", uri, re.IGNORECASE):
         _refuse_size(uri, mode)
-        return rtsp_opener(uri, mode)
+        return rtsp_opener(uri, mode, limit_s)
     if re.match(r"https?://", uri, re.IGNORECASE):
         _refuse_size(uri, mode)
         return web_opener(uri, mode, every=every)
@@ -93,16 +93,15 @@ def _opener(uri: str, mode: Mode, *, every: bool) -> Opener | None:
             msg = f"{redacted(uri)}: size, rate and rotation are written into the pipeline itself"
             raise ConfigError(msg)
         gstreamer.need_gstreamer(uri)
-        pipeline = gstreamer.own_pipeline(uri.removeprefix("gst:"), every=every)
-        return gstreamer.opener(redacted(uri), [pipeline], "Try it with gst-launch-1.0 and autovideosink.")
+        return gstreamer.own_opener(uri, every=every, limit_s=limit_s)
     if match := NUMBERED.fullmatch(uri):
         gstreamer.need_gstreamer(uri)
         number = int(match[2])
-        if match[1] == "usb":
-            hint = "See what the camera offers: v4l2-ctl --list-formats-ext"
-            return gstreamer.opener(uri, gstreamer.usb_pipelines(f"/dev/video{number}", mode), hint)
-        hint = "Check its ribbon cable, and restart the camera service: sudo systemctl restart nvargus-daemon"
-        return gstreamer.opener(uri, gstreamer.csi_pipelines(number, mode), hint)
+        if match[1] == "csi":
+            return gstreamer.csi_opener(uri, number, mode, limit_s)
+        hint = f"See what the camera offers (v4l2-ctl --list-formats-ext), or read it without GStreamer: {number}"
+        candidates = gstreamer.usb_pipelines(f"/dev/video{number}", mode, gstreamer.installed())
+        return gstreamer.opener(uri, candidates, hint, limit_s)
     return None
 
 

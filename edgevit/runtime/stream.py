@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from edgevit.runtime.frame import Image
 
 
+class UnreachableError(SourceError):
+    """Nothing answers where the source should be: no other way of connecting will do better."""
+
+
 class Stream:
     """An OpenCV capture that has given its first picture. Used by one thread."""
 

@@ -50,10 +50,10 @@ SUFFIXES = {"save": ".avi", "csv_path": ".csv", "jsonl": ".jsonl", "csv": ".csv"
 def test_every_command_that_writes_is_known() -> None:
     """A new output is an option of one of these types, or is named here with what keeps it from destroying anything."""
     assert {name for name, command in ALL.items() if outputs(command)} == {
-        "attention", "build", "compare", "compile", "demo", "deploy", "prune", "run", "service",
+        "attention", "build", "compare", "compile", "demo", "deploy", "doctor", "prune", "run", "service",
     }  # fmt: skip
     assert all(isinstance(command, Writing) for command in ALL.values() if outputs(command))
-    others = {"doctor", "inspect", "profile", "targets"}  # write nothing
+    others = {"inspect", "profile", "targets"}  # write nothing
     own = {"keygen", "sign"}  # never replaces a file; adds a file to a bundle under a name of its own
     assert set(ALL) == {name for name, command in ALL.items() if outputs(command)} | others | own
 

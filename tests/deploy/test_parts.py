@@ -278,6 +278,8 @@ python=3.10.12
 venv=yes
 driver=yes
 cuda=nvcc
+cxx=yes
+headers=yes
 cv2=4.8.0
 """
 
@@ -306,6 +308,8 @@ def test_a_board_that_has_everything() -> None:
         ("venv=yes", "", "its Python makes no virtual environments. There: sudo apt install python3-venv"),
         ("driver=yes", "", "it has no NVIDIA driver, which tensorrt needs."),
         ("cuda=nvcc", "", "it has no pycuda, and no nvcc to make it with."),
+        ("cxx=yes", "", "it has no pycuda, and lacks what it is made with. There: sudo apt install build-essential python3-dev"),
+        ("headers=yes", "", "it has no pycuda, and lacks what it is made with."),
         ("free_kb=20000000", "free_kb=200000", "195 MiB are free at edgevit, and about 750 are needed."),
         ("free_kb=20000000", "free_kb=100000\nvenv_there=yes", "98 MiB are free at edgevit, and about 150 are needed."),
     ],
@@ -317,5 +321,8 @@ def test_what_a_board_may_lack(line: str, instead: str, words: str) -> None:
 def test_what_a_board_need_not_have() -> None:
     """A CPU engine needs no GPU; what is installed and there needs neither venv nor room."""
     assert lacks(ENOUGH.replace("driver=yes\n", "").replace("cuda=nvcc\n", ""), ahead=False) == ""
+    # Nor a compiler, where pycuda is there already.
+    made = ENOUGH.replace("cxx=yes\nheaders=yes\n", "").replace("cuda=nvcc", "cuda=pycuda")
+    assert (lacks(made), lacks(made, ahead=False)) == ("", "")
     small = ENOUGH.replace("free_kb=20000000", "free_kb=100\nvenv_there=yes").replace("\nvenv=yes", "")
     assert lacks(small, there=True) == ""

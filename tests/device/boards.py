@@ -32,3 +32,14 @@ def board_of(root: Path, *, model: str = NX, compatible: tuple[str, ...] = ORIN,
 
 def modules(*entries: str, chip: str = "tegra234") -> tuple[str, ...]:
     return (*(f"nvidia,{entry}" for entry in entries), f"nvidia,{chip}")
+
+
+def video_node(root: Path, number: int, name: str, driver: str) -> Path:
+    """``/dev/videoN`` with its folder in sysfs; without ``driver`` that folder names none."""
+    write(root / f"dev/video{number}", "")
+    node = root / f"sys/class/video4linux/video{number}"
+    write(node / "name", name + "\n")
+    if driver:
+        (node / "device").mkdir()
+        (node / "device/driver").symlink_to(f"../../../bus/platform/drivers/{driver}")
+    return node

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from edgevit.bundle import ENGINE, MODEL, Bundle, FileEntry, open_bundle
+from edgevit.device.apt import Simulated
 from edgevit.device.doctor import LEVELS, Finding, examine
 from edgevit.device.jetson import detect
 from edgevit.device.modules import MODULES, Module, Python, probe, python_here
-from tests.device.boards import NANO, R32, R36, R38, R39, THOR, board_of, modules, write
+from tests.device.boards import NANO, R32, R36, R38, R39, THOR, board_of, modules, video_node, write
 
 DIST = "/usr/lib/python3.10/dist-packages"
 WITH_GSTREAMER = "    GUI:                           GTK3\n    GStreamer:                   YES (1.20.3)\n"
@@ -36,7 +37,9 @@ GOOD = Python(
         "onnxruntime": MISSING,
     },
     path="/usr/local/cuda/bin:/usr/bin",
+    include="/usr/include/python3.10",
 )
+ENVIRONMENT = "/home/me/venv/lib/python3.10/site-packages"
 
 
 def with_module(name: str, module: Module, python: Python = GOOD) -> Python:
@@ -55,8 +58,15 @@ def orin_nano(root: Path, *, release: str = R36, **meminfo: int) -> Path:
     write(root / "dev/video0", "")
     write(root / "sys/class/video4linux/video0/name", "HD Webcam\n")
     write(root / "tmp/argus_socket", "")
-    write(root / "usr/local/cuda/bin/nvcc", "")
+    for compiler in ("usr/local/cuda/bin/nvcc", "usr/bin/g++", "usr/include/python3.10/Python.h"):
+        write(root / compiler, "")
     return root
+
+
+def swaps(root: Path, *places: tuple[str, int, int]) -> None:
+    """What swapping goes to: path, MiB, MiB used."""
+    lines = [f"{path} partition {mib * 1024} {used * 1024} 5" for path, mib, used in places]
+    write(root / "proc/swaps", "\n".join(["Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority", *lines, ""]))
 
 
 def of(findings: tuple[Finding, ...], topic: str) -> list[Finding]:
@@ -188,8 +198,17 @@ def test_environment_that_hides_the_system(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "level", "words"),
     [
-        (Module(version="10.7.0", file="/home/me/venv/lib/python3.10/site-packages/tensorrt/__init__.py"), "warning", "a wheel"),
-        (Module(version="10.3.0", file="/usr/local/lib/python3.10/dist-packages/tensorrt/__init__.py"), "warning", "a wheel"),
+        (Module(version="10.7.0", file=f"{ENVIRONMENT}/tensorrt/__init__.py", owner="tensorrt-cu12"), "warning", "a wheel"),
+        (
+            Module(version="10.7.0", file=f"{ENVIRONMENT}/tensorrt/__init__.py"),
+            "note",
+            "neither of the system's packages nor of pip",
+        ),
+        (
+            Module(version="10.14.1", file="/usr/local/lib/python3.12/dist-packages/tensorrt/__init__.py", owner="tensorrt"),
+            "note",
+            "neither of the system's packages nor of pip here",
+        ),
         (Module(version="8.6.2", file=f"{DIST}/tensorrt/__init__.py"), "problem", "8.6.2"),
         (Module(error="libnvdla_compiler.so: cannot open shared object file"), "problem", "libnvdla_compiler.so"),
         (Module(error="loading it ends with SIGSEGV"), "problem", "SIGSEGV"),
@@ -200,6 +219,10 @@ def test_tensorrt(module: Module, level: str, words: str, tmp_path: Path) -> Non
     assert found.level == level
     assert words in found.text
     assert found.fix
+    # Only what pip of this environment brought can be taken off by it.
+    owner = module.owner if (module.file or "").startswith(ENVIRONMENT) else None
+    assert ("pip uninstall" in found.fix) == (owner is not None)
+    assert owner is None or f"pip uninstall {owner}" in found.fix
 
 
 def test_pycuda(tmp_path: Path) -> None:
@@ -209,16 +232,59 @@ def test_pycuda(tmp_path: Path) -> None:
     off = only(examine(replace(python, path="/usr/bin"), root), "pycuda").fix
     assert off.startswith("export PATH=/usr/local/cuda/bin:$PATH CPATH=/usr/local/cuda/include; pip install")
     (root / "usr/local/cuda/bin/nvcc").unlink()
-    assert "needs nvcc: apt install" in only(examine(python, root), "pycuda").fix
+    assert "needs nvcc: sudo apt install nvidia-cuda-dev; then pip install" in only(examine(python, root), "pycuda").fix
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (["usr/bin/g++"], "needs g++: sudo apt install build-essential; then"),
+        (["usr/include/python3.10/Python.h"], "needs Python.h: sudo apt install python3-dev; then"),
+        (
+            ["usr/bin/g++", "usr/include/python3.10/Python.h"],
+            "needs g++, Python.h: sudo apt install build-essential python3-dev; then",
+        ),
+    ],
+)
+def test_what_pycuda_is_compiled_with(gone: list[str], words: str, tmp_path: Path) -> None:
+    """Minutes of compiling end in pip's "not a problem with pip" otherwise."""
+    root = orin_nano(tmp_path)
+    for path in gone:
+        (root / path).unlink()
+    assert words in only(examine(with_module("pycuda", MISSING), root), "pycuda").fix
 
 
 def test_wheel_of_opencv_on_a_jetson(tmp_path: Path) -> None:
     """It has no GStreamer and hides the board's own."""
-    wheel = Module(version="4.12.0", file="/home/me/venv/lib/python3.10/site-packages/cv2/__init__.py", build=WITHOUT)
-    gstreamer, windows = of(examine(with_module("cv2", wheel), orin_nano(tmp_path)), "OpenCV")
+    wheel = Module(version="4.12.0", file=f"{ENVIRONMENT}/cv2/__init__.py", build=WITHOUT, owner="opencv-contrib-python")
+    root = orin_nano(tmp_path)
+    gstreamer, windows = of(examine(with_module("cv2", wheel), root), "OpenCV")
     assert (gstreamer.level, windows.level) == ("warning", "note")
-    assert "pip uninstall opencv-python" in gstreamer.fix
-    assert "apt install python3-opencv" in gstreamer.fix
+    assert gstreamer.fix.endswith("need it: pip uninstall opencv-contrib-python; apt install python3-opencv")
+    write(root / "var/lib/dpkg/status", "Package: libopencv-python\nStatus: install ok installed\nVersion: 4.8.0-1\n")
+    gstreamer, _ = of(examine(with_module("cv2", wheel), root), "OpenCV")
+    assert gstreamer.fix.endswith("need it: pip uninstall opencv-contrib-python")
+
+
+REMOVES = Simulated(removes=("libopencv", "nvidia-opencv"))
+UNKNOWN = Simulated(error="Unable to locate package")
+
+
+@pytest.mark.parametrize(
+    ("answers", "fix"),
+    [
+        ({"python3-opencv": Simulated()}, "apt install python3-opencv"),
+        ({"python3-opencv": REMOVES, "libopencv-python": Simulated()}, "apt install libopencv-python"),
+        ({"python3-opencv": REMOVES, "libopencv-python": UNKNOWN},
+         "apt install python3-opencv (apt install says: python3-opencv would remove libopencv, nvidia-opencv; "
+         "libopencv-python cannot be: Unable to locate package)"),
+        ({"python3-opencv": None}, "apt install python3-opencv"),
+    ],
+)  # fmt: skip
+def test_opencv_that_can_be_installed(answers: dict, fix: str, tmp_path: Path) -> None:
+    """Beside what is there: Ubuntu's and NVIDIA's exclude each other, and apt would remove one for the other."""
+    found = examine(with_module("cv2", MISSING), orin_nano(tmp_path), simulate=answers.get)
+    assert only(found, "OpenCV").fix == fix
 
 
 def test_wheel_of_opencv_on_a_pc(tmp_path: Path) -> None:
@@ -261,7 +327,7 @@ def a_bundle(folder: Path, *, model_mib: int, builder_mib: float | None = None, 
 @pytest.mark.parametrize(
     ("free", "swap", "bundle", "level", "words"),
     [
-        (5000, 0, {"model_mib": 100, "builder_mib": 2000}, "warning", "2768 MiB (measured by a stand-in"),  # no swap at all
+        (5000, 0, {"model_mib": 100, "builder_mib": 2000}, "ok", "2768 MiB (measured by a stand-in"),
         (5000, 3743, {"model_mib": 100, "builder_mib": 2000}, "ok", "about 2768 MiB"),
         (5000, 3743, {"model_mib": 100, "builder_mib": 2000, "engine": True}, "ok", "measured here"),
         (2000, 300, {"model_mib": 100}, "ok", "about 1724 MiB (estimated"),
@@ -275,6 +341,28 @@ def test_memory_for_a_bundle(free: int, swap: int, bundle: dict, level: str, wor
     assert found.level == level
     assert words in found.text
     assert level == "ok" or "mkswap" in found.fix
+
+
+def test_zram_is_no_memory(tmp_path: Path) -> None:
+    """A JetPack's swap is memory itself, compressed; a file on a disk counts."""
+    root = orin_nano(tmp_path / "root", MemAvailable=1000)
+    bundle = a_bundle(tmp_path, model_mib=100)
+    swaps(root, *((f"/dev/zram{core}", 624, 0) for core in range(6)))
+    found = only(examine(GOOD, root, bundle), "memory")
+    assert found.level == "warning"
+    assert "0 MiB of swap (and 3744 of zram, which is the same memory)" in found.text
+    assert "add swap: sudo systemctl disable nvzramconfig, " in found.fix
+    assert "sudo tee -a /etc/fstab" in found.fix
+    swaps(root, ("/dev/zram0", 1743, 0), ("/swapfile", 2048, 48))
+    found = only(examine(GOOD, root, bundle), "memory")
+    assert (found.level, "2000 MiB of swap (and 1743 of zram" in found.text) == ("ok", True)
+
+
+def test_small_board_without_swap(tmp_path: Path) -> None:
+    """Without a bundle nobody knows what it will take; with one that fits there is nothing to warn of."""
+    root = orin_nano(tmp_path / "root", SwapTotal=0, SwapFree=0)
+    assert only(examine(GOOD, root), "memory").level == "warning"
+    assert only(examine(GOOD, root, a_bundle(tmp_path, model_mib=10)), "memory").level == "ok"
 
 
 @pytest.mark.parametrize(("free", "level"), [(301, "ok"), (299, "warning")])
@@ -302,6 +390,64 @@ def test_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(examine(GOOD, root), "camera").level == "note"
     (root / "tmp/argus_socket").unlink()
     assert "nvargus-daemon" in of(examine(GOOD, root), "camera")[1].fix
+
+
+def test_nodes_that_are_no_cameras(tmp_path: Path) -> None:
+    """A CSI sensor's raw node is answered with csi://0; a codec and an image processor are not shown at all."""
+    root = orin_nano(tmp_path)
+    video_node(root, 1, "vi-output, imx219 9-0010", "tegra-camrtc-capture-vi")
+    video_node(root, 2, "bcm2835-codec-decode", "bcm2835-codec")
+    webcam, sensor, deadlock = of(examine(GOOD, root), "camera")
+    assert (webcam.level, sensor.level, deadlock.level) == ("ok", "note", "warning")
+    assert sensor.text == "/dev/video1: vi-output, imx219 9-0010, a CSI sensor"
+    assert sensor.fix.startswith("use csi://0")
+    assert "sudo systemctl restart nvargus-daemon" in deadlock.fix
+    write(root / "etc/nv_tegra_release", R38)
+    assert "deadlock" not in "".join(finding.text for finding in examine(GOOD, root))
+
+
+@pytest.mark.parametrize(
+    ("mine", "root_user", "level", "fix"),
+    [
+        ({44, 994}, False, "ok", ""),
+        ({44}, False, "warning", "sudo usermod -aG render $USER, then log in again"),
+        ({1000}, False, "warning", "sudo usermod -aG video,render $USER, then log in again"),
+        (set(), True, None, ""),
+    ],
+)
+def test_groups(
+    mine: set[int], root_user: bool, level: str | None, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that own cameras and the decoder's node, where the system has them; root needs none."""
+    root = orin_nano(tmp_path)
+    write(root / "etc/group", "root:x:0:\nvideo:x:44:me\nrender:x:994:\nme:x:1000:\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root_user else 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", lambda: sorted(mine))
+    assert [(finding.level, finding.fix) for finding in of(examine(GOOD, root), "groups")] == ([(level, fix)] if level else [])
+
+
+def test_clocks_before_compiling(tmp_path: Path) -> None:
+    """Kernels are chosen by timing them: with a bundle that is still to be compiled it is a warning."""
+    root = orin_nano(tmp_path / "root")
+    found = only(examine(GOOD, root, a_bundle(tmp_path, model_mib=1)), "clocks")
+    assert (found.level, found.text) == ("warning", "the GPU's clock follows the load, and kernels are chosen by timing them")
+    assert found.fix.startswith("before edgevit compile, ")
+    assert only(examine(GOOD, root, a_bundle(tmp_path, model_mib=1, engine=True)), "clocks").level == "note"
+
+
+@pytest.mark.parametrize(("built", "level"), [("8", "ok"), ("4", "problem")])
+def test_engine_of_another_power_mode(built: str, level: str, tmp_path: Path) -> None:
+    """A mode that switches multiprocessors off binds an engine: both ways out are named."""
+    root = orin_nano(tmp_path / "root")
+    write(root / "etc/nvpmodel.conf", CONF + "< POWER_MODEL ID=3 NAME=7W >\n")
+    made = a_bundle(tmp_path, model_mib=1, engine=True)
+    compiled = {**(made.manifest.compiled or {}), "engine": {"multiprocessors": built}}
+    found = of(examine(GOOD, root, Bundle(made.path, replace(made.manifest, compiled=compiled))), "power mode")
+    assert max((finding.level for finding in found), key=LEVELS.index) == ("note" if level == "ok" else level)
+    if level == "problem":
+        assert found[-1].text == "the bundle's engine was compiled for 4 multiprocessors, and 25W leaves 8 on"
+        assert found[-1].fix == "compile it in this mode, or go back to 7W (sudo nvpmodel -m 3); the board may have to restart"
 
 
 def test_nothing_is_changed(tmp_path: Path) -> None:
@@ -333,6 +479,21 @@ def test_probe(code: str, expected: Module, tmp_path: Path, monkeypatch: pytest.
     write(tmp_path / "patient_module.py", code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert replace(probe("patient_module"), file=None) == expected
+
+
+def test_owner_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distribution that pip's record beside it names, which differs from the module's name; none where there is no record."""
+    write(tmp_path / "patient_module/__init__.py", "")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert probe("patient_module").owner is None
+    write(tmp_path / "other-1.dist-info/RECORD", "other_module/__init__.py,sha256=x,0\n")
+    write(tmp_path / "patient_python_headless-4.12.dist-info/RECORD", "patient_module/__init__.py,sha256=x,0\n")
+    found = probe("patient_module")
+    assert found.owner == "patient-python-headless"
+    assert not GOOD.owns(found)
+    assert replace(GOOD, environment=str(tmp_path)).owns(found)
+    assert not replace(GOOD, environment=str(tmp_path)).owns(replace(found, owner=None))
+    assert GOOD.owns(replace(found, file="/home/me/.local/lib/python3.10/site-packages/patient_module/__init__.py"))
 
 
 def test_probe_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

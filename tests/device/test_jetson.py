@@ -25,7 +25,9 @@ from tests.device.boards import NANO, NX, ORIN, R32, R36, R38, R39, THOR, board_
         (modules("p3768-0000+p3767-0004", "p3767-0004"), 3440, "jetson-orin-nano-4gb"),
         (modules("p3737-0000+p3701-0004", "p3701-0004"), 30536, "jetson-agx-orin-32gb"),
         (modules("p3737-0000+p3701-0005", "p3701-0005"), 62817, "jetson-agx-orin-64gb"),
-        (modules("p3737-0000+p3701-0000", "p3701-0000"), 62817, "jetson-agx-orin-64gb"),
+        (modules("p3737-0000+p3701-0000", "p3701-0000"), 30536, "jetson-agx-orin-32gb-devkit"),
+        (modules("p3740-0002+p3701-0008", "p3701-0008"), 58900, "jetson-agx-orin-industrial"),
+        (modules("p3740-0002+p3701-0002", "p3701-0002"), 62817, "jetson-igx-orin"),
         (modules("p4071-0000+p3834-0000", "p3834-0000", chip="tegra264"), 62700, "jetson-thor-t4000"),
         (modules("p4071-0000+p3834-0008", "p3834-0008", chip="tegra264"), 125772, "jetson-thor-t5000"),
     ],
@@ -38,6 +40,21 @@ def test_module(compatible: tuple[str, ...], mib: int, target: str, tmp_path: Pa
     (tmp_path / "proc/meminfo").unlink()
     found = detect(tmp_path)
     assert (found.target, found.memory_bytes) == (target, None)
+
+
+@pytest.mark.parametrize(
+    ("mib", "spec", "target"),
+    [
+        (62817, "", "jetson-agx-orin-64gb"),
+        (30536, "", "jetson-agx-orin-32gb-devkit"),
+        (30536, "TNSPEC 3701-500-0004-B.0-1-0-jetson-agx-orin-devkit-\n", "jetson-agx-orin-32gb"),
+    ],
+)
+def test_one_device_tree_for_modules_of_several_sizes(mib: int, spec: str, target: str, tmp_path: Path) -> None:
+    """That of P3701-0000 serves others, too: the search goes on where the memory is another module's."""
+    root = board_of(tmp_path, compatible=modules("p3737-0000+p3701-0000", "p3701-0000"), mib=mib)
+    write(root / "etc/nv_boot_control.conf", spec)
+    assert detect(root).target == target
 
 
 @pytest.mark.parametrize("mib", [7620, 30536])

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shutil
 import subprocess
-import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
-from edgevit.device.service import Service, commands, quoted, unit
+from edgevit.device.jetson import Board
+from edgevit.device.service import Service, argus_deadlocks, commands, csi_stack, quoted, unit
 from edgevit.errors import ConfigError
 from edgevit.filekinds import UNIT_MARK
 
 ANALYZE = shutil.which("systemd-analyze")
+RUNS = Path("/run/systemd/system").is_dir()
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 
+PROGRAM = "/usr/bin/env"
+"""That is everywhere, and not in /tmp, as this Python may be."""
 SERVICE = Service(
     name="edgevit",
-    command=(sys.executable, "-m", "edgevit", "run", "/opt/cells.edgevit", "0", "--headless"),
+    command=(PROGRAM, "-m", "edgevit", "run", "/opt/cells.edgevit", "0", "--headless"),
     bundle=Path("/opt/cells.edgevit"),
     user="root",
 )
@@ -48,14 +53,16 @@ def settings(text: str) -> dict[str, list[str]]:
     [
         {},
         {"on_gpu": True},
-        {"csi": True},
+        {"on_gpu": True, "csi": "argus"},
+        {"on_gpu": True, "csi": "argus", "restarts_argus": True, "groups": ("video", "render")},
+        {"csi": "libcamera"},
         {"groups": ("video",)},
         {"writable": (Path("/srv/a folder"), Path("/srv/100%"))},
         {"memory": "1024M", "watchdog_s": 5, "environment": {"EDGEVIT_X": 'a "b" %n $HOME'}},
         {"bundle": Path('/opt/größe "7" 100% $HOME.edgevit')},
-        {"command": (sys.executable, "-m", "edgevit", "run", "/opt/a b", "rtsp://u:p%40ss@cam/1?x=${y}", "--save", "a'b\\c.mp4")},
+        {"command": (PROGRAM, "-m", "edgevit", "run", "/opt/a b", "rtsp://u:p%40ss@cam/1?x=${y}", "--save", "a'b\\c.mp4")},
     ],
-    ids=["plain", "gpu", "csi", "groups", "writable", "settings", "odd bundle", "odd command"],
+    ids=["plain", "gpu", "argus", "deadlock", "libcamera", "groups", "writable", "settings", "odd bundle", "odd command"],
 )
 def test_systemd_accepts_it(changes: dict, tmp_path: Path) -> None:
     """Not a word of complaint: a wrong key is only a warning there."""
@@ -73,7 +80,16 @@ def test_a_wrong_key_would_be_noticed(tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize(("changes", "most"), [({}, 3.0), ({"on_gpu": True}, 5.0)])
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({}, 3.0),
+        ({"csi": "libcamera"}, 3.0),
+        ({"on_gpu": True}, 5.0),
+        ({"on_gpu": True, "csi": "argus"}, 5.0),
+        ({"on_gpu": True, "csi": "argus", "restarts_argus": True}, 5.0),
+    ],
+)
 def test_exposure(changes: dict, most: float, tmp_path: Path) -> None:
     """systemd's own score, 0 to 10: without any of this it is 9.6."""
     service = replace(SERVICE, user="edgevit", **changes)
@@ -96,9 +112,63 @@ def test_what_it_says() -> None:
 
 def test_what_a_gpu_needs() -> None:
     """Its nodes and calls differ from driver to driver, and NVIDIA's camera service listens in /tmp."""
-    found = settings(unit(replace(SERVICE, on_gpu=True, csi=True)))
+    found = settings(unit(replace(SERVICE, on_gpu=True, csi="argus")))
     assert not {"DevicePolicy", "DeviceAllow", "SystemCallFilter", "ProtectClock", "PrivateDevices"} & found.keys()
     assert found["PrivateTmp"] == ["no"]
+    assert "ExecStartPre" not in found
+
+
+def test_what_a_raspberry_pi_needs() -> None:
+    """libcamera opens media devices and shared memory beside the camera's own node; nothing of it lies in /tmp."""
+    found = settings(unit(replace(SERVICE, csi="libcamera")))
+    assert found["DeviceAllow"] == ["char-video4linux rw", "char-media rw", "char-dma_heap rw"]
+    assert found["PrivateTmp"] == ["yes"]
+    assert settings(unit(SERVICE))["DeviceAllow"] == ["char-video4linux rw"]
+
+
+def test_camera_service_that_deadlocks_is_started_anew() -> None:
+    """Before each start, as root, and whatever comes of it: the watchdog alone would restart into the same deadlock."""
+    text = unit(replace(SERVICE, on_gpu=True, csi="argus", restarts_argus=True))
+    assert settings(text)["ExecStartPre"] == ["-+/usr/bin/systemctl restart nvargus-daemon"]
+    assert text.index("ExecStartPre=") < text.index("ExecStart=")
+
+
+def test_what_it_keeps() -> None:
+    """All caches are where it may write: homes are read-only."""
+    found = settings(unit(replace(SERVICE, name="cam")))["Environment"]
+    assert {'"XDG_CACHE_HOME=/var/cache/cam"', '"EDGEVIT_CACHE=/var/cache/cam"', '"CUDA_CACHE_PATH=/var/cache/cam/cuda"'} <= set(
+        found
+    )
+
+
+JETSON = Board(model="a board", target=None, compute_capability="8.7", l4t=(36, 4, 4), memory_bytes=None)
+
+
+@pytest.mark.parametrize(
+    ("source", "board", "expected"),
+    [
+        ("csi://0", JETSON, "argus"),
+        ("gst:nvarguscamerasrc sensor-id=0 ! nvvidconv", JETSON, "argus"),
+        ("gst:tee name=t nvarguscamerasrc ! t. t. ! queue", JETSON, "argus"),
+        ("csi://0", None, "libcamera"),
+        ('gst:libcamerasrc camera-name="/base/x" ! videoconvert', None, "libcamera"),
+        ("gst:v4l2src device=/dev/video0 ! videoconvert", JETSON, None),
+        ("usb://0", JETSON, None),
+        ("0", None, None),
+        ("rtsp://camera/nvargus", JETSON, None),
+    ],
+)
+def test_csi_by_what_is_read(source: str, board: Board | None, expected: str | None) -> None:
+    assert csi_stack(source, board) == expected
+
+
+@pytest.mark.parametrize(
+    ("l4t", "expected"),
+    [((35, 6, 1), False), ((36, 3, 0), True), ((36, 4, 4), True), ((36, 5, 0), False), ((38, 4, 0), False), (None, False)],
+)
+def test_camera_services_that_deadlock(l4t: tuple[int, int, int] | None, expected: bool) -> None:
+    assert argus_deadlocks(replace(JETSON, l4t=l4t)) == expected
+    assert not argus_deadlocks(None)
 
 
 def test_only_named_folders_are_writable() -> None:
@@ -126,7 +196,7 @@ def test_quoted(word: str, expected: str) -> None:
 @pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/sh", "a\0b", "\x1b[31m", "a\rb"])
 def test_control_characters(word: str) -> None:
     """A line break would let a file's name write lines of the unit."""
-    for service in (replace(SERVICE, command=(sys.executable, word)), replace(SERVICE, bundle=Path("/opt") / word),
+    for service in (replace(SERVICE, command=(PROGRAM, word)), replace(SERVICE, bundle=Path("/opt") / word),
                     replace(SERVICE, environment={"X": word}), replace(SERVICE, user=word)):  # fmt: skip
         with pytest.raises(ConfigError, match="control characters"):
             unit(service)
@@ -136,6 +206,8 @@ def test_control_characters(word: str) -> None:
 def test_folders_that_do_not_last(path: str) -> None:
     with pytest.raises(ConfigError, match="does not outlive a restart"):
         unit(replace(SERVICE, bundle=Path(path)))
+    with pytest.raises(ConfigError, match="does not outlive a restart"):
+        unit(replace(SERVICE, command=(path, "-m", "edgevit")))
 
 
 def test_commands() -> None:
@@ -165,6 +237,48 @@ def test_command(edgevit, asked, bundle_path: Path, tmp_path: Path) -> None:
     assert found["ExecStart"][0].endswith(f'"run" "{bundle_path}" "0" "--headless" "--top-k" "2" "--save" "{video}"')
     assert found["ReadWritePaths"] == [f'"{tmp_path}/videos"']
     assert found["CacheDirectory"] == ["cam"]
+
+
+def test_command_with_a_pipeline_of_nvidias(edgevit, asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a board with a JetPack whose camera service deadlocks: found by what the pipeline has in it."""
+    monkeypatch.setattr("edgevit.device.jetson.detect", lambda: JETSON)
+    outcome = edgevit(*asked("gst:nvarguscamerasrc ! video/x-raw(memory:NVMM) ! nvvidconv ! video/x-raw,format=BGRx"))
+    assert outcome.code == 0, outcome.stderr
+    found = settings((tmp_path / "cam.service").read_text(encoding="utf-8"))
+    assert (found["PrivateTmp"], len(found["ExecStartPre"])) == (["no"], 1)
+    assert "DevicePolicy" not in found
+
+
+@pytest.mark.skipif(
+    not Path("/run/systemd/system").is_dir() or os.geteuid() != 0, reason="systemd does not run here, or for others"
+)
+def test_a_unit_that_systemd_runs(edgevit, bundle_path: Path, tmp_path: Path) -> None:
+    """Started for real: ready at its first label, alive under its watchdog, and ended with its summary."""
+    name = f"edgevit-test-{os.getpid()}"
+    home = Path(f"/opt/{name}")
+    unit_path = Path(f"/run/systemd/system/{name}.service")
+    shutil.copytree(bundle_path, home / "b.edgevit")
+
+    def systemctl(*arguments: str) -> str:
+        done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, timeout=120, check=False)
+        return done.stdout + done.stderr
+
+    try:
+        arguments = ["--user", "root", "--name", name, "--watchdog", "5", "-o", tmp_path / "a.service", home / "b.edgevit"]
+        assert edgevit("service", *arguments, "test://64x48@10", "--", "--engine", "onnxruntime").code == 0
+        shutil.copy(tmp_path / "a.service", unit_path)
+        systemctl("daemon-reload")
+        said = systemctl("start", name)
+        time.sleep(8)  # longer than its watchdog waits
+        shown = set(systemctl("show", name, "-p", "ActiveState,SubState,NRestarts").splitlines())
+        assert shown == {"ActiveState=active", "SubState=running", "NRestarts=0"}, said
+        systemctl("stop", name)
+        assert "Result=success" in systemctl("show", name, "-p", "Result")
+    finally:
+        systemctl("stop", name)
+        unit_path.unlink(missing_ok=True)
+        systemctl("daemon-reload")
+        shutil.rmtree(home)
 
 
 def test_command_json(edgevit, asked, tmp_path: Path) -> None:

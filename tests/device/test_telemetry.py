@@ -18,8 +18,8 @@ from edgevit.device.sensors import KernelFiles, Psutil, Sample, of_tegrastats
 from edgevit.device.tegrastats import parse
 from edgevit.device.telemetry import FIGURES, NO_PSUTIL, Telemetry, lines, open_telemetry
 from edgevit.device.throttling import Throttling
-from tests.device.boards import board_of, write
-from tests.device.test_tegrastats import ORIN_NANO_JP7
+from tests.device.boards import THOR, board_of, modules, write
+from tests.device.test_tegrastats import ORIN_NANO_JP7, THOR_JP7
 
 BOARD = Board(
     model="a board", target=None, compute_capability="8.7", l4t=None, memory_bytes=None, gpu_mhz=1020.0, mode_id=2, mode="25W"
@@ -102,6 +102,17 @@ def test_rail_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
     rails = find_rails(root)
     (root / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/curr1_input").write_text(damage)
     assert set(read_rails(rails)) == {"VDD_CPU_GPU_CV", "VDD_SOC"}
+
+
+def test_rails_of_thor(tmp_path: Path) -> None:
+    """Its input has a monitor of its own, which is the whole; the others are two thirds of it."""
+    ina3221(tmp_path, "2-0040", ("VDD_GPU", 20000, 100), ("VDD_CPU_SOC_MSS", 20000, 300), ("VIN_SYS_5V0", 5000, 1100))
+    folder = tmp_path / "sys/bus/i2c/drivers/ina238/2-0044/hwmon/hwmon5"
+    write(folder / "in1_input", "19780\n")
+    write(folder / "curr1_input", "1000\n")
+    rails = read_rails(find_rails(tmp_path))
+    assert rails == pytest.approx({"VDD_GPU": 2, "VDD_CPU_SOC_MSS": 6, "VIN_SYS_5V0": 5.5, "VIN": 19.78})
+    assert (counted(rails), total(rails)) == (("VIN",), pytest.approx(19.78))
 
 
 def test_no_rails(tmp_path: Path) -> None:
@@ -331,6 +342,29 @@ def test_tegrastats_where_no_file_has_rails(tmp_path: Path) -> None:
     assert (values["gpu_mhz"], values["gpu_load"], values["temperature_c"]) == (305, 0, 46.562)
     assert telemetry.summary(1)["power_is_of"] == ["VDD_IN"]
     assert ended.exists()
+
+
+def test_tegrastats_where_no_file_has_thors_input(tmp_path: Path) -> None:
+    """Power and energy are the input's from the start, though tegrastats tells it a moment later."""
+    root = board_of(tmp_path, model=THOR, compatible=modules("p4071-0000+p3834-0008", "p3834-0008", chip="tegra264"), mib=125772)
+    ina3221(root, "2-0040", ("VDD_GPU", 20000, 100), ("VDD_CPU_SOC_MSS", 20000, 300), ("VIN_SYS_5V0", 5000, 1100))
+    tegrastats(root, f"import time; time.sleep(0.2)\nwhile True:\n    print({THOR_JP7!r}, flush=True); time.sleep(0.02)")
+    with open_telemetry(root, interval=0.02) as telemetry:
+        assert telemetry.sample()["power_w"] == pytest.approx(13.5)
+        until(lambda: telemetry.sample()["power_w"] == 19.78)
+    summary = telemetry.summary(1)
+    assert summary["power_w"] == pytest.approx({"min": 19.78, "mean": 19.78, "max": 19.78})
+    assert summary["joules"] == pytest.approx(19.78 * summary["seconds"])
+    assert summary["power_is_of"] == ["VIN"]
+    assert summary["rails_w"]["VDD_GPU"]["mean"] == pytest.approx(2)
+
+
+def test_input_that_is_measured_no_more() -> None:
+    """Its other rails do not take its place."""
+    others = {"VDD_GPU": 2.0, "VDD_CPU": 3.0}
+    samples = [(0, Sample(rails={**others, "VIN": 20.0})), (1, Sample(rails=others)), (2, Sample(rails={**others, "VIN": 20.0}))]
+    summary = recorded(*samples).summary(1)
+    assert (summary["power_w"]["min"], summary["joules"], summary["power_is_of"]) == (20, 40, ["VIN"])
 
 
 @pytest.mark.parametrize("program", ["import sys; sys.exit('no such device')", "print('?' * 100_000)", "print('RAM 1/')"])
