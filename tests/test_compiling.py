@@ -21,7 +21,7 @@ class Decided:
 
     def __init__(self, written: list[str], parts: int = 2) -> None:
         self.written, self.parts = written, parts
-        self.plan = SimpleNamespace(model=SimpleNamespace(blocks=()))
+        self.plan = SimpleNamespace(model=SimpleNamespace(blocks=()), attention={})
 
     def variant(self, engine: str) -> Variant:
         self.written.append(f"{engine} {self.parts}")
