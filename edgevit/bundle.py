@@ -220,13 +220,20 @@ def _check_measured(key: str, measured: Any) -> None:
 
 def _check_compiled(compiled: Any) -> None:
     _require(compiled is None or isinstance(compiled, dict), "compiled must be null or an object")
-    stamp, plan = ((compiled or {}).get(key) for key in ("engine", "plan"))
-    _require(stamp is None or isinstance(stamp, dict), "compiled.engine must be null or an object")
-    _require(plan is None or isinstance(plan, dict), "compiled.plan must be null or an object")
-    stamp, plan = stamp or {}, plan or {}
+    keys = ("engine", "plan", "stand_in", "graph")
+    stamp, plan, stand_in, graph = ((compiled or {}).get(key) for key in keys)
+    for key, value in zip(keys, (stamp, plan, stand_in, graph), strict=True):
+        _require(value is None or isinstance(value, dict), f"compiled.{key} must be null or an object")
+    stamp, plan, stand_in, graph = (value or {} for value in (stamp, plan, stand_in, graph))
     _require(_are_texts(list(stamp.values())), "compiled.engine must be an object of texts")
     _require(_are_texts(plan.get("warnings", [])), "compiled.plan.warnings must be a list of texts")
-    _check_numbers("compiled.plan", plan, ("int8_share", "megabytes", "builder_mib"))
+    _check_numbers("compiled.plan", plan, ("int8_share", "megabytes", "builder_mib", "kernels"))
+    _check_numbers("compiled.stand_in", stand_in, ("kernels",))
+    _check_numbers("compiled.graph", graph, ("with_ms", "without_ms"))
+    tried = (compiled or {}).get("tried", [])
+    _require(isinstance(tried, list) and all(isinstance(row, dict) for row in tried), "compiled.tried must be a list of objects")
+    for row in tried:
+        _check_numbers("compiled.tried", row, ("p50_ms", "p99_ms", "megabytes", "kernels", "sqnr_db"))
 
 
 def _check_numbers(where: str, row: dict[str, Any], keys: tuple[str, ...]) -> None:
