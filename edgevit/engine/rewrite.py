@@ -14,9 +14,14 @@ from edgevit.engine.onnx_nodes import FLOAT, FLOAT16, Node, cast, nodes_of, with
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
+def quantized(model: bytes) -> tuple[str, ...]:
+    """What ``model``, ONNX, rounds to INT8, in order: ``blocks.3/fc1``, its input; ``blocks.3/attention/q``, an operand."""
+    return tuple(node.name.removesuffix(f"/{_QUANTIZE}") for node in nodes_of(model) if node.op == _QUANTIZE)
+
+
 def int8_attention(model: bytes) -> tuple[str, ...]:
     """Blocks of ``model``, ONNX, whose attention is in INT8, such as ``blocks.3``, in order."""
-    found = (node.name.partition("/attention/") for node in nodes_of(model) if node.op == _QUANTIZE)
+    found = (name.partition("/attention/") for name in quantized(model))
     return tuple(dict.fromkeys(block for block, inside, _ in found if inside))
 
 
