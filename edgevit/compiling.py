@@ -32,6 +32,7 @@ from edgevit.report.roofline import Estimate, assumptions, best_estimates, estim
 from edgevit.target import Target, load_target
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
+UNTIMED = "compile: INT8 attention was not timed against FP16's, which may be faster here: edgevit compile BUNDLE does that"
 UNTRIED = "not compiled, so whether the target's engine takes this graph is not checked."
 
 
@@ -97,6 +98,8 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     preflight = _preflight(decided, built)
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
+    if is_here(target) and decided.plan.attention:
+        notes += (UNTIMED,)
     return Compiled(
         variant=variant,
         files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if is_here(target) else {},

@@ -55,7 +55,8 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
     session = backend(name).load(bundle.read(ENGINE), threads=threads, graph=graph)
     if wrong := checked(bundle, name, session, threads=threads).wrong:
         session.close()
-        msg = f"{bundle.path}: {wrong}. Compile it again (edgevit compile {bundle.path}), or build it with --precision fp32"
+        again = f"Compile it again (edgevit compile {bundle.path}): that tries more careful forms of the graph, too"
+        msg = f"{bundle.path}: {wrong}. {again}"
         raise EngineError(msg)
     return session
 
