@@ -27,12 +27,16 @@ from edgevit.engine.onnx_nodes import nodes_of
 from edgevit.engine.rewrite import float_attention, int8_attention
 from edgevit.engine.tensorrt import BuildOptions, BuiltEngine
 from edgevit.errors import EngineError
+from edgevit.export.form import form_for
+from edgevit.export.graph import write_graph
 from edgevit.inputs import BuildRequest
+from edgevit.model.quantplan import QuantPlan
 from edgevit.ondevice import compile_bundle
 from edgevit.progress import Progress
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 from tests.report.plans import recorded
+from tests.zoo import folded
 
 Graph = bytes
 USE = GraphUse(used=True, with_ms=1.0, without_ms=1.5)
@@ -255,6 +259,13 @@ def test_fp32_has_nothing_more_careful(bundle: Bundle, device: Device) -> None:
 
 def test_forms_of_what_is_no_model() -> None:
     assert [form.name for form in equal_forms(b"junk")] == ["as built"]
+
+
+def test_fp16_has_no_int8_to_give_up() -> None:
+    model = folded()
+    graph = write_graph(QuantPlan(model=model), form_for("tensorrt", "fp16"))
+    assert [form.name for form in equal_forms(graph)] == ["as built"]
+    assert [form.name for form in careful_forms(graph, "blocks.1")] == ["softmax in FP32", "softmax in FP32, norms in FP32"]
 
 
 def test_a_block_that_is_not_named_is_not_rewritten(bundle: Bundle) -> None:

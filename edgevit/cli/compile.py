@@ -27,7 +27,9 @@ from edgevit.cli.say import say
 def compile(**values: Any) -> None:
     """Compile BUNDLE with this machine's TensorRT and keep the engine in it.
 
-    Engines belong to one GPU and one TensorRT: do this once on the board, and again after a JetPack upgrade.
+    Engines belong to one GPU and one TensorRT: do this once on the board, and again after a JetPack upgrade. INT8 is
+    compiled with and without INT8 attention, checked and timed, and the faster right one is kept: lock the clocks first
+    (sudo jetson_clocks).
     """
     from edgevit.bundle import is_bundle, read_signature, sign_bundle
     from edgevit.cli.console import ConsoleProgress, note, print_json

@@ -56,7 +56,7 @@ def _without_pairs(model: bytes, where: Callable[[str], bool]) -> bytes:
 
 
 def _between_casts(node: Node) -> Iterable[Node]:
-    wide = {tensor: f"{node.name}/{tensor}/fp32" for tensor in node.inputs}
+    wide = {tensor: f"{node.name}/{tensor}/fp32" for tensor in node.inputs if tensor}
     for tensor, name in wide.items():
         yield cast(tensor, name, FLOAT)
     (made,) = node.outputs

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 3  # inferences before the first that counts: lazy loading, clocks
 ROUNDS = 20  # inferences with and without the graph, in turns, at most
-SECONDS = 0.4  # that these may take, so that a start does not wait for a large model
+SECONDS = 0.2  # that these may take, so that a start does not wait for a large model
 SAME = 1e-3  # of the largest logit: by how much two executions of one plan may differ
 PATIENCE = 10.0  # seconds that closing waits for an inference of another thread
 NOT_ASKED = "off: --no-graph, or graph=False"

@@ -278,6 +278,12 @@ def test_on_a_gpu(precision: str) -> None:
     with TensorRt().load(engine) as session, open_session("onnxruntime", write_graph(plan)) as reference:
         agree(session.infer(images), reference.infer(images))
         agree(session.infer(images[::-1]), reference.infer(images[::-1]))
+        assert session.graph is not None
+        assert session.graph.with_ms is not None, session.graph.reason  # captured, and right
+        with TensorRt().load(engine, graph=False) as plain:
+            assert plain.graph is not None
+            assert not plain.graph.used
+            agree(plain.infer(images), session.infer(images))
     with pytest.raises(EngineError, match="no engine for this TensorRT and GPU"):
         TensorRt().load(engine[: len(engine) // 2])
 
