@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-def load(path: str | Path, *, engine: str | None = None, threads: int | None = None) -> Classifier:
+def load(path: str | Path, *, engine: str | None = None, threads: int | None = None, graph: bool = True) -> Classifier:
     """Open a bundle and load its model; use what it returns as a context manager.
 
     Args:
         path: a bundle, folder or zip. Its hashes are checked.
         engine: ``openvino``, ``onnxruntime`` or ``tensorrt``; the bundle's own by default.
         threads: CPU threads of the engine; all by default.
+        graph: whether TensorRT may replay a CUDA graph, where that is faster. Of no meaning to CPU engines.
 
     Raises:
         BundleError: the bundle is missing, damaged or tampered with.
@@ -42,17 +43,19 @@ def load(path: str | Path, *, engine: str | None = None, threads: int | None = N
         EngineError: the engine cannot run here, or the bundle was not compiled for this device.
         MissingPackageError: the engine's package is not installed.
     """
-    return Classifier(open_bundle(path), engine=engine, threads=threads)
+    return Classifier(open_bundle(path), engine=engine, threads=threads, graph=graph)
 
 
 class Classifier:
-    """A loaded model with its preprocessing and its labels. Use it from one thread."""
+    """A loaded model with its preprocessing and its labels. Use it from one thread at a time."""
 
-    def __init__(self, bundle: Bundle, *, engine: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, engine: str | None = None, threads: int | None = None, graph: bool = True
+    ) -> None:  # fmt: skip
         """Load ``bundle``; see `load`."""
         self.bundle = bundle
         """``bundle.manifest`` has everything that is known about the model."""
-        self._session = session_of(bundle, engine, threads=threads)
+        self._session = session_of(bundle, engine, threads=threads, graph=graph)
 
     @property
     def labels(self) -> tuple[str, ...]:

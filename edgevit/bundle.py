@@ -22,9 +22,9 @@ from typing import Any
 from edgevit import signing
 from edgevit.bounded import open_regular
 from edgevit.errors import BundleError, ConfigError, StorageError, did_you_mean, storage_errors
-from edgevit.forms import conform, json_value
+from edgevit.fromjson import conform, json_value
 from edgevit.kinds import not_a_bundle
-from edgevit.manifestform import SCHEMA, ManifestForm
+from edgevit.manifestjson import SCHEMA, ManifestJson
 from edgevit.onnxfile import check_model
 from edgevit.paths import exists, is_file
 from edgevit.preprocess import Preprocessing
@@ -118,7 +118,7 @@ class Manifest:
             if schema != SCHEMA:
                 msg = f"{where}: bundle schema {schema}, this edgevit reads {SCHEMA}. Build it again, or install another edgevit."
                 raise BundleError(msg)
-            conform(data, ManifestForm, "")
+            conform(data, ManifestJson, "")
             VitConfig.from_dict(data["model"])
             data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
             data["files"] = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}

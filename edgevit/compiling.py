@@ -32,6 +32,7 @@ from edgevit.report.roofline import Estimate, assumptions, best_estimates, estim
 from edgevit.target import Target, load_target
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
+UNTIMED = "compile: INT8 attention was not timed against FP16's, which may be faster here: edgevit compile BUNDLE does that"
 UNTRIED = "not compiled, so whether the target's engine takes this graph is not checked."
 
 
@@ -95,9 +96,10 @@ def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> 
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     except MissingPackageError as error:
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
-    blocks = decided.plan.model.blocks
-    preflight = examine(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])
+    preflight = _preflight(decided, built)
     notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
+    if is_here(target) and decided.plan.attention:
+        notes += (UNTIMED,)
     return Compiled(
         variant=variant,
         files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if is_here(target) else {},
@@ -119,15 +121,36 @@ def _boards(target: Target) -> list[Target]:
 
 
 def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Variant, BuiltEngine, tuple[str, ...]]:
-    """Compile; INT8 that the builder refuses in some block goes back to FP16 there, and the notes say so."""
+    """Compile; INT8 that the builder refuses in some block, or attention that it then does not fuse, goes back to FP16 there.
+
+    The notes say so.
+    """
     notes: tuple[str, ...] = ()
     while True:
         variant = decided.variant(engine)
         try:
-            return decided, variant, build_engine(variant.model, BuildOptions(), advance, engine=engine), notes
+            built = build_engine(variant.model, BuildOptions(), advance, engine=engine)
         except BuilderRefusedError as refused:
             parts = [part for part in groups(decided.plan) if part.rpartition(".")[0] in refused.blocks]
             if not parts:
                 raise
             decided = decided.without(parts, f"the builder refuses INT8 here: {refused}")
             notes += (f"{', '.join(refused.blocks)}: INT8 refused by the builder, kept in FP16: {refused}",)
+            continue
+        unfused = _unfused_int8(decided, built)
+        if not unfused:
+            return decided, variant, built, notes
+        reason = f"{built.version} does not fuse INT8 attention here"
+        decided = decided.with_float_attention({f"{block}.attention": reason for block in unfused})
+        notes += (f"{', '.join(unfused)}: {reason}, so attention is in FP16",)
+
+
+def _unfused_int8(decided: Decision, built: BuiltEngine) -> list[str]:
+    """Blocks with INT8 attention that the plan does not fuse: `edgevit.export.fusion` knows limits, a version may have others."""
+    int8 = [i for i in range(len(decided.plan.model.blocks)) if f"blocks.{i}.attention" in decided.plan.attention]
+    return _preflight(decided, built).plan.unfused(int8) if int8 else []
+
+
+def _preflight(decided: Decision, built: BuiltEngine) -> Preflight:
+    blocks = decided.plan.model.blocks
+    return examine(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])

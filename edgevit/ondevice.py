@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifest, open_bundle, write_bundle
+from edgevit.choosing import Choice, Question, Tried, choose
 from edgevit.device.jetson import detect
 from edgevit.engine import backend, runs_here
 from edgevit.engine.base import processor
-from edgevit.engine.check import HALF_FLOOR_DB
-from edgevit.engine.check import examine as examine_engine
 from edgevit.engine.of_bundle import lacking
-from edgevit.engine.samples import load_samples
-from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, build_engine, stamp_here
+from edgevit.engine.rewrite import quantized
+from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, stamp_here
 from edgevit.errors import ConfigError, EngineError
-from edgevit.problem import SINGLE_LABEL
-from edgevit.progress import Progress
-from edgevit.report.accuracy import measure
-from edgevit.report.latency import Latency, summary, take_turns
-from edgevit.report.preflight import examine
 from edgevit.writing import require_writable
 
-RUNS = 50  # timed inferences
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpotCheck:
-    """What a fresh engine makes of the bundle's samples."""
-
-    images: int
-    agreement: float
-    """Share of them with FP32's class; of several labels see `edgevit.report.multilabel.agreement`."""
-    sqnr_db: float | None
-    """Of the logits against FP32; None if they are equal."""
-    expected_db: float | None
-    """The same as simulated at build time."""
+APART = 0.2  # share by which a device's kernels may differ in number from the stand-in's before that is said
+_OPERANDS = {"scores": "attention/q", "values": "attention/v"}
 
 
 def compile_bundle(
     path: Path, options: BuildOptions, advance: Advance | None = None, *, keys: Sequence[Path] = ()
 ) -> tuple[Bundle, BuiltEngine]:
     """Compile the bundle at ``path`` for this machine and put the engine into it, whole or not at all.
+
+    Of several forms of its graph the fastest right one is kept, see `edgevit.choosing.choose`.
 
     ``keys`` as in `open_bundle`. What is written has no signature: it is other content than was signed.
 
@@ -62,58 +44,75 @@ def compile_bundle(
         raise EngineError(msg)
     require_writable(path)
     files = {file: bundle.read(file) for file in manifest.files}
-    built = build_engine(files[MODEL], options, advance, engine=name, timing_cache=files.get(TIMING_CACHE, b""))
-    check = None
-    if SAMPLES in files:
-        check = spot_check(name, files[MODEL], built.engine, files[SAMPLES], manifest.problem_type)
-    latency = timed(name, built.engine, manifest.preprocessing.size)
-    manifest = replace(_with_engine(manifest, built, stamp_here(name), check), latency=_measured(manifest, built, latency))
+    asked = Question(
+        engine=name, model=files[MODEL], samples=files.get(SAMPLES), size=manifest.preprocessing.size,
+        precision=manifest.precision, problem_type=manifest.problem_type, blocks=len(manifest.blocks),
+        bare=tuple(i for i, block in enumerate(manifest.blocks) if "qkv" not in block), options=options,
+        timing_cache=files.get(TIMING_CACHE, b""),
+    )  # fmt: skip
+    choice = choose(asked, advance)
+    built = choice.kept.built
+    assert built is not None
+    manifest = _with_choice(manifest, choice, built, stamp_here(name))
     return write_bundle(path, manifest, files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}), built
 
 
-def timed(name: str, engine: bytes, size: tuple[int, int]) -> Latency:
-    """What one inference with a fresh engine takes on this machine as it is: its power mode, its clocks, its heat."""
-    frames = {name: np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)}
-    with backend(name).load(engine) as session, Progress().stage("measure latency") as stage:
-        return summary(take_turns({name: session}, frames, runs=RUNS, stage=stage)[name])
-
-
-def spot_check(name: str, model: bytes, engine: bytes, samples: bytes, problem_type: str = SINGLE_LABEL) -> SpotCheck:
-    """Run a fresh ``engine``, of ONNX ``model``, on the bundle's samples; `edgevit.engine.check` says how the bound is set.
-
-    ``problem_type`` is what the logits mean.
-
-    Raises EngineError, with the block where it first goes wrong, if it is not what was simulated.
-    """
-    held = load_samples(samples)
-    verdict = examine_engine(name, model, held, precision="bundle's", compiled=engine, floor_db=HALF_FLOOR_DB)
-    if not verdict.passed:
-        msg = f"{verdict}. This TensorRT compiles it wrongly: update it, or build with --precision fp32."
-        raise EngineError(msg)
-    with backend(name).load(engine) as session:
-        found = session.infer(held.frames)
-    measured = measure(found, held.logits, None, problem_type)
-    return SpotCheck(
-        images=len(held.frames),
-        agreement=measured.agreement,
-        sqnr_db=measured.sqnr_db,
-        expected_db=measure(held.expected, held.logits, None, problem_type).sqnr_db,
-    )
-
-
-def _measured(manifest: Manifest, built: BuiltEngine, latency: Latency) -> dict[str, Any]:
-    """As a build on its own device keeps it, with what the figures depend on."""
-    board = detect()
-    conditions = {"engine": built.version, "device": board.model if board else processor(), "batch": 1, "runs": latency.runs,
-                  "mode": board.mode if board else None, "gpu_mhz": board.gpu_mhz if board else None}  # fmt: skip
-    return {manifest.precision: asdict(latency), "conditions": conditions}
-
-
-def _with_engine(manifest: Manifest, built: BuiltEngine, stamp: dict[str, str], check: SpotCheck | None) -> Manifest:
+def _with_choice(manifest: Manifest, choice: Choice, built: BuiltEngine, stamp: dict[str, str]) -> Manifest:
     """What the manifest says once the engine is the device's own: its plan takes the place of the stand-in's."""
-    bare = [i for i, block in enumerate(manifest.blocks) if "qkv" not in block]
-    found = examine(built, blocks=len(manifest.blocks), bare=bare)
-    compiled = (manifest.compiled or {}) | {"plan": found.summary() | {"stand_in": False}, "engine": stamp}
-    compiled["check"] = asdict(check) if check else None
-    notes = [text for text in manifest.notes if not text.startswith(("plan: ", "preflight: "))]
-    return replace(manifest, compiled=compiled, notes=(*notes, *(f"plan: {warning}" for warning in found.warnings)))
+    kept, before = choice.kept, manifest.compiled or {}
+    assert kept.plan is not None
+    stand_in = before.get("stand_in") or _stand_in(before.get("plan") or {})
+    compiled = before | {
+        "plan": kept.plan.summary() | {"stand_in": False},
+        "stand_in": stand_in,
+        "engine": stamp,
+        "check": asdict(kept.check) if kept.check else None,
+        "graph": asdict(kept.graph) if kept.graph else None,
+        "form": kept.form.name,
+        "tried": [item.to_dict() for item in choice.tried],
+    }
+    notes = [text for text in manifest.notes if not text.startswith(("plan: ", "preflight: ", "compile: "))]
+    notes += [f"plan: {text}" for text in (*kept.plan.warnings, *_apart(choice.tried[0], stand_in))]
+    notes += [f"compile: {item.form.name} is not kept: {item.failure}" for item in choice.tried if item.failure]
+    if choice.clock is not None and not choice.clock.locked:
+        notes.append(f"compile: {choice.clock}")
+    return replace(
+        manifest, compiled=compiled, notes=tuple(notes), latency=_measured(manifest, built, choice),
+        blocks=_in_form(manifest.blocks, kept.form.model),
+    )  # fmt: skip
+
+
+def _stand_in(plan: dict[str, Any]) -> dict[str, Any] | None:
+    """What is kept of the plan that the bundle was built with, by another machine's builder."""
+    return {key: plan.get(key) for key in ("builder", "kernels")} if plan.get("stand_in") and plan.get("kernels") else None
+
+
+def _apart(first: Tried, stand_in: dict[str, Any] | None) -> list[str]:
+    """What to say if the graph as it was built has far more or fewer kernels here than where it was built."""
+    expected, found = (stand_in or {}).get("kernels"), len(first.plan.plan.kernels) if first.plan else 0
+    if not expected or not found or abs(found - expected) <= APART * expected:
+        return []
+    builder = (stand_in or {}).get("builder")
+    return [f"{found} kernels by this machine's builder, and {expected} were expected from {builder}'s plan: they fuse "
+            "differently, and the estimates of the build do not hold here"]  # fmt: skip
+
+
+def _in_form(blocks: tuple[dict[str, str], ...], model: bytes) -> tuple[dict[str, str], ...]:
+    """``blocks`` as the form ``model`` computes them: what it rounds to INT8 is, and what was so and is no more is FP16."""
+    rounded = set(quantized(model))
+
+    def kind(block: int, part: str, before: str) -> str:
+        int8 = f"blocks.{block}/{_OPERANDS.get(part, part)}" in rounded
+        return "int8" if int8 else "fp16" if before == "int8" else before
+
+    return tuple({part: kind(i, part, before) for part, before in block.items()} for i, block in enumerate(blocks))
+
+
+def _measured(manifest: Manifest, built: BuiltEngine, choice: Choice) -> dict[str, Any]:
+    """As a build on its own device keeps it, with what the figures depend on."""
+    board, latency, clock = detect(), choice.kept.latency, choice.clock
+    assert latency is not None
+    conditions = {"engine": built.version, "device": board.model if board else processor(), "batch": 1, "runs": latency.runs,
+                  "mode": board.mode if board else None, "gpu_mhz": board.gpu_mhz if board else None,
+                  "clock": asdict(clock) | {"locked": clock.locked} if clock else None}  # fmt: skip
+    return {manifest.precision: asdict(latency), "conditions": conditions}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta
 
 from edgevit.errors import ConfigError, did_you_mean
-from edgevit.forms import conform
+from edgevit.fromjson import conform
 
 if TYPE_CHECKING:
     import numpy as np

@@ -46,7 +46,13 @@ DEPENDS = {
     "pruned-report": (*PRUNING, "pruning/cut.py", "pruning/costs.py", "export/graph.py"),
     "recover": (*READING, "compress/recover.py", "pruning/recovery.py", "model/pixels.py"),
     "costs": (*ENGINES, "pruning/costs.py", "export/graph.py", "report/latency.py", "report/roofline.py", "model/vit.py"),
-    "engine-check": (*ENGINES, "engine/cut.py"),
+    "engine-check": (
+        *ENGINES,
+        "engine/cut.py",
+        "engine/onnx_nodes.py",
+        "engine/cuda_graph.py",
+        "engine/tensorrt_log.py",
+    ),
     "logits": (*ENGINES, "images.py", "preprocess.py", "averaging.py", "report/evaluate.py"),
 }
 

@@ -21,7 +21,7 @@ class Decided:
 
     def __init__(self, written: list[str], parts: int = 2) -> None:
         self.written, self.parts = written, parts
-        self.plan = SimpleNamespace(model=SimpleNamespace(blocks=()))
+        self.plan = SimpleNamespace(model=SimpleNamespace(blocks=()), attention={})
 
     def variant(self, engine: str) -> Variant:
         self.written.append(f"{engine} {self.parts}")
@@ -50,3 +50,21 @@ def test_a_graph_is_written_once_for_each_try(monkeypatch: pytest.MonkeyPatch) -
     assert written == ["tensorrt 2", "tensorrt 1"]
     assert found.variant.model == b"tensorrt 1"
     assert any("INT8 refused by the builder" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("here", "attention", "said"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_a_build_on_the_board_says_what_it_did_not_time(
+    monkeypatch: pytest.MonkeyPatch, here: bool, attention: bool, said: bool
+) -> None:
+    plan = SimpleNamespace(unfused=lambda _blocks: [])
+    monkeypatch.setattr(compiling, "builder_version", lambda _engine: "tensorrt 10")
+    monkeypatch.setattr(compiling, "build_engine", lambda *_, **__: SimpleNamespace(engine=b"", timing_cache=b""))
+    monkeypatch.setattr(compiling, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=plan))
+    monkeypatch.setattr(compiling, "_estimates", lambda *_: ())
+    monkeypatch.setattr(compiling, "is_here", lambda _target: here)
+    monkeypatch.setattr(compiling, "stamp_here", lambda _engine: {})
+    decided = Decided([])
+    if attention:
+        decided.plan.attention = {"blocks.0.attention": None}
+    found = compiling.compile_for(load_target("jetson"), decided, threads=1, progress=Progress())  # type: ignore[arg-type]
+    assert (compiling.UNTIMED in found.notes) == said

@@ -27,10 +27,13 @@ from edgevit.cli.say import say
 def compile(**values: Any) -> None:
     """Compile BUNDLE with this machine's TensorRT and keep the engine in it.
 
-    Engines belong to one GPU and one TensorRT: do this once on the board, and again after a JetPack upgrade.
+    Engines belong to one GPU and one TensorRT: do this once on the board, and again after a JetPack upgrade. INT8 is
+    compiled with and without INT8 attention, checked and timed, and the faster right one is kept: lock the clocks first
+    (sudo jetson_clocks).
     """
     from edgevit.bundle import is_bundle, read_signature, sign_bundle
     from edgevit.cli.console import ConsoleProgress, note, print_json
+    from edgevit.engine.base import GraphUse
     from edgevit.engine.tensorrt import BuildOptions
     from edgevit.ondevice import compile_bundle
     from edgevit.progress import Progress
@@ -49,18 +52,44 @@ def compile(**values: Any) -> None:
     if as_json:
         print_json({"bundle": str(bundle.path), "version": built.version, "seconds": built.seconds, "bytes": len(built.engine),
                     "warnings": built.warnings, "check": (bundle.manifest.compiled or {}).get("check"),
-                    "latency": bundle.manifest.latency})  # fmt: skip
+                    **{key: (bundle.manifest.compiled or {}).get(key) for key in ("form", "tried", "graph")},
+                    "latency": bundle.manifest.latency, "notes": bundle.manifest.notes})  # fmt: skip
         return
-    for text in built.warnings:
+    for text in (*built.warnings, *(text for text in bundle.manifest.notes if text.startswith(("plan: ", "compile: ")))):
         note(text)
+    _print_tried(bundle.manifest.compiled or {})
     check = (bundle.manifest.compiled or {}).get("check")
     if check:
         close = f"{check['sqnr_db']:.0f} dB" if check["sqnr_db"] is not None else "identical"
         say(f"checked on {check['images']} samples: {100 * check['agreement']:.0f} % agreement with FP32, {close}")
     for text in _latency(bundle.manifest):
         say(text)
+    if graph := (bundle.manifest.compiled or {}).get("graph"):
+        say(f"CUDA graph: {GraphUse(**graph)}")
     say(f"{bundle.path}: engine of {len(built.engine) / 1e6:.1f} MB by {built.version} in {built.seconds:.0f} s")
     say(f"Classify with it: edgevit run {bundle.path} 0   (camera 0; or a video, a folder, an image)")
+
+
+def _print_tried(compiled: dict[str, Any]) -> None:
+    """What was tried beside what is kept, if anything was."""
+    from edgevit.cli.console import table
+
+    tried = compiled["tried"]
+    if len(tried) < 2:
+        return
+
+    def cell(value: float | None, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    def fate(item: dict[str, Any]) -> str:
+        return "kept" if item["form"] == compiled["form"] else "wrong or refused" if item["failure"] else ""
+
+    rows = [
+        (item["form"], cell(item["p50_ms"], 2), cell(item["p99_ms"], 2), cell(item["kernels"], 0), cell(item["megabytes"], 1),
+         cell(item["fused_attention"], 0), fate(item))
+        for item in tried
+    ]  # fmt: skip
+    table("Tried on this machine", ("form", "p50 ms", "p99 ms", "kernels", "MB", "fused attention", ""), rows)
 
 
 def _latency(manifest: Any) -> list[str]:

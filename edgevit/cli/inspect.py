@@ -120,6 +120,8 @@ def _print(opened: Any, keys: tuple[Path, ...]) -> None:
         ("target", f"{manifest.target['name']}, {manifest.engine}"),
         ("engine", _engine(opened)),
         *_plan(opened),
+        *_form(manifest),
+        *_graph(manifest),
         ("built with", ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())),
         ("weights", f"{provenance['weights'].get('file', '')} sha256 {str(provenance['weights']['sha256'])[:16]}"),
         ("signature", _signature(opened, keys)),
@@ -181,6 +183,30 @@ def _plan(opened: Any) -> list[tuple[str, str]]:
     moved = f"{plan.get('megabytes') or 0:.1f} MB moved"
     return [("plan", f"{plan['kernels']} kernels, {percent(plan.get('int8_share'))} of products in INT8, {moved}, "
              f"fused attention in {plan.get('fused_attention', 0)} blocks; {whose}")]  # fmt: skip
+
+
+def _form(manifest: Any) -> list[tuple[str, str]]:
+    """Which form of the graph the device kept, and beside what; nothing where there was no choice."""
+    compiled = manifest.compiled or {}
+    tried = compiled.get("tried", [])
+    if len(tried) < 2:
+        return []
+    rest = [item for item in tried if item.get("form") != compiled.get("form")]
+    times = [f"{item.get('form')} {item['p50_ms']:.2f} ms" for item in rest if item.get("p50_ms") is not None]
+    failed = [f"{item.get('form')} wrong or refused" for item in rest if item.get("p50_ms") is None]
+    return [("form", f"{compiled.get('form')}, chosen on the device; {', '.join([*times, *failed])}")]
+
+
+def _graph(manifest: Any) -> list[tuple[str, str]]:
+    """What `edgevit compile` found a CUDA graph to be worth."""
+    from edgevit.engine.base import GraphUse
+
+    found = (manifest.compiled or {}).get("graph")
+    if not found:
+        return []
+    use = GraphUse(used=bool(found.get("used")), with_ms=found.get("with_ms"), without_ms=found.get("without_ms"),
+                   reason=str(found.get("reason") or ""))  # fmt: skip
+    return [("CUDA graph", str(use))]
 
 
 def _checks(manifest: Any) -> list[tuple[str, str]]:

@@ -159,6 +159,9 @@ class_order_option = click.option(
     "model is asked.",
 )
 threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine; all by default.")
+graph_option = click.option(
+    "--graph/--no-graph", default=True, show_default=True, help="Let TensorRT replay a CUDA graph where that is faster."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 no_cache_option = click.option("--no-cache", is_flag=True, help="Compute every stage anew and keep nothing.")
 signature_option = click.option(

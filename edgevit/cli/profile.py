@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import json_option, threads_option
+from edgevit.cli.options import graph_option, json_option, threads_option
 from edgevit.cli.say import say
 
 
@@ -17,6 +17,7 @@ from edgevit.cli.say import say
 @click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")
 @click.option("--runs", type=click.IntRange(5), default=50, show_default=True, help="Timed frames.")
 @threads_option
+@graph_option
 @json_option
 def profile(**values: Any) -> None:
     """Time every stage of a frame's way through BUNDLE, and every part of the model where the engine tells.
@@ -38,17 +39,20 @@ def profile(**values: Any) -> None:
     load = machine.load()
     with (
         open_source(values["source"], loop=True) as source,
-        session_of(bundle, values["engine"], threads=values["threads"]) as session,
+        session_of(bundle, values["engine"], threads=values["threads"], graph=values["graph"]) as session,
     ):
         found = profile_bundle(
             bundle, source, session, values["engine"], threads=values["threads"], runs=values["runs"], progress=progress
         )
-        where = {"source": source.description, "engine": session.engine, "device": session.device, "threads": session.threads}
+        where = {"source": source.description, "engine": session.engine, "device": session.device, "threads": session.threads,
+                 "graph": asdict(session.graph) if session.graph else None}  # fmt: skip
+        about_graph = [f"CUDA graph: {session.graph}"] if session.graph else []
     where |= {"clock": machine.clock(), "load": load, "runs": values["runs"]}
     if values["as_json"]:
         print_json({**asdict(found), "conditions": where})
     else:
         _print(bundle, found, where)
+        say(*about_graph)
 
 
 def _print(bundle: Any, found: Any, where: dict[str, Any]) -> None:

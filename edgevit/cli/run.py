@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgevit.cli.files import Writing
-from edgevit.cli.options import json_option, signature_option, threads_option
+from edgevit.cli.options import graph_option, json_option, signature_option, threads_option
 from edgevit.cli.outputs import decider_of, open_outputs, output_options
 from edgevit.cli.say import say
 from edgevit.cli.sources import open_asked, source_options
@@ -21,6 +21,7 @@ from edgevit.errors import EdgevitError
 @click.argument("source")
 @click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")
 @threads_option
+@graph_option
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames.")
 @source_options
@@ -55,7 +56,7 @@ def run(**values: Any) -> None:
     with ExitStack() as stack:
         stack.enter_context(stoppable())
         source = stack.enter_context(open_asked(values))
-        session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"]))
+        session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"], graph=values["graph"]))
         for text in session.warnings:
             note(text)
         telemetry = stack.enter_context(open_telemetry()) if values["telemetry"] else None

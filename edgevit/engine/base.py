@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -20,8 +21,28 @@ if TYPE_CHECKING:
     Logits = NDArray[np.float32]
 
 
+@dataclass(frozen=True, kw_only=True)
+class GraphUse:
+    """Whether a session replays a CUDA graph, and what that was found to be worth when it was loaded."""
+
+    used: bool
+    with_ms: float | None = None
+    """Median of an inference with the graph; None if it was not timed."""
+    without_ms: float | None = None
+    """The same without."""
+    reason: str = ""
+    """Why it is not used; empty if it is."""
+
+    def __str__(self) -> str:
+        """One line for people."""
+        timed = ""
+        if self.with_ms is not None and self.without_ms is not None:
+            timed = f"{self.with_ms:.2f} ms an inference with it, {self.without_ms:.2f} without"
+        return ", ".join(filter(None, ("used" if self.used else self.reason, timed)))
+
+
 class Session(Protocol):
-    """One loaded model. Use it as a context manager, from one thread."""
+    """One loaded model. Use it as a context manager, from one thread at a time."""
 
     engine: str
     """Name and version of the engine, such as ``openvino 2026.4.1``."""
@@ -29,6 +50,11 @@ class Session(Protocol):
     """The processor that runs it, in the engine's own words."""
     threads: int
     """CPU threads that one inference uses."""
+
+    @property
+    def graph(self) -> GraphUse | None:
+        """Of a GPU; None where engines have no such thing."""
+        ...
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -76,8 +102,11 @@ class Backend(Protocol):
         """Compile an ONNX model for this machine. Raises EngineError naming the cause."""
         ...
 
-    def load(self, engine: bytes, *, threads: int | None = None) -> Session:
-        """Load what ``compile`` returned on this machine. Raises EngineError if it is of another version."""
+    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
+        """Load what ``compile`` returned on this machine. Raises EngineError if it is of another version.
+
+        ``graph`` lets a GPU replay a CUDA graph where that is faster; it is of no meaning to CPUs.
+        """
         ...
 
 
@@ -87,6 +116,7 @@ class SessionBase:
     engine: str
     device: str
     threads: int
+    graph: GraphUse | None = None
     warnings: tuple[str, ...] = ()
 
     def __init__(self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Logits]) -> None:

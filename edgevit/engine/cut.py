@@ -1,26 +1,9 @@
-"""An ONNX graph cut short: the same file with another end, made on its bytes, as a device has no onnx package.
-
-The fields of the model and the graph are copied as they are, but for the graph's outputs: instead of them comes one, a tensor
-inside, cast to float32.
-"""
+"""An ONNX graph cut short: the same file with another end, made on its bytes, as a device has no onnx package."""
 
 from __future__ import annotations
 
-from edgevit.onnxfile import (
-    ATTRIBUTE_INT,
-    ATTRIBUTE_NAME,
-    ATTRIBUTE_TYPE,
-    FLOAT,
-    GRAPH_NODE,
-    GRAPH_OUTPUT,
-    INT,
-    MODEL_GRAPH,
-    NODE_ATTRIBUTE,
-    NODE_INPUT,
-    NODE_NAME,
-    NODE_OP,
-    NODE_OUTPUT,
-)  # fmt: skip
+from edgevit.engine.onnx_nodes import cast, graph_of, with_graph
+from edgevit.onnxfile import FLOAT, GRAPH_NODE, GRAPH_OUTPUT
 from edgevit.protobuf import fields, message, varint
 
 END = "edgevit_cut"
@@ -29,21 +12,9 @@ END = "edgevit_cut"
 
 def cut(model: bytes, tensor: str) -> bytes:
     """``model``, ONNX, ending at ``tensor``: its one output is that, as float32. Raises ValueError for no model."""
-    parts = list(fields(model))
-    graph = b"".join(part.content for part in parts if part.number == MODEL_GRAPH)
-    if not graph:
-        msg = "not an ONNX model: it has no graph"
-        raise ValueError(msg)
-    kept = b"".join(part.whole for part in fields(graph) if part.number != GRAPH_OUTPUT)
-    ended = kept + message(GRAPH_NODE, _cast(tensor)) + message(GRAPH_OUTPUT, _value_info(END))
-    others = b"".join(part.whole for part in parts if part.number != MODEL_GRAPH)
-    return others + message(MODEL_GRAPH, ended)
-
-
-def _cast(tensor: str) -> bytes:
-    to = message(ATTRIBUTE_NAME, b"to") + varint(ATTRIBUTE_INT, FLOAT) + varint(ATTRIBUTE_TYPE, INT)
-    texts = ((NODE_INPUT, tensor), (NODE_OUTPUT, END), (NODE_NAME, END), (NODE_OP, "Cast"))
-    return b"".join(message(field, text.encode()) for field, text in texts) + message(NODE_ATTRIBUTE, to)
+    kept = b"".join(part.whole for part in fields(graph_of(model)) if part.number != GRAPH_OUTPUT)
+    end = message(GRAPH_NODE, cast(tensor, END, FLOAT).content)
+    return with_graph(model, kept + end + message(GRAPH_OUTPUT, _value_info(END)))
 
 
 def _value_info(name: str) -> bytes:

@@ -20,12 +20,13 @@ from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 
 
-def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None = None) -> Session:
+def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None = None, graph: bool = True) -> Session:
     """A session for ``bundle`` on its own engine, or on the one called ``engine``, that computes what torch computed.
 
     That is checked on the bundle's samples, once for a bundle, an engine and a machine (`edgevit.engine.of_bundle.checked`).
     A CPU bundle whose own engine is not installed here (an Arm board has no OpenVINO), or is found wrong, gets the next one
-    that is, and the session's ``warnings`` say so; an engine that was asked for is never replaced.
+    that is, and the session's ``warnings`` say so; an engine that was asked for is never replaced. ``graph`` lets a GPU replay
+    a CUDA graph where that is faster (`edgevit.engine.base.Session.graph` tells).
 
     Raises ConfigError for an engine that the bundle cannot have, EngineError if its own cannot run here, was not compiled
     here or is wrong, MissingPackageError if no engine is installed; each says what to do.
@@ -51,10 +52,11 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
         msg = f"{bundle.path}: not compiled yet. On the device that runs it: edgevit compile {bundle.path}"
         raise EngineError(msg)
     check_stamp((bundle.manifest.compiled or {}).get("engine") or {}, name)
-    session = backend(name).load(bundle.read(ENGINE), threads=threads)
+    session = backend(name).load(bundle.read(ENGINE), threads=threads, graph=graph)
     if wrong := checked(bundle, name, session, threads=threads).wrong:
         session.close()
-        msg = f"{bundle.path}: {wrong}. Compile it again (edgevit compile {bundle.path}), or build it with --precision fp32"
+        again = f"Compile it again (edgevit compile {bundle.path}): that tries more careful forms of the graph, too"
+        msg = f"{bundle.path}: {wrong}. {again}"
         raise EngineError(msg)
     return session
 

@@ -49,7 +49,7 @@ class OnnxRuntime:
             onnxruntime_session(model, session_options(threads), disabled_optimizers=DISABLED)
             return AS_WRITTEN + model
 
-    def load(self, engine: bytes, *, threads: int | None = None) -> Session:
+    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
         options = session_options(threads)
         if engine.startswith(AS_WRITTEN):

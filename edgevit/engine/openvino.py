@@ -39,7 +39,7 @@ class OpenVino:
             raise EngineError(msg) from error
         return blob if isinstance(blob, bytes) else bytes(blob.getvalue())
 
-    def load(self, engine: bytes, *, threads: int | None = None) -> Session:
+    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
         try:
             compiled = _core().import_model(engine, "CPU", openvino_options(threads))

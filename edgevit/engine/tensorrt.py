@@ -349,11 +349,11 @@ class TensorRt:
         """See `edgevit.engine.base.Backend.compile`; ``threads`` is of no meaning to a GPU."""
         return build_engine(model, BuildOptions(), engine=self.name).engine
 
-    def load(self, engine: bytes, *, threads: int | None = None) -> Session:
+    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
         from edgevit.engine.tensorrt_session import TensorRtSession
 
-        return TensorRtSession(engine, builder_module(self.name))
+        return TensorRtSession(engine, builder_module(self.name), graph=graph)
 
 
 class TensorRtRtx(TensorRt):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.engine.base import cause
-from edgevit.engine.tensorrt_log import keeper
+from edgevit.engine.tensorrt_log import Messages, logger_of
 from edgevit.writing import write_whole
 
 Refused = list[tuple[str, str]]
@@ -33,23 +33,24 @@ def main(path: str) -> None:
     folder = Path(path)
     options = json.loads((folder / "options.json").read_text())
     trt = import_module(options["module"])
-    logger = keeper(trt)
-    result = _compile(trt, logger, options, folder)
-    write_whole(folder / "result.json", json.dumps(result), durable=False)  # whole, or the parent finds none
-    if not (result["refused"] or result["no_builder"]):
-        _inspect(trt, logger, folder)
+    messages = Messages()
+    with logger_of(trt).heard(messages):
+        result = _compile(trt, messages, options, folder)
+        write_whole(folder / "result.json", json.dumps(result), durable=False)  # whole, or the parent finds none
+        if not (result["refused"] or result["no_builder"]):
+            _inspect(trt, messages, folder)
 
 
-def _compile(trt: Any, logger: Any, options: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _compile(trt: Any, messages: Messages, options: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Write engine.plan and say how it went. The builder's memory is free when this returns."""
     result: dict[str, Any] = {"version": f"{trt.__name__} {trt.__version__}", "refused": [], "no_builder": []}
     try:
-        builder = trt.Builder(logger)
+        builder = trt.Builder(logger_of(trt))
     except Exception as error:  # pybind11's TypeError: without a driver the library returns no builder
-        result["no_builder"] = list(logger.errors) or [cause(error)]
+        result["no_builder"] = list(messages.errors) or [cause(error)]
     else:
-        result["refused"] = _build(trt, builder, logger, options, folder)
-    result["layers"], result["warnings"] = logger.layers, logger.warnings
+        result["refused"] = _build(trt, builder, messages, options, folder)
+    result["layers"], result["warnings"] = messages.layers, messages.warnings
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
     return result
 
@@ -59,13 +60,13 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
 
 
-def _build(trt: Any, builder: Any, logger: Any, options: dict[str, Any], folder: Path) -> Refused:
+def _build(trt: Any, builder: Any, messages: Messages, options: dict[str, Any], folder: Path) -> Refused:
     """Write engine.plan and timing.cache, or return why not."""
     flags, refused = _network_flags(trt)
     if refused:
         return refused
     network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, logger)
+    parser = trt.OnnxParser(network, logger_of(trt))
     if not parser.parse((folder / "model.onnx").read_bytes()):
         return [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)] or [("", "it cannot be parsed")]
     if not network.num_inputs:
@@ -76,7 +77,7 @@ def _build(trt: Any, builder: Any, logger: Any, options: dict[str, Any], folder:
     cache = _timing_cache(config, (folder / "timing.cache").read_bytes())
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        return [("", text) for text in logger.errors] or [("", "the builder returned nothing and gave no reason")]
+        return [("", text) for text in messages.errors] or [("", "the builder returned nothing and gave no reason")]
     (folder / "engine.plan").write_bytes(bytes(memoryview(plan)))
     cache = config.get_timing_cache() if hasattr(config, "get_timing_cache") else cache
     (folder / "timing.cache").write_bytes(bytes(memoryview(cache.serialize())) if cache else b"")
@@ -158,14 +159,14 @@ def _monitor(trt: Any) -> Any:
     return Monitor()
 
 
-def _inspect(trt: Any, logger: Any, folder: Path) -> None:
+def _inspect(trt: Any, messages: Messages, folder: Path) -> None:
     """Write the engine inspector's JSON, where there is a GPU to load the engine on; what goes wrong is the parent's to tell."""
     from edgevit.engine.tensorrt import gpu
 
     if gpu() is None:
         return
-    engine = trt.Runtime(logger).deserialize_cuda_engine((folder / "engine.plan").read_bytes())
+    engine = trt.Runtime(logger_of(trt)).deserialize_cuda_engine((folder / "engine.plan").read_bytes())
     if engine is None:
-        sys.exit(logger.errors[-1] if logger.errors else "the runtime gives no engine and no reason")
+        sys.exit(messages.errors[-1] if messages.errors else "the runtime gives no engine and no reason")
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     write_whole(folder / "inspector.json", text, durable=False)

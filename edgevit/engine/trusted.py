@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgevit.engine import backend
 from edgevit.engine.check import Verdict, examine
 from edgevit.errors import EngineError
 
@@ -56,9 +57,17 @@ def trusted_engine(names: Sequence[str], graphs: Sequence[CheckedGraph], *, thre
         else:
             notes = tuple(f"engine: {text}. {name} is taken instead" for text in failed)
             return Trusted(engine=name, verdicts=tuple(verdicts), notes=notes)
-    raise EngineError(wrong_everywhere(failed))
+    raise EngineError(wrong_everywhere(failed) if backend(names[0]).just_in_time else wrong_here(failed))
+
+
+def wrong_here(failed: Sequence[str]) -> str:
+    """What to say where a device's one engine is wrong: TensorRT, which on a Jetson is as new as JetPack lets it be."""
+    return (
+        f"{'; '.join(failed)}. Build with --precision fp32; or build on another machine and compile here (edgevit compile "
+        "BUNDLE), which tries more careful forms of the graph"
+    )
 
 
 def wrong_everywhere(failed: Sequence[str]) -> str:
-    """What to say where no engine is left."""
+    """What to say where no CPU engine is left."""
     return f"{'; '.join(failed)}. No engine is left that is right. Update it, or install another: pip install 'edgevit[cpu]'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.precision.budget import within_budget
 from edgevit.precision.half import HalfModel, half_model
 from edgevit.precision.judge import Judge
-from edgevit.precision.variants import Variant, float_variant, int8_from, legal_for, quantization
+from edgevit.precision.variants import Variant, float_variant, int8_from, legal_for, quantization, with_float_attention
 from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 
@@ -47,6 +48,11 @@ class Decision:
         """The same with ``parts`` in floating point."""
         reverted = self.report.get("reverted", {}) | dict.fromkeys(parts, reason)
         return replace(self, plan=revert(self.plan, parts), report=self.report | {"reverted": reverted})
+
+    def with_float_attention(self, reasons: Mapping[str, str]) -> Decision:
+        """The same with attention in floating point where ``reasons``, by name (``blocks.3.attention``), say why."""
+        plan, report = with_float_attention(self.plan, self.report, reasons)
+        return replace(self, plan=plan, report=report)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from edgevit.compress.half import with_half_scales
 from edgevit.compress.quantize import collect, quantize
 from edgevit.errors import DataError
 from edgevit.export.form import Form, form_for
+from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
 from edgevit.images import ImageSet
 from edgevit.model.checkpoint import Checkpoint
@@ -94,19 +96,28 @@ def int8_from(plan: QuantPlan, report: dict[str, Any], engine: str = "") -> Vari
 def legal_for(result: Quantization, engine: str) -> Quantization:
     """``result`` as ``engine`` can run it at full speed.
 
-    TensorRT takes scales of the activations' dtype only, FP16, and fuses attention that is INT8 in both products
-    or in none: with q k^T alone it falls apart into three times the kernels.
+    TensorRT takes scales of the activations' dtype only, FP16. It fuses attention that is INT8 in both products or in none
+    (with q k^T alone it falls apart into three times the kernels), and INT8 only in some sizes (`edgevit.export.fusion`).
     """
     if not engine.startswith("tensorrt"):
         return result
-    plan = with_half_scales(result.plan)
-    full = {name: steps for name, steps in plan.attention.items() if steps.products == "full"}
+    plan, config = with_half_scales(result.plan), result.plan.model.config
+    unfused = why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens)
+    reasons = {name: unfused or UNFUSED for name, steps in plan.attention.items() if unfused or steps.products == "scores"}
+    plan, report = with_float_attention(plan, result.report, reasons)
+    return Quantization(plan=plan, report=report, key=result.key | {"engine": engine, "float attention": sorted(reasons)})
+
+
+def with_float_attention(
+    plan: QuantPlan, report: dict[str, Any], reasons: Mapping[str, str]
+) -> tuple[QuantPlan, dict[str, Any]]:  # fmt: skip
+    """Both with attention in floating point where ``reasons``, by name (``blocks.3.attention``), say why."""
+    kept = {name: steps for name, steps in plan.attention.items() if name not in reasons}
     attention = [
-        item if item["products"] != "scores" else item | {"products": "off", "reason": UNFUSED}
-        for item in result.report["attention"]
+        item | {"products": "off", "reason": reasons[item["name"]]} if item["name"] in reasons else item
+        for item in report.get("attention", ())
     ]
-    report = result.report | {"attention": attention}
-    return Quantization(plan=replace(plan, attention=full), report=report, key=result.key | {"engine": engine})
+    return replace(plan, attention=kept), report | {"attention": attention}
 
 
 def quantization(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.forms import json_value
+from edgevit.fromjson import json_value
 from edgevit.report.multilabel import right_labels, there
 from edgevit.runtime.classify import softmax
 

@@ -282,6 +282,11 @@ class CompiledPlan:
         """Blocks whose attention is one kernel."""
         return sum(kernel.kind == "attention" for kernel in self.kernels)
 
+    def unfused(self, blocks: Iterable[int]) -> list[str]:
+        """Those of ``blocks``, by number, whose attention is not one kernel, as ``blocks.3``; none if no kernels are known."""
+        fused = {kernel.block for kernel in self.kernels if kernel.kind == "attention"}
+        return [f"blocks.{i}" for i in blocks if f"blocks.{i}" not in fused] if self.kernels else []
+
     def by_block(self) -> dict[str, tuple[Kernel, ...]]:
         """Kernels by block, in plan order."""
         found: dict[str, list[Kernel]] = {}
@@ -298,8 +303,7 @@ class CompiledPlan:
                 f"weights are dequantized on every frame in {_places(dequantized)}: those products run in floating point"
             )
         if self.fused_attention < blocks - len(bare):
-            fused = {kernel.block for kernel in self.kernels if kernel.kind == "attention"}
-            missing = [f"blocks.{i}" for i in range(blocks) if f"blocks.{i}" not in fused and i not in bare]
+            missing = self.unfused(i for i in range(blocks) if i not in bare)
             wanted = blocks - len(bare)
             found.append(f"attention is fused in {self.fused_attention} of {wanted} blocks, not in {_places(missing)}")
         leftover = [kernel.block for kernel in self.kernels if kernel.kind == "qdq"]

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgevit.bundle import MANIFEST, open_bundle, write_bundle
+from edgevit.bundle import MANIFEST, MODEL, open_bundle, write_bundle
+from edgevit.engine import of_bundle
+from edgevit.engine.base import GraphUse
 from edgevit.report.diff import Difference, differences
 
 # --- profile -------------------------------------------------------------------------------------------------------------------
@@ -40,6 +42,32 @@ def test_profile_of_a_source_that_ends(edgevit: Callable[..., Any], bundle_path:
     outcome = edgevit("profile", bundle_path, "test://64x64?frames=4", "--runs", 5)
     assert outcome.code == 7
     assert "no more frames. Give a longer source, or fewer --runs." in outcome.stderr
+
+
+@pytest.mark.parametrize("option", [(), ("--no-graph",)], ids=["with", "without"])
+@pytest.mark.parametrize("command", ["profile", "run"])
+def test_a_cuda_graph_is_told_and_can_be_left_out(
+    edgevit: Callable[..., Any], bundle_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: tuple[str, ...]
+) -> None:
+    """On a session that has one; what it was asked for is what it is told."""
+    asked: list[bool] = []
+
+    def session_of(bundle: Any, engine: str | None, *, threads: int | None, graph: bool) -> Any:
+        asked.append(graph)
+        session = of_bundle.open_session("onnxruntime", bundle.read(MODEL), threads=threads)
+        session.graph = GraphUse(used=graph, with_ms=1.0, without_ms=1.5, reason="" if graph else "off")  # type: ignore[misc]
+        return session
+
+    monkeypatch.setattr(of_bundle, "session_of", session_of)
+    options = ("--runs", 5) if command == "profile" else ("--headless", "--limit", 1)
+    outcome = edgevit(command, bundle_path, "test://64x64", "--threads", 1, *options, *option)
+    assert outcome.code == 0, outcome.stderr
+    assert asked == [not option]
+    if command == "profile":
+        said = "used, 1.00 ms an inference with it, 1.50 without" if not option else "off, 1.00 ms"
+        assert f"CUDA graph: {said}" in outcome.stdout
+        document = edgevit(command, bundle_path, "test://64x64", "--threads", 1, *options, *option, "--json").json
+        assert document["conditions"]["graph"]["used"] == (not option)
 
 
 # --- inspect --layers ----------------------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgevit.engine import backend, open_session
+from edgevit.engine import backend, open_session, trusted
 from edgevit.engine import check as check_module
-from edgevit.engine.check import FLOOR_DB, HALF_FLOOR_DB, HEAD, PEAK, check_session, examine, first_wrong
+from edgevit.engine.check import FLOOR_DB, HALF_FLOOR_DB, HEAD, PEAK, Check, Verdict, check_session, examine, first_wrong
 from edgevit.engine.cut import END, cut
 from edgevit.engine.openvino import OpenVino
 from edgevit.engine.samples import Samples, load_samples, samples_bytes
+from edgevit.engine.trusted import CheckedGraph, trusted_engine
 from edgevit.errors import BundleError, EngineError
 from edgevit.export import attention as attention_module
 from edgevit.export.graph import stream_tensors, write_graph
@@ -272,3 +273,18 @@ def test_half_is_allowed_what_half_takes() -> None:
 def test_an_engine_that_refuses_the_graph() -> None:
     with pytest.raises(EngineError):
         examine("onnxruntime", b"no model", sampled(vit()), precision="fp32")
+
+
+def test_where_tensorrt_is_wrong_no_other_engine_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor an update: JetPack decides which TensorRT a Jetson has. What helps is said."""
+    wrong = Verdict(
+        engine="tensorrt 10.7.0", precision="int8", check=Check(frames=8, sqnr_db=3.0, bound_db=25.0), place="blocks.3"
+    )
+    monkeypatch.setattr(trusted, "examine", lambda *_, **__: wrong)
+    graph = CheckedGraph(precision="int8", model=b"", samples=None)  # type: ignore[arg-type]
+    with pytest.raises(
+        EngineError, match=r"wrong in blocks\.3\. Build with --precision fp32; or .*edgevit compile BUNDLE"
+    ) as caught:
+        trusted_engine(["tensorrt"], [graph])
+    assert "edgevit[cpu]" not in str(caught.value)
+    assert "pdate" not in str(caught.value)

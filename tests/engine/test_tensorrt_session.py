@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,222 +19,20 @@ from edgevit.engine import tensorrt as engines
 from edgevit.engine.profiling import layer_times, node_names
 from edgevit.engine.tensorrt import TensorRt
 from edgevit.engine.tensorrt_log import MOST
-from edgevit.engine.tensorrt_session import WARM_UP, TensorRtSession, _gpu
+from edgevit.engine.tensorrt_session import WARM_UP, TensorRtSession
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
 from edgevit.preprocess import Preprocessing
 from edgevit.report.preflight import examine
+from tests.engine.gpu import CLASSES, FREED, SHAPE, Driver, TensorRtModule, installed, some_frames
 from tests.zoo import folded, frames
-
-SHAPE, CLASSES = (8, 6, 3), 5
-LAYERS = {"__myl_FcMul_0x1": 0.5, "__myl_Fc_0x2": 0.25, "a reformat": 0.125}
-INSPECTED = json.dumps({"Layers": [
-    {"Name": "__myl_FcMul_0x1", "Metadata": "[ONNX Layer: blocks.0/norm1/Mul]\x1e[ONNX Layer: blocks.0/qkv/MatMul]"},
-    {"Name": "__myl_Fc_0x2", "Metadata": "[ONNX Layer: blocks.0/proj/Add]"},
-    {"Name": "a reformat"},
-]})  # fmt: skip
-FREED = ["free execution context", "free engine", "free runtime", "free stream"]  # in this order, buffers and context after them
-
-
-class Driver(ModuleType):
-    """pycuda.driver as far as a session uses it: memory is numpy's, and every call that matters is written down.
-
-    ``stack`` is the context stack; whatever needs a context while it is empty raises, as pycuda does.
-    """
-
-    class Error(Exception):
-        pass
-
-    class MemoryError(Error):  # pycuda's own name
-        pass
-
-    def __init__(self, *, integrated: bool, memory: bool = True) -> None:
-        super().__init__("pycuda.driver")
-        self.log: list[str] = []
-        self.stack: list[object] = []
-        self.regions: dict[int, np.ndarray] = {}
-        self.integrated, self.memory, self.retained = integrated, memory, 0
-        self.illness = ""  # what the driver says of work that was queued before
-        self.host_alloc_flags = SimpleNamespace(DEVICEMAP=2)
-        self.device_attribute = SimpleNamespace(INTEGRATED="integrated")
-
-    def init(self) -> None:
-        pass
-
-    def needs_context(self, what: str) -> None:
-        if not self.stack:
-            msg = f"{what}: no currently active context?"
-            raise self.Error(msg)
-        self.log.append(what)
-
-    def Device(self, _index: int) -> Any:  # noqa: N802  # pycuda's own name
-        def retain() -> Any:
-            self.retained += 1
-            context = SimpleNamespace(pop=self.pop)
-            context.push = lambda: self.stack.append(context)
-            return context
-
-        return SimpleNamespace(name=lambda: "a GPU", get_attribute=lambda _: int(self.integrated), retain_primary_context=retain)
-
-    def pop(self) -> None:
-        if not self.stack:
-            msg = "cannot pop non-current context"
-            raise self.Error(msg)
-        self.stack.pop()
-        self.log.append("pop")
-
-    def Stream(self) -> Any:  # noqa: N802  # the same
-        self.needs_context("new stream")
-        return Freed(self, "stream", handle=7, synchronize=self.synchronize)
-
-    def synchronize(self) -> None:
-        self.needs_context("synchronize")
-        if self.illness:
-            raise self.Error(self.illness)
-
-    def pagelocked_empty(self, shape: tuple[int, ...], dtype: Any, *, mem_flags: int) -> Any:
-        self.needs_context(f"pinned {'mapped' if mem_flags else 'plain'}")
-        array = np.zeros(shape, dtype).view(Pinned)
-        array.pointer = 1000 + len(self.regions)
-        self.regions[array.pointer] = np.asarray(array)
-        return Holder(array, array.pointer)
-
-    def mem_alloc(self, size: int) -> Any:
-        self.needs_context("device memory")
-        if not self.memory:
-            msg = "cuMemAlloc failed: out of memory"
-            raise self.MemoryError(msg)
-        address = 5000 + len(self.regions)
-        self.regions[address] = np.zeros(size, np.uint8)
-        return Address(self, address)
-
-    def memcpy_htod_async(self, address: int, source: Any, _stream: Any) -> None:
-        self.needs_context("to device")
-        self.regions[address][:] = np.asarray(source).view(np.uint8).ravel()
-
-    def memcpy_dtoh_async(self, target: Any, address: int, _stream: Any) -> None:
-        self.needs_context("from device")
-        np.asarray(target).view(np.uint8).ravel()[:] = self.regions[address]
-
-
-class Pinned(np.ndarray):
-    pointer: int
-
-
-def Holder(array: Any, pointer: int) -> Any:  # noqa: N802
-    """``array`` with a base that knows the address, as pycuda's pinned arrays have."""
-
-    class Based(np.ndarray):
-        base = SimpleNamespace(get_device_pointer=lambda: pointer)  # type: ignore[assignment]
-
-    return array.view(Based)
-
-
-class Freed:
-    """Writes down when it is freed, and refuses to be freed without a context."""
-
-    def __init__(self, driver: Driver, what: str, **values: Any) -> None:
-        self.driver, self.what = driver, what
-        self.__dict__.update(values)
-
-    def __del__(self) -> None:
-        self.driver.log.append(f"free {self.what}" if self.driver.stack else f"free {self.what} WITHOUT CONTEXT")
-
-
-class Address:
-    def __init__(self, driver: Driver, value: int) -> None:
-        self.driver, self.value = driver, value
-
-    def __int__(self) -> int:
-        return self.value
-
-    def free(self) -> None:
-        self.driver.needs_context("free device memory")
-
-
-class TensorRtModule:
-    """Logits are the frame's first CLASSES values, doubled: what comes out proves what went in."""
-
-    __name__, __version__ = "tensorrt", "10.3.0"
-    TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
-    DataType = SimpleNamespace(UINT8="uint8", FLOAT="float32", HALF="float16")
-
-    LayerInformationFormat = SimpleNamespace(JSON="json")
-
-    class IProfiler:
-        pass
-
-    class ILogger:
-        INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
-
-    def __init__(self, driver: Driver, *, logits: str = "float32", room: bool = True, runs: bool = True) -> None:
-        self.driver, self.logits, self.room, self.runs = driver, logits, room, runs
-
-    def Runtime(self, logger: Any) -> Any:  # noqa: N802  # TensorRT's own name
-        self.logger = logger
-        return Freed(self.driver, "runtime", deserialize_cuda_engine=self._engine)
-
-    def _engine(self, plan: bytes) -> Any:
-        self.driver.needs_context("deserialize")
-        if plan != b"a plan":
-            self.logger.log(self.ILogger.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1:\n Serialization (magic tag)")
-            return None
-        for _ in range(2):
-            self.logger.log(self.ILogger.WARNING, "Using an engine plan file across different models of devices\n")
-        self.logger.log(self.ILogger.INFO, "Loaded engine size: 9 MiB")
-        io = {"frames": ("input", "uint8", (1, *SHAPE)), "logits": ("output", self.logits, (1, CLASSES))}
-        return Freed(
-            self.driver, "engine", num_io_tensors=2, get_tensor_name=lambda i: list(io)[i], get_tensor_mode=lambda n: io[n][0],
-            get_tensor_dtype=lambda n: io[n][1], get_tensor_shape=lambda n: io[n][2], create_execution_context=self._context,
-            create_engine_inspector=lambda: SimpleNamespace(get_engine_information=lambda _: INSPECTED),
-        )  # fmt: skip
-
-    def _context(self) -> Any:
-        if not self.room:
-            return None
-        addresses: dict[str, int] = {}
-
-        def execute(stream: int) -> bool:
-            assert stream == 7
-            if not self.runs:
-                self.logger.log(self.ILogger.ERROR, "enqueueV3: Error Code 1: Cask (launch failed)\n")
-                return False  # TensorRT raises nothing: it logs
-            regions = self.driver.regions
-            source = regions[addresses["frames"]].view(np.uint8).ravel()
-            target = regions[addresses["logits"]].view(np.uint8).ravel()
-            target[:] = (2.0 * source[:CLASSES]).astype(np.float32).view(np.uint8)
-            self.driver.log.append("execute")
-            if context().profiler is not None:
-                for name, milliseconds in LAYERS.items():
-                    context().profiler.report_layer_time(name, milliseconds)
-            return True
-
-        made = Freed(
-            self.driver, "execution context", set_input_shape=lambda *_: True, set_tensor_address=addresses.__setitem__,
-            execute_async_v3=execute, profiler=None,
-        )  # fmt: skip
-        context = weakref.ref(made)  # a session is what keeps it alive
-        return made
 
 
 @pytest.fixture(params=[True, False], ids=["integrated", "discrete"])
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     yield from installed(Driver(integrated=request.param), monkeypatch)
-
-
-def installed(fake: Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
-    package = ModuleType("pycuda")
-    package.driver = fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pycuda", package)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", fake)
-    yield fake
-    _gpu.cache_clear()
-
-
-def some_frames(count: int = 2) -> Any:
-    return np.random.default_rng(0).integers(0, 256, (count, *SHAPE), np.uint8)
 
 
 def test_every_frame_goes_in_as_it_is_and_its_logits_come_out(driver: Driver) -> None:
@@ -257,10 +52,11 @@ def test_tensorrts_warnings_are_kept_once(driver: Driver) -> None:
     with TensorRtSession(b"a plan", TensorRtModule(driver)) as session:
         assert session.warnings == ("Using an engine plan file across different models of devices",)
         for i in range(10 * MOST):  # for weeks
-            session._logger.log(TensorRtModule.ILogger.WARNING, f"frame {i} was late")
-            session._logger.log(TensorRtModule.ILogger.ERROR, f"frame {i} was lost")
-        assert len(session.warnings) == len(session._logger.errors) == MOST
-        assert session._logger.errors[-1] == f"frame {10 * MOST - 1} was lost"
+            with session._logger.heard(session._messages):
+                session._logger.log(TensorRtModule.ILogger.WARNING, f"frame {i} was late")
+                session._logger.log(TensorRtModule.ILogger.ERROR, f"frame {i} was lost")
+        assert len(session.warnings) == len(session._messages.errors) == MOST
+        assert session._messages.errors[-1] == f"frame {10 * MOST - 1} was lost"
 
 
 def test_an_integrated_gpu_copies_nothing(driver: Driver) -> None:
@@ -290,23 +86,33 @@ def test_sessions_end_in_any_order(driver: Driver) -> None:
     assert driver.retained == 1
 
 
-def test_another_threads_session_is_refused(driver: Driver) -> None:
-    session = TensorRtSession(b"a plan", TensorRtModule(driver))
-    said: list[str] = []
+def in_a_thread(call: Callable[[], object]) -> None:
+    """Run ``call`` in a thread that has no context, and leave none there. What it raises is raised here."""
+    raised: list[BaseException] = []
 
-    def elsewhere() -> None:
-        for call in (lambda: session.infer(some_frames()), session.close):
-            with pytest.raises(EngineError) as caught:
-                call()
-            said.append(str(caught.value))
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
 
-    thread = threading.Thread(target=elsewhere)
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert len(said) == 2
-    assert all("belongs to the thread that opened it" in text for text in said)
-    session.infer(some_frames())
-    session.close()
+    if raised:
+        raise raised[0]
+
+
+def test_any_thread_may_use_and_close_a_session(driver: Driver) -> None:
+    images = some_frames()
+    session = TensorRtSession(b"a plan", TensorRtModule(driver))
+    assert driver.stack == []  # nor does the thread that opened it keep the context
+    in_a_thread(lambda: np.testing.assert_array_equal(session.infer(images), 2.0 * images.reshape(2, -1)[:, :CLASSES]))
+    in_a_thread(session.close)
+    assert driver.stack == []
+    assert not [line for line in driver.log if "WITHOUT CONTEXT" in line]
+    with pytest.raises(EngineError, match="closed"):
+        session.infer(images)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (0, *SHAPE), (1, 6, 8, 3)], ids=["one frame without N", "no frame", "sides exchanged"])
@@ -373,7 +179,7 @@ def test_an_inference_that_fails_says_so_and_the_session_lives(driver: Driver) -
         module.runs = False
         with pytest.raises(EngineError, match=r"tensorrt 10\.3\.0: inference failed \(enqueueV3: .* \(launch failed\)\)$"):
             session.infer(some_frames())
-        assert not session._logger.errors  # it explains no later failure
+        assert not session._messages.errors  # it explains no later failure
         module.runs, driver.illness = True, "cuStreamSynchronize failed: an illegal memory access was encountered"
         with pytest.raises(EngineError, match="inference failed: cuStreamSynchronize failed: an illegal memory access") as caught:
             session.infer(some_frames())
@@ -389,7 +195,7 @@ def test_a_first_inference_that_fails_closes_what_was_loaded(driver: Driver) -> 
     with pytest.raises(EngineError, match="inference failed"):
         TensorRtSession(b"a plan", TensorRtModule(driver, runs=False))
     freed = [line for line in driver.log if line.startswith("free") or line == "pop"]
-    assert freed == [*FREED, *([] if driver.integrated else ["free device memory"] * 2), "pop"]
+    assert freed == ["pop", *FREED, *([] if driver.integrated else ["free device memory"] * 2), "pop"]
     assert driver.stack == []
 
 
@@ -472,6 +278,12 @@ def test_on_a_gpu(precision: str) -> None:
     with TensorRt().load(engine) as session, open_session("onnxruntime", write_graph(plan)) as reference:
         agree(session.infer(images), reference.infer(images))
         agree(session.infer(images[::-1]), reference.infer(images[::-1]))
+        assert session.graph is not None
+        assert session.graph.with_ms is not None, session.graph.reason  # captured, and right
+        with TensorRt().load(engine, graph=False) as plain:
+            assert plain.graph is not None
+            assert not plain.graph.used
+            agree(plain.infer(images), session.infer(images))
     with pytest.raises(EngineError, match="no engine for this TensorRT and GPU"):
         TensorRt().load(engine[: len(engine) // 2])
 

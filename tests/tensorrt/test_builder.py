@@ -31,7 +31,7 @@ from edgevit.engine.tensorrt import (
     stamp_here,
 )
 from edgevit.engine.tensorrt_child import _configure
-from edgevit.engine.tensorrt_log import keeper
+from edgevit.engine.tensorrt_log import logger_of
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import stream_tensors, write_graph
@@ -111,7 +111,7 @@ def test_tf32(builder: Path, tf32: bool) -> None:
     import tensorrt
 
     options = asdict(BuildOptions() if tf32 else BuildOptions(tf32=False))  # on by default
-    config = tensorrt.Builder(keeper(tensorrt)).create_builder_config()
+    config = tensorrt.Builder(logger_of(tensorrt)).create_builder_config()
     _configure(tensorrt, config, options)
     assert config.get_flag(tensorrt.BuilderFlag.TF32) is tf32
     assert build_engine(write_graph(PLAN, Form(dtype="fp32")), BuildOptions(tf32=tf32)).layers

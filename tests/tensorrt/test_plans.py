@@ -9,10 +9,12 @@ import pytest
 from edgevit.compress.half import without_key_biases
 from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
+from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
 from edgevit.model.vit import Vit
+from edgevit.precision.variants import Quantization, legal_for
 from edgevit.preprocess import Preprocessing
 from edgevit.recipe import LINEARS, Quantize, Recipe
 from edgevit.report.preflight import Preflight, examine
@@ -23,6 +25,7 @@ from edgevit.vitconfig import BlockConfig, VitConfig
 from tests.zoo import ZOO, folded, int8
 
 BLOCKS = 12
+SMALL = (224, 224)  # 197 tokens of 16 pixels
 TENSORRT = [name for name in shipped_names("targets") if load_target(name).engine().startswith("tensorrt")]
 
 
@@ -103,6 +106,28 @@ def test_q_and_k_alone_are_no_form_for_tensorrt(builder: Path, deit_s: FoldedVit
     found = compiled(QuantPlan(model=deit_s, linears=full.linears, attention=scores), form_for("tensorrt", "int8"))
     assert found.plan.fused_attention < BLOCKS
     assert "attention is fused in 0 of 12 blocks" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "image_size"),
+    [(64, (384, 384)), (64, (518, 518)), (72, SMALL), (80, SMALL), (64, (112, 1168)), (64, (256, 512)), (32, SMALL)],
+    ids=["384 px", "518 px", "SigLIP", "ViT-H", "512 tokens", "513 tokens", "head size 32"],
+)
+def test_int8_attention_is_fused_where_it_is_said_to_be(builder: Path, head_dim: int, image_size: tuple[int, int]) -> None:
+    """Both sides of every limit; what the rule leaves is fused, and is less than what it took away."""
+    model = folded(image_size=image_size, patch_size=14 if image_size[0] == 518 else 16, width=2 * head_dim, head_dim=head_dim,
+                   blocks=(BlockConfig(heads=2, hidden=2 * head_dim),) * 2)  # fmt: skip
+    plan, config = quantized(model, attention=True), model.config
+    raw = compiled(plan, form_for("tensorrt", "int8")).plan
+    legal = why_unfused("tensorrt", head_dim=config.head_dim, tokens=config.tokens) is None
+    assert raw.fused_attention == (2 if legal else 0)
+    ruled = legal_for(Quantization(plan=plan, report={"attention": []}, key={}), "tensorrt").plan
+    assert set(ruled.attention) == (set(plan.attention) if legal else set())
+    if not legal:
+        found = compiled(ruled, form_for("tensorrt", "int8")).plan
+        assert found.fused_attention == 2
+        assert len(found.kernels) < len(raw.kernels)
+        assert found.megabytes < raw.megabytes
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

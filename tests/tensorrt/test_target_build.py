@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -15,8 +16,10 @@ from edgevit import compiling
 from edgevit.build import BuildRequest, build
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, open_bundle
 from edgevit.cache import Cache
+from edgevit.compress.half import with_half_scales
 from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.errors import ConfigError, DataError, EngineError
+from edgevit.precision import decide
 from edgevit.progress import Progress
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
@@ -107,6 +110,22 @@ def test_int8_that_the_builder_refuses_goes_back_to_fp16(
     assert manifest.blocks[0]["fc1"] == "int8"
     assert "no kernel" in manifest.reasons["blocks.1.fc1"]
     assert any(note.startswith("blocks.1: INT8 refused by the builder, kept in FP16") for note in manifest.notes)
+
+
+def test_int8_attention_that_the_plan_does_not_fuse_goes_back_to_fp16(
+    builder: Path, request_of: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version with limits that nobody told. Here it is q k^T alone that is not fused, and nothing else keeps it out."""
+    monkeypatch.setattr(decide, "legal_for", lambda result, _engine: replace(result, plan=with_half_scales(result.plan)))
+    recipe = replace(load_recipe("fast"), quantize=replace(load_recipe("fast").quantize, attention="scores"))
+    manifest = built(request_of("jetson", recipe=recipe)).bundle.manifest
+    said = [note for note in manifest.notes if "does not fuse INT8 attention" in note]
+    assert len(said) == 1
+    assert said[0].startswith("blocks.0, blocks.1: tensorrt 11.4")
+    assert {block["scores"] for block in manifest.blocks} == {block["values"] for block in manifest.blocks} == {"fp16"}
+    assert {block["fc1"] for block in manifest.blocks} == {"int8"}
+    assert manifest.precision == "int8"  # no part that can be INT8 was put back
+    assert "does not fuse INT8 attention" in manifest.reasons["blocks.1.attention"]
 
 
 def test_a_refusal_that_no_int8_explains_is_an_error(builder: Path, request_of: Request, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import torch
 
 from edgevit.errors import CheckpointError
-from edgevit.forms import conform, json_value
+from edgevit.fromjson import conform, json_value
 from edgevit.model.families.source import Imported, Source
 from edgevit.model.vit import Vit
 from edgevit.problem import SINGLE_LABEL
@@ -22,7 +22,7 @@ class _Required(TypedDict):
     labels: list[str]
 
 
-class SettingsForm(_Required, total=False):
+class SettingsJson(_Required, total=False):
     """What the metadata holds, as JSON; the two tables have forms of their own."""
 
     problem_type: str
@@ -50,7 +50,7 @@ def read(source: Source) -> Imported:
 def settings(source: Source) -> dict[str, Any]:
     """Config, preprocessing, labels and problem type as saved. Raises CheckpointError if they are not JSON."""
     try:
-        data = conform(json_value(source.metadata[METADATA_KEY]), SettingsForm, "")
+        data = conform(json_value(source.metadata[METADATA_KEY]), SettingsJson, "")
         # Checkpoints from before there was a choice are of single labels.
         return {"problem_type": SINGLE_LABEL, **data}
     except (ValueError, KeyError) as error:

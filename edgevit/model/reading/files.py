@@ -11,7 +11,7 @@ from typing import Any
 
 from edgevit.bounded import open_regular, read_bounded
 from edgevit.errors import CheckpointError
-from edgevit.forms import json_value
+from edgevit.fromjson import json_value
 from edgevit.kinds import WEIGHT_SUFFIXES, not_a_model, not_there
 from edgevit.paths import exists, is_file
 

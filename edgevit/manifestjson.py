@@ -24,7 +24,7 @@ Bytes = Annotated[int, Meta(ge=0, le=FILE_LIMIT)]
 Count = Annotated[int, Meta(ge=0)]
 
 
-class FileForm(TypedDict):
+class FileJson(TypedDict):
     """One file."""
 
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -37,20 +37,20 @@ class Named(TypedDict):
     name: str
 
 
-class MachineForm(TypedDict, total=False):
+class MachineJson(TypedDict, total=False):
     """As `edgevit.target.Machine`."""
 
     arch: str | None
     models: list[str]
 
 
-class TargetForm(Named, total=False):
+class TargetJson(Named, total=False):
     """As `edgevit.target.Target`; older manifests have no machine."""
 
-    machine: MachineForm | None
+    machine: MachineJson | None
 
 
-class MeasuredForm(TypedDict, total=False):
+class MeasuredJson(TypedDict, total=False):
     """Figures of one precision, or their conditions."""
 
     top1: Number
@@ -61,7 +61,7 @@ class MeasuredForm(TypedDict, total=False):
     p99_ms: Number
 
 
-class CheckForm(TypedDict, total=False):
+class CheckJson(TypedDict, total=False):
     """An engine held against torch."""
 
     engine: str
@@ -71,7 +71,7 @@ class CheckForm(TypedDict, total=False):
     bound_db: Number
 
 
-class PlanForm(TypedDict, total=False):
+class PlanJson(TypedDict, total=False):
     """What compiling for the target showed."""
 
     builder: str
@@ -84,24 +84,50 @@ class PlanForm(TypedDict, total=False):
     warnings: list[str]
 
 
-class CompiledForm(TypedDict, total=False):
+class TriedJson(TypedDict, total=False):
+    """A form of the graph, and what became of it on the device."""
+
+    form: str
+    p50_ms: Number
+    p99_ms: Number
+    kernels: Count | None
+    megabytes: Number
+    fused_attention: Count | None
+    sqnr_db: Number
+    failure: str
+
+
+class GraphJson(TypedDict, total=False):
+    """What a CUDA graph was found to be worth."""
+
+    used: bool
+    with_ms: Number
+    without_ms: Number
+    reason: str
+
+
+class CompiledJson(TypedDict, total=False):
     """The plan, and what an engine file is bound to."""
 
     engine: dict[str, str] | None
-    plan: PlanForm | None
+    plan: PlanJson | None
+    stand_in: PlanJson | None
+    form: str | None
+    tried: list[TriedJson]
+    graph: GraphJson | None
 
 
-class WeightsForm(TypedDict):
+class WeightsJson(TypedDict):
     """The checkpoint."""
 
     sha256: str
 
 
 class _Weights(TypedDict):
-    weights: WeightsForm
+    weights: WeightsJson
 
 
-class ProvenanceForm(_Weights, total=False):
+class ProvenanceJson(_Weights, total=False):
     """What made the bundle."""
 
     versions: dict[str, str]
@@ -119,27 +145,27 @@ class _Required(TypedDict):
     precision: str
     blocks: list[dict[str, str]]
     recipe: Named
-    target: TargetForm
+    target: TargetJson
     engine: str
-    provenance: ProvenanceForm
-    files: dict[str, FileForm]
+    provenance: ProvenanceJson
+    files: dict[str, FileJson]
 
 
-class ManifestForm(_Required, total=False):
+class ManifestJson(_Required, total=False):
     """See `edgevit.bundle.Manifest`, which has a sentence on each."""
 
     problem_type: str
     reasons: dict[str, str]
-    accuracy: dict[str, MeasuredForm] | None
-    latency: dict[str, MeasuredForm] | None
-    compiled: CompiledForm | None
-    checks: list[CheckForm]
+    accuracy: dict[str, MeasuredJson] | None
+    latency: dict[str, MeasuredJson] | None
+    compiled: CompiledJson | None
+    checks: list[CheckJson]
     notes: list[str]
     edgevit: str
 
 
 def schema() -> dict[str, Any]:
     """JSON schema (draft 2020-12) of a manifest."""
-    found = msgspec.json.schema(ManifestForm)
-    found["$defs"]["ManifestForm"]["properties"]["problem_type"] |= {"enum": list(PROBLEM_TYPES)}
+    found = msgspec.json.schema(ManifestJson)
+    found["$defs"]["ManifestJson"]["properties"]["problem_type"] |= {"enum": list(PROBLEM_TYPES)}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "edgevit bundle manifest", **found}

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from edgevit.bundle import Manifest, open_bundle
-from edgevit.forms import conform, json_value
-from edgevit.manifestform import ManifestForm, schema
+from edgevit.fromjson import conform, json_value
+from edgevit.manifestjson import ManifestJson, schema
 from edgevit.model.vit import ACTIVATIONS
 from edgevit.vitconfig import ACTIVATION_NAMES, VitConfig
 from tests.support import ROOT
@@ -102,7 +102,7 @@ def test_every_activation_has_a_function() -> None:
 
 
 def test_the_form_has_every_field_of_a_manifest() -> None:
-    assert ManifestForm.__required_keys__ | ManifestForm.__optional_keys__ == {item.name for item in fields(Manifest)}
+    assert ManifestJson.__required_keys__ | ManifestJson.__optional_keys__ == {item.name for item in fields(Manifest)}
 
 
 def test_the_published_schema_is_the_form() -> None:
@@ -114,5 +114,5 @@ def test_the_published_schema_is_the_form() -> None:
 
 
 def test_a_real_manifest_fits_the_form(bundle_path: Path) -> None:
-    conform(json.loads((bundle_path / "manifest.json").read_text()), ManifestForm, "")
+    conform(json.loads((bundle_path / "manifest.json").read_text()), ManifestJson, "")
     assert open_bundle(bundle_path).manifest.checks
