@@ -131,7 +131,10 @@ def test_the_guard_sees(guarded: Callable[..., tuple[int, str, list[str]]], tmp_
     assert not FAR.search('12 connect(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("127.0.0.1")}, 16) = 0')
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "demo" else ()) for name in COMMANDS])
+LONG = ("demo", "prune", "compare")  # under a tracer, each takes several times as long
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in COMMANDS])
 def test_nothing_leaves(
     name: str, guarded: Callable[..., tuple[int, str, list[str]]], checkpoint_path: Path, image_folder: Path, bundle_path: Path,
     tmp_path: Path,

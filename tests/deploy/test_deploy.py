@@ -152,6 +152,7 @@ def test_a_broken_link_is_tried_again(plan: Plan, board: Board, proxy: Callable[
     assert (outcome.error, watcher.broken) == (None, 1)
 
 
+@pytest.mark.slow
 def test_cut_while_something_runs_there(plan: Plan, board: Board, proxy: Callable[..., Proxy]) -> None:
     """It goes on, and the next run collects it instead of starting it again."""
     line = proxy()
@@ -195,6 +196,7 @@ def _once_begun(board: Board, line: Proxy) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+@pytest.mark.slow
 def test_two_at_once(plan: Plan, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second is refused in one line, and the lock goes with its connection."""
     monkeypatch.setattr(lock, "WAIT", 1)
@@ -249,6 +251,7 @@ def test_a_full_disk(plan: Plan, board: Board) -> None:
         subprocess.run(["umount", "-l", small], check=True)
 
 
+@pytest.mark.slow
 def test_another_bundle_in_its_place(plan: Plan, board: Board, tmp_path: Path) -> None:
     """Whole, and under the same name, but not the one that was sent: what counts is what is there."""
     from edgevit.bundle import open_bundle, write_bundle
@@ -281,6 +284,7 @@ def test_only_what_the_manifest_vouches_for_is_sent(plan: Plan, board: Board, tm
     assert {path.name for path in there.iterdir()} == {path.name for path in plan.bundle.path.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_zip_takes_the_place_of_a_folder_and_back(plan: Plan, board: Board, tmp_path: Path) -> None:
     """Also of what an interrupted run of the other kind left."""
     import shutil
@@ -332,6 +336,7 @@ def test_names_that_cannot_be_one_there(plan: Plan, tmp_path: Path, name: str) -
         make_plan(tmp_path / name, tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_installation_that_was_killed_is_made_anew(plan: Plan, board: Board) -> None:
     """What pip had half done cannot be told from what it had done; a result of long ago installs nothing."""
     board.sh("cd 'my boards/edgevit/venv'; rm -f .edgevit; touch .begun; rm -rf lib/python3*/site-packages/numpy/linalg")
@@ -440,6 +445,7 @@ def test_dry_run(edgevit: Callable[..., Any], plan: Plan, board: Board) -> None:
     assert board.connections() == before
 
 
+@pytest.mark.slow
 def test_ctrl_c(plan: Plan, board: Board, tmp_path: Path) -> None:
     """One line, exit 130, no connection left; the next run takes over what runs there."""
     command = (
