@@ -13,6 +13,7 @@ from typing import Any
 from edgevit.bundle import ENGINE, TIMING_CACHE
 from edgevit.compress.sensitivity import groups
 from edgevit.engine import backend
+from edgevit.engine.base import saturates
 from edgevit.engine.here import is_here
 from edgevit.engine.tensorrt import (
     BuilderRefusedError,
@@ -33,6 +34,10 @@ from edgevit.target import Target, load_target
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
 UNTIMED = "compile: INT8 attention was not timed against FP16's, which may be faster here: edgevit compile BUNDLE does that"
+WITHOUT_VNNI = (
+    "this processor has no VNNI, so OpenVINO multiplies INT8's values in FP32: right, and no faster than FP32. ONNX Runtime "
+    "multiplies them as integers: compare BUNDLE --engines openvino,onnxruntime, and run with --engine onnxruntime"
+)
 UNTRIED = "not compiled, so whether the target's engine takes this graph is not checked."
 
 
@@ -80,7 +85,8 @@ def compile_for(target: Target, decided: Decision, *, threads: int | None, progr
         if is_here(target):
             raise
         return Compiled(variant=variant, notes=(f"{UNTRIED} {error}",))
-    return Compiled(variant=variant)
+    in_fp32 = engine == "openvino" and variant.precision != "fp32" and is_here(target) and saturates()
+    return Compiled(variant=variant, notes=(WITHOUT_VNNI,) if in_fp32 else ())
 
 
 def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> Compiled:

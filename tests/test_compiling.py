@@ -68,3 +68,16 @@ def test_a_build_on_the_board_says_what_it_did_not_time(
         decided.plan.attention = {"blocks.0.attention": None}
     found = compiling.compile_for(load_target("jetson"), decided, threads=1, progress=Progress())  # type: ignore[arg-type]
     assert (compiling.UNTIMED in found.notes) == said
+
+
+@pytest.mark.parametrize(("without_vnni", "engine"), [(True, "openvino"), (False, "openvino"), (True, "onnxruntime")])
+def test_int8_that_gains_nothing_here_is_said(without_vnni: bool, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's integers saturate without VNNI, so it multiplies in FP32; a build must not leave that to be wondered at."""
+    monkeypatch.setattr(compiling, "saturates", lambda: without_vnni)
+    monkeypatch.setattr(compiling, "is_here", lambda _target: True)
+    monkeypatch.setattr(compiling, "backend", lambda _engine: SimpleNamespace(compile=lambda *_, **__: b""))
+    target = load_target("cpu").on(engine)
+    found = compiling.compile_for(target, Decided([]), threads=1, progress=Progress())  # type: ignore[arg-type]
+    assert [note for note in found.notes if "no VNNI" in note] == (
+        [compiling.WITHOUT_VNNI] if without_vnni and engine == "openvino" else []
+    )
