@@ -19,11 +19,12 @@ import numpy as np
 
 from edgevit.engine import open_session
 from edgevit.export.graph import write_graph
-from edgevit.images import load_images
+from edgevit.export.variants import fp32_variant
+from edgevit.images.dataset import load_images
+from edgevit.measure.accuracy import measure
 from edgevit.model import load_checkpoint
-from edgevit.precision.variants import BATCH, collect, fold, fp32_variant, quantize
+from edgevit.quantize.quantize import BATCH, collect, fold, quantize
 from edgevit.recipe import Recipe, load_recipe
-from edgevit.report.accuracy import measure
 
 PLAIN: dict[str, Any] = {
     "migration": (), "centring": False, "tails": (), "rounding": "nearest", "bias": "off", "attention": "off",

@@ -34,11 +34,11 @@ def main() -> None:
 
 
 def calibrate(model: Path, data: Path, recipe_name: str, count: int) -> None:
-    from edgevit.compress.quantize import collect, quantize
-    from edgevit.images import load_images
+    from edgevit.images.dataset import load_images
     from edgevit.model import load_checkpoint
     from edgevit.model.folded import fold
-    from edgevit.precision.variants import BATCH
+    from edgevit.quantize.linears import collect, quantize
+    from edgevit.quantize.quantize import BATCH
     from edgevit.recipe import load_recipe
 
     recipe = load_recipe(recipe_name)

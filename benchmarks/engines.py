@@ -20,16 +20,16 @@ import numpy as np
 import torch
 
 from edgevit.cli.console import ConsoleProgress, table
-from edgevit.compress.quantize import collect, quantize
 from edgevit.engine import open_session
 from edgevit.engine.base import Session, SessionBase, processor
 from edgevit.export.graph import write_graph
+from edgevit.measure import latency
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
+from edgevit.quantize.linears import collect, quantize
 from edgevit.recipe import load_recipe
-from edgevit.report import latency
 from edgevit.unreported import import_onnxruntime, unreported
 from edgevit.vitconfig import BlockConfig, VitConfig
 

@@ -28,26 +28,27 @@ from rich.console import Console
 from rich.table import Table
 
 from edgevit.cache import Cache
-from edgevit.compress.recover import RecoverSettings
 from edgevit.engine import open_session
 from edgevit.engine.base import processor
 from edgevit.engine.tensorrt import BuildOptions, build_engine
-from edgevit.images import ImageSet, load_images
+from edgevit.export.variants import fp32_variant, int8_from
+from edgevit.images.dataset import ImageSet, load_images
+from edgevit.measure import accuracy, latency
+from edgevit.measure.evaluate import evaluate
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
-from edgevit.precision.variants import fp32_variant, int8_from, legal_for, quantization
+from edgevit.plan.preflight import examine
 from edgevit.progress import Progress
-from edgevit.pruning.costs import measured
-from edgevit.pruning.cut import prune
-from edgevit.pruning.recovery import recover
-from edgevit.pruning.score import Scored, score
-from edgevit.pruning.settings import PruneSettings
+from edgevit.prune.costs import measured
+from edgevit.prune.distillation import RecoverSettings
+from edgevit.prune.first_pass import Scored, score
+from edgevit.prune.recover import recover
+from edgevit.prune.second_pass import prune
+from edgevit.prune.settings import PruneSettings
+from edgevit.quantize.quantize import legal_for, quantization
 from edgevit.recipe import load_recipe
-from edgevit.report import accuracy, latency
-from edgevit.report.evaluate import evaluate
-from edgevit.report.preflight import examine
 from edgevit.vitconfig import BlockConfig
 
 METHODS = ("none", "bias", "ridge", "recover", "tp-magnitude", "tp-taylor")

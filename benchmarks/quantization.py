@@ -271,9 +271,9 @@ def prepare(
     import torch
 
     from edgevit.engine.base import available_threads, processor
-    from edgevit.images import load_images
+    from edgevit.export.variants import fp32_variant
+    from edgevit.images.dataset import load_images
     from edgevit.model import load_checkpoint
-    from edgevit.precision.variants import fp32_variant
 
     checkpoint = load_checkpoint(model)
     contract = checkpoint.preprocessing
@@ -353,11 +353,11 @@ def products(fp32: Path, *, chosen: bool) -> list[str]:
 
 
 def edgevit_recipe(task: Task, clock: Stopwatch) -> Path:
-    from edgevit.compress.quantize import collect, quantize
     from edgevit.export.graph import write_graph
     from edgevit.model import load_checkpoint
     from edgevit.model.folded import fold
-    from edgevit.precision.variants import BATCH
+    from edgevit.quantize.linears import collect, quantize
+    from edgevit.quantize.quantize import BATCH
     from edgevit.recipe import load_recipe
 
     recipe = load_recipe(task.method.setting)
@@ -441,7 +441,7 @@ def evaluate(folder: Path, *, graph: str, engine: str) -> dict[str, Any]:
 
 
 def scores(folder: Path, logits: Logits) -> dict[str, Any]:
-    from edgevit.report.accuracy import measure
+    from edgevit.measure.accuracy import measure
 
     targets = folder / "targets.npy"
     accuracy = measure(logits, np.load(folder / "reference.npy"), np.load(targets) if targets.exists() else None)

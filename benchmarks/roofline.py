@@ -19,8 +19,8 @@ from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
-from edgevit.report.preflight import examine
-from edgevit.report.roofline import ASSUMPTIONS, EFFICIENCY, estimate, roof_of
+from edgevit.plan.preflight import examine
+from edgevit.plan.roofline import ASSUMPTIONS, EFFICIENCY, estimate, roof_of
 from edgevit.target import load_target
 
 PUBLISHED = {"fp32": 13.06, "fp16": 5.68, "int8": 4.92}  # ms: onnxsim/onnxsim, scripts/nvidia/README.md

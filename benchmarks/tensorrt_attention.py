@@ -24,8 +24,8 @@ from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.plan.preflight import examine
 from edgevit.preprocess import Preprocessing
-from edgevit.report.preflight import examine
 
 INPUTS = {197: (224, 16), 257: (224, 14), 577: (384, 16), 1370: (518, 14)}
 """Tokens to the image's side and the patch's, pixels: ViT/16, DINOv2, ViT/16 at 384, DINOv2 as it was trained."""

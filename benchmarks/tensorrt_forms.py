@@ -15,16 +15,16 @@ from pathlib import Path
 
 import torch
 
-from edgevit.compress.half import without_key_biases
 from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
 from edgevit.model.vit import Vit
+from edgevit.plan.preflight import examine
 from edgevit.preprocess import Preprocessing
+from edgevit.quantize.fp16 import without_key_biases
 from edgevit.recipe import LINEARS
-from edgevit.report.preflight import examine
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 MODELS = {"deit_t": (192, 3, 16), "deit_s": (384, 6, 16), "vit_b": (768, 12, 16), "dinov2_s": (384, 6, 14)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.engine.of_bundle import session_of
-from edgevit.pictures import Picture, frame_of
+from edgevit.images.pictures import Picture, frame_of
 from edgevit.preprocess import prepare
 from edgevit.problem import MULTI_LABEL
 from edgevit.runtime.classify import Prediction
@@ -82,7 +82,7 @@ class Classifier:
 
         Args:
             image: a path, a Pillow image, or an array uint8 [H, W, 3] BGR as OpenCV delivers it, [H, W, 4] BGRA or [H, W] gray,
-                of any size; see `edgevit.pictures.frame_of`.
+                of any size; see `edgevit.images.pictures.frame_of`.
 
         Returns:
             float32 [classes].

@@ -20,17 +20,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgevit import signing
-from edgevit.bounded import open_regular
 from edgevit.errors import BundleError, ConfigError, StorageError, did_you_mean, storage_errors
-from edgevit.fromjson import conform, json_value
-from edgevit.kinds import not_a_bundle
+from edgevit.files.bounded import open_regular
+from edgevit.files.fromjson import conform, json_value
+from edgevit.files.paths import exists, is_file
+from edgevit.files.recognition import not_a_bundle
+from edgevit.files.writing import beside, put, write_whole
 from edgevit.manifestjson import SCHEMA, ManifestJson
 from edgevit.onnxfile import check_model
-from edgevit.paths import exists, is_file
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import PROBLEM_TYPES, SINGLE_LABEL
 from edgevit.vitconfig import VitConfig
-from edgevit.writing import beside, put, write_whole
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"

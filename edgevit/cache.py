@@ -19,7 +19,7 @@ from typing import Any
 
 from edgevit.code import code_digest
 from edgevit.errors import StorageError, storage_errors
-from edgevit.writing import write_whole
+from edgevit.files.writing import write_whole
 
 LIMIT_BYTES = 8 * 2**30
 PLACE = "EDGEVIT_CACHE"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgevit import protobuf
+from edgevit.files import protobuf
 
 MODEL_GRAPH, GRAPH_NODE, GRAPH_OUTPUT = 7, 1, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5

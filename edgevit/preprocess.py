@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta
 
 from edgevit.errors import ConfigError, did_you_mean
-from edgevit.fromjson import conform
+from edgevit.files.fromjson import conform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ LARGEST = 1e9
 STRIP = 1 << 23
 """Pixels that a long thin frame may be scaled up to before its far ends are cut off unseen."""
 LARGE = 1 << 17
-"""Pixels of a frame from which on `edgevit.averaging` is faster than OpenCV."""
+"""Pixels of a frame from which on `edgevit.preprocess_averaging` is faster than OpenCV."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -224,13 +224,13 @@ def _window(
 
     Averaging over areas takes time for every pixel of the frame, so as much as possible is cropped before it.
     """
-    from edgevit import averaging
+    from edgevit import preprocess_averaging
 
     if _averages(frame, height, width, contract):
         # OpenCV has a fast way of its own where a result pixel stands for whole pixels of the frame.
         whole = not (frame.shape[0] % height or frame.shape[1] % width)
-        if frame.shape[0] * frame.shape[1] >= LARGE and not whole and averaging.worthwhile():
-            return averaging.averaged(frame, height, width, kept, first)
+        if frame.shape[0] * frame.shape[1] >= LARGE and not whole and preprocess_averaging.worthwhile():
+            return preprocess_averaging.averaged(frame, height, width, kept, first)
         (top, bottom, row, height), (left, right, column, width) = (
             _margins(*axis) for axis in zip(frame.shape[:2], (height, width), first, kept, strict=True)
         )

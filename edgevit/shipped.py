@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgevit.bounded import read_bounded
 from edgevit.errors import ConfigError, did_you_mean
-from edgevit.paths import is_file
+from edgevit.files.bounded import read_bounded
+from edgevit.files.paths import is_file
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgevit.bounded import open_regular
 from edgevit.errors import BundleError, ConfigError, StorageError, needs_extra
-from edgevit.paths import exists
-from edgevit.writing import write_new
+from edgevit.files.bounded import open_regular
+from edgevit.files.paths import exists
+from edgevit.files.writing import write_new
 
 BYTES = 64
 """Of a signature."""

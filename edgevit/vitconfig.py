@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from edgevit.fromjson import conform
+from edgevit.files.fromjson import conform
 
 ACTIVATION_NAMES = ("gelu", "gelu_tanh", "quick_gelu", "relu")
 POOLINGS = ("class", "distillation", "mean")

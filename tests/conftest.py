@@ -83,8 +83,8 @@ def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Runs ``edgevit`` with arguments, inside this process: fast."""
     from click.testing import CliRunner
 
-    from edgevit import build
     from edgevit.cli import main
+    from edgevit.commands import build
 
     monkeypatch.setattr(build, "RUNS", 5)
 

@@ -80,8 +80,8 @@ def small_graph(size: tuple[int, int], classes: int) -> bytes:
 
 def built(model: Path, folder: Path, **options: Any) -> Path:
     """A bundle of ``model`` for this machine's processor, ``folder/tiny.edgevit``; ``options`` are `BuildRequest`'s."""
-    from edgevit import build
     from edgevit.cache import Cache
+    from edgevit.commands import build
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target

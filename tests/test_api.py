@@ -13,7 +13,7 @@ import pytest
 
 import edgevit
 from edgevit.errors import BundleError, ConfigError, DataError, EngineError, SourceError
-from edgevit.pictures import frame_of
+from edgevit.images.pictures import frame_of
 from edgevit.runtime.source import open_source
 from tests.support import CLASSES, ROOT, picture
 

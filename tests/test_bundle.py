@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from edgevit import bundle as bundle_module
-from edgevit import writing
 from edgevit.bundle import (
     MANIFEST,
     MODEL,
@@ -28,8 +27,9 @@ from edgevit.bundle import (
     write_bundle,
 )
 from edgevit.errors import BundleError, StorageError
+from edgevit.files import writing
+from edgevit.files.writing import require_writable
 from edgevit.preprocess import Preprocessing
-from edgevit.writing import require_writable
 from tests.support import small_graph
 
 FILES = {MODEL: small_graph((32, 32), 3), REPORT: b'{"layers": []}\n'}

@@ -11,7 +11,7 @@ import pytest
 
 from edgevit import cache as cache_module
 from edgevit.cache import Cache, Kind, default_cache_dir
-from edgevit.writing import beside
+from edgevit.files.writing import beside
 
 
 @pytest.fixture

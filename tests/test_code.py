@@ -17,35 +17,49 @@ import torch
 
 from edgevit.cache import Cache, Kind
 from edgevit.code import PACKAGE, code_digest, sources
-from edgevit.images import ImageSet, load_images
+from edgevit.images.dataset import ImageSet, load_images
+from edgevit.measure.evaluator import Judge
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
-from edgevit.precision.budget import within_budget
-from edgevit.precision.half import half_model
-from edgevit.precision.judge import Judge
-from edgevit.precision.variants import quantization
 from edgevit.progress import Progress, Stage
-from edgevit.pruning.costs import measured
-from edgevit.pruning.goal import Goal, prune_to
-from edgevit.pruning.score import score
-from edgevit.pruning.settings import PruneSettings
+from edgevit.prune.costs import measured
+from edgevit.prune.first_pass import score
+from edgevit.prune.goal import Goal, prune_to
+from edgevit.prune.settings import PruneSettings
+from edgevit.quantize.accuracy_control import within_budget
+from edgevit.quantize.fp16_check import half_model
+from edgevit.quantize.quantize import quantization
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 
 # By kind, some of what makes it: reading of checkpoints and images, the way to the model, the algorithm, the graph, the engine.
-READING = ("model/families/timm.py", "model/reading/weights.py", "model/vit.py", "images.py", "preprocess.py", "averaging.py")
-QUANTIZING = (*READING, "compress/rounding.py", "compress/migrate.py", "precision/variants.py", "model/planfile.py")
-PRUNING = (*READING, "compress/compensate.py", "compress/candidates.py", "compress/allocate.py", "pruning/score.py")
+READING = (
+    "model/families/timm.py",
+    "model/reading/weights.py",
+    "model/vit.py",
+    "images/dataset.py",
+    "preprocess.py",
+    "preprocess_averaging.py",
+)
+QUANTIZING = (*READING, "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py")
+PRUNING = (*READING, "prune/compensation.py", "prune/candidates.py", "prune/allocation.py", "prune/first_pass.py")
 ENGINES = ("engine/base.py", "engine/openvino.py", "engine/onnxruntime.py", "engine/tensorrt.py", "engine/tensorrt_child.py")
 DEPENDS = {
     "quantize": QUANTIZING,
     "quantize-report": QUANTIZING,
-    "half": (*READING, "compress/half.py"),
-    "sensitivity": (*QUANTIZING, "compress/sensitivity.py"),
-    "prune-scores": (*READING, "compress/candidates.py", "compress/gradients.py", "compress/stored.py", "pruning/score.py"),
-    "pruned": (*PRUNING, *ENGINES, "pruning/cut.py", "compress/recover.py", "precision/judge.py", "report/accuracy.py"),
-    "pruned-report": (*PRUNING, "pruning/cut.py", "pruning/costs.py", "export/graph.py"),
-    "recover": (*READING, "compress/recover.py", "pruning/recovery.py", "model/pixels.py"),
-    "costs": (*ENGINES, "pruning/costs.py", "export/graph.py", "report/latency.py", "report/roofline.py", "model/vit.py"),
+    "half": (*READING, "quantize/fp16.py"),
+    "sensitivity": (*QUANTIZING, "quantize/sensitivity.py"),
+    "prune-scores": (*READING, "prune/candidates.py", "prune/gradients.py", "prune/candidate_file.py", "prune/first_pass.py"),
+    "pruned": (
+        *PRUNING,
+        *ENGINES,
+        "prune/second_pass.py",
+        "prune/distillation.py",
+        "measure/evaluator.py",
+        "measure/accuracy.py",
+    ),
+    "pruned-report": (*PRUNING, "prune/second_pass.py", "prune/costs.py", "export/graph.py"),
+    "recover": (*READING, "prune/distillation.py", "prune/recover.py", "model/pixels.py"),
+    "costs": (*ENGINES, "prune/costs.py", "export/graph.py", "measure/latency.py", "plan/roofline.py", "model/vit.py"),
     "engine-check": (
         *ENGINES,
         "engine/cut.py",
@@ -53,7 +67,7 @@ DEPENDS = {
         "engine/cuda_graph.py",
         "engine/tensorrt_log.py",
     ),
-    "logits": (*ENGINES, "images.py", "preprocess.py", "averaging.py", "report/evaluate.py"),
+    "logits": (*ENGINES, "images/dataset.py", "preprocess.py", "preprocess_averaging.py", "measure/evaluate.py"),
 }
 
 
@@ -92,7 +106,7 @@ def test_other_code_finds_nothing(kind: Kind, package: Path) -> None:
         path.write_bytes(kept + b"\n# changed\n")
         assert digest() != before, name
         path.write_bytes(kept)
-    for name in ("cli/run.py", "runtime/loop.py", "report/html.py", "demo.py"):  # what makes nothing that is kept
+    for name in ("cli/run.py", "runtime/loop.py", "report/html.py", "commands/demo.py"):  # what makes nothing that is kept
         path = package / name
         kept = path.read_bytes()
         path.write_bytes(kept + b"\n# changed\n")
@@ -217,8 +231,8 @@ def test_threads_count_where_they_run(kind: str, checkpoint: Checkpoint, images:
 
 
 def test_recovery_knows_the_contract_and_the_labels(checkpoint: Checkpoint, images: ImageSet) -> None:
-    from edgevit.compress.recover import RecoverSettings
-    from edgevit.pruning.recovery import recover
+    from edgevit.prune.distillation import RecoverSettings
+    from edgevit.prune.recover import recover
 
     def path(checkpoint: Checkpoint, student: Checkpoint) -> Path:
         keys = Keys()
@@ -254,8 +268,8 @@ def test_the_scan_knows_model_and_images(checkpoint: Checkpoint, images: ImageSe
 def test_a_search_knows_who_judged(checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruning within a budget depends on the judge's images, their labels, its engine and its threads."""
     few = images.subset(range(0, len(images), 6))
-    monkeypatch.setattr("edgevit.pruning.goal.score", lambda *_: (_ for _ in ()).throw(EnoughError))
-    monkeypatch.setattr("edgevit.pruning.goal.costs_for", lambda checkpoint, *_: sys.modules["edgevit.pruning.costs"].macs_only(
+    monkeypatch.setattr("edgevit.prune.goal.score", lambda *_: (_ for _ in ()).throw(EnoughError))
+    monkeypatch.setattr("edgevit.prune.goal.costs_for", lambda checkpoint, *_: sys.modules["edgevit.prune.costs"].macs_only(
         checkpoint.model.config))  # fmt: skip
 
     def path(judged: ImageSet, *, threads: int = 1, max_drop: float = 1.0, checkpoint: Checkpoint = checkpoint) -> Path:

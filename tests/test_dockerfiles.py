@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.errors import StorageError
-from edgevit.writing import write_whole
+from edgevit.files.writing import write_whole
 from tests.support import ROOT
 
 if sys.version_info >= (3, 11):

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 
 import edgevit as package
-from edgevit.images import ImageSet, load_images
+from edgevit.images.dataset import ImageSet, load_images
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgevit.model.pixels import normalise
 from edgevit.problem import MULTI_LABEL, join_labels

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 
-from edgevit import averaging
+from edgevit import preprocess_averaging
 from edgevit.errors import ConfigError
 from edgevit.preprocess import COLORS, INTERPOLATIONS, MODES, Preprocessing, padding_bgr, prepare, scaled_size
 
@@ -337,7 +337,7 @@ def test_crop_before_averaging_changes_no_bit(
     mode: str, resize: tuple[int, int], shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where OpenCV averages, it is given part of the frame, and gives the same."""
-    monkeypatch.setattr(averaging, "worthwhile", lambda: False)
+    monkeypatch.setattr(preprocess_averaging, "worthwhile", lambda: False)
     frame = photo(*shape)
     result = prepare(frame, preprocessing((224, 224), resize=resize, mode=mode, interpolation="cubic"))
     assert np.array_equal(result, opencv(frame, mode, resize))
@@ -349,7 +349,7 @@ def test_matrix_products_average_as_opencv_does(
     mode: str, resize: tuple[int, int], shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On noise, one value in 5000 at most is rounded to the level beside."""
-    monkeypatch.setattr(averaging, "worthwhile", lambda: True)
+    monkeypatch.setattr(preprocess_averaging, "worthwhile", lambda: True)
     frame = photo(*shape)
     result = prepare(frame, preprocessing((224, 224), resize=resize, mode=mode, interpolation="cubic"))
     off = np.abs(result.astype(int) - opencv(frame, mode, resize))
@@ -364,7 +364,7 @@ def test_each_result_is_the_mean_of_its_area(shape: tuple[int, int], kept: tuple
     frame = photo(*shape)
     fine = frame.repeat(29, axis=0).repeat(31, axis=1).reshape(29, shape[0], 31, shape[1], 3)
     exact = fine.mean(axis=(1, 3))[(29 - kept[0]) // 2 :, (31 - kept[1]) // 2 :][: kept[0], : kept[1]]
-    result = averaging.averaged(frame, 29, 31, kept)
+    result = preprocess_averaging.averaged(frame, 29, 31, kept)
     assert (result.shape, result.dtype) == ((*kept, 3), np.uint8)
     assert np.abs(result - exact).max() < 0.5001
 
@@ -380,7 +380,7 @@ def test_letterbox_averages_too(monkeypatch: pytest.MonkeyPatch) -> None:
     frame, contract = photo(720, 1280), preprocessing((224, 224), mode="letterbox")
     results = []
     for fast in (True, False):
-        monkeypatch.setattr(averaging, "worthwhile", lambda fast=fast: fast)
+        monkeypatch.setattr(preprocess_averaging, "worthwhile", lambda fast=fast: fast)
         results.append(prepare(frame, contract).astype(int))
     assert np.abs(results[0] - results[1]).max() <= 1
 
@@ -391,7 +391,7 @@ def test_opencv_keeps_what_it_does_faster(monkeypatch: pytest.MonkeyPatch) -> No
     def never(*_arguments: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(averaging, "averaged", never)
+    monkeypatch.setattr(preprocess_averaging, "averaged", never)
     for shape, size in (((300, 300), (224, 224)), ((448, 672), (224, 224)), ((1080, 1920), (270, 480))):
         assert prepare(photo(*shape), preprocessing(size)).shape[:2] == size
 
@@ -403,7 +403,7 @@ def test_old_numpy_does_not_tell_how_it_multiplies(monkeypatch: pytest.MonkeyPat
         """As before numpy 1.26."""
 
     monkeypatch.setattr(np, "show_config", show_config)
-    assert not averaging.worthwhile.__wrapped__()
+    assert not preprocess_averaging.worthwhile.__wrapped__()
 
 
 # --- the contract ------------------------------------------------------------------------------------------------------------

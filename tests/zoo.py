@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgevit.compress.quantize import collect, quantize
 from edgevit.model.folded import LUMA_BGR, FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
+from edgevit.quantize.linears import collect, quantize
 from edgevit.recipe import Quantize, Recipe
 from edgevit.vitconfig import BlockConfig, VitConfig
 

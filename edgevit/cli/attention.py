@@ -34,11 +34,11 @@ def attention(**values: Any) -> None:
     """
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
-    from edgevit.filekinds import MAPS, require_kind
-    from edgevit.looking import look_at, read_model
+    from edgevit.commands.attention import look_at, read_model
+    from edgevit.files.own_kinds import MAPS, require_kind
+    from edgevit.files.writing import write_whole
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
-    from edgevit.writing import write_whole
 
     as_json, image = values.pop("as_json"), values["image"]
     cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
@@ -93,8 +93,8 @@ def _content(out: Path, frame: Any, views: list[Any], blocks: list[int]) -> byte
     import cv2
     import numpy as np
 
-    from edgevit.report.attention import distance, stacked
-    from edgevit.report.attention_picture import Panel, draw_attention
+    from edgevit.attention.maps import distance, stacked
+    from edgevit.attention.picture import Panel, draw_attention
 
     stream, kind = io.BytesIO(), out.suffix.lower()
     if kind == ".npy":
@@ -123,7 +123,7 @@ def _title(view: Any) -> str:
 
 def _document(views: list[Any], blocks: list[int], out: Path) -> dict[str, Any]:
     """What was found, JSON-ready."""
-    from edgevit.report.attention import correlation, distance
+    from edgevit.attention.maps import correlation, distance
 
     first, last = views[0].attention, views[-1].attention
     moved = distance(first, last) if len(views) > 1 else {}

@@ -72,8 +72,8 @@ def build(**values: Any) -> None:
     from edgevit.errors import needs_extra
 
     with needs_extra("build"):
-        from edgevit.build import build as run_build
-        from edgevit.build import plan
+        from edgevit.commands.build import build as run_build
+        from edgevit.commands.build import plan
 
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
@@ -120,9 +120,9 @@ def build(**values: Any) -> None:
 
 def _request(values: dict[str, Any]) -> Any:
     from edgevit.cli.console import command_line
+    from edgevit.commands.build_inputs import BuildRequest
     from edgevit.device.jetson import here
     from edgevit.errors import ConfigError
-    from edgevit.inputs import BuildRequest
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
 

@@ -12,7 +12,7 @@ import click
 from edgevit.cli.files import OutputFile, Writing
 from edgevit.cli.options import class_order_option, import_options, json_option, model_options, no_cache_option, threads_option
 from edgevit.cli.say import say
-from edgevit.filekinds import COMPARISON, HTML, MARKDOWN
+from edgevit.files.own_kinds import COMPARISON, HTML, MARKDOWN
 
 WIDTH = 100  # columns that sentences are folded to
 KINDS = {"csv": COMPARISON, "html": HTML, "markdown": MARKDOWN}
@@ -52,17 +52,17 @@ def compare(**values: Any) -> None:
     """
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, command_line, note, print_json
-    from edgevit.comparing.field import find_field
-    from edgevit.comparing.precision import parse_precisions
-    from edgevit.comparing.request import Request
+    from edgevit.commands.compare import find_field
+    from edgevit.commands.compare_names import parse_precisions
+    from edgevit.commands.compare_request import Request
     from edgevit.device.jetson import here
     from edgevit.engine import backend
     from edgevit.engine.check import summary
     from edgevit.errors import EdgevitError
+    from edgevit.files.writing import write_whole
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
-    from edgevit.writing import write_whole
 
     as_json = values.pop("as_json")
     outputs = {kind: path for kind in KINDS if (path := values.pop(f"{kind}_path")) is not None}
@@ -142,7 +142,7 @@ def print_warnings(warnings: Sequence[str]) -> None:
 def print_comparison(comparison: Any) -> None:
     """The recommendation, the table and its conditions, on stdout."""
     from edgevit.cli.console import table
-    from edgevit.report.device import device_lines, device_table
+    from edgevit.plan.device_plan import device_lines, device_table
     from edgevit.report.table import (
         SHORT,
         conditions_line,

@@ -33,9 +33,9 @@ def compile(**values: Any) -> None:
     """
     from edgevit.bundle import is_bundle, read_signature, sign_bundle
     from edgevit.cli.console import ConsoleProgress, note, print_json
+    from edgevit.commands.compile import compile_bundle
     from edgevit.engine.base import GraphUse
     from edgevit.engine.tensorrt import BuildOptions
-    from edgevit.ondevice import compile_bundle
     from edgevit.progress import Progress
 
     path, as_json, workspace = values.pop("bundle"), values.pop("as_json"), values.pop("workspace")

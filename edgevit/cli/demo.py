@@ -18,7 +18,7 @@ def demo(out: Path) -> None:
     from edgevit.errors import needs_extra, storage_errors
 
     with needs_extra("demo"):
-        from edgevit.demo import train_digits, write_digits
+        from edgevit.commands.demo import train_digits, write_digits
         from edgevit.model.checkpoint import check_replaceable
     from edgevit.cli.console import ConsoleProgress
 

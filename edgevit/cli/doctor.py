@@ -10,7 +10,7 @@ import click
 from edgevit.cli.files import OutputFile, Writing
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
-from edgevit.filekinds import ACCEPTANCE
+from edgevit.files.own_kinds import ACCEPTANCE
 
 PROBLEMS = 1
 """The exit code if there are any."""
@@ -53,14 +53,14 @@ def _accept(bundle: Path | None, sources: tuple[str, ...], output: Path | None, 
     from tempfile import TemporaryDirectory
 
     from edgevit import __version__
-    from edgevit.acceptance.report import counts, markdown
-    from edgevit.acceptance.steps import STEPS
-    from edgevit.acceptance.visit import Visit
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import note, print_json
+    from edgevit.commands.acceptance.report import counts, markdown
+    from edgevit.commands.acceptance.steps import STEPS
+    from edgevit.commands.acceptance.visit import Visit
     from edgevit.device.jetson import detect
     from edgevit.errors import ConfigError
-    from edgevit.writing import write_whole
+    from edgevit.files.writing import write_whole
 
     if bundle is None or output is None:
         msg = "--acceptance: tries a bundle. Name it: edgevit doctor BUNDLE --acceptance"

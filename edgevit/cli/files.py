@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.errors import ConfigError, storage_errors
-from edgevit.filekinds import FileKind, require_kind
-from edgevit.paths import expanded, is_file
+from edgevit.files.own_kinds import FileKind, require_kind
+from edgevit.files.paths import expanded, is_file
 
 if TYPE_CHECKING:
-    from edgevit.clashes import Output
+    from edgevit.files.clashes import Output
 
 
 class OutputFile(click.Path):
@@ -67,8 +67,8 @@ def check_outputs(command: click.Command, values: dict[str, Any], *, now: bool =
     ``now=False`` leaves out what is different for another user at another time: what lies there, and whether it can be written.
     Raises ConfigError or StorageError.
     """
-    from edgevit.clashes import refuse_clashes
-    from edgevit.writing import require_writable
+    from edgevit.files.clashes import refuse_clashes
+    from edgevit.files.writing import require_writable
 
     for parameter in command.params:
         otherwise = getattr(parameter.type, "otherwise", None)
@@ -88,7 +88,7 @@ def check_outputs(command: click.Command, values: dict[str, Any], *, now: bool =
 
 
 def _outputs(command: click.Command, values: dict[str, Any]) -> Iterator[tuple[Output, Any]]:
-    from edgevit.clashes import Output
+    from edgevit.files.clashes import Output
 
     for parameter in command.params:
         value = values.get(parameter.name or "")

@@ -26,12 +26,12 @@ def inspect(
     import json
     from dataclasses import asdict
 
-    from edgevit.anatomy import parts_of
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import print_json
+    from edgevit.commands.inspect import parts_of
+    from edgevit.commands.inspect_diff import differences
     from edgevit.engine import backend
     from edgevit.errors import ConfigError
-    from edgevit.report.diff import differences
 
     if (engine or threads) and not layers:
         msg = "--engine and --threads are for --layers, which times them. Add it, or leave them out."

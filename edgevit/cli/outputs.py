@@ -14,12 +14,12 @@ import click
 from edgevit.cli.files import OutputFile, OutputFolder
 from edgevit.cli.say import say
 from edgevit.errors import ConfigError, StorageError
-from edgevit.filekinds import RESULTS, TABLE, VIDEO
+from edgevit.files.own_kinds import RESULTS, TABLE, VIDEO
 
 if TYPE_CHECKING:
+    from edgevit.attention.probe import Glance
     from edgevit.bundle import Bundle, Manifest
     from edgevit.engine.base import Session
-    from edgevit.looking import Glance
     from edgevit.preview.telemetry import Sample
     from edgevit.runtime.decide import Decider, Decision
     from edgevit.runtime.frame import Source
@@ -199,8 +199,8 @@ def _preview(
 
 
 def _glance(bundle: Bundle, part: str) -> Glance:
+    from edgevit.attention.probe import Glance
     from edgevit.bundle import MODEL
-    from edgevit.looking import Glance
 
     return Glance(bundle.read(MODEL), bundle.manifest.model, bundle.manifest.preprocessing, part)
 

@@ -6,9 +6,9 @@ import textwrap
 
 from edgevit.cli.console import percent, table
 from edgevit.cli.say import say
-from edgevit.compiling import Compiled
-from edgevit.report.preflight import BlockRow
-from edgevit.report.roofline import Estimate, assumptions
+from edgevit.commands.target_graph import Compiled
+from edgevit.plan.preflight import BlockRow
+from edgevit.plan.roofline import Estimate, assumptions
 from edgevit.target import Target, load_target
 
 WIDTH = 80  # columns of a terminal

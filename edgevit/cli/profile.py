@@ -28,10 +28,10 @@ def profile(**values: Any) -> None:
 
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import ConsoleProgress, print_json
+    from edgevit.commands.profile import profile_bundle
     from edgevit.engine.of_bundle import session_of
-    from edgevit.profiling import profile_bundle
+    from edgevit.measure import machine
     from edgevit.progress import Progress
-    from edgevit.report import machine
     from edgevit.runtime.source import open_source
 
     bundle = open_bundle(values["bundle"])
@@ -57,7 +57,7 @@ def profile(**values: Any) -> None:
 
 def _print(bundle: Any, found: Any, where: dict[str, Any]) -> None:
     from edgevit.cli.console import table
-    from edgevit.report.parts import by_part
+    from edgevit.measure.parts import by_part
 
     rows = [(stage.name, f"{stage.p50_ms:.2f}", f"{stage.p90_ms:.2f}", f"{100 * stage.share:.1f}") for stage in found.stages]
     say(where["source"])

@@ -51,7 +51,7 @@ def prune(**values: Any) -> None:
     from edgevit.errors import needs_extra
 
     with needs_extra("build"):
-        from edgevit.shrinking import prune_checkpoint
+        from edgevit.commands.prune import prune_checkpoint
 
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
@@ -78,8 +78,8 @@ def prune(**values: Any) -> None:
 def _request(values: dict[str, Any]) -> Any:
     from edgevit.cli.console import command_line
     from edgevit.cli.options import prune_settings
+    from edgevit.commands.build_inputs import BuildRequest
     from edgevit.device.jetson import here
-    from edgevit.inputs import BuildRequest
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
 

@@ -10,7 +10,7 @@ import click
 from edgevit.cli.files import OutputFile, Writing, check_outputs
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
-from edgevit.filekinds import UNIT
+from edgevit.files.own_kinds import UNIT
 
 WRITTEN = ("save", "jsonl", "csv")
 """Options of run that name a file to write."""
@@ -113,7 +113,7 @@ def _service(values: dict[str, Any]) -> Any:
 def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, ...]:
     """What the unit must let it write to: the named folders, and those of the outputs that run is asked for."""
     from edgevit.errors import ConfigError
-    from edgevit.paths import is_folder
+    from edgevit.files.paths import is_folder
 
     outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
     outputs += [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
@@ -157,7 +157,7 @@ def _check_whole(asked: dict[str, Any]) -> None:
 def _absolute(source: str) -> str:
     """A service has no current folder: a file that is meant as one is named whole."""
     from edgevit.errors import SourceError
-    from edgevit.paths import exists
+    from edgevit.files.paths import exists
     from edgevit.runtime.redact import redacted
 
     path = Path(source)
@@ -204,6 +204,6 @@ def _groups() -> tuple[str, ...]:
 
 
 def _write(path: Path, text: str, *, private: bool) -> None:
-    from edgevit.writing import write_whole
+    from edgevit.files.writing import write_whole
 
     write_whole(path, text, kind=UNIT, mode=0o600 if private else 0o644, option="-o")

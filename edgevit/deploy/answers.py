@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from edgevit.fromjson import json_value
+from edgevit.files.fromjson import json_value
 
 Check = Callable[[dict[str, Any]], bool]
 

@@ -9,8 +9,8 @@ from edgevit.bundle import ENGINE, MANIFEST, SIGNATURE, TIMING_CACHE, Bundle, Ma
 from edgevit.deploy.identity import identity
 from edgevit.deploy.ssh import Ssh, only
 from edgevit.errors import RemoteError, storage_errors
-from edgevit.paths import is_folder
-from edgevit.writing import beside, put
+from edgevit.files.paths import is_folder
+from edgevit.files.writing import beside, put
 
 GROWN = 4
 SPARE = 256 * 2**20

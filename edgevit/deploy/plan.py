@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevit.bundle import Bundle, check_replaceable, open_bundle
-from edgevit.clashes import Output, refuse_clashes
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.wheel import make_wheel
 from edgevit.engine import backend
 from edgevit.errors import ConfigError
-from edgevit.filekinds import DEPLOYMENT, require_kind
-from edgevit.writing import require_writable
+from edgevit.files.clashes import Output, refuse_clashes
+from edgevit.files.own_kinds import DEPLOYMENT, require_kind
+from edgevit.files.writing import require_writable
 
 FRAMES = 200
 """Frames of the benchmark."""

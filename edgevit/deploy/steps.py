@@ -23,8 +23,8 @@ from edgevit.deploy.ssh import Ssh, broken, only
 from edgevit.deploy.watcher import Watcher
 from edgevit.deploy.wheel import requirements
 from edgevit.errors import RemoteError, storage_errors
-from edgevit.filekinds import DEPLOYMENT
-from edgevit.writing import write_whole
+from edgevit.files.own_kinds import DEPLOYMENT
+from edgevit.files.writing import write_whole
 
 if TYPE_CHECKING:
     import subprocess

@@ -13,7 +13,7 @@ from typing import Literal
 
 from edgevit.device.jetson import Board
 from edgevit.errors import ConfigError
-from edgevit.filekinds import UNIT_MARK
+from edgevit.files.own_kinds import UNIT_MARK
 
 HOPELESS = (2, 3, 5, 8)
 """Exit codes that no restart changes: a wrong option, a wrong model, a damaged or unsigned bundle, a missing package."""

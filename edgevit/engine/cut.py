@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgevit.engine.onnx_nodes import cast, graph_of, with_graph
+from edgevit.files.protobuf import fields, message, varint
 from edgevit.onnxfile import FLOAT, GRAPH_NODE, GRAPH_OUTPUT
-from edgevit.protobuf import fields, message, varint
 
 END = "edgevit_cut"
 """What the new output is called."""

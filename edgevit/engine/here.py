@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.device.files import text
+from edgevit.device.gpu import gpu
 from edgevit.device.jetson import ROOT, detect
 from edgevit.engine import CPU_ENGINES, backend, runs_here
 from edgevit.engine.base import processor
-from edgevit.engine.tensorrt import gpu
 from edgevit.errors import MissingPackageError
 from edgevit.shipped import shipped_names
 from edgevit.target import Machine, Target, load_target

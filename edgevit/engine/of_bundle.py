@@ -9,11 +9,12 @@ from importlib.util import find_spec
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
 from edgevit.cache import Cache, Kind
+from edgevit.device.gpu import gpu
 from edgevit.engine import CPU_ENGINES, backend, open_session, runs_here
 from edgevit.engine.base import Session
 from edgevit.engine.check import REPEATS, Verdict, check_session, first_wrong, floor_of
 from edgevit.engine.samples import Samples, load_samples
-from edgevit.engine.tensorrt import MODULES, check_stamp, gpu
+from edgevit.engine.tensorrt import MODULES, check_stamp
 from edgevit.engine.trusted import wrong_everywhere
 from edgevit.errors import ConfigError, EngineError
 from edgevit.shipped import shipped_names

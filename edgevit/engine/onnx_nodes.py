@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from edgevit.files.protobuf import fields, message, varint
 from edgevit.onnxfile import (
     ATTRIBUTE_INT,
     ATTRIBUTE_NAME,
@@ -19,7 +20,6 @@ from edgevit.onnxfile import (
     NODE_OP,
     NODE_OUTPUT,
 )
-from edgevit.protobuf import fields, message, varint
 
 FLOAT16 = 10
 """TensorProto.DataType"""

@@ -19,7 +19,7 @@ from typing import Any
 
 from edgevit.engine.base import cause
 from edgevit.engine.tensorrt_log import Messages, logger_of
-from edgevit.writing import write_whole
+from edgevit.files.writing import write_whole
 
 Refused = list[tuple[str, str]]
 """Node, where one is known, and the builder's text."""
@@ -161,7 +161,7 @@ def _monitor(trt: Any) -> Any:
 
 def _inspect(trt: Any, messages: Messages, folder: Path) -> None:
     """Write the engine inspector's JSON, where there is a GPU to load the engine on; what goes wrong is the parent's to tell."""
-    from edgevit.engine.tensorrt import gpu
+    from edgevit.device.gpu import gpu
 
     if gpu() is None:
         return

@@ -24,7 +24,7 @@ INT8_ATTENTION = {
     "tensorrt": Limits(head_dims=(16, 32, 64), tokens=512),  # the same in the documentation of 8.6 to 11
     "tensorrt_rtx": Limits(head_dims=(16, 32, 64), tokens=512),  # measured: 1.7
 }
-"""By engine. A version that takes less is found by its plan: `edgevit.compiling` reads that, too."""
+"""By engine. A version that takes less is found by its plan: `edgevit.commands.target_graph` reads that, too."""
 
 
 def why_unfused(engine: str, *, head_dim: int, tokens: int) -> str | None:

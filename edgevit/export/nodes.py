@@ -30,7 +30,7 @@ class Nodes:
     def constant(self, name: str, value: Tensor | NDArray[Any] | np.generic | list[int] | float) -> str:
         """An initializer; floats take the form's dtype, lists of int become int64.
 
-        Raises OverflowError for a value that the dtype cannot hold; `edgevit.compress.half.fit` keeps that from happening.
+        Raises OverflowError for a value that the dtype cannot hold; `edgevit.quantize.fp16.fit` keeps that from happening.
         """
         if name not in self.constants:
             array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from edgevit.errors import CheckpointError, ConfigError, StorageError
+from edgevit.files.paths import exists
+from edgevit.files.writing import write_whole
 from edgevit.model.families import import_vit, native
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, Source
@@ -21,11 +23,9 @@ from edgevit.model.reading.labels import config_labels, given_labels, user_label
 from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
 from edgevit.model.reading.weights import metadata_of, read_weights
 from edgevit.model.vit import Vit, resize
-from edgevit.paths import exists
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.vitconfig import VitConfig
-from edgevit.writing import write_whole
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from html import escape
 
 from edgevit.errors import needs_extra
-from edgevit.images import ImageSet
+from edgevit.images.dataset import ImageSet
+from edgevit.measure.comparison import Comparison, Row
+from edgevit.measure.details import ChangedImage, ChangedLabels, Layer, changed_images, changed_labels
+from edgevit.measure.parts import PARTS, PartTime, by_part
+from edgevit.measure.recommend import is_worse, points
+from edgevit.plan.device_plan import device_lines, device_table
 from edgevit.recipe import LINEARS
 from edgevit.report import plots
-from edgevit.report.details import ChangedImage, ChangedLabels, Layer, changed_images, changed_labels
-from edgevit.report.device import device_lines, device_table
 from edgevit.report.page import PAGE, reading
-from edgevit.report.parts import PARTS, PartTime, by_part
 from edgevit.report.plots import Bar, Point
-from edgevit.report.recommend import is_worse, points
-from edgevit.report.rows import Comparison, Row
 from edgevit.report.table import (
     accuracy_table,
     conditions_line,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgevit.filekinds import COMMENT
+from edgevit.files.own_kinds import COMMENT
+from edgevit.measure.comparison import Comparison, Row
+from edgevit.measure.doubt import is_few
+from edgevit.measure.recommend import is_worse, p_value, points
+from edgevit.plan.device_plan import DevicePlan, device_lines, device_table
 from edgevit.printable import printable
-from edgevit.report.device import DevicePlan, device_lines, device_table
-from edgevit.report.doubt import is_few
-from edgevit.report.recommend import is_worse, p_value, points
-from edgevit.report.rows import Comparison, Row
 
 SHORT = (
     "", "engine", "top-1 %", "balanced %", "mAP %", "F1 %", "change", "agree %", "SQNR dB", "p50/p90/p99 ms", "speed-up", "MB",

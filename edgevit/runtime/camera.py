@@ -9,7 +9,7 @@ from typing import Any
 from edgevit.device.cameras import kind_of
 from edgevit.device.jetson import ROOT
 from edgevit.errors import SourceError
-from edgevit.paths import exists
+from edgevit.files.paths import exists
 from edgevit.runtime.gstreamer import Mode
 from edgevit.runtime.stream import Opener, Stream
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgevit.errors import DataError, SourceError
-from edgevit.imagefiles.finding import SUFFIXES, find_images
-from edgevit.imagefiles.reading import read_image
+from edgevit.images.finding import SUFFIXES, find_images
+from edgevit.images.reading import read_image
 from edgevit.runtime.frame import Frame, Source
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 from edgevit.errors import ConfigError, DataError, SourceError, needs_extra
-from edgevit.imagefiles.finding import SUFFIXES
-from edgevit.imagefiles.reading import read_image
-from edgevit.paths import exists, expanded, require_utf8
+from edgevit.files.paths import exists, expanded, require_utf8
+from edgevit.images.finding import SUFFIXES
+from edgevit.images.reading import read_image
 from edgevit.runtime import gstreamer
 from edgevit.runtime.camera import camera_opener
 from edgevit.runtime.ffmpeg import web_opener

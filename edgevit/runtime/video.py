@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.bounded import open_regular
 from edgevit.errors import SourceError
-from edgevit.paths import require_utf8
+from edgevit.files.bounded import open_regular
+from edgevit.files.paths import require_utf8
 from edgevit.runtime.frame import Frame, Source
 
 if TYPE_CHECKING:

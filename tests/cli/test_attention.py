@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgevit.images import load_images
+from edgevit.images.dataset import load_images
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from edgevit import writing
+from edgevit.files import writing
 from tests.support import COMMAND, python, write_images
 
 RUN = ("--runs", 5, "--threads", 1, "--engines", "onnxruntime")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from edgevit.bundle import MANIFEST, MODEL, open_bundle, write_bundle
+from edgevit.commands.inspect_diff import Difference, differences
 from edgevit.engine import of_bundle
 from edgevit.engine.base import GraphUse
-from edgevit.report.diff import Difference, differences
 
 # --- profile -------------------------------------------------------------------------------------------------------------------
 

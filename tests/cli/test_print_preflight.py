@@ -8,13 +8,13 @@ import pytest
 
 from edgevit.bundle import ENGINE
 from edgevit.cli.preflight import print_preflight
-from edgevit.compiling import Compiled
+from edgevit.commands.target_graph import Compiled
 from edgevit.engine.tensorrt import BuiltEngine
-from edgevit.precision.variants import Variant
-from edgevit.report.preflight import examine
-from edgevit.report.roofline import best_estimates, estimates
+from edgevit.export.variants import Variant
+from edgevit.plan.preflight import examine
+from edgevit.plan.roofline import best_estimates, estimates
 from edgevit.target import Target, load_target
-from tests.report.plans import recorded
+from tests.plan.plans import recorded
 
 ORIN = load_target("jetson-orin-nano-8gb")
 

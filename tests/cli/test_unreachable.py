@@ -16,9 +16,9 @@ from edgevit.api import load
 from edgevit.bundle import open_bundle
 from edgevit.cli import COMMANDS
 from edgevit.errors import BundleError, CheckpointError, ConfigError, DataError, EdgevitError, SourceError, StorageError
-from edgevit.images import load_images
+from edgevit.files.paths import looked_at
+from edgevit.images.dataset import load_images
 from edgevit.model.checkpoint import load_checkpoint
-from edgevit.paths import looked_at
 from edgevit.runtime.source import open_source
 from edgevit.signing import generate
 from edgevit.target import load_target

@@ -25,7 +25,7 @@ from edgevit.deploy.plan import Plan, make_plan
 from edgevit.deploy.several import Outcome
 from edgevit.deploy.several import deploy as deploy_to
 from edgevit.deploy.watcher import Watcher
-from edgevit.engine.tensorrt import gpu
+from edgevit.device.gpu import gpu
 from edgevit.errors import ConfigError, LinkError, RemoteError
 from tests.deploy.conftest import USER, Board, Proxy, free_port
 from tests.support import COMMAND

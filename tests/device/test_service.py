@@ -17,7 +17,7 @@ import pytest
 from edgevit.device.jetson import Board
 from edgevit.device.service import Service, argus_deadlocks, commands, csi_stack, quoted, unit
 from edgevit.errors import ConfigError
-from edgevit.filekinds import UNIT_MARK
+from edgevit.files.own_kinds import UNIT_MARK
 
 ANALYZE = shutil.which("systemd-analyze")
 RUNS = Path("/run/systemd/system").is_dir()

@@ -26,8 +26,8 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold, streams
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import Vit
-from edgevit.precision.samples import sample_frames, samples_of
 from edgevit.preprocess import Preprocessing
+from edgevit.quantize.samples import sample_frames, samples_of
 from edgevit.vitconfig import BlockConfig
 from tests.zoo import ZOO, contract, frames, int8, vit
 

@@ -16,7 +16,7 @@ from edgevit.engine.here import elsewhere, is_here, is_home, judge_of
 from edgevit.errors import MissingPackageError
 from edgevit.model.checkpoint import load_checkpoint
 from edgevit.progress import Progress
-from edgevit.pruning.goal import Goal, costs_for
+from edgevit.prune.goal import Goal, costs_for
 from edgevit.target import load_target
 from tests.support import Outcome
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_compared_for_a_pi(
 
 def test_another_cpu_is_not_optimised_for(not_a_pi: None, checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruning for a Pi elsewhere goes by arithmetic; for this machine's CPU by what it measures."""
-    monkeypatch.setattr("edgevit.pruning.goal.measured", lambda *_, **__: pytest.fail("timed on another machine"))
+    monkeypatch.setattr("edgevit.prune.goal.measured", lambda *_, **__: pytest.fail("timed on another machine"))
     goal = Goal(target=load_target("raspberry-pi-5"), precision="int8", threads=1)
     costs = costs_for(load_checkpoint(checkpoint_path), goal, Cache(enabled=False), Progress())
     assert costs.source == "multiply-accumulates"

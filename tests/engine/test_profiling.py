@@ -8,8 +8,8 @@ from edgevit.engine import CPU_ENGINES
 from edgevit.engine.profiling import layer_times
 from edgevit.errors import ConfigError, EngineError
 from edgevit.export.graph import write_graph
+from edgevit.measure.parts import part_times
 from edgevit.model.quantplan import QuantPlan
-from edgevit.report.parts import part_times
 from tests.zoo import folded, frames, int8
 
 

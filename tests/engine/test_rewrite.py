@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 
-from edgevit.compress.sensitivity import revert
 from edgevit.engine import open_session
 from edgevit.engine.onnx_nodes import nodes_of, with_nodes
 from edgevit.engine.rewrite import float_attention, float_block, in_fp32, int8_attention
@@ -17,6 +16,7 @@ from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import BlockConfig
+from edgevit.quantize.sensitivity import revert
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import folded, frames, int8
 

@@ -24,8 +24,8 @@ from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
+from edgevit.plan.preflight import examine
 from edgevit.preprocess import Preprocessing
-from edgevit.report.preflight import examine
 from tests.engine.gpu import CLASSES, FREED, SHAPE, Driver, TensorRtModule, installed, some_frames
 from tests.zoo import folded, frames
 
@@ -292,10 +292,10 @@ def test_on_a_gpu(precision: str) -> None:
 @needs_gpu
 def test_a_bundle_on_a_gpu(tmp_path: Path) -> None:
     """Compiled into the bundle, opened from it, its plan read from the real inspector; two sessions side by side."""
+    from edgevit.commands.compile import compile_bundle
     from edgevit.engine import open_session
     from edgevit.engine.of_bundle import session_of
     from edgevit.engine.tensorrt import BuildOptions
-    from edgevit.ondevice import compile_bundle
 
     model, plan = folded(), QuantPlan(model=folded())
     images = np.stack(list(frames(model.config, 3)))

@@ -12,11 +12,11 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from edgevit.compress.half import peaks, simulate_half, with_half_scales, without_key_biases
 from edgevit.export.form import CPU, Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward
 from edgevit.model.quantplan import QuantPlan, simulate
+from edgevit.quantize.fp16 import peaks, simulate_half, with_half_scales, without_key_biases
 from edgevit.recipe import Quantize, Recipe
 from edgevit.unreported import import_onnxruntime
 from tests.zoo import ZOO, folded, frames, int8, int8_of

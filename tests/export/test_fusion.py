@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from edgevit.compress.attention import AttentionReport
 from edgevit.export.fusion import INT8_ATTENTION, why_unfused
 from edgevit.export.graph import write_graph
+from edgevit.export.variants import int8_from
 from edgevit.model.vit import BlockConfig
-from edgevit.precision.variants import Quantization, int8_from, legal_for
+from edgevit.quantize.attention import AttentionReport
+from edgevit.quantize.quantize import Quantization, legal_for
 from edgevit.recipe import Quantize, Recipe
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target

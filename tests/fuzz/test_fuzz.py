@@ -27,8 +27,8 @@ from edgevit.cli import COMMANDS
 from edgevit.deploy.answers import benchmark, compiled, doctor, parsed
 from edgevit.deploy.facts import read_facts
 from edgevit.errors import EdgevitError
-from edgevit.images import load_images
-from edgevit.report.details import layers_of
+from edgevit.images.dataset import load_images
+from edgevit.measure.details import layers_of
 from edgevit.signing import generate
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.mutate import NASTY, as_json, changed, damaged, deep

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.report.statistics import Z95, balanced_accuracy, fisher, mcnemar, tango, wilson
+from edgevit.measure.statistics import Z95, balanced_accuracy, fisher, mcnemar, tango, wilson
 
 tables = pytest.importorskip("statsmodels.stats.contingency_tables")
 proportion = pytest.importorskip("statsmodels.stats.proportion")

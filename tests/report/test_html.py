@@ -15,16 +15,16 @@ import pytest
 from edgevit.cache import Cache
 from edgevit.engine.profiling import LayerTime
 from edgevit.export.graph import write_graph
-from edgevit.filekinds import MARKDOWN
-from edgevit.images import ImageSet
+from edgevit.files.own_kinds import MARKDOWN
+from edgevit.images.dataset import ImageSet
+from edgevit.measure.compare import Candidate, compare
+from edgevit.measure.comparison import Comparison
+from edgevit.measure.details import Layer
+from edgevit.measure.parts import part_times
 from edgevit.model.quantplan import QuantPlan
+from edgevit.plan.device_plan import device_plan
 from edgevit.progress import Progress
-from edgevit.report.compare import Candidate, compare
-from edgevit.report.details import Layer
-from edgevit.report.device import device_plan
 from edgevit.report.html import SIDE, THUMBNAILS, Background, thumbnail, to_html
-from edgevit.report.parts import part_times
-from edgevit.report.rows import Comparison
 from edgevit.report.table import escape, explained, to_markdown
 from tests.zoo import contract, folded, frames, int8
 

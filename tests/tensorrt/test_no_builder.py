@@ -51,8 +51,8 @@ import os
 from tensorrt import *
 from tensorrt import __version__
 if os.getpid() != TESTS:
-    import edgevit.engine.tensorrt
-    edgevit.engine.tensorrt.gpu = lambda: "a GPU"
+    import edgevit.device.gpu
+    edgevit.device.gpu.gpu = lambda: "a GPU"
 class LayerInformationFormat:
     JSON = 1
 class Runtime:

@@ -13,8 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgevit import choosing, ondevice
 from edgevit.bundle import ENGINE, MODEL, REPORT, TIMING_CACHE, Bundle, Manifest, open_bundle, write_bundle
+from edgevit.commands import compile as ondevice
+from edgevit.commands import compile_choice
+from edgevit.commands.compile import compile_bundle
 from edgevit.engine import of_bundle, runs_here
 from edgevit.engine.base import SessionBase
 from edgevit.engine.of_bundle import lacking, session_of
@@ -23,11 +25,10 @@ from edgevit.errors import ConfigError, EngineError, StorageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
-from edgevit.ondevice import compile_bundle
+from edgevit.plan.kernels import parse_layers
 from edgevit.preprocess import Preprocessing
-from edgevit.report.trtplan import parse_layers
 from edgevit.target import load_target
-from tests.report.plans import recorded
+from tests.plan.plans import recorded
 from tests.zoo import folded, frames
 
 STAND_IN = {
@@ -89,10 +90,10 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     monkeypatch.setattr(ondevice, "runs_here", lambda _name: True)
     monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
     monkeypatch.setattr("edgevit.engine.runs_here", lambda _name: True)
-    monkeypatch.setattr(choosing, "build_engine", build_engine)
-    for module in (ondevice, choosing):
+    monkeypatch.setattr(compile_choice, "build_engine", build_engine)
+    for module in (ondevice, compile_choice):
         monkeypatch.setattr(module, "backend", lambda _name: Gpu())
-    monkeypatch.setattr(choosing, "HEAT_UP", 0.0)
+    monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     monkeypatch.setattr("edgevit.engine.tensorrt.builder_version", lambda _engine: "tensorrt 10.3.0")
     return given
 
@@ -175,7 +176,7 @@ def test_compile_keeps_the_rest_and_tells_the_devices_own_plan(path: Path, on_th
     assert manifest.latency is not None
     assert manifest.latency["fp16"]["p50_ms"] >= 1
     assert manifest.latency["conditions"]["engine"] == "tensorrt 10.3.0"
-    assert manifest.latency["conditions"]["runs"] == choosing.RUNS
+    assert manifest.latency["conditions"]["runs"] == compile_choice.RUNS
     assert manifest.notes == ("preprocessing: assumed", *(f"plan: {text}" for text in plan["warnings"]))
     assert len(manifest.notes) > 1
     compile_bundle(path, BuildOptions())
@@ -195,9 +196,9 @@ def test_a_place_that_cannot_be_written_is_found_before_compiling(
 
 def test_the_inspector_is_not_believed(path: Path, on_the_device: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """A report of another form costs its figures, never the engine: the log has them, too."""
-    real = choosing.build_engine
+    real = compile_choice.build_engine
     monkeypatch.setattr(
-        choosing, "build_engine", lambda *a, **k: replace(real(*a, **k), inspector='{"Layers": [{"Inputs": [3]}]}')
+        compile_choice, "build_engine", lambda *a, **k: replace(real(*a, **k), inspector='{"Layers": [{"Inputs": [3]}]}')
     )
     after, _ = compile_bundle(path, BuildOptions())
     assert after.manifest.compiled is not None
@@ -208,9 +209,9 @@ def test_an_engine_of_the_real_builder(builder: Path, path: Path, monkeypatch: p
     """As on a board, but for the GPU: bound to this machine, and refused on another."""
     monkeypatch.setattr(ondevice, "runs_here", lambda _name: True)
     monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
-    for module in (ondevice, choosing):
+    for module in (ondevice, compile_choice):
         monkeypatch.setattr(module, "backend", lambda _name: Gpu())
-    monkeypatch.setattr(choosing, "HEAT_UP", 0.0)
+    monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     after, compiled = compile_bundle(path, BuildOptions())
     assert after.read(ENGINE) == compiled.engine
     assert open_bundle(path).manifest.compiled["engine"]["builder"] == compiled.version  # type: ignore[index]

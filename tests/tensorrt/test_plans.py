@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.compress.half import without_key_biases
 from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.fusion import why_unfused
@@ -14,11 +13,12 @@ from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
 from edgevit.model.vit import Vit
-from edgevit.precision.variants import Quantization, legal_for
+from edgevit.plan.preflight import Preflight, examine
+from edgevit.plan.roofline import best_estimates, estimates
 from edgevit.preprocess import Preprocessing
+from edgevit.quantize.fp16 import without_key_biases
+from edgevit.quantize.quantize import Quantization, legal_for
 from edgevit.recipe import LINEARS, Quantize, Recipe
-from edgevit.report.preflight import Preflight, examine
-from edgevit.report.roofline import best_estimates, estimates
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 from edgevit.vitconfig import BlockConfig, VitConfig
@@ -100,7 +100,7 @@ def test_the_cpu_form_would_cost_more(builder: Path, deit_s: FoldedVit) -> None:
 
 
 def test_q_and_k_alone_are_no_form_for_tensorrt(builder: Path, deit_s: FoldedVit) -> None:
-    """What `edgevit.precision.variants.legal_for` keeps from happening."""
+    """What `edgevit.quantize.quantize.legal_for` keeps from happening."""
     full = quantized(deit_s, attention=True)
     scores = {name: QuantizedAttention(query_step=0.05, key_step=0.05) for name in full.attention}
     found = compiled(QuantPlan(model=deit_s, linears=full.linears, attention=scores), form_for("tensorrt", "int8"))

@@ -10,8 +10,8 @@ from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.vit import BlockConfig
+from edgevit.plan.preflight import Preflight, examine
 from edgevit.recipe import Quantize, Recipe
-from edgevit.report.preflight import Preflight, examine
 from tests.zoo import folded, int8
 
 BLOCKS = 2

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import torch
 
 from edgevit.errors import CheckpointError
-from edgevit.fromjson import conform, json_value
+from edgevit.files.fromjson import conform, json_value
 from edgevit.model.families.source import Imported, Source
 from edgevit.model.vit import Vit
 from edgevit.problem import SINGLE_LABEL

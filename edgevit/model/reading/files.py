@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevit.bounded import open_regular, read_bounded
 from edgevit.errors import CheckpointError
-from edgevit.fromjson import json_value
-from edgevit.kinds import WEIGHT_SUFFIXES, not_a_model, not_there
-from edgevit.paths import exists, is_file
+from edgevit.files.bounded import open_regular, read_bounded
+from edgevit.files.fromjson import json_value
+from edgevit.files.paths import exists, is_file
+from edgevit.files.recognition import WEIGHT_SUFFIXES, not_a_model, not_there
 
 # The names that transformers and timm give to the weights in a model folder, the preferred one first.
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")

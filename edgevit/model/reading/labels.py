@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgevit.bounded import read_bounded
 from edgevit.errors import ConfigError
-from edgevit.fromjson import json_value
+from edgevit.files.bounded import read_bounded
+from edgevit.files.fromjson import json_value
 
 MOST_BYTES = 16 * 2**20
 """Of a file of labels: 21,841 of them take 1 MiB."""

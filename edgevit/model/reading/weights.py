@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgevit.bounded import open_regular
 from edgevit.errors import CheckpointError
-from edgevit.kinds import WEIGHT_FILES, not_a_model
+from edgevit.files.bounded import open_regular
+from edgevit.files.recognition import WEIGHT_FILES, not_a_model
 from edgevit.model.reading.head import loss_over_labels
 from edgevit.model.reading.pickles import read_pickle
 from edgevit.model.reading.unwrap import unwrap

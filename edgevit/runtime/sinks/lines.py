@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edgevit.errors import ConfigError, StorageError
-from edgevit.filekinds import RESULTS, TABLE, require_kind
+from edgevit.files.own_kinds import RESULTS, TABLE, require_kind
 from edgevit.printable import cell
 from edgevit.problem import join_labels
 from edgevit.runtime.decide import Decision

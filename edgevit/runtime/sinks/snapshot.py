@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 from edgevit.errors import DataError, StorageError
+from edgevit.files.writing import write_new
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.sinks.base import Delivery, Note
 from edgevit.runtime.sinks.disk import require_space
 from edgevit.runtime.sinks.record import captured_at
 from edgevit.runtime.sinks.worker import Worker
-from edgevit.writing import write_new
 
 QUALITY = 95
 """Of JPEG, 0 to 100."""

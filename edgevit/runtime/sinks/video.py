@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.errors import ConfigError, StorageError, storage_errors
-from edgevit.filekinds import VIDEO, require_kind
-from edgevit.paths import require_utf8
+from edgevit.files.own_kinds import VIDEO, require_kind
+from edgevit.files.paths import require_utf8
+from edgevit.files.writing import beside, put, require_writable
 from edgevit.runtime.sinks.disk import require_space
-from edgevit.writing import beside, put, require_writable
 
 if TYPE_CHECKING:
     import cv2

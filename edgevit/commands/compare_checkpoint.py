@@ -1,0 +1,179 @@
+"""A checkpoint as a subject of a comparison: pruned, quantized, written and compiled on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevit.bundle import ENGINE
+from edgevit.cache import Cache
+from edgevit.commands.compare_names import DEFAULT, Precision, parse_precisions
+from edgevit.commands.compare_request import Request, Subject
+from edgevit.engine import backend
+from edgevit.engine.here import elsewhere, is_here, judge_of
+from edgevit.errors import ConfigError, DataError, needs_extra
+from edgevit.images.datalevel import check_level
+from edgevit.images.dataset import ImageSet
+from edgevit.images.labelmatch import open_images
+from edgevit.measure.details import layers_of
+from edgevit.plan.device_plan import DevicePlan, device_plan
+from edgevit.progress import Progress
+from edgevit.prune.settings import PruneSettings
+from edgevit.target import Target, load_target
+
+if TYPE_CHECKING:
+    from edgevit.export.variants import Variant
+    from edgevit.model.checkpoint import Checkpoint
+
+FP16 = "fp16: weights are rounded to FP16; CPU engines still compute in FP32, so it shows size and accuracy, not a GPU's speed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """One precision of a checkpoint."""
+
+    variant: Variant
+    checkpoint: Checkpoint
+    """Pruned, if the precision says so."""
+    plan: DevicePlan | None = None
+    compiled: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
+def subject_of_checkpoint(
+    path: Path, name: str, images: ImageSet, request: Request, cache: Cache, progress: Progress
+) -> Subject:  # fmt: skip
+    """Every precision that ``request`` wants of the checkpoint at ``path``. Raises EdgevitError as a build does."""
+    with needs_extra("build"):
+        from edgevit.model.checkpoint import load_checkpoint
+        from edgevit.quantize.checked import checked_graph
+        from edgevit.quantize.samples import sample_frames
+    target = request.target or load_target("cpu")
+    wanted = request.precisions or parse_precisions(DEFAULT)
+    _check(path, wanted, request.target)
+    with progress.stage("import model"):
+        checkpoint = load_checkpoint(path, **request.options)
+    check_level(images, checkpoint.labels)
+    source, said = images, list[str]()
+    if request.calibration is not None:
+        source, said = open_images(request.calibration, checkpoint.labels, progress, option="--calibration")
+    calibration, pruning = _fitted(source, wanted, request)
+    seen = pruning or calibration
+    if seen is not None and request.calibration is None and len(seen) == len(images):
+        msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or --calibration DIR with others."
+        raise DataError(msg)
+    maker = _Maker(checkpoint, calibration, pruning, request, target, cache, progress)
+    made = {precision.name: maker.make(precision) for precision in wanted}
+    notes = _notes(made)
+    half = any(precision.computed == "fp16" for precision in wanted)
+    if half and not judge_of(target).startswith("tensorrt"):
+        notes.append(FP16)
+    if note := elsewhere(target):
+        notes.append(f"{note} without --engines, which times this machine")
+    frames = sample_frames(seen or images, checkpoint.preprocessing)
+    with progress.stage("sample in torch"):
+        checks = {name: checked_graph(item.variant, item.checkpoint, frames, name) for name, item in made.items()}
+    return Subject(
+        name=name,
+        models={precision: item.variant.model for precision, item in made.items()},
+        contract=checkpoint.preprocessing,
+        labels=checkpoint.labels,
+        problem_type=checkpoint.problem_type,
+        engine=judge_of(target),
+        calibrated=frozenset(seen.fingerprints()) if seen is not None else frozenset(),
+        notes=(*checkpoint.notes, *said, *notes),
+        layers={precision: layers_of(item.variant.report) for precision, item in made.items() if item.variant.report},
+        plans={precision: item.plan for precision, item in made.items() if item.plan is not None},
+        compiled={precision: item.compiled for precision, item in made.items() if item.compiled is not None},
+        checks=checks,
+        timed=is_here(target),
+    )
+
+
+def _check(path: Path, wanted: tuple[Precision, ...], target: Target | None) -> None:
+    """Raise ConfigError for a precision that a checkpoint, or ``target``, cannot be brought to."""
+    for precision in wanted:
+        if precision.base == "mixed":
+            msg = f"{path}: {precision.name} is what build --max-drop makes; compare its bundle."
+            raise ConfigError(msg)
+        if target is not None and precision.computed not in (*target.precisions, *_anywhere(target)):
+            offered = ", ".join(target.precisions)
+            msg = f"--precisions: target {target.name} offers {offered}, not {precision.name}. Leave it out."
+            raise ConfigError(msg)
+
+
+def _anywhere(target: Target) -> tuple[str, ...]:
+    """CPU engines read FP16, too, though no bundle for a CPU is built in it."""
+    return ("fp16",) if backend(target.engine()).just_in_time else ()
+
+
+def _notes(made: Mapping[str, _Made]) -> list[str]:
+    """What was said of each precision, once, with the precisions that it was said of."""
+    said: dict[str, list[str]] = {}
+    for precision, item in made.items():
+        for note in item.notes:
+            said.setdefault(note, []).append(precision)
+    return [f"{', '.join(precisions)}: {note}" for note, precisions in said.items()]
+
+
+def _fitted(source: ImageSet, wanted: tuple[Precision, ...], request: Request) -> tuple[ImageSet | None, ImageSet | None]:
+    """Images to calibrate on and, the first of these among them, to prune on; None for what is not needed.
+
+    Without a folder of their own they leave half of the images to compare on.
+    """
+    settings = request.recipe.calibrate
+    quantized = any(precision.computed == "int8" for precision in wanted)
+    half = request.target is not None and any(precision.computed == "fp16" for precision in wanted)
+    calibration = source.split(settings.images, settings.seed)[0] if quantized or half else None
+    if not any(precision.pruned for precision in wanted):
+        return calibration, None
+    most = len(source) // 2 if request.calibration is None else len(source)
+    count = min(PruneSettings(auto=True).images, most)
+    return calibration, source.to_fit(count, settings.images if calibration else 0, settings.seed)
+
+
+class _Maker:
+    """Makes precisions of one checkpoint for one target; what several share is found in the cache."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, calibration: ImageSet | None, pruning: ImageSet | None, request: Request, target: Target,
+        cache: Cache, progress: Progress,
+    ) -> None:  # fmt: skip
+        self._checkpoint, self._calibration, self._pruning, self._request = checkpoint, calibration, pruning, request
+        self._target, self._cache, self._progress = target, cache, progress
+
+    def make(self, precision: Precision) -> _Made:
+        """The graph of ``precision``, compiled if the target's engine compiles ahead."""
+        from edgevit.commands.target_graph import compile_for
+        from edgevit.export.variants import half_graph
+        from edgevit.quantize.decide import Decision, decide
+
+        checkpoint, notes = self._shrunk(precision)
+        recipe, engine = self._request.recipe, self._target.engine()
+        if precision.base == "int8-linear":
+            recipe = replace(recipe, quantize=replace(recipe.quantize, attention="off"))
+        if backend(engine).just_in_time:
+            if precision.computed == "fp16":
+                return _Made(checkpoint=checkpoint, variant=half_graph(checkpoint), notes=notes)
+            decided: Decision = decide(
+                checkpoint, self._calibration, precision.computed, recipe, engine, self._cache, self._progress
+            )
+            return _Made(checkpoint=checkpoint, variant=decided.variant(engine), notes=notes)
+        decided = decide(checkpoint, self._calibration, precision.computed, recipe, engine, self._cache, self._progress)
+        found = compile_for(self._target, decided, threads=self._request.threads, progress=self._progress)
+        notes += (*decided.notes, *found.notes)
+        plan, compiled = device_plan(found.summary()), found.files.get(ENGINE)
+        return _Made(checkpoint=checkpoint, variant=found.variant, plan=plan, compiled=compiled, notes=notes)
+
+    def _shrunk(self, precision: Precision) -> tuple[Checkpoint, tuple[str, ...]]:
+        """The checkpoint, pruned if ``precision`` says so, and a note about what went."""
+        if precision.pruned is None or self._pruning is None:
+            return self._checkpoint, ()
+        from edgevit.prune.goal import Goal, prune_to
+
+        settings = PruneSettings(share=precision.pruned, multiple=self._target.multiple)
+        goal = Goal(target=self._target, precision=precision.computed, threads=self._request.threads)
+        outcome = prune_to(self._checkpoint, self._pruning, settings, goal, None, None, self._cache, self._progress)
+        return outcome.checkpoint, (outcome.summary,)

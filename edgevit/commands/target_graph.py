@@ -1,0 +1,162 @@
+"""From what was decided to what the target runs: the graph in its form, and as far as this machine can, its engine.
+
+CPU engines compile in a second wherever they run. A TensorRT engine belongs to one GPU and one
+TensorRT, so it is compiled where the bundle will run; elsewhere the same builder, if there is one,
+compiles as a preflight: it shows on a laptop what the board would be given, and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgevit.bundle import ENGINE, TIMING_CACHE
+from edgevit.engine import backend
+from edgevit.engine.base import saturates
+from edgevit.engine.here import is_here
+from edgevit.engine.tensorrt import (
+    BuilderRefusedError,
+    BuildOptions,
+    BuiltEngine,
+    NoBuilderError,
+    build_engine,
+    builder_version,
+    stamp_here,
+)
+from edgevit.errors import EngineError, MissingPackageError
+from edgevit.export.variants import Variant
+from edgevit.plan.preflight import Preflight, examine
+from edgevit.plan.roofline import Estimate, assumptions, best_estimates, estimates
+from edgevit.progress import Progress
+from edgevit.quantize.decide import Decision
+from edgevit.quantize.sensitivity import groups
+from edgevit.target import Target, load_target
+
+UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
+UNTIMED = "compile: INT8 attention was not timed against FP16's, which may be faster here: edgevit compile BUNDLE does that"
+WITHOUT_VNNI = (
+    "this processor has no VNNI, so OpenVINO multiplies INT8's values in FP32: right, and no faster than FP32. ONNX Runtime "
+    "multiplies them as integers: compare BUNDLE --engines openvino,onnxruntime, and run with --engine onnxruntime"
+)
+UNTRIED = "not compiled, so whether the target's engine takes this graph is not checked."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A graph for the target, and what compiling it here gave."""
+
+    variant: Variant
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Engine and timing cache, if this machine is the target."""
+    stamp: dict[str, str] | None = None
+    """What the engine in ``files`` is bound to."""
+    preflight: Preflight | None = None
+    estimates: tuple[Estimate, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    """What the estimates rest on."""
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the manifest keeps; None for engines that compile at every start."""
+        if self.preflight is None:
+            return None
+        return {
+            "plan": self.preflight.summary() | {"stand_in": not self.files},
+            "estimates": [asdict(estimate) for estimate in self.estimates],
+            "assumptions": list(self.assumptions),
+            "engine": self.stamp,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """What report.json has beyond that: the plan block by block."""
+        return {} if self.preflight is None else {"plan": self.preflight.to_dict()}
+
+
+def compile_for(target: Target, decided: Decision, *, threads: int | None, progress: Progress) -> Compiled:
+    """Write the graph in the form of ``target`` and compile it, if this machine can. Raises EngineError if it is refused."""
+    engine = target.engine()
+    if engine.startswith("tensorrt"):
+        return _compile_tensorrt(target, decided, progress)
+    variant = decided.variant(engine)
+    try:
+        with progress.stage(f"compile with {engine}"):
+            backend(engine).compile(variant.model, threads=threads)
+    except MissingPackageError as error:
+        if is_here(target):
+            raise
+        return Compiled(variant=variant, notes=(f"{UNTRIED} {error}",))
+    in_fp32 = engine == "openvino" and variant.precision != "fp32" and is_here(target) and saturates()
+    return Compiled(variant=variant, notes=(WITHOUT_VNNI,) if in_fp32 else ())
+
+
+def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> Compiled:
+    engine = target.engine()
+    try:
+        builder = builder_version(engine)
+        with progress.stage(f"compile with {builder}") as stage:
+            decided, variant, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
+    except EngineError as error:
+        # Elsewhere than on the target compiling is advice: a stand-in that dies must not take the build with it.
+        if isinstance(error, BuilderRefusedError) or (is_here(target) and not isinstance(error, NoBuilderError)):
+            raise
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
+    except MissingPackageError as error:
+        return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
+    preflight = _preflight(decided, built)
+    notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
+    if is_here(target) and decided.plan.attention:
+        notes += (UNTIMED,)
+    return Compiled(
+        variant=variant,
+        files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if is_here(target) else {},
+        stamp=stamp_here(engine) if is_here(target) else None,
+        preflight=preflight,
+        estimates=_estimates(preflight, target),
+        assumptions=assumptions(_boards(target)),
+        notes=notes,
+    )
+
+
+def _estimates(preflight: Preflight, target: Target) -> tuple[Estimate, ...]:
+    """Every power mode of a board, the fastest of each board of a family."""
+    return best_estimates(preflight.plan, _boards(target)) if target.boards else estimates(preflight.plan, target)
+
+
+def _boards(target: Target) -> list[Target]:
+    return [load_target(name) for name in target.boards] or [target]
+
+
+def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Variant, BuiltEngine, tuple[str, ...]]:
+    """Compile; INT8 that the builder refuses in some block, or attention that it then does not fuse, goes back to FP16 there.
+
+    The notes say so.
+    """
+    notes: tuple[str, ...] = ()
+    while True:
+        variant = decided.variant(engine)
+        try:
+            built = build_engine(variant.model, BuildOptions(), advance, engine=engine)
+        except BuilderRefusedError as refused:
+            parts = [part for part in groups(decided.plan) if part.rpartition(".")[0] in refused.blocks]
+            if not parts:
+                raise
+            decided = decided.without(parts, f"the builder refuses INT8 here: {refused}")
+            notes += (f"{', '.join(refused.blocks)}: INT8 refused by the builder, kept in FP16: {refused}",)
+            continue
+        unfused = _unfused_int8(decided, built)
+        if not unfused:
+            return decided, variant, built, notes
+        reason = f"{built.version} does not fuse INT8 attention here"
+        decided = decided.with_float_attention({f"{block}.attention": reason for block in unfused})
+        notes += (f"{', '.join(unfused)}: {reason}, so attention is in FP16",)
+
+
+def _unfused_int8(decided: Decision, built: BuiltEngine) -> list[str]:
+    """Blocks with INT8 attention that the plan does not fuse: `edgevit.export.fusion` knows limits, a version may have others."""
+    int8 = [i for i in range(len(decided.plan.model.blocks)) if f"blocks.{i}.attention" in decided.plan.attention]
+    return _preflight(decided, built).plan.unfused(int8) if int8 else []
+
+
+def _preflight(decided: Decision, built: BuiltEngine) -> Preflight:
+    blocks = decided.plan.model.blocks
+    return examine(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])

@@ -1,1 +1,0 @@
-"""What `edgevit compare` does: find the precisions of bundles and checkpoints, and images that none was calibrated on."""

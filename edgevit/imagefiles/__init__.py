@@ -1,1 +1,0 @@
-"""Image files: which of a folder are images, how large they say they are, and their pixels."""

@@ -1,0 +1,266 @@
+"""Precisions and engines side by side: same images, same preprocessing, latency in turns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import edgevit
+from edgevit.cache import Cache
+from edgevit.device.gpu import gpu
+from edgevit.device.jetson import ROOT, detect
+from edgevit.device.power import Rail, find_rails, read_rails, total
+from edgevit.engine import backend
+from edgevit.engine.base import Session, available_threads, processor
+from edgevit.errors import DataError
+from edgevit.images.dataset import ImageSet
+from edgevit.measure import accuracy, latency, machine
+from edgevit.measure.comparison import Comparison, Evidence, Row, row_names
+from edgevit.measure.energy import ROUNDS, Energy, measure_energy
+from edgevit.measure.evaluate import evaluate, identity
+from edgevit.measure.labels import comparable
+from edgevit.measure.recommend import recommend
+from edgevit.measure.startup import Startup, measure_startup
+from edgevit.measure.statistics import median_ratio
+from edgevit.measure.suspicions import suspicions
+from edgevit.plan.device_plan import DevicePlan
+from edgevit.preprocess import Preprocessing
+from edgevit.problem import SINGLE_LABEL
+from edgevit.progress import Progress
+
+if TYPE_CHECKING:
+    from edgevit.engine.base import Frames
+    from edgevit.measure.latency import Turns
+
+TIMED_FRAMES = 16  # distinct frames that latency is measured on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One thing to compare: an ONNX model of some precision on an engine."""
+
+    precision: str
+    engine: str
+    model: bytes
+    compiled: bytes | None = None
+    """What ``engine`` compiled of it on this machine, if it has."""
+    subject: str = ""
+    """Which model, where several are compared."""
+    device: DevicePlan | None = None
+    """What compiling for its device showed, where that is not this machine."""
+    contract: Preprocessing | None = None
+    """Its own preprocessing, where that is not the comparison's."""
+    earlier: Mapping[str, Any] | None = None
+    """What it had at build time: ``top1``, ``agreement`` and ``images`` of its manifest."""
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    images: ImageSet,
+    contract: Preprocessing,
+    labels: Sequence[str],
+    *,
+    problem_type: str = SINGLE_LABEL,
+    runs: int,
+    threads: int | None,
+    cache: Cache,
+    progress: Progress,
+    startup: bool = False,
+    load: float | None = None,
+    root: Path = ROOT,
+    command: str = "",
+) -> Comparison:
+    """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
+
+    ``problem_type`` is what all their logits mean. ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
+    ``load`` is `machine.load` of before the work that led here, which is a load of its own; None reads it now.
+    ``startup`` also measures a fresh process of each; where the file system ``root`` has power rails, energy is measured, too.
+    ``command`` is what was typed, for the conditions. Raises DataError without images.
+    """
+    if not len(images):
+        msg = f"{images.source}: no images are left to compare on. Give others, or more."
+        raise DataError(msg)
+    load = machine.load() if load is None else load
+    opened = _Sessions(candidates, contract, threads)
+    logits = [_logits(candidate, opened, images, cache, progress) for candidate in candidates]
+    none: list[Any] = [None] * len(candidates)
+    starts = _startups(opened, progress) if startup else none
+    turns, energies = _timed(opened, images, runs, find_rails(root), progress) if runs else (none, none)
+    logits, targets, labels = comparable(logits, images, labels, problem_type)
+    names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
+    ratio = _Ratio(turns)
+    baselines = [_baseline(candidate, candidates) for candidate in candidates]
+    times = [latency.summary(own) if own else None for own in turns]
+    rows = tuple(
+        Row(
+            name=name,
+            subject=candidate.subject,
+            precision=candidate.precision,
+            engine=backend(candidate.engine).version,
+            bytes=len(candidate.model),
+            sha256=hashlib.sha256(candidate.model).hexdigest(),
+            accuracy=accuracy.measure(own, logits[0], targets, problem_type),
+            change=accuracy.change(own, logits[0], targets, labels, problem_type) if targets is not None and i else None,
+            latency=time,
+            speedup=base.p50_ms / time.p50_ms if time and (base := times[baselines[i]]) else None,
+            speedup_interval=None if i == baselines[i] else ratio(baselines[i], i),
+            startup=start,
+            device=candidate.device,
+            energy=energy,
+        )
+        for i, (candidate, name, own, time, start, energy) in enumerate(
+            zip(candidates, names, logits, times, starts, energies, strict=True)
+        )
+    )
+    return Comparison(
+        rows=rows,
+        conditions=_conditions(rows, images, targets is not None, threads, load, command) | _unseen(targets, labels),
+        recommendation=recommend(rows, ratio),
+        warnings=suspicions(rows, logits, targets, labels, [candidate.earlier for candidate in candidates]),
+        evidence=Evidence(
+            logits=tuple(logits),
+            images=images,
+            labels=tuple(labels),
+            problem_type=problem_type,
+            targets=targets,
+            turns=tuple(turns),
+        ),
+    )
+
+
+class _Sessions:
+    """Opens candidates' sessions; each is compiled once, when it is first needed."""
+
+    def __init__(self, candidates: Sequence[Candidate], contract: Preprocessing, threads: int | None) -> None:
+        self.candidates, self.threads, self._contract = candidates, threads, contract
+        self._compiled = {id(candidate): candidate.compiled for candidate in candidates if candidate.compiled is not None}
+
+    def compiled(self, candidate: Candidate) -> bytes:
+        """What the candidate's engine makes of its model."""
+        if id(candidate) not in self._compiled:
+            self._compiled[id(candidate)] = backend(candidate.engine).compile(candidate.model, threads=self.threads)
+        return self._compiled[id(candidate)]
+
+    def open(self, candidate: Candidate) -> Session:
+        """A session of its own for one candidate."""
+        return backend(candidate.engine).load(self.compiled(candidate), threads=self.threads)
+
+    def contract(self, candidate: Candidate) -> Preprocessing:
+        """How frames are prepared for a candidate."""
+        return candidate.contract or self._contract
+
+
+def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, cache: Cache, progress: Progress) -> accuracy.Logits:
+    name = " ".join(part for part in ("evaluate", candidate.subject, candidate.precision, "on", candidate.engine) if part)
+    with progress.stage(name, total=len(images)) as stage:
+        return evaluate(
+            lambda: opened.open(candidate),
+            candidate.model,
+            images,
+            opened.contract(candidate),
+            engine=identity(candidate.engine, opened.threads),
+            cache=cache,
+            stage=stage,
+        )
+
+
+def _startups(opened: _Sessions, progress: Progress) -> list[Startup | None]:
+    found: list[Startup | None] = []
+    with progress.stage("measure start-up", total=len(opened.candidates)) as stage:
+        for candidate in opened.candidates:
+            # An engine that is kept on disk starts from that; one that compiles at every start, from the graph.
+            compiled = not backend(candidate.engine).just_in_time
+            content = opened.compiled(candidate) if compiled else candidate.model
+            shape = (*opened.contract(candidate).size, 3)
+            found.append(measure_startup(candidate.engine, content, shape, compiled=compiled, threads=opened.threads))
+            stage.advance()
+    return found
+
+
+def _timed(
+    opened: _Sessions, images: ImageSet, runs: int, rails: Mapping[str, Rail], progress: Progress
+) -> tuple[list[Turns | None], list[Energy | None]]:
+    """Times of every candidate, and energies where there are rails, on the same frames."""
+    few = images.subset(range(min(len(images), TIMED_FRAMES)))
+    contracts = dict.fromkeys(opened.contract(candidate) for candidate in opened.candidates)
+    frames: dict[Preprocessing, Frames] = {contract: np.concatenate(list(few.prepared(contract))) for contract in contracts}
+    energies: dict[str, Energy] = {}
+    with ExitStack() as stack:
+        with progress.stage("measure latency", total=runs) as stage:
+            sessions = {str(i): stack.enter_context(opened.open(item)) for i, item in enumerate(opened.candidates)}
+            own = {str(i): frames[opened.contract(item)] for i, item in enumerate(opened.candidates)}
+            times = latency.take_turns(sessions, own, runs=runs, stage=stage)
+        if rails:
+            with progress.stage("measure energy", total=ROUNDS * len(sessions)) as stage:
+                energies = measure_energy(sessions, own, lambda: total(read_rails(rails)), stage)
+    names = [str(i) for i in range(len(opened.candidates))]
+    return [times[name] for name in names], [energies.get(name) for name in names]
+
+
+class _Ratio:
+    """95 % intervals of p50 ratios between rows, each computed once; None where one of them was not timed, or too little."""
+
+    def __init__(self, turns: Sequence[Turns | None]) -> None:
+        self.turns = turns
+        self._found: dict[tuple[int, int], tuple[float, float] | None] = {}
+
+    def __call__(self, over: int, under: int) -> tuple[float, float] | None:
+        if (over, under) not in self._found:
+            slow, fast = self.turns[over], self.turns[under]
+            known = slow is not None and fast is not None and len(slow) >= latency.MIN_TURNS
+            self._found[over, under] = median_ratio(slow, fast) if known and slow and fast else None
+        return self._found[over, under]
+
+
+def _baseline(candidate: Candidate, candidates: Sequence[Candidate]) -> int:
+    """The first candidate of the same engine, which is FP32 where there is one."""
+    return next(i for i, other in enumerate(candidates) if other.engine == candidate.engine)
+
+
+def _conditions(
+    rows: Sequence[Row], images: ImageSet, labelled: bool, threads: int | None, load: float, command: str
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "edgevit": edgevit.__version__,
+        "command": command,
+        "engine": ", ".join(dict.fromkeys(row.engine for row in rows)),
+        "images": len(images),
+        "population": images.population or len(images),
+        "drawn": images.drawn,
+        "source": images.source,
+        "labels": labelled,
+        "device": _device(rows),
+        "threads": threads or available_threads(),
+        "batch": 1,
+        "clock": machine.clock(),
+        "load": load,
+        "order": f"interleaved, {latency.TURN} inferences a turn, {latency.WARM_UP} to warm up first"
+        if any(row.latency for row in rows)
+        else "not timed, as this is not the target",
+    }
+
+
+def _unseen(targets: accuracy.Truth | None, labels: Sequence[str]) -> dict[str, Any]:
+    """Labels of a multi-label model that no image has: nothing is known of them."""
+    if targets is None or targets.ndim < 2 or targets.any(0).all():
+        return {}
+    return {"labels_on_no_image": [label for label, marks in zip(labels, targets.T, strict=True) if not marks.any()]}
+
+
+def _device(rows: Sequence[Row]) -> str:
+    """The processor, and where TensorRT ran the board with its power mode and clock, or the GPU."""
+    if not any(row.engine.startswith("tensorrt") for row in rows):
+        return processor()
+    board, found = detect(), gpu()
+    if board is not None:
+        mode = ", ".join(text for text in (board.mode, f"GPU at {board.gpu_mhz:g} MHz" if board.gpu_mhz else None) if text)
+        return f"{board.model}{f' ({mode})' if mode else ''}"
+    return f"GPU of compute capability {found.compute_capability}" if found else processor()

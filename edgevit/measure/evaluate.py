@@ -1,0 +1,80 @@
+"""Logits of a set of images on an engine, kept chunk by chunk so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgevit.cache import Cache, Kind
+from edgevit.engine import backend
+from edgevit.engine.base import Session, available_threads, processor
+from edgevit.images.dataset import ImageSet
+from edgevit.preprocess import Preprocessing
+from edgevit.progress import Stage
+
+if TYPE_CHECKING:
+    from edgevit.engine.base import Logits
+
+LOGITS = Kind("logits", __name__)
+CHUNK = 128  # images whose logits are stored together; what an interruption can lose
+
+
+def evaluate(
+    open_session: Callable[[], Session],
+    model: bytes,
+    images: ImageSet,
+    contract: Preprocessing,
+    *,
+    engine: str,
+    cache: Cache,
+    stage: Stage,
+) -> Logits:
+    """Logits float32 [N, classes] of every image, frame by frame as the camera would deliver them.
+
+    ``open_session`` is called only if some logits are not in the cache. ``engine`` is its `identity`; with the model's
+    content, the images' and the contract it identifies the result.
+    """
+    digest = hashlib.sha256(model).hexdigest()
+    session: Session | None = None
+    chunks = []
+    stage.cached = True
+    try:
+        for start in range(0, len(images), CHUNK):
+            part = images.subset(range(start, min(start + CHUNK, len(images))))
+            key = {"model": digest, "engine": engine, "images": part.digest(), "contract": contract.to_dict()}
+            found = cache.find(LOGITS, **key)
+            if found is None:
+                stage.cached = False
+                session = session or open_session()
+                found = _dump(_infer(session, part, contract, stage))
+                cache.store(LOGITS, found, **key)
+            else:
+                stage.advance(len(part))
+            chunks.append(np.load(io.BytesIO(found), allow_pickle=False))
+    finally:
+        if session is not None:
+            session.close()
+    return np.concatenate(chunks)
+
+
+def identity(engine: str, threads: int | None) -> str:
+    """What computes: version of the engine called ``engine``, processor, and threads, as they change the order of sums."""
+    return f"{backend(engine).version} on {processor()}, {threads or available_threads()} threads"
+
+
+def _infer(session: Session, images: ImageSet, contract: Preprocessing, stage: Stage) -> Logits:
+    rows = []
+    for frame in images.prepared(contract):
+        rows.append(session.infer(frame))
+        stage.advance()
+    return np.concatenate(rows)
+
+
+def _dump(array: Logits) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()

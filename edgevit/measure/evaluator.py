@@ -1,0 +1,66 @@
+"""What a change of a model costs on labelled, or unlabelled, images, as an engine of this machine computes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgevit.cache import Cache
+from edgevit.engine import open_session
+from edgevit.export.variants import fp32_variant
+from edgevit.images.dataset import ImageSet
+from edgevit.measure.accuracy import measure
+from edgevit.measure.evaluate import evaluate, identity
+from edgevit.measure.labels import comparable
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.problem import MULTI_LABEL
+from edgevit.progress import Progress
+
+if TYPE_CHECKING:
+    from edgevit.measure.accuracy import Logits
+
+
+class Judge:
+    """Holds graphs against ``checkpoint`` in FP32 on ``images``, by ``engine``. Logits are cached by content."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, images: ImageSet, *, engine: str, threads: int | None, cache: Cache, progress: Progress
+    ) -> None:  # fmt: skip
+        self.checkpoint, self.images, self.engine = checkpoint, images, engine
+        self._threads, self._cache, self._progress = threads, cache, progress
+        self._targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
+        self._reference = self._logits(fp32_variant(checkpoint, engine).model)
+
+    @property
+    def metric(self) -> str:
+        """What `drop` counts."""
+        if self._targets is None:
+            return "agreement with FP32"
+        return "mAP" if self.checkpoint.problem_type == MULTI_LABEL else "top-1"
+
+    def identity(self) -> dict[str, Any]:
+        """What `drop` depends on, beside the model it is asked about; JSON-ready."""
+        targets = None if self._targets is None else self._targets.tolist()
+        own = {"problem_type": self.checkpoint.problem_type, "engine": identity(self.engine, self._threads)}
+        return {"images": self.images.digest(), "targets": targets} | own
+
+    def drop(self, model: bytes) -> float:
+        """Points (percent) that the ONNX ``model`` loses of `metric`."""
+        kind = self.checkpoint.problem_type
+        pair = (self._logits(model), self._reference)
+        (logits, reference), targets, _ = comparable(pair, self.images, self.checkpoint.labels, kind)
+        own = measure(logits, reference, targets, kind)
+        full = measure(reference, reference, targets, kind)
+        lost = 1 - own.agreement if own.score is None or full.score is None else full.score - own.score
+        return round(100 * lost, 6)
+
+    def _logits(self, model: bytes) -> Logits:
+        with self._progress.stage("search", total=len(self.images)) as stage:
+            return evaluate(
+                lambda: open_session(self.engine, model, threads=self._threads),
+                model,
+                self.images,
+                self.checkpoint.preprocessing,
+                engine=identity(self.engine, self._threads),
+                cache=self._cache,
+                stage=stage,
+            )

@@ -1,0 +1,242 @@
+"""What each half could be cut to, and the harm of it: one pass over calibration images, block by block.
+
+The error of every size at the half's own output comes from second moments, with the columns that stay making up for
+those that go. What an error there does to the logits is measured by passing some images on through the rest of the
+network, once for half of the units, once for an affine map in the half's place, once for a bias: for other sizes
+it is taken to be proportional to the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from edgevit.model.folded import FoldedBlock, FoldedVit, run_block, run_head
+from edgevit.prune.gradients import Influence
+from edgevit.prune.moments import Moments
+from edgevit.prune.refit import Refit, bias_only, damped, held_out_refit, mean_error, solve
+from edgevit.prune.scores import BATCH, DAMPING, SCORES, ascending, obs_order, summed, taylor
+from edgevit.prune.sublayers import (
+    Cut,
+    Half,
+    channels_of,
+    cut_block,
+    normalised,
+    reads,
+    refitted,
+    replace_block,
+    units,
+    writer,
+    writes,
+)
+from edgevit.prune.token_store import Stream, is_held_out
+
+LEVELS = 6  # sizes at which the error is computed; between them it is interpolated
+PASSED_ON = 5  # batches of images that are passed on through the rest of the network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to cut a half."""
+
+    cut: Cut
+    harm: float
+    """Mean squared change of the logits, over their variance; 0 if nothing is cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logits:
+    """What the model says of the images that are passed on, by batch."""
+
+    batches: tuple[Tensor, ...]
+
+    @property
+    def variance(self) -> float:
+        """About the mean over all images, per logit."""
+        every = torch.cat(self.batches).double()
+        return float((every - every.mean(0)).square().mean())
+
+    def harm(self, others: Sequence[Tensor]) -> float:
+        """Mean squared difference of ``others``, over the variance."""
+        changed = torch.cat(list(others)).double() - torch.cat(self.batches)
+        return float(changed.square().mean()) / self.variance
+
+
+def logits_of(model: FoldedVit, stream: Stream) -> Logits:
+    """The reference: ``stream`` is what block 0 takes."""
+    found = []
+    for batch in range(min(PASSED_ON, len(stream))):
+        x = stream.read(batch)
+        for index in range(len(model.blocks)):
+            x = run_block(model, index, x)
+        found.append(run_head(model, x))
+    return Logits(batches=tuple(found))
+
+
+def sizes(whole: int, multiple: int) -> tuple[int, ...]:
+    """What ``whole`` units can be cut to: all of them, then every smaller multiple, none of them zero."""
+    return whole, *range((whole - 1) // multiple * multiple, 0, -multiple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Moments of one half on images it is fitted to, and on others."""
+
+    inputs: tuple[Moments, Moments]
+    """Of what the writer reads."""
+    tokens: tuple[Moments, Moments]
+    """Of the normalised tokens with what the half writes, for a map in its place."""
+
+
+def observe(model: FoldedVit, half: Half, stream: Stream, influence: Influence, advance: Callable[[int], None]) -> Seen:
+    """Run ``half`` on ``stream``, which becomes its output; tokens count by their ``influence``."""
+    width, channels = model.config.width, writer(model.blocks[half.index], half.kind).weight.shape[1]
+    inputs = [Moments.none(channels), Moments.none(channels)]
+    tokens = [Moments.none(width, width), Moments.none(width, width)]
+    for batch in range(len(stream)):
+        x = stream.read(batch)
+        kept, read = reads(model, half, x)
+        output, which = writes(model, half, read), int(is_held_out(batch))
+        if units(model.blocks[half.index], half.kind):  # else there is nothing to learn of it
+            weights = influence.tokens if which else influence.counts
+            inputs[which] = inputs[which].add(read, weights=weights)
+            tokens[which] = tokens[which].add(normalised(model, half, x), output, weights)
+        stream.replace(batch, kept + output)
+        advance(len(x))
+    return Seen(inputs=(inputs[0], inputs[1]), tokens=(tokens[0], tokens[1]))
+
+
+def candidates(
+    model: FoldedVit, half: Half, seen: Seen, passed_on: Sequence[Tensor], wanted: Logits, *,
+    root: Tensor, multiple: int, score: str, contributions: Tensor | None,
+) -> list[Candidate]:  # fmt: skip
+    """All ways to cut ``half``, the first of which is to leave it whole.
+
+    ``passed_on`` are batches of tokens [N, T, width] that block ``half.index`` takes; ``score`` is ``obs``, ``wifv``,
+    ``variance``, or ``taylor``, which wants ``contributions`` [images, channels]. Errors e of the half's output are compared
+    by |``root`` e|^2, see `Influence.root`.
+    """
+    block = model.blocks[half.index]
+    if not units(block, half.kind):  # pruned before: it stays as it is
+        left = "map" if writer(block, half.kind).weight.shape[1] else "bias"
+        return [Candidate(cut=Cut.gone(left), harm=0.0)]
+    weight = root @ writer(block, half.kind).weight.double()
+    order = unit_order(block_size(model, half), weight, seen.inputs[0], score, contributions)
+    offered = [Cut.part(order[len(order) - size :].sort().values) for size in sizes(len(order), multiple)]
+    known = _levels(offered)
+    errors = {len(cut.kept): _error(model, half, cut, seen, root) for cut in known}
+    harms = _interpolated(offered, errors)
+
+    def harm(cut: Cut, refit: Refit) -> float:
+        changed = refitted(cut_block(block, half.kind, cut), half.kind, refit)
+        return wanted.harm(_passed_on(replace_block(model, half.index, changed), half.index, passed_on))
+
+    result = [Candidate(cut=offered[0], harm=0.0)]
+    if len(offered) > 1:
+        anchor = min(known[1:], key=lambda cut: abs(len(cut.kept) - len(order) / 2))
+        scale = harm(anchor, _made_up(model, half, anchor, seen)) / max(errors[len(anchor.kept)], 1e-300)
+        result += [Candidate(cut=cut, harm=scale * error) for cut, error in zip(offered[1:], harms[1:], strict=True)]
+    return result + _replacements(block, half, seen, harm)
+
+
+def _replacements(
+    block: FoldedBlock, half: Half, seen: Seen, harm: Callable[[Cut, Refit], float]
+) -> list[Candidate]:  # fmt: skip
+    """A map in the place of ``half``, whose harm is measured, and a bias, whose harm is taken to follow from its error."""
+    fit, held_out = (_without_bias(moments, writer(block, half.kind).bias) for moments in seen.tokens)
+    mapped = held_out_refit(fit, held_out)
+    harm_of_map = harm(Cut.gone("map"), mapped)
+    constant = bias_only(fit)
+    ratio = mean_error(held_out, constant) / max(mean_error(held_out, mapped), 1e-300)
+    return [Candidate(cut=Cut.gone("map"), harm=harm_of_map), Candidate(cut=Cut.gone("bias"), harm=harm_of_map * max(1.0, ratio))]
+
+
+def block_size(model: FoldedVit, half: Half) -> int:
+    """Channels of one unit: head_dim, or 1."""
+    return model.config.head_dim if half.kind == "attention" else 1
+
+
+def unit_order(size: int, weight: Tensor, moments: Moments, score: str, contributions: Tensor | None) -> Tensor:
+    """All units of ``size`` channels, the one to go first first."""
+    if score == "obs":
+        return obs_order(moments.covariance, weight, size, 1 if size > 1 else BATCH)
+    if score == "taylor":
+        assert contributions is not None
+        return ascending(taylor(contributions, size))
+    return ascending(summed(SCORES[score](moments.covariance, weight), size))
+
+
+def _levels(offered: Sequence[Cut]) -> list[Cut]:
+    """At most `LEVELS` + 1 of the cuts, evenly, with both ends."""
+    last = len(offered) - 1
+    return [offered[place] for place in sorted({round(last * level / LEVELS) for level in range(LEVELS + 1)})]
+
+
+def _interpolated(offered: Sequence[Cut], errors: dict[int, float]) -> list[float]:
+    known = sorted(errors)
+    table = torch.tensor(known, dtype=torch.float64), torch.tensor([errors[size] for size in known], dtype=torch.float64)
+    found = []
+    for cut in offered:
+        upper = min(int(torch.searchsorted(table[0], float(len(cut.kept)))), len(known) - 1)
+        lower = max(0, upper - 1)
+        span = float(table[0][upper] - table[0][lower]) or 1.0
+        share = (len(cut.kept) - float(table[0][lower])) / span
+        found.append(float(table[1][lower] * (1 - share) + table[1][upper] * share))
+    return found
+
+
+def _split(model: FoldedVit, half: Half, cut: Cut) -> tuple[Tensor, Tensor]:
+    """The writer's channels that stay, and those that go."""
+    block = model.blocks[half.index]
+    stays = channels_of(block, half.kind, cut.kept)
+    gone = torch.ones(writer(block, half.kind).weight.shape[1], dtype=torch.bool)
+    gone[stays] = False
+    return stays, gone.nonzero().flatten()
+
+
+def _made_up(model: FoldedVit, half: Half, cut: Cut, seen: Seen) -> Refit:
+    """What the columns that stay take over from those that go, on the images it is fitted to (CORP, arXiv 2602.05243)."""
+    stays, gone = _split(model, half, cut)
+    fit, weight = seen.inputs[0], writer(model.blocks[half.index], half.kind).weight.double()
+    lost = weight[:, gone]
+    gain = solve(damped(fit.covariance[stays][:, stays], DAMPING), fit.covariance[stays][:, gone] @ lost.T).T
+    bias = lost @ fit.mean[gone] - gain @ fit.mean[stays]
+    return Refit(kind="ridge", ridge=DAMPING, weight=gain, bias=bias)
+
+
+def _error(model: FoldedVit, half: Half, cut: Cut, seen: Seen, root: Tensor) -> float:
+    """Mean |``root`` e|^2 of the error e that is left on the held-out images at the half's output."""
+    stays, gone = _split(model, half, cut)
+    if not len(gone):
+        return 0.0
+    refit, held_out = _made_up(model, half, cut, seen), seen.inputs[1]
+    error = torch.zeros(len(refit.bias), len(stays) + len(gone), dtype=torch.float64)
+    error[:, gone], error[:, stays] = -writer(model.blocks[half.index], half.kind).weight.double()[:, gone], refit.weight
+    change = Refit(kind="ridge", ridge=0.0, weight=root @ error, bias=root @ refit.bias)
+    return mean_error(_without_outputs(held_out, len(refit.bias)), change)
+
+
+def _without_outputs(moments: Moments, outputs: int) -> Moments:
+    """``moments`` of x with y zero, of so many channels."""
+    y, xy = torch.zeros(outputs, dtype=torch.float64), torch.zeros(len(moments.x), outputs, dtype=torch.float64)
+    return replace(moments, y=y, xy=xy, yy=torch.zeros((), dtype=torch.float64))
+
+
+def _without_bias(moments: Moments, bias: Tensor) -> Moments:
+    """``moments`` of y less a constant, which the cut half keeps."""
+    bias, count = bias.double(), moments.count
+    yy = moments.yy - 2 * bias @ moments.y + count * bias @ bias
+    return replace(moments, y=moments.y - count * bias, xy=moments.xy - torch.outer(moments.x, bias), yy=yy)
+
+
+def _passed_on(model: FoldedVit, index: int, batches: Sequence[Tensor]) -> list[Tensor]:
+    """Logits of tokens that block ``index`` takes."""
+    found = []
+    for x in batches:
+        for number in range(index, len(model.blocks)):
+            x = run_block(model, number, x)
+        found.append(run_head(model, x))
+    return found

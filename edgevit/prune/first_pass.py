@@ -1,0 +1,209 @@
+"""The first pass of pruning: what every half of a block could be cut to, the harm of it, and what should go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevit.cache import Cache, Kind
+from edgevit.errors import ConfigError, DataError
+from edgevit.images.dataset import ImageSet
+from edgevit.images.missing_truth import missing_truth
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.digest import model_digest
+from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.macs import half_macs, macs
+from edgevit.progress import Progress
+from edgevit.prune.allocation import Choice, allocate
+from edgevit.prune.candidate_file import Found, dump_found, load_found
+from edgevit.prune.candidates import Candidate, candidates, logits_of, observe
+from edgevit.prune.costs import Costs, macs_only
+from edgevit.prune.settings import PruneSettings
+from edgevit.prune.shapes import cut_config
+from edgevit.prune.sublayers import KINDS, Cut, Half, halves
+from edgevit.prune.token_store import EVERY, Stream
+from edgevit.vitconfig import VitConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgevit.prune.gradients import Influence
+
+SCORES = Kind("prune-scores", __name__)
+BATCH = 4  # images per forward pass; bounds memory
+SCORED = 128  # images that the first pass takes at most: what to cut shows on fewer than what makes up for it
+PROBED = 32  # images whose gradients are taken
+ARITHMETIC = 0.05  # weight of multiply-accumulates beside times in what a cut saves
+LEAST = 8  # images, below which too little can be held out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What the first pass found: every half's candidates, with the costs they are weighed against."""
+
+    checkpoint: Checkpoint
+    images: ImageSet
+    """In random order; the first `SCORED` of them were looked at."""
+    settings: PruneSettings
+    candidates: tuple[tuple[Candidate, ...], ...]
+    """Per half in network order; the first leaves the half whole."""
+    costs: Costs
+    influences: tuple[Influence, ...]
+    """Per half, how much each token counts."""
+
+    @property
+    def config(self) -> VitConfig:
+        """Of the unpruned model."""
+        return self.checkpoint.model.config
+
+    def cuts(self, share: float) -> tuple[Cut, ...]:
+        """What to cut so that ``share`` of the MACs goes, for the least harm. Raises ConfigError if that cannot be."""
+        limit = (1 - share) * macs(self.config)
+        fixed = macs(self.config) - sum(choices[0].macs for choices in self._choices())
+        return self._cuts(lambda chosen: fixed + sum(choice.macs for choice in chosen) <= limit, f"{100 * share:g} % of the MACs")
+
+    def cuts_for_speedup(self, speedup: float) -> tuple[Cut, ...]:
+        """What to cut so that the time falls to 1 / ``speedup``, by the costs. Raises ConfigError if that is impossible."""
+        limit = (1 + ARITHMETIC) * self.costs.total(self.config) / speedup
+        fixed = (1 + ARITHMETIC) * self.costs.total(self.config) - sum(choices[0].seconds for choices in self._choices())
+        return self._cuts(lambda chosen: fixed + sum(choice.seconds for choice in chosen) <= limit, f"a speed-up of {speedup:g}")
+
+    def _cuts(self, enough: Callable[[Sequence[Choice]], bool], asked: str) -> tuple[Cut, ...]:
+        chosen = allocate(self._choices(), enough)
+        if chosen is None:
+            msg = f"{asked} is more than can be pruned: it is not reached with every attention and MLP gone. Ask for less."
+            raise ConfigError(msg)
+        return tuple(offered[number].cut for offered, number in zip(self.candidates, chosen, strict=True))
+
+    def _choices(self) -> list[list[Choice]]:
+        found = []
+        for number, offered in enumerate(self.candidates):
+            index, kind = divmod(number, len(KINDS))
+            found.append([self._choice(Half(index, KINDS[kind]), candidate) for candidate in offered])
+        return found
+
+    def _choice(self, half: Half, candidate: Candidate) -> Choice:
+        block = cut_config(self.config.blocks[half.index], half.kind, candidate.cut)
+        count = half_macs(self.config, half.index, half.kind, block)
+        # A little of the arithmetic counts, too: a half whose time is lost in the noise still has something to save.
+        arithmetic = ARITHMETIC * self.costs.total(self.config) * count / macs(self.config)
+        return Choice(
+            seconds=self.costs.half(self.config, half.index, half.kind, block) + arithmetic, macs=count, harm=candidate.harm
+        )
+
+
+def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> None:
+    """Raise, before anything slow: ConfigError for settings that fit no model of this shape, DataError for too few images."""
+    widest = max(block.hidden for block in checkpoint.model.config.blocks)
+    if not 1 <= settings.multiple < widest:
+        msg = f"--multiple {settings.multiple}: the widest MLP has {widest} neurons, which leaves nothing to choose. Take less."
+        raise ConfigError(msg)
+    if len(images) < LEAST:
+        few = f"{len(images)} images left to prune on" if len(images) else "no images"
+        msg = f"{images.source}: {few}; it takes {LEAST} at least, and hundreds to be good. Pass more with --data."
+        raise DataError(msg)
+    if settings.score == "taylor" and images.truth_for(checkpoint.labels, checkpoint.problem_type) is None:
+        msg = (
+            f"--score taylor needs labels, and {missing_truth(images, checkpoint.labels, checkpoint.problem_type)} "
+            "Or take --score obs, which needs none."
+        )
+        raise DataError(msg)
+    if settings.score == "taylor" and images.is_ambiguous(checkpoint.labels):
+        msg = "--score taylor needs to know the class of each image, and several classes have one name. Take --score obs."
+        raise DataError(msg)
+
+
+def score(
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress, costs: Costs | None = None,
+    cache: Cache | None = None,
+) -> Scored:  # fmt: skip
+    """The first pass: what every half of ``checkpoint`` could be cut to, from the cache if it was asked before.
+
+    ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
+    unreadable image.
+    """
+    check(checkpoint, images, settings)
+    chosen, _ = images.split(settings.images, settings.seed)
+    # Shuffled, so that every batch, held out or not, is like the others.
+    chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
+    looked_at = chosen.subset(range(min(SCORED, len(chosen))))
+    truth = looked_at.truth_for(checkpoint.labels, checkpoint.problem_type) if settings.score == "taylor" else None
+    key: dict[str, Any] = {
+        "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": looked_at.digest(),
+        "targets": None if truth is None else truth.tolist(), "seed": settings.seed, "score": settings.score,
+        "multiple": settings.multiple, "problem_type": checkpoint.problem_type,
+    }  # fmt: skip
+    stored = cache.find(SCORES, **key) if cache else None
+    if stored is not None:
+        with progress.stage("score") as stage:
+            stage.cached = True
+            offered, influences = load_found(stored)
+    else:
+        offered, influences = _look(checkpoint, looked_at, settings, progress)
+        if cache:
+            cache.store(SCORES, dump_found(offered, influences), **key)
+    return Scored(
+        checkpoint=checkpoint, images=chosen, settings=settings, candidates=offered,
+        costs=costs or macs_only(checkpoint.model.config), influences=influences,
+    )  # fmt: skip
+
+
+def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> Found:
+    """Run ``images`` through the network, half by half, and find what each half could be cut to."""
+    model = fold(checkpoint.model, checkpoint.preprocessing)
+    shares = _contributions(checkpoint, images, settings, progress)
+    influence_of = _influences(checkpoint, images, settings, progress)
+    found: list[tuple[Candidate, ...]] = []
+    with progress.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, Stream() as stream:
+        write_embedded(model, images, checkpoint, stream)
+        wanted = logits_of(model, stream)
+        for half, influence in zip(halves(model), influence_of, strict=True):
+            if half.kind == "attention":
+                passed_on = [stream.read(batch) for batch in range(len(wanted.batches))]
+            seen = observe(model, half, stream, influence, stage.advance)
+            offered = candidates(
+                model, half, seen, passed_on, wanted, root=influence.root, contributions=shares.get(str(half)),
+                score=settings.score, multiple=settings.multiple if half.kind == "mlp" else 1,
+            )  # fmt: skip
+            found.append(tuple(offered))
+    return tuple(found), tuple(influence_of)
+
+
+def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *streams: Stream) -> None:
+    """Write what block 0 takes to all ``streams``."""
+    import torch
+
+    from edgevit.model.folded import embed
+
+    # Few images make small batches: there is always one to hold out.
+    for frames in images.prepared(checkpoint.preprocessing, min(BATCH, len(images) // EVERY)):
+        tokens = embed(model, torch.from_numpy(frames))
+        for stream in streams:
+            stream.append(tokens)
+
+
+def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> list[Influence]:
+    from edgevit.prune.gradients import influences
+
+    probed = images.subset(range(min(PROBED, len(images))))
+    with progress.stage("gradients", total=len(probed)) as stage:
+        batches = probed.prepared(checkpoint.preprocessing, BATCH)
+        return influences(checkpoint.model, checkpoint.preprocessing, batches, settings.seed, stage.advance)
+
+
+def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> dict[str, Tensor]:
+    """By half, for `taylor`; nothing for other scores."""
+    if settings.score != "taylor":
+        return {}
+    from edgevit.prune.gradients import contributions
+
+    targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
+    assert targets is not None  # `check`
+    with progress.stage("gradients of the loss", total=len(images)) as stage:
+        return contributions(
+            checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance,
+            checkpoint.problem_type,
+        )  # fmt: skip

@@ -1,0 +1,280 @@
+"""How much to prune: a share of the arithmetic, a speed-up on the target, or as much as an accuracy budget allows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from edgevit.cache import Cache, Kind
+from edgevit.engine import backend
+from edgevit.engine.base import processor
+from edgevit.engine.here import is_here
+from edgevit.errors import BudgetError, ConfigError
+from edgevit.export.variants import fp32_variant
+from edgevit.images.dataset import ImageSet
+from edgevit.measure.evaluator import Judge
+from edgevit.model.checkpoint import Checkpoint, checkpoint_bytes, model_from
+from edgevit.model.digest import model_digest
+from edgevit.model.vit import Vit
+from edgevit.progress import Progress
+from edgevit.prune.costs import Costs, estimated, macs_only, measured, timed_speedup
+from edgevit.prune.distillation import RecoverSettings
+from edgevit.prune.first_pass import Scored, check, score
+from edgevit.prune.recover import recover
+from edgevit.prune.second_pass import Pruned, prune
+from edgevit.prune.settings import PruneSettings
+from edgevit.prune.shapes import cut_vit_config
+from edgevit.prune.sublayers import Cut
+from edgevit.target import Target, load_target
+
+PRUNED, PRUNED_REPORT = Kind("pruned", __name__), Kind("pruned-report", __name__)
+STEP = 0.05  # of the share of MACs, between two tries of a search
+TRIED = 128  # images that a try makes up on; the model that is kept uses all
+TRIES = 6  # at a measured speed-up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """Where the pruned model will run, and in what precision."""
+
+    target: Target
+    precision: str
+    """fp32, fp16 or int8: what layer times are measured in."""
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A pruned checkpoint and how it came about."""
+
+    checkpoint: Checkpoint
+    report: dict[str, Any]
+    """JSON-ready: `Pruned.to_dict`, the settings, what a search tried, what speed-up was measured."""
+    summary: str
+    """One line: what went."""
+
+
+def prune_to(
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, judge: Judge | None,
+    max_drop: float | None, cache: Cache, progress: Progress,
+) -> Outcome:  # fmt: skip
+    """``checkpoint`` pruned as ``settings`` ask, on calibration ``images``, and recovered if they ask for it.
+
+    ``max_drop`` points by ``judge`` bound ``settings.auto``; a speed-up is measured where this machine is the target's CPU.
+    What is returned keeps the bound, or reaches the speed-up. Raises ConfigError for what cannot be reached, BudgetError if
+    the smallest step costs more than ``max_drop``, DataError and StorageError as `edgevit.prune.first_pass.score`.
+    """
+    check(checkpoint, images, settings)
+    if settings.auto and (judge is None or max_drop is None):
+        msg = "--prune auto needs an accuracy budget, and images to measure it on: pass --max-drop."
+        raise ConfigError(msg)
+    costs = costs_for(checkpoint, goal, cache, progress)
+    key = _key(checkpoint, images, settings, goal, costs, judge, max_drop)
+    stored, report = cache.find(PRUNED, **key), cache.find(PRUNED_REPORT, **key)
+    if stored is None or report is None:
+        outcome = _prune_to(checkpoint, images, settings, goal, judge, max_drop, costs, cache, progress)
+        cache.store(PRUNED, _bytes(outcome.checkpoint), **key)
+        cache.store(PRUNED_REPORT, json.dumps([outcome.report, outcome.summary]).encode(), **key)
+        return outcome
+    with progress.stage("prune and refit") as stage:
+        stage.cached = True
+        found, summary = json.loads(report)
+    return Outcome(checkpoint=_with_model(checkpoint, model_from(stored)), report=found, summary=summary)
+
+
+def _key(
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, costs: Costs, judge: Judge | None,
+    max_drop: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the outcome depends on, beside its code."""
+    targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)  # recovery and `taylor` read them
+    return {
+        "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": images.digest(),
+        "targets": None if targets is None else targets.tolist(), "problem_type": checkpoint.problem_type,
+        "settings": asdict(settings), "costs": asdict(costs),
+        "threads": goal.threads if settings.speedup is not None else None,
+        "judge": [judge.identity(), max_drop] if judge is not None and settings.auto else None,
+    }  # fmt: skip
+
+
+def costs_for(checkpoint: Checkpoint, goal: Goal, cache: Cache, progress: Progress) -> Costs:
+    """What layers take on the target.
+
+    A CPU's are measured where this machine is the target, a GPU's estimated by the roofline of plans compiled here; without
+    either, multiply-accumulates: another CPU's milliseconds would optimise for the wrong one.
+    """
+    config, engine = checkpoint.model.config, goal.target.engine()
+    if not engine.startswith("tensorrt"):
+        if not is_here(goal.target):
+            return macs_only(config)
+        return measured(config, engine, goal.precision, threads=goal.threads, cache=cache, progress=progress)
+    board = load_target(goal.target.boards[0]) if goal.target.boards else goal.target
+    return estimated(config, board, goal.precision, cache=cache, progress=progress)
+
+
+def _prune_to(
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, judge: Judge | None,
+    max_drop: float | None, costs: Costs, cache: Cache, progress: Progress,
+) -> Outcome:  # fmt: skip
+    scored = score(checkpoint, images, settings, progress, costs, cache)
+
+    def make(cuts: Sequence[Cut]) -> _Made:
+        return _make(scored, cuts, checkpoint, images, cache, progress)
+
+    report: dict[str, Any] = {}
+    faster = ""
+    if settings.share is not None:
+        made = make(scored.cuts(settings.share))
+    elif settings.speedup is not None:
+        cuts, report["measured"] = _cuts_for_speedup(scored, settings.speedup, goal, cache, progress)
+        made = make(cuts)
+        faster = _faster(made.pruned, report["measured"])
+    else:
+        assert judge is not None  # `prune_to`
+        assert max_drop is not None
+        made, report["search"] = _search(scored, make, judge, max_drop, progress)
+    report = made.pruned.to_dict() | {"settings": asdict(settings)} | made.report | report
+    summary = f"pruned: {made.pruned.describe()}{faster}"
+    return Outcome(checkpoint=_with_model(checkpoint, made.model), report=report, summary=summary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A model that could be kept: pruned on all images, and recovered if that was asked for."""
+
+    pruned: Pruned
+    model: Vit
+    report: dict[str, Any]
+    """What recovery did."""
+
+
+def _make(
+    scored: Scored, cuts: Sequence[Cut], checkpoint: Checkpoint, images: ImageSet, cache: Cache, progress: Progress
+) -> _Made:  # fmt: skip
+    pruned, settings = prune(scored, cuts, progress), scored.settings
+    if not settings.recover:
+        return _Made(pruned=pruned, model=pruned.model, report={})
+    epochs = RecoverSettings(epochs=settings.recover, seed=settings.seed)
+    recovered = recover(pruned.model, checkpoint, images, epochs, cache, progress)
+    report = {"loss_before": recovered.before, "loss": recovered.after, "kept": recovered.kept}
+    return _Made(pruned=pruned, model=recovered.model, report={"recovery": report})
+
+
+def _with_model(checkpoint: Checkpoint, model: Vit) -> Checkpoint:
+    """``checkpoint`` with another model, and a digest of that."""
+    changed = replace(checkpoint, model=model)
+    return replace(changed, digest=hashlib.sha256(_bytes(changed)).hexdigest())
+
+
+def _bytes(checkpoint: Checkpoint) -> bytes:
+    return checkpoint_bytes(
+        checkpoint.model, preprocessing=checkpoint.preprocessing, labels=checkpoint.labels, problem_type=checkpoint.problem_type
+    )
+
+
+def _cuts_for_speedup(
+    scored: Scored, speedup: float, goal: Goal, cache: Cache, progress: Progress
+) -> tuple[tuple[Cut, ...], dict[str, Any] | None]:
+    """Cuts with which the model is ``speedup`` times as fast, and what was measured; None where this is not the target's CPU.
+
+    What is returned has itself been measured. Raises ConfigError with the best measured if `TRIES` do not reach it.
+    """
+    engine, asked = goal.target.engine(), speedup
+    cuts = scored.cuts_for_speedup(asked)
+    if engine.startswith("tensorrt") or not is_here(goal.target):
+        return cuts, None
+    measured_at = f"{goal.precision} on {backend(engine).version} on {processor()}"
+    reached: list[float] = []
+    while len(reached) < TRIES:
+        real = timed_speedup(
+            scored.config, cut_vit_config(scored.config, cuts), engine, goal.precision, threads=goal.threads, cache=cache,
+            progress=progress,
+        )  # fmt: skip
+        reached.append(real)
+        if real >= speedup:
+            return cuts, {"speedup": real, "tries": len(reached), "on": measured_at}
+        more = _more_cuts(scored, cuts, asked, asked * 1.01 * speedup / real)
+        if more is None:
+            break
+        asked, cuts = more
+    msg = (
+        f"--speedup {speedup:g}: not reached. The fastest of {len(reached)} tries is {max(reached):.2f} times as fast, measured "
+        f"in {measured_at}. Ask for less, or say how much goes with --prune."
+    )
+    raise ConfigError(msg)
+
+
+def _more_cuts(scored: Scored, cuts: Sequence[Cut], asked: float, wanted: float) -> tuple[float, tuple[Cut, ...]] | None:
+    """Other cuts than ``cuts``, which ``asked`` gave, for about ``wanted``, with what gives them; None if there are none.
+
+    The same cuts are not measured again until they please: further is asked for, and where the costs allow no more, nearer.
+    """
+    for step in (1.0, 2.0, 4.0, 8.0, 0.5, 0.25, 0.125):
+        further = asked + step * (wanted - asked)
+        with suppress(ConfigError):
+            found = scored.cuts_for_speedup(further)
+            if cut_vit_config(scored.config, found) != cut_vit_config(scored.config, cuts):
+                return further, found
+    return None
+
+
+def _faster(pruned: Pruned, found: dict[str, Any] | None) -> str:
+    """How much faster, in words: measured, or by what else."""
+    if found is not None:
+        return f"; {found['speedup']:.2f} times as fast, measured in {found['on']}"
+    return f"; {pruned.speedup:.2f} times as fast by {pruned.cost} alone, not measured: time it on the target"
+
+
+def _search(
+    scored: Scored, make: Callable[[Sequence[Cut]], _Made], judge: Judge, max_drop: float, progress: Progress
+) -> tuple[_Made, dict[str, Any]]:  # fmt: skip
+    """The most that loses at most ``max_drop`` points: bisection over shares, which takes more pruning to lose no less.
+
+    A try makes up on `TRIED` images and is not recovered. What it finds is made in full and judged again; if that loses too
+    much, as does the next smaller share.
+    """
+    tries: dict[float, float] = {}
+    cuts: dict[float, tuple[Cut, ...]] = {}
+    shares = [round(STEP * step, 2) for step in range(1, int(0.6 / STEP) + 1)]
+
+    def drop(model: Vit) -> float:
+        return judge.drop(fp32_variant(replace(scored.checkpoint, model=model), judge.engine).model)
+
+    def fits(share: float) -> bool:
+        try:
+            cuts[share] = scored.cuts(share)
+        except ConfigError:
+            return False
+        tries[share] = drop(prune(scored, cuts[share], progress, TRIED).model)
+        return tries[share] <= max_drop
+
+    low, high = -1, len(shares)
+    while high - low > 1:
+        middle = (low + high) // 2 if low >= 0 or high < len(shares) else 3  # 20 % first: where most models end
+        low, high = (middle, high) if fits(shares[middle]) else (low, middle)
+    if shares[0] not in tries and low < 0:
+        msg = f"--prune auto: not even {100 * shares[0]:g} % of the MACs of this model can be removed. Build it without --prune."
+        raise ConfigError(msg)
+    kept: dict[float, float] = {}
+    for share in reversed(shares[: low + 1]):
+        made = make(cuts[share] if share in cuts else scored.cuts(share))
+        kept[share] = drop(made.model)
+        if kept[share] <= max_drop:
+            return made, {
+                "max_drop": max_drop, "metric": judge.metric, "images": len(judge.images), "drop": kept[share],
+                "tries": _listed(tries), "kept": _listed(kept),
+            }  # fmt: skip
+    best = kept.get(shares[0], tries.get(shares[0]))
+    msg = (
+        f"--prune auto: not met. Removing {100 * shares[0]:g} % of the MACs loses {best:.2f} points of {judge.metric} on "
+        f"{len(judge.images)} images, and {max_drop:g} are allowed. Raise --max-drop, pass more --data, or do not prune."
+    )
+    raise BudgetError(msg)
+
+
+def _listed(drops: Mapping[float, float]) -> list[dict[str, float]]:
+    return [{"share": share, "drop": drop} for share, drop in drops.items()]

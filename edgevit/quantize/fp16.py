@@ -1,0 +1,308 @@
+"""FP16 for everything that is not INT8: does the model fit, and what is done where it does not.
+
+FP16 ends at 65,504 and its steps are 2^-11 of a value. A ViT overflows it, if at all, in the residual
+stream, which grows from block to block and carries outlier channels. Every block reads the stream
+through a LayerNorm, which does not see its scale: dividing all that is written to it (embedding, proj,
+fc2) by a power of two, and epsilon by its square, changes nothing but the range. What else overflows
+(a GEMM's output, attention scores) is refused with the place and the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgevit.errors import ConfigError
+from edgevit.model.folded import (
+    AttentionOp,
+    FoldedBlock,
+    FoldedVit,
+    Linear,
+    LinearOp,
+    Norm,
+    forward,
+    patch_product,
+    plain_attention,
+    plain_linear,
+    positioned,
+    run_block,
+    run_head,
+)
+from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
+from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgevit.preprocess import Frame
+
+LARGEST = 65504.0  # of FP16
+HEADROOM = 2.0  # by how much an unseen image may exceed the calibrated ones
+SMALLEST = 2.0**-24  # above 0, of FP16
+NORMAL = 2.0**-14  # the smallest that FP16 has in full precision
+EXACT = 2.0**-8  # relative change of a scale up to which its codes stay: rounding them anew would cost as much
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A model that FP16 holds."""
+
+    model: FoldedVit
+    shift: int
+    """The residual stream is divided by two to this power; 0 nearly always."""
+    notes: tuple[str, ...]
+
+
+@torch.inference_mode()
+def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
+    """The largest magnitudes on frames uint8 [N, H, W, 3] of what FP16 has to hold, by place.
+
+    ``stream`` is the residual stream, ``embed`` the product of patches and weights, with and without positions;
+    ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input, ``blocks.3.attention`` the scores,
+    ``blocks.3.attention without key bias`` the same; ``head`` the logits.
+    """
+    found: dict[str, float] = {}
+
+    def see(place: str, x: Tensor) -> None:
+        found[place] = max(found.get(place, 0.0), float(x.abs().max()))
+
+    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+        y = plain_linear(name, x, weights)
+        see(f"{name} input", x)
+        see(name, y)
+        if name.endswith(".proj"):
+            see("stream", stream[:, : y.shape[1]] + y)
+        return y
+
+    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        scores = queries @ keys.transpose(-1, -2)
+        see(name, scores)
+        bias = _key_bias(model.blocks[int(name.split(".")[1])])
+        see(f"{name} without key bias", scores - (queries * bias[:, None]).sum(-1, keepdim=True))
+        return plain_attention(name, queries, keys, values)
+
+    for batch in batches:
+        product = patch_product(model, torch.from_numpy(batch))
+        see("embed", product)
+        see("embed", product + model.positions[model.config.prefix_tokens :])
+        stream = positioned(model, product)
+        see("stream", stream)
+        for i in range(len(model.blocks)):
+            stream = run_block(model, i, stream, linear, attention)
+            see("stream", stream)
+        see("head", run_head(model, stream))
+    return found
+
+
+def _key_bias(block: FoldedBlock) -> Tensor:
+    """[heads, head_dim]."""
+    inner = block.proj.weight.shape[1]
+    return block.qkv.bias[inner : 2 * inner].view(block.heads, -1)
+
+
+def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
+    """``model`` without the biases of keys, which add the same to all scores of a query: a kernel less, the same softmax.
+
+    A block keeps them where scores would become much larger without, and FP16 coarser.
+    """
+
+    def bare(index: int, block: FoldedBlock) -> FoldedBlock:
+        name = f"blocks.{index}.attention"
+        if not block.heads or found[f"{name} without key bias"] > 2 * found[name]:
+            return block
+        inner, bias = block.proj.weight.shape[1], block.qkv.bias.clone()
+        bias[inner : 2 * inner] = 0
+        return replace(block, qkv=Linear(block.qkv.weight, bias))
+
+    return replace(model, blocks=[bare(i, block) for i, block in enumerate(model.blocks)])
+
+
+def fit(model: FoldedVit, found: dict[str, float]) -> Fitted:
+    """``model`` as FP16 can hold it, given its `peaks`. Raises ConfigError where nothing helps."""
+    limit = LARGEST / HEADROOM
+    stream = found.get("stream", 0.0)
+    for place, peak in found.items():
+        if place.endswith("without key bias"):  # as the model is, it is not
+            continue
+        written = _is_written(place)
+        if not np.isfinite(peak) or (peak > limit and (not written or not can_divide(model))):
+            msg = (
+                f"FP16 cannot hold this model: {place} reaches {peak:,.0f} on the calibration images, and FP16 ends at "
+                f"{LARGEST:,.0f} (a factor {HEADROOM:g} is kept for other images). Build with --precision fp32."
+            )
+            raise ConfigError(msg)
+    largest = max((peak for place, peak in found.items() if _is_written(place)), default=0.0)
+    if largest <= limit:
+        return Fitted(model=model, shift=0, notes=())
+    shift = int(np.ceil(np.log2(largest / limit)))
+    note = f"fp16: the residual stream reaches {stream:,.0f} and is carried divided by {2**shift} (exact, no cost)"
+    return Fitted(model=divided(model, shift), shift=shift, notes=(note,))
+
+
+def _is_written(place: str) -> bool:
+    """Whether it is part of what goes into the residual stream, which can be divided."""
+    return place in ("stream", "embed") or place.endswith((".proj", ".fc2"))
+
+
+def can_divide(model: FoldedVit) -> bool:
+    """Whether every reader of the residual stream is a LayerNorm."""
+    return model.final_norm is not None and all(_reads_by_norms(block) for block in model.blocks)
+
+
+def _reads_by_norms(block: FoldedBlock) -> bool:
+    """Whether both halves read the stream through a LayerNorm, or not at all (a bias)."""
+    attention = block.norm1 is not None or not block.proj.weight.shape[1]
+    return attention and (block.norm2 is not None or not block.fc2.weight.shape[1])
+
+
+def divided(model: FoldedVit, shift: int) -> FoldedVit:
+    """``model`` computing the same logits with its residual stream divided by 2^shift. Needs `can_divide`."""
+    factor = 2.0**-shift
+
+    def reading(norm: Norm | None) -> Norm | None:
+        return None if norm is None else replace(norm, eps=norm.eps * factor**2)
+
+    def writing(linear: Linear) -> Linear:
+        return Linear(linear.weight * factor, linear.bias * factor)
+
+    def block(old: FoldedBlock) -> FoldedBlock:
+        return replace(old, norm1=reading(old.norm1), norm2=reading(old.norm2), proj=writing(old.proj), fc2=writing(old.fc2))
+
+    start, entry = replace(model, patch=model.patch * factor, positions=model.positions * factor), model.embedding_norm
+    if entry is not None:  # it reads what is divided, and writes the stream
+        divided_entry = Norm(entry.weight * factor, entry.bias * factor, entry.eps * factor**2)
+        start = replace(start, embedding_norm=divided_entry)
+    return replace(start, blocks=[block(old) for old in model.blocks], final_norm=reading(model.final_norm))
+
+
+def with_half_scales(plan: QuantPlan) -> QuantPlan:
+    """``plan`` with every scale a value that FP16 has, and codes to match; what it computes stays.
+
+    TensorRT's scales have the activations' dtype. Inputs measured in steps leave weights with scales of 1e-5 and less,
+    which FP16 holds with few digits, so a power of two goes from them into the inputs. A scale that is still
+    below FP16's normal range (LayerScale makes some) may lose so many digits that its channel is rounded anew.
+    """
+    plan = replace(plan, model=replace(plan.model, blocks=list(plan.model.blocks)), linears=dict(plan.linears))
+    for name in list(plan.linears):
+        plan = _with_small_steps(plan, name)
+    linears = {name: _half_linear(linear) for name, linear in plan.linears.items()}
+    return replace(plan, linears=linears, attention={name: _half_steps(steps) for name, steps in plan.attention.items()})
+
+
+def _with_small_steps(plan: QuantPlan, name: str) -> QuantPlan:
+    """The input of one GEMM divided by a power of two, down to a step of `NORMAL`, and its weights multiplied by it.
+
+    As `smoothing` does it: in the norm in front, the value rows, or fc2's multiplier. What has none of these stays.
+    """
+    linear, (block, _, kind) = plan.linears[name], name.rpartition(".")
+    index, power = int(block.rpartition(".")[2]), int(np.floor(np.log2(linear.input_scale / NORMAL)))
+    if power <= 0 or not can_migrate(plan.model.blocks[index], kind) or _is_fixed(plan, name):
+        return plan
+    factor = 2.0**power
+    inputs = linear.weight.shape[1]
+    transform = Transform(centre=torch.zeros(inputs), scales=torch.full((inputs,), factor))
+    plan.model.blocks[index] = migrate(plan.model.blocks[index], kind, transform)
+    plan.linears[name] = replace(
+        linear,
+        input_scale=linear.input_scale / factor,
+        weight_scale=linear.weight_scale * factor,
+        multiplier=None if linear.multiplier is None else linear.multiplier / factor,
+        offset=None if linear.offset is None else linear.offset / factor,
+    )
+    if kind != "proj":
+        return plan
+    qkv, products = f"{block}.qkv", f"{block}.attention"
+    if qkv in plan.linears:
+        plan.linears[qkv] = migrate_values(plan.linears[qkv], transform)
+    steps = plan.attention.get(products)
+    if steps is None or steps.value_step is None:
+        return plan
+    return replace(plan, attention=plan.attention | {products: replace(steps, value_step=steps.value_step / factor)})
+
+
+def _is_fixed(plan: QuantPlan, name: str) -> bool:
+    """Whether it is an fc2 whose input nothing scales."""
+    block, _, kind = name.rpartition(".")
+    before = plan.model.blocks[int(block.rpartition(".")[2])].norm_of(kind)
+    return kind == "fc2" and before is None and plan.linears[name].multiplier is None
+
+
+def _half_linear(linear: QuantizedLinear) -> QuantizedLinear:
+    # Below the normal range upwards: a smaller scale would clip the largest weights.
+    coarse = (linear.weight_scale / SMALLEST).ceil() * SMALLEST
+    scale = torch.where(linear.weight_scale < NORMAL, coarse, linear.weight_scale.half().float()).clamp_min(SMALLEST)
+    ratio = linear.weight_scale / scale
+    codes = torch.where((ratio - 1).abs()[:, None] > EXACT, linear.weight * ratio[:, None], linear.weight.float())
+    return replace(
+        linear, weight=codes.round().clamp(-127, 127).to(torch.int8), weight_scale=scale, input_scale=_half(linear.input_scale)
+    )
+
+
+def _half_steps(steps: QuantizedAttention) -> QuantizedAttention:
+    value, probability = steps.value_step, steps.probability_step
+    return QuantizedAttention(
+        query_step=_half(steps.query_step),
+        key_step=_half(steps.key_step),
+        value_step=None if value is None else _half(value),
+        probability_step=None if probability is None else _half(probability),
+    )
+
+
+def _half(step: float) -> float:
+    return max(float(np.float16(step)), SMALLEST)
+
+
+@torch.inference_mode()
+def simulate_half(plan: QuantPlan, frames: Tensor) -> Tensor:
+    """Logits [N, classes] of frames uint8 [N, H, W, 3] with everything that ``plan`` leaves in floating point rounded to FP16.
+
+    Rounded are weights, the inputs and outputs of every GEMM from patches to head, both products and softmax of
+    attention, and the stream between blocks; sums are in FP32, as tensor cores have them. Inside LayerNorm and GELU nothing is.
+    """
+    *_, last = half_streams(plan, frames)
+    return run_head(plan.model, last)
+
+
+@torch.inference_mode()
+def half_streams(plan: QuantPlan, frames: Tensor) -> Iterator[Tensor]:
+    """The residual stream of `simulate_half`, as `edgevit.model.folded.streams` gives it."""
+    linear, attention = _half_ops(plan)
+    model = replace(plan.model, patch=_round(plan.model.patch), positions=_round(plan.model.positions))
+    x = _round(positioned(model, _round(patch_product(model, frames))))
+    yield x
+    for i in range(len(model.blocks)):
+        x = _round(run_block(model, i, x, linear, attention))
+        yield x
+
+
+def half_logits(plan: QuantPlan, reference: FoldedVit, batch: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits [N, classes] of frames uint8 [N, H, W, 3]: of ``reference`` in FP32, and of ``plan`` as `simulate_half` has it."""
+    frames = torch.from_numpy(batch)
+    return forward(reference, frames).numpy(), simulate_half(plan, frames).numpy()
+
+
+def _half_ops(plan: QuantPlan) -> tuple[LinearOp, AttentionOp]:
+    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+        quantized = plan.linears.get(name)
+        if quantized is not None:
+            return _round(quantized_linear(_round(x), quantized))
+        return _round(_round(F.linear(_round(x), _round(weights.weight))) + _round(weights.bias))
+
+    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        steps = plan.attention.get(name)
+        if steps is not None:
+            return _round(quantized_attention(queries, keys, values, steps))
+        probabilities = _round(_round(queries @ keys.transpose(-1, -2)).softmax(-1))
+        return _round(probabilities @ values)
+
+    return linear, attention
+
+
+def _round(x: Tensor) -> Tensor:
+    return x.half().float()

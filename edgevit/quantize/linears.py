@@ -1,0 +1,196 @@
+"""Choose INT8 scales for a folded ViT from calibration images.
+
+Weights are symmetric per output channel, inputs symmetric per tensor. In front of every GEMM a
+centring and a scale migration are searched, judged on images whose ranges they have not seen; weights
+are rounded with the inputs in view, kept only if that lowers the output error; then, in network order,
+attention becomes INT8 where it adds little, and what mean error is left goes into the biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
+from edgevit.model.quantplan import QMAX, QuantizedLinear, QuantPlan, quantize_weight, quantized_linear
+from edgevit.quantize.attention import AttentionReport, quantize_attention
+from edgevit.quantize.bias_correction import correct_biases
+from edgevit.quantize.gptq import round_gptq
+from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_outputs, migrate_values
+from edgevit.quantize.smoothing_search import OFF, best_candidate, clip_value
+from edgevit.quantize.statistics import Collector, InputStatistics
+from edgevit.recipe import Quantize, Recipe
+
+if TYPE_CHECKING:
+    from edgevit.preprocess import Frame
+
+PRECISION = 1e-5  # of a float32 sum of many products
+KEPT_TOKENS = 8192  # bounds the frames that pass once more in network order: 32 at 257 tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """What happened to one GEMM."""
+
+    name: str
+    input_scale: float
+    migration: float
+    """The accepted exponent; 0 is off."""
+    tail: float
+    """How far beyond the calibrated extremes ranges were widened, in gaps between the largest and the fourth largest image."""
+    centred: bool
+    rounding: str
+    """``gptq`` or ``nearest``, whichever left less error."""
+    corrected: bool
+    """Whether a bias correction in network order held on both halves of its images."""
+    sqnr_db: float
+    """Signal to quantization noise of the GEMM's output on the sampled tokens, quantized alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What one pass over the calibration images leaves."""
+
+    statistics: dict[str, InputStatistics]
+    """Of every GEMM's input, by name."""
+    frames: Tensor
+    """uint8 [N, H, W, 3]: some of the images, evenly drawn, in random order, for the passes in network order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """A quantized model and how it came about."""
+
+    plan: QuantPlan
+    layers: list[LayerReport]
+    attention: list[AttentionReport]
+
+
+def collect(model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: Recipe) -> Calibration:
+    """Calibrate on ``images`` frames, uint8 [N, H, W, 3] per batch. Memory does not grow with the number of images."""
+    settings = recipe.calibrate
+    products = recipe.quantize.rounding == "gptq"
+    collector = Collector(images=images, tokens=settings.tokens, seed=settings.seed, products=products)
+    kept, seen = list[Tensor](), 0
+    stride = -(-images // max(2, KEPT_TOKENS // model.config.tokens))
+    for batch in batches:
+        frames = torch.from_numpy(batch)
+        forward(model, frames, collector)
+        kept += [frame for number, frame in enumerate(frames, seen) if number % stride == 0]
+        seen += len(frames)
+    order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(settings.seed))
+    return Calibration(statistics=collector.statistics, frames=torch.stack([kept[i] for i in order]))
+
+
+def quantize(
+    model: FoldedVit, calibration: Calibration, recipe: Recipe, progress: Callable[[str], None] = lambda _name: None
+) -> Quantized:
+    """Quantize the GEMMs that ``recipe`` names; ``model`` is left alone.
+
+    ``progress`` is called with each GEMM's name before its search. Deterministic.
+    """
+    plan, layers = QuantPlan(model=replace(model, blocks=list(model.blocks))), dict[str, LayerReport]()
+    extremes: dict[str, tuple[Tensor, Tensor]] = {}
+    for i in range(len(model.blocks)):
+        for kind in (kind for kind in recipe.quantize.linears if kind in model.blocks[i].linears):
+            name = f"blocks.{i}.{kind}"
+            progress(name)
+            known = calibration.statistics[name]
+            linear, transform, layers[name] = _quantize_gemm(name, plan.model.blocks[i], known, recipe.quantize)
+            _install(plan, i, kind, linear, transform)
+            if kind == "qkv":
+                extremes[name] = (known.output_low, known.output_high)
+            elif kind == "proj" and f"blocks.{i}.qkv" in extremes and transform is not None:
+                extremes[f"blocks.{i}.qkv"] = migrate_outputs(extremes[f"blocks.{i}.qkv"], transform)
+    if recipe.quantize.bias == "network" and len(calibration.frames) > 1:
+        plan, corrected = correct_biases(plan, calibration.frames)
+        layers |= {name: replace(layers[name], corrected=True) for name in corrected}
+    attention: list[AttentionReport] = []
+    if recipe.quantize.attention != "off":  # last: it rescales queries and keys, which biases are compared by
+        plan, attention = quantize_attention(plan, extremes, calibration.frames, recipe.quantize.attention)
+    return Quantized(plan=plan, layers=list(layers.values()), attention=attention)
+
+
+def _quantize_gemm(
+    name: str, block: FoldedBlock, known: InputStatistics, settings: Quantize
+) -> tuple[QuantizedLinear, Transform | None, LayerReport]:
+    """The INT8 GEMM for a transformed input measured in steps, the transform (None: neither), and the report."""
+    kind = name.rpartition(".")[2]
+    linear: Linear = getattr(block, kind)
+    chosen = best_candidate(known, linear, settings) if can_migrate(block, kind) else OFF
+    transform, largest = chosen.transform(known.highs.values, known.lows.values, linear.weight)
+    clip = clip_value(known, transform, float(largest), linear, settings)
+    trials = {"nearest": _nearest(transform.inverse(linear), clip)}
+    if known.products is not None:
+        trials["gptq"] = _rounded(trials["nearest"], known, transform, linear)
+    finished = {rounding: _corrected(trial, known, transform, linear, settings) for rounding, trial in trials.items()}
+    rounding = max(finished, key=lambda key: finished[key][1])
+    quantized, sqnr = finished[rounding]
+    report = LayerReport(
+        name=name, input_scale=quantized.input_scale, migration=chosen.alpha, tail=chosen.tail, centred=chosen.centring,
+        rounding=rounding, corrected=False, sqnr_db=sqnr,
+    )  # fmt: skip
+    return (quantized, None, report) if chosen == OFF else (*_in_steps(quantized, transform), report)
+
+
+def _install(plan: QuantPlan, index: int, kind: str, linear: QuantizedLinear, transform: Transform | None) -> None:
+    """Put an INT8 GEMM into ``plan`` and its input's transform where it belongs."""
+    name, qkv = f"blocks.{index}.{kind}", f"blocks.{index}.qkv"
+    plan.linears[name] = linear
+    if transform is None:
+        return
+    plan.model.blocks[index] = migrate(plan.model.blocks[index], kind, transform)
+    if kind == "proj" and qkv in plan.linears:
+        plan.linears[qkv] = migrate_values(plan.linears[qkv], transform)
+    if kind == "fc2" and plan.model.blocks[index].norm_of(kind) is None:
+        offset = -transform.centre / transform.scales if bool(transform.centre.any()) else None
+        plan.linears[name] = replace(linear, multiplier=1 / transform.scales, offset=offset)
+
+
+def _nearest(linear: Linear, clip: float) -> QuantizedLinear:
+    """``linear`` in INT8 with weights to their nearest codes and inputs clipped at ``clip``."""
+    weight, weight_scale = quantize_weight(linear.weight)
+    # An input that is always zero (a dead layer) still needs a step.
+    return QuantizedLinear(
+        weight=weight, weight_scale=weight_scale, input_scale=float(np.float32(clip / QMAX)) or 1.0, bias=linear.bias
+    )
+
+
+def _rounded(quantized: QuantizedLinear, known: InputStatistics, transform: Transform, linear: Linear) -> QuantizedLinear:
+    """The same steps with weights rounded by GPTQ; needs ``known.products``."""
+    assert known.products is not None
+    # About the mean, whose error the bias takes.
+    moment = (known.products / known.count - known.mean[:, None] * known.mean) / transform.scales[:, None] / transform.scales
+    # Rounding adds uniform noise to every input, independent of it: step^2 / 12 on the diagonal. The other part
+    # is what the subtraction in float32 may have lost, so that inputs that never change stay positive definite.
+    lost = PRECISION * (known.products.diagonal() / known.count / transform.scales.square()).mean()
+    moment.diagonal().add_(quantized.input_scale**2 / 12 + lost)
+    return replace(quantized, weight=round_gptq(transform.inverse(linear).weight, quantized.weight_scale, moment))
+
+
+def _corrected(
+    quantized: QuantizedLinear, known: InputStatistics, transform: Transform, linear: Linear, settings: Quantize
+) -> tuple[QuantizedLinear, float]:
+    """The GEMM with its mean output error moved into the bias, unless that is off, and the SQNR in dB that is left."""
+    wanted = plain_linear("", known.tokens, linear)
+    error = wanted - quantized_linear(transform(known.tokens), quantized)
+    mean = (error * known.shares).sum(0) if settings.bias != "off" else torch.zeros_like(linear.bias)
+    signal, noise = (float((y.square() * known.shares).sum(dtype=torch.float64)) for y in (wanted, error - mean))
+    return replace(quantized, bias=quantized.bias + mean), decibel(signal, noise)
+
+
+def _in_steps(quantized: QuantizedLinear, transform: Transform) -> tuple[QuantizedLinear, Transform]:
+    """The same GEMM on an input measured in steps: what divides it takes the step, too, and a multiplication is saved."""
+    step = quantized.input_scale
+    inside = replace(quantized, input_scale=1.0, weight_scale=quantized.weight_scale * step)
+    return inside, replace(transform, scales=transform.scales * step)
+
+
+def decibel(signal: float, noise: float) -> float:
+    """10 log10(signal / noise), capped at 200 where there is no noise."""
+    return 200.0 if noise <= signal * 1e-20 else float(10 * np.log10(signal / noise))

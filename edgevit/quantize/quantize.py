@@ -1,0 +1,121 @@
+"""From a checkpoint to its INT8 plan, calibrated or found in the cache, and to the graph of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from edgevit.cache import Cache, Kind
+from edgevit.errors import DataError
+from edgevit.export.fusion import why_unfused
+from edgevit.export.variants import Variant, int8_from
+from edgevit.images.dataset import ImageSet
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.digest import model_digest
+from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.planfile import dump_plan, load_plan
+from edgevit.model.quantplan import QuantPlan
+from edgevit.progress import Progress
+from edgevit.quantize.fp16 import with_half_scales
+from edgevit.quantize.linears import collect, quantize
+from edgevit.recipe import Recipe
+
+UNFUSED = "TensorRT fuses attention with both products in INT8 or none, and here only q k^T would be"
+PLAN, PLAN_REPORT = Kind("quantize", __name__), Kind("quantize-report", __name__)
+BATCH = 8  # calibration images per forward pass; bounds memory, changes no result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """A checkpoint's INT8 plan, and what led to it."""
+
+    plan: QuantPlan
+    report: dict[str, Any]
+    """As `Variant.report`."""
+    key: dict[str, Any]
+    """What the result depends on; see `quantize_key`."""
+
+
+def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress) -> Variant:
+    """The model quantized on ``images`` (all of them) by ``recipe``, from the cache if nothing changed.
+
+    Raises DataError for an empty set or an unreadable image.
+    """
+    result = quantization(checkpoint, images, recipe, cache, progress)
+    return int8_from(result.plan, result.report)
+
+
+def legal_for(result: Quantization, engine: str) -> Quantization:
+    """``result`` as ``engine`` can run it at full speed.
+
+    TensorRT takes scales of the activations' dtype only, FP16. It fuses attention that is INT8 in both products or in none
+    (with q k^T alone it falls apart into three times the kernels), and INT8 only in some sizes (`edgevit.export.fusion`).
+    """
+    if not engine.startswith("tensorrt"):
+        return result
+    plan, config = with_half_scales(result.plan), result.plan.model.config
+    unfused = why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens)
+    reasons = {name: unfused or UNFUSED for name, steps in plan.attention.items() if unfused or steps.products == "scores"}
+    plan, report = with_float_attention(plan, result.report, reasons)
+    return Quantization(plan=plan, report=report, key=result.key | {"engine": engine, "float attention": sorted(reasons)})
+
+
+def with_float_attention(
+    plan: QuantPlan, report: dict[str, Any], reasons: Mapping[str, str]
+) -> tuple[QuantPlan, dict[str, Any]]:  # fmt: skip
+    """Both with attention in floating point where ``reasons``, by name (``blocks.3.attention``), say why."""
+    kept = {name: steps for name, steps in plan.attention.items() if name not in reasons}
+    attention = [
+        item | {"products": "off", "reason": reasons[item["name"]]} if item["name"] in reasons else item
+        for item in report.get("attention", ())
+    ]
+    return replace(plan, attention=kept), report | {"attention": attention}
+
+
+def quantization(
+    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress, model: FoldedVit | None = None
+) -> Quantization:
+    """Calibrate and quantize, or find the result in the cache. Raises as `int8_variant`.
+
+    ``model`` is the folded checkpoint, if it is not what `fold` gives; see `half_model`.
+    """
+    if not len(images):
+        msg = "INT8 needs calibration images, and there are none. Pass --data DIR."
+        raise DataError(msg)
+    folded = model or fold(checkpoint.model, checkpoint.preprocessing)
+    key = quantize_key(checkpoint, images, recipe)
+    if model is not None:
+        key["epsilons"] = [block.norm1.eps if block.norm1 else None for block in model.blocks]  # a divided stream shows there
+    with progress.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
+        found, reports = cache.find(PLAN, **key), cache.find(PLAN_REPORT, **key)
+        stage.cached = found is not None and reports is not None
+        if found is None or reports is None:
+            batches = images.prepared(checkpoint.preprocessing, BATCH)
+            calibration = collect(folded, counted(batches, stage.advance), images=len(images), recipe=recipe)
+            result = quantize(folded, calibration, recipe, lambda _name: stage.advance())
+            report = {key: [asdict(item) for item in getattr(result, key)] for key in ("layers", "attention")}
+            found, reports = dump_plan(result.plan), json.dumps(report).encode()
+            cache.store(PLAN, found, **key)
+            cache.store(PLAN_REPORT, reports, **key)
+    return Quantization(plan=load_plan(found, folded), report=json.loads(reports), key=key)
+
+
+def quantize_key(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe) -> dict[str, Any]:
+    """Everything that the result of quantization depends on, beside its code."""
+    settings = recipe.to_dict()
+    del settings["name"]
+    return {
+        "model": model_digest(checkpoint.model),
+        "contract": checkpoint.preprocessing.to_dict(),
+        "images": images.digest(),
+        "recipe": settings,
+    }
+
+
+def counted(batches: Any, advance: Any) -> Any:
+    """``batches``, each told to ``advance`` when it is done with."""
+    for batch in batches:
+        yield batch
+        advance(len(batch))

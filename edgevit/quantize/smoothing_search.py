@@ -1,0 +1,131 @@
+"""Choose how a GEMM's input is centred and scaled, by what that does to images that were not seen.
+
+A range taken from the very images it is judged on always looks sufficient, and the search then evens
+channels so tightly that unseen images are clipped. So each image's tokens are judged with the ranges
+of all other images (leave one out), which the five largest extremes per channel make cheap: no
+second pass, no stored activations. On DINOv2-S with 64 images this is worth 1.5 dB over judging in
+sample, most of it in proj.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from edgevit.model.folded import Linear
+from edgevit.model.quantplan import QMAX, quantize_weight
+from edgevit.quantize import ranges
+from edgevit.quantize.ranges import widened
+from edgevit.quantize.smoothing import Transform, migration_scales
+from edgevit.quantize.statistics import InputStatistics
+from edgevit.recipe import Quantize
+
+FIRST_TAIL = 0.25  # the tail that exponents are compared at
+GPTQ_SHARE = 0.2  # of the noise of nearest rounding that GPTQ leaves, as measured on DINOv2-S and DeiT: 6 to 10 dB less
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to transform an input: see `Quantize.migration`, `Quantize.tails` and `Quantize.centring`."""
+
+    alpha: float
+    tail: float
+    centring: bool
+
+    def transform(self, highs: Tensor, lows: Tensor, weight: Tensor) -> tuple[Transform, Tensor]:
+        """The transform for channels whose images' extremes are ``highs`` and ``lows`` [..., C, K], and what its largest
+        magnitude [...] will be."""
+        high, low = widened(highs, self.tail), -widened(lows, self.tail)
+        centre = (high + low) / 2 if self.centring else torch.zeros_like(high)
+        reach = torch.maximum(high - centre, centre - low).clamp_min(0)
+        scales = migration_scales(reach, weight, self.alpha)
+        return Transform(centre=centre, scales=scales), (reach / scales).amax(-1)
+
+
+OFF = Candidate(alpha=0.0, tail=0.0, centring=False)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Tells the noise of candidates for the input of one GEMM, with everything that they share computed once.
+
+    ``highs`` and ``lows`` [images, C, K] are the extremes that are left without each image of the
+    sample, ``place`` [N] is each sampled token's row in them.
+    """
+
+    known: InputStatistics
+    weight: Tensor
+    rounding: str
+    highs: Tensor
+    lows: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, known: InputStatistics, linear: Linear, rounding: str) -> Judge:
+        """The judge for one GEMM whose weights will be rounded by ``rounding``."""
+        owners, place = known.owners[: known.used].unique(return_inverse=True)
+        if known.images < 2:  # nothing is left if the only image is left out
+            return cls(known, linear.weight, rounding, known.highs.values[None], known.lows.values[None], place)
+        return cls(known, linear.weight, rounding, known.highs.without(owners), known.lows.without(owners), place)
+
+    def noise(self, candidate: Candidate) -> float:
+        """Mean squared output error: the input's, judged leave-one-out on the sampled tokens, and the weight's, estimated.
+
+        A mean and not a median: the rare image that leaves its range counts as much as it costs.
+        """
+        error = self._rounding_error(candidate) @ self.weight.T
+        error = error - (error * self.known.shares).sum(0)  # the bias takes the mean
+        return float((error.square() * self.known.shares).sum(dtype=torch.float64)) + self._weight_noise(candidate)
+
+    def _rounding_error(self, candidate: Candidate) -> Tensor:
+        """What quantizing the sampled tokens [N, C] adds to them, each with the ranges of the other images."""
+        transform, largest = candidate.transform(self.highs, self.lows, self.weight)
+        steps = transform.scales * (largest / QMAX).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+        x, steps = self.known.tokens - transform.centre[self.place], steps[self.place]
+        return torch.clamp(torch.round(x / steps), -QMAX - 1, QMAX) * steps - x
+
+    def _weight_noise(self, candidate: Candidate) -> float:
+        """Output noise of rounding the transformed weight, inputs taken as uncorrelated."""
+        transform, _ = candidate.transform(self.known.highs.values, self.known.lows.values, self.weight)
+        grown = self.weight * transform.scales
+        codes, scale = quantize_weight(grown)
+        x = transform(self.known.tokens)
+        energy = ((x - (x * self.known.shares).sum(0)).square() * self.known.shares).sum(0)  # the bias takes the mean
+        share = GPTQ_SHARE if self.rounding == "gptq" else 1.0
+        return share * float((codes * scale[:, None] - grown).square().sum(0) @ energy)
+
+
+def best_candidate(known: InputStatistics, linear: Linear, settings: Quantize) -> Candidate:
+    """The candidate with the least expected noise at the GEMM's output: the exponent first, then the tail.
+
+    "Off" is among them and wins a tie.
+    """
+    judge, tails = Judge.of(known, linear, settings.rounding), settings.tails or (0.0,)
+    first = min(tails, key=lambda tail: abs(tail - FIRST_TAIL))
+    offered = [OFF]
+    if settings.centring:
+        offered.append(Candidate(alpha=0.0, tail=first, centring=True))
+    offered += [Candidate(alpha=alpha, tail=first, centring=settings.centring) for alpha in settings.migration]
+    noise = {candidate: judge.noise(candidate) for candidate in offered}
+    best = min(noise, key=lambda candidate: noise[candidate])
+    if best != OFF:
+        others = [replace(best, tail=tail) for tail in tails if tail != first]
+        noise |= {candidate: judge.noise(candidate) for candidate in others}
+    return min(noise, key=lambda candidate: noise[candidate])
+
+
+def clip_value(known: InputStatistics, transform: Transform, largest: float, linear: Linear, settings: Quantize) -> float:
+    """The magnitude of the largest code: ``largest`` for min-max, else as ``settings.ranges`` estimates it."""
+    x = transform(known.tokens)
+    if settings.ranges == "percentile":
+        return ranges.percentile(x.abs(), settings.percentile)
+    if settings.ranges == "entropy":
+        return ranges.entropy(x.abs())
+    if settings.ranges == "mse":
+        return ranges.mse(x.abs())
+    if settings.ranges == "output":
+        # A share of the range, so that what unseen images may need beyond the sample is kept in proportion.
+        return largest * ranges.output_aware(x, transform.inverse(linear).weight) / float(x.abs().max() or 1.0)
+    return largest
