@@ -11,8 +11,9 @@ PARITY := .venv-parity
 demo: $(VENV)/installed
 	$(BIN)/edgevit demo
 
+# Three workers: on two cores, tests that wait for cameras, links and children leave a third of the time unused.
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest

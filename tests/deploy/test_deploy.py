@@ -114,6 +114,7 @@ def test_again_only_measures(plan: Plan) -> None:
     assert done == {"push packages", "install", "push bundle"}
 
 
+@pytest.mark.slow
 def test_a_changed_bundle_sends_what_changed(plan: Plan, tmp_path: Path) -> None:
     from edgevit.bundle import open_bundle, write_bundle
 
@@ -146,6 +147,7 @@ def test_cut_while_the_bundle_is_pushed(plan: Plan, board: Board, proxy: Callabl
     assert _sent(dict(watcher.ends)["push bundle"]) < 6  # of more than eight; what ssh had not yet passed on is lost
 
 
+@pytest.mark.slow
 def test_a_broken_link_is_tried_again(plan: Plan, board: Board, proxy: Callable[..., Proxy]) -> None:
     cutting, watcher = proxy(limit=7_000_000), Noted()
     (outcome,) = deploy_to(replace(plan, ssh=board.through(cutting.port)), [HOST], watcher, pauses=(0.1,))
@@ -268,6 +270,7 @@ def test_another_bundle_in_its_place(plan: Plan, board: Board, tmp_path: Path) -
     assert (there / "manifest.json").read_bytes() == (plan.bundle.path / "manifest.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_only_what_the_manifest_vouches_for_is_sent(plan: Plan, board: Board, tmp_path: Path) -> None:
     """What else lies in the folder is the user's own; what an interrupted run left there is of no use any more."""
     import shutil

@@ -221,7 +221,7 @@ def header(shape: tuple[int, ...]) -> bytes:
 def test_images(fuzz: Fuzz, bundle_path: Path, tmp_path: Path) -> None:
     frame = cv2.resize(picture("stripes", 3), (200, 160))
     kinds = {suffix: cv2.imencode(suffix, frame)[1].tobytes() for suffix in (".png", ".jpg", ".bmp", ".webp", ".tiff", ".ppm")}
-    for chance in fuzz.seeds(60):
+    for chance in fuzz.seeds(30):
         suffix, content = chance.choice(sorted(kinds.items()))
         (tmp_path / "pictures").mkdir(exist_ok=True)
         path = tmp_path / "pictures" / f"{chance.choice(('a', 'ä b', '=x', '-o'))}{suffix}"

@@ -67,12 +67,12 @@ def system_python() -> Path:
     folder = Path(os.environ.get("EDGEVIT_GSTREAMER", "~/.cache/edgevit-gstreamer")).expanduser()
     python = folder / "bin" / "python"
     done = folder / "installed"
-    if not done.exists():
+    if not done.exists() or done.read_text() != " ".join(NEEDS):
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([SYSTEM_PYTHON, "-m", "venv", "--system-site-packages", "--without-pip", str(folder)], check=True)
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
         subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), *NEEDS], check=True)
-        done.touch()
+        done.write_text(" ".join(NEEDS))
     return python
 
 
