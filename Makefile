@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 
 # Three workers: on two cores, tests that wait for cameras, links and children leave a third of the time unused.
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest

@@ -131,7 +131,8 @@ class Deployment:
         arrived = self._state(f"{folder}/incoming/{name}")
         if arrived.get("manifest") != self.plan.digest:
             self._ssh.run('rm -rf -- "$1/incoming/$2"', folder, name)
-            self._fail("what arrived there is not the bundle that was sent. Run the same command again")
+            reason = f" ({arrived['error']})" if "error" in arrived else ""
+            self._fail(f"what arrived there is not the bundle that was sent{reason}. Run the same command again")
         moved = self._ssh.run(TAKE_OVER, folder, name, self.plan.digest)
         if moved.code:
             self._fail(f"the bundle cannot be put in its place: {moved.last}")
@@ -141,9 +142,11 @@ class Deployment:
         return self._ssh.run('cat -- "$1/bundles/.pushed-$2"', self._folder, self.plan.name).out == self.plan.digest
 
     def _state(self, bundle: str) -> dict[str, str]:
-        """Digest and engine of a bundle there; empty if it is not whole."""
+        """Digest and engine of a bundle there; if it is not whole, or nothing there can tell, ``error`` alone."""
         answer = self._ssh.run('exec "$1/venv/bin/python" -c "$2" "$3"', self._folder, STATE, bundle)
-        return dict(line.partition(" ")[::2] for line in answer.out.splitlines()) if answer.code == 0 else {}
+        return (
+            dict(line.partition(" ")[::2] for line in answer.out.splitlines()) if answer.code == 0 else {"error": answer.err_line}
+        )
 
     def _doctor(self) -> str:
         """Findings of the host itself. What stands in the way ends the deployment; warnings go into the report."""

@@ -23,7 +23,6 @@ from edgevit.images.dataset import load_images
 from edgevit.measure import evaluate
 from edgevit.progress import Progress, Stage
 from edgevit.prune.settings import PruneSettings
-from edgevit.quantize import quantize as variants
 from edgevit.quantize.samples import FRAMES
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.target import Machine, load_target
@@ -112,7 +111,7 @@ def never_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: object, **__: object) -> None:
         pytest.fail("a slow stage began")
 
-    monkeypatch.setattr(variants, "collect", slow)
+    monkeypatch.setattr("edgevit.quantize.quantize.collect", slow)
     monkeypatch.setattr(SessionBase, "infer", slow)
 
 
@@ -366,7 +365,7 @@ def test_interrupted_evaluation_goes_on(request_of, monkeypatch: pytest.MonkeyPa
         build(request, Cache(), Progress())
     assert litter(request) == []
     infer.calls, infer.at = 0, None
-    monkeypatch.setattr(variants, "collect", lambda *_, **__: pytest.fail("quantized again"))
+    monkeypatch.setattr("edgevit.quantize.quantize.collect", lambda *_, **__: pytest.fail("quantized again"))
     result, recorder = built(request)
     assert "quantize" in recorder.cached
     # fp32: 24 of 32 images, int8: 32, and the latencies: 2 sessions of 5 to warm up, 1 and 5.
@@ -375,14 +374,14 @@ def test_interrupted_evaluation_goes_on(request_of, monkeypatch: pytest.MonkeyPa
     assert result.comparison.rows[0].accuracy.images == 32
 
 
-@pytest.mark.parametrize("when", ["collect", "write_graph"])
+@pytest.mark.parametrize("when", ["edgevit.quantize.quantize.collect", "edgevit.export.variants.write_graph"])
 def test_interrupted_elsewhere_leaves_nothing(request_of, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     request = request_of()
     with monkeypatch.context() as patch:
-        patch.setattr(variants, when, interrupt)
+        patch.setattr(when, interrupt)
         with pytest.raises(KeyboardInterrupt):
             build(request, Cache(), Progress())
     assert litter(request) == []

@@ -311,7 +311,7 @@ class Board:
 def test_an_orin_is_not_every_orin(builder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def on(board: Board) -> None:
         fake = SimpleNamespace(CDLL=lambda _name: board, byref=ctypes.byref, c_int=ctypes.c_int, c_size_t=ctypes.c_size_t)
-        monkeypatch.setattr(trt, "ctypes", fake)
+        monkeypatch.setattr("edgevit.device.gpu.ctypes", fake)
 
     mib = 2**20
     on(Board(16, 62_800 * mib))
