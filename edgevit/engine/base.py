@@ -130,12 +130,8 @@ class SessionBase:
     def infer(self, frames_bgr: Frames) -> Logits:
         """See `Session.infer`."""
         if self._run is None:
-            msg = f"{self.engine}: this session is closed; load the bundle again"
-            raise EngineError(msg)
-        if frames_bgr.dtype.name != "uint8" or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != self.shape or not len(frames_bgr):
-            expected = ", ".join(map(str, self.shape))
-            msg = f"{self.engine}: expected uint8 frames (N, {expected}), got {frames_bgr.dtype} {frames_bgr.shape}"
-            raise EngineError(msg)
+            raise EngineError(closed(self.engine))
+        require_frames(self.engine, frames_bgr, self.shape)
         try:
             return self._run(frames_bgr)
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
@@ -151,6 +147,19 @@ class SessionBase:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def closed(engine: str) -> str:
+    """What is said to whoever uses a session of ``engine`` after its end."""
+    return f"{engine}: this session is closed; load the bundle again"
+
+
+def require_frames(engine: str, frames: Frames, shape: tuple[int, ...]) -> None:
+    """Raise EngineError unless ``frames`` are uint8 [N, H, W, 3] with at least one, of ``shape`` (H, W, 3)."""
+    if frames.dtype.name != "uint8" or frames.ndim != 4 or frames.shape[1:] != shape or not len(frames):
+        expected = ", ".join(map(str, shape))
+        msg = f"{engine}: expected uint8 frames (N, {expected}), got {frames.dtype} {frames.shape}"
+        raise EngineError(msg)
 
 
 def cause(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.engine.base import GraphUse, cause
+from edgevit.engine.base import GraphUse, cause, closed, require_frames
 from edgevit.engine.cuda_graph import CudaGraph, CudaGraphError, capture
 from edgevit.engine.cuda_memory import Buffer, current, first_gpu
 from edgevit.engine.tensorrt_log import Messages, logger_of
@@ -118,8 +118,7 @@ class TensorRtSession:
     def _on_the_gpu(self) -> Iterator[None]:
         with self._held.lock:
             if not self._closing.alive:
-                msg = f"{self.engine}: this session is closed; load the bundle again"
-                raise EngineError(msg)
+                raise EngineError(closed(self.engine))
             with current(self._held.context), self._logger.heard(self._messages):
                 yield
 
@@ -173,15 +172,7 @@ class TensorRtSession:
     def infer(self, frames_bgr: Frames) -> Logits:
         """See `edgevit.engine.base.Session.infer`."""
         with self._on_the_gpu():
-            if (
-                frames_bgr.dtype.name != "uint8"
-                or frames_bgr.ndim != 4
-                or frames_bgr.shape[1:] != self.shape
-                or not len(frames_bgr)
-            ):
-                expected = ", ".join(map(str, self.shape))
-                msg = f"{self.engine}: expected uint8 frames (N, {expected}), got {frames_bgr.dtype} {frames_bgr.shape}"
-                raise EngineError(msg)
+            require_frames(self.engine, frames_bgr, self.shape)
             queue = self._enqueue if self._held.graph is None else self._replay
             return np.concatenate([self._once(frame, queue) for frame in frames_bgr])
 
