@@ -30,7 +30,6 @@ from edgevit.manifestjson import SCHEMA, ManifestJson
 from edgevit.onnxfile import check_model
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import PROBLEM_TYPES, SINGLE_LABEL
-from edgevit.vitconfig import VitConfig
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
@@ -118,9 +117,7 @@ class Manifest:
             if schema != SCHEMA:
                 msg = f"{where}: bundle schema {schema}, this edgevit reads {SCHEMA}. Build it again, or install another edgevit."
                 raise BundleError(msg)
-            conform(data, ManifestJson, "")
-            VitConfig.from_dict(data["model"])
-            data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+            data["preprocessing"] = conform(data, ManifestJson, "")["preprocessing"]
             data["files"] = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}
             data.setdefault("checks", [])  # bundles of before have none
             for key in ("labels", "blocks", "notes", "checks"):
