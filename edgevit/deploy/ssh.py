@@ -50,11 +50,6 @@ class Answer:
     err: str
 
     @property
-    def err_line(self) -> str:
-        """The last line of errors, which of a Python program says what happened."""
-        return next((line.strip() for line in reversed(self.err.splitlines()) if line.strip()), f"exit code {self.code}")
-
-    @property
     def last(self) -> str:
         """The last line that says something, of errors first."""
         lines = [line.strip() for line in (*self.out.splitlines(), *self.err.splitlines()) if line.strip()]

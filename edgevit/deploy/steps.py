@@ -144,9 +144,7 @@ class Deployment:
     def _state(self, bundle: str) -> dict[str, str]:
         """Digest and engine of a bundle there; if it is not whole, or nothing there can tell, ``error`` alone."""
         answer = self._ssh.run('exec "$1/venv/bin/python" -c "$2" "$3"', self._folder, STATE, bundle)
-        return (
-            dict(line.partition(" ")[::2] for line in answer.out.splitlines()) if answer.code == 0 else {"error": answer.err_line}
-        )
+        return dict(line.partition(" ")[::2] for line in answer.out.splitlines()) if answer.code == 0 else {"error": answer.last}
 
     def _doctor(self) -> str:
         """Findings of the host itself. What stands in the way ends the deployment; warnings go into the report."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevit.errors import ConfigError, StorageError
+from edgevit.files.fromjson import json_value
 from edgevit.files.paths import looked_at
 
 HEAD = 4096  # bytes that tell
@@ -77,8 +77,8 @@ def _maps(suffix: str, head: bytes) -> bool:
 def _result(_suffix: str, head: bytes) -> bool:
     line, _, rest = head.partition(b"\n")
     try:
-        first = json.loads(line)
-    except (ValueError, RecursionError):
+        first = json_value(line)
+    except ValueError:
         # A line that is longer than what was read, or that a power cut ended.
         return not rest and line.startswith(b'{"seconds": ')
     return isinstance(first, dict) and {"seconds", "frame"} <= first.keys()

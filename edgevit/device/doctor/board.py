@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from edgevit.bundle import ENGINE
 from edgevit.device.doctor.finding import Finding, Patient
-from edgevit.device.files import first_number, group_ids, text
-from edgevit.device.jetson import GPU_CLOCKS, check_jetpack, power_modes
+from edgevit.device.files import group_ids, text
+from edgevit.device.gpu_clock import gpu_clock
+from edgevit.device.jetson import check_jetpack, power_modes
 from edgevit.errors import ConfigError
 
 SUPER_FIX = "update the board's firmware and system with its -super configuration (JetPack 6.2 or newer)"
@@ -61,8 +62,8 @@ def power(patient: Patient) -> Iterator[Finding]:
     )
     yield from _super(patient, modes)
     yield from _engine_of_another_mode(patient, modes)
-    clocks = [first_number(patient.root / folder / name for folder in GPU_CLOCKS) for name in ("min_freq", "max_freq")]
-    if None not in clocks and clocks[0] != clocks[1]:
+    gpu = gpu_clock(patient.root)
+    if gpu is not None and not gpu.locked:
         to_compile = patient.bundle is not None and patient.needs_tensorrt and ENGINE not in patient.bundle.manifest.files
         yield Finding(
             topic="clocks",
