@@ -112,6 +112,14 @@ class VitConfig:
             return self.tokens
         return 1 + max(POOLINGS.index(name) for name in self.pooling)
 
+    def tokens_into(self, block: int) -> int:
+        """Tokens that block ``block`` (0 .. blocks - 1) takes, and that its keys and values are made of."""
+        return self.tokens
+
+    def tokens_after(self, block: int) -> int:
+        """Tokens that leave block ``block``: behind the last attention, only those that the head depends on."""
+        return self.output_tokens if block == len(self.blocks) - 1 else self.tokens_into(block)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `from_dict` is the inverse."""
         return asdict(self)

@@ -46,8 +46,7 @@ class _Writer(Nodes):
         model = self.plan.model
         x = self.embed("frames", model)
         for i, block in enumerate(model.blocks):
-            last = i == len(model.blocks) - 1
-            x = self.block(x, block, f"blocks.{i}", self.config.output_tokens if last else self.config.tokens)
+            x = self.block(x, block, i)
         self.head(x, model)
         batch, (height, width) = self.form.batch or "N", self.config.image_size
         graph = helper.make_graph(
@@ -106,10 +105,11 @@ class _Writer(Nodes):
         zeros = self.constant(f"{name}/weight_zero_point", np.zeros(len(linear.weight_scale), np.int8))
         return self.node("DequantizeLinear", f"{name}/weight", values, scale, zeros, axis=1)
 
-    def block(self, x: str, block: FoldedBlock, name: str, keep: int) -> str:
-        """Attention and MLP with their residuals; only the first ``keep`` tokens are carried on."""
-        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, name, keep) if block.heads else None
-        x = self.first_tokens(x, keep, self.config.tokens, f"{name}/kept")
+    def block(self, x: str, block: FoldedBlock, index: int) -> str:
+        """Attention and MLP with their residuals, on as many tokens as `VitConfig.tokens_after` says."""
+        name, tokens, keep = f"blocks.{index}", self.config.tokens_into(index), self.config.tokens_after(index)
+        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, name, tokens, keep) if block.heads else None
+        x = self.first_tokens(x, keep, tokens, f"{name}/kept")
         attended = self.written(x, mixed, block.proj, block.norm1, f"{name}/norm1", f"{name}/proj", f"{name}.proj")
         x = self.node("Add", f"{name}/residual1", x, attended)
         hidden = self.hidden(x, block, name) if len(block.fc1.weight) else None
@@ -129,11 +129,11 @@ class _Writer(Nodes):
             return self.constant(f"{name}/bias", writer.bias)
         return self.linear(inside or self.norm(x, norm, norm_name), writer, name, key)
 
-    def attention(self, x: str, block: FoldedBlock, name: str, keep: int) -> str:
+    def attention(self, x: str, block: FoldedBlock, name: str, tokens: int, keep: int) -> str:
         """All heads' attention [N, keep, inner] of normed tokens."""
         key, inner = f"{name}.qkv", block.proj.weight.shape[1]
         at = Heads(
-            name=f"{name}/attention", heads=block.heads, depth=inner // block.heads, tokens=self.config.tokens, keep=keep,
+            name=f"{name}/attention", heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
             steps=self.plan.attention.get(f"{name}.attention"),
         )  # fmt: skip
         if self.form.joint_qkv or key in self.plan.linears:
@@ -182,7 +182,7 @@ class _Writer(Nodes):
             index = {"class": 0, "distillation": 1}[kind]
             return self.node("Gather", f"head/{kind}", x, self.constant(f"index/{index}", np.int64(index)), axis=1)
         if self.config.prefix_tokens:
-            first, last = self.config.prefix_tokens, self.config.tokens
+            first, last = self.config.prefix_tokens, self.config.tokens_after(len(self.config.blocks) - 1)
             ends = (self.constant(f"index/from_{first}", [first]), self.constant(f"index/end_{last}", [last]))
             x = self.node("Slice", "head/patches", x, *ends, self.constant("index/axis_1", [1]))
         return self.node("ReduceMean", "head/mean", x, self.constant("index/axes_1", [1]), keepdims=0)

@@ -252,10 +252,9 @@ def positioned(model: FoldedVit, product: Tensor) -> Tensor:
 def run_block(
     model: FoldedVit, index: int, x: Tensor, linear: LinearOp = plain_linear, attention: AttentionOp = plain_attention
 ) -> Tensor:
-    """Block ``index`` of `forward` on tokens [N, T, width]; the last carries only ``config.output_tokens`` on."""
-    config, last = model.config, len(model.blocks) - 1
-    keep = config.output_tokens if index == last else config.tokens
-    return _block(x, model.blocks[index], f"blocks.{index}", config, linear, attention, keep)
+    """Block ``index`` of `forward` on tokens [N, T, width]; as many leave it as `VitConfig.tokens_after` says."""
+    keep = model.config.tokens_after(index)
+    return _block(x, model.blocks[index], f"blocks.{index}", model.config, linear, attention, keep)
 
 
 def _patches(frames: Tensor, config: VitConfig) -> Tensor:

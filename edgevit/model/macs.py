@@ -19,8 +19,7 @@ def half_macs(config: VitConfig, index: int, kind: str, block: BlockConfig) -> i
 
     Behind the last attention only the tokens that the head depends on are left.
     """
-    width, tokens = config.width, config.tokens
-    rows = config.output_tokens if index == len(config.blocks) - 1 else tokens
+    width, tokens, rows = config.width, config.tokens_into(index), config.tokens_after(index)
     if kind == "mlp":
         return rows * width * (2 * block.hidden + width * block.mlp_map)
     inner = block.heads * config.head_dim

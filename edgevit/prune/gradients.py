@@ -133,7 +133,7 @@ def _watched(model: Vit, streams: list[Tensor], images: Tensor) -> Tensor:
 
 def _influence(model: Vit, place: int, tokens: Tensor, channels: Tensor, count: int) -> Influence:
     config, prefix = model.config, model.config.prefix_tokens
-    keep = config.output_tokens if place >= 2 * (len(config.blocks) - 1) else config.tokens
+    keep = config.tokens_after(place // 2)
     tokens = tokens[:keep].clone()
     tokens[prefix:] = tokens[prefix:].mean() if keep > prefix else tokens[prefix:]
     mean = float(tokens.mean())

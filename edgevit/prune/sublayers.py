@@ -73,7 +73,7 @@ def units(block: FoldedBlock, kind: str) -> int:
 
 def rows_of(model: FoldedVit, half: Half) -> int:
     """Tokens that leave a half: behind the last attention only those that the head depends on."""
-    return model.config.output_tokens if half.index == len(model.blocks) - 1 else model.config.tokens
+    return model.config.tokens_after(half.index)
 
 
 @torch.inference_mode()

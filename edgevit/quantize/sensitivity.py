@@ -101,13 +101,13 @@ def bernoulli_kl(wanted: Tensor, logits: Tensor) -> Tensor:
 
 def macs(plan: QuantPlan) -> dict[str, float]:
     """Share of the blocks' multiply-accumulates of every GEMM and attention, INT8 or not."""
-    config, last = plan.model.config, len(plan.model.blocks) - 1
+    config = plan.model.config
     counts: dict[str, int] = {}
     for i, block in enumerate(plan.model.blocks):
-        kept = config.output_tokens if i == last else config.tokens
+        tokens, kept = config.tokens_into(i), config.tokens_after(i)
         for kind in LINEARS:
-            counts[f"blocks.{i}.{kind}"] = getattr(block, kind).weight.numel() * (config.tokens if kind == "qkv" else kept)
-        counts[f"blocks.{i}.attention"] = 2 * kept * config.tokens * block.proj.weight.shape[1]
+            counts[f"blocks.{i}.{kind}"] = getattr(block, kind).weight.numel() * (tokens if kind == "qkv" else kept)
+        counts[f"blocks.{i}.attention"] = 2 * kept * tokens * block.proj.weight.shape[1]
     total = sum(counts.values())
     return {name: count / total for name, count in counts.items()}
 
