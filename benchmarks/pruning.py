@@ -50,6 +50,7 @@ from edgevit.prune.settings import PruneSettings
 from edgevit.quantize.quantize import legal_for, quantization
 from edgevit.recipe import load_recipe
 from edgevit.vitconfig import BlockConfig
+from edgevit.workbench import Workbench
 
 METHODS = ("none", "bias", "ridge", "recover", "tp-magnitude", "tp-taylor")
 ROUND_TO = 32
@@ -101,7 +102,7 @@ class Bench:
             model, seconds = self.ridge(share)
             start = time.perf_counter()
             settings = RecoverSettings(epochs=self.options.epochs)
-            model = recover(model, self.checkpoint, self.images, settings, self.cache, Progress()).model
+            model = recover(model, self.checkpoint, self.images, settings, Workbench(cache=self.cache)).model
             return self.row(f"recover {self.options.epochs}", share, model, seconds + time.perf_counter() - start)
         model, seconds = self.ridge(share) if method == "ridge" else self.closed_form(method, share)
         return self.row(method, share, model, seconds)
@@ -110,10 +111,9 @@ class Bench:
         """The first pass, once for all shares, and its seconds."""
         if self._scored is None:
             start = time.perf_counter()
-            costs = measured(self.checkpoint.model.config, "openvino", "int8", threads=None, cache=Cache(enabled=False),
-                             progress=Progress())  # fmt: skip
+            costs = measured(self.checkpoint.model.config, "int8", Workbench())
             settings = PruneSettings(share=0.2, images=len(self.images))
-            self._scored = score(self.checkpoint, self.images, settings, Progress(), costs), time.perf_counter() - start
+            self._scored = score(self.checkpoint, self.images, settings, Workbench(), costs), time.perf_counter() - start
         return self._scored
 
     def ridge(self, share: float) -> tuple[Vit, float]:
@@ -125,7 +125,7 @@ class Bench:
         scored, seconds = self.scored()
         scored = replace(scored, settings=replace(scored.settings, compensation=compensation))
         start = time.perf_counter()
-        return prune(scored, scored.cuts(share), Progress()).model, seconds + time.perf_counter() - start
+        return prune(scored, scored.cuts(share), Workbench()).model, seconds + time.perf_counter() - start
 
     def row(self, method: str, share: float, model: Vit, seconds: float) -> dict[str, Any]:
         logits = self._logits(fp32_variant(replace(self.checkpoint, model=model)).model)
@@ -170,7 +170,7 @@ class Bench:
     def _int8(self, checkpoint: Checkpoint, engine: str = "openvino") -> bytes:
         recipe = load_recipe("default")
         calibration, _ = self.images.split(recipe.calibrate.images, 0)
-        result = legal_for(quantization(checkpoint, calibration, recipe, self.cache, Progress()), engine)
+        result = legal_for(quantization(checkpoint, calibration, recipe, Workbench(cache=self.cache)), engine)
         return int8_from(result.plan, result.report, engine).model
 
     def _logits(self, model: bytes) -> np.ndarray:

@@ -18,18 +18,18 @@ import torch
 from edgevit.cache import Cache, Kind
 from edgevit.code import PACKAGE, code_digest, sources
 from edgevit.images.dataset import ImageSet, load_images
-from edgevit.measure.evaluator import Judge
+from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.progress import Progress, Stage
 from edgevit.prune.costs import measured
 from edgevit.prune.first_pass import score
-from edgevit.prune.goal import Goal, prune_to
+from edgevit.prune.goal import prune_to
 from edgevit.prune.settings import PruneSettings
 from edgevit.quantize.accuracy_control import within_budget
 from edgevit.quantize.fp16_check import half_model
 from edgevit.quantize.quantize import quantization
 from edgevit.recipe import load_recipe
-from edgevit.target import load_target
+from edgevit.workbench import Workbench
 
 # By kind, some of what makes it: reading of checkpoints and images, the way to the model, the algorithm, the graph, the engine.
 READING = (
@@ -193,19 +193,20 @@ def other_labels(checkpoint: Checkpoint) -> Checkpoint:
 
 def path_of(kind: str, checkpoint: Checkpoint, images: ImageSet, threads: int = 1) -> Path:
     """Under what name a result of ``kind`` is kept."""
-    keys, progress, recipe = Keys(), Hasty(), load_recipe("fast")
+    keys, recipe = Keys(), load_recipe("fast")
+    bench = Workbench(cache=keys, progress=Hasty(), threads=threads, measured_on="onnxruntime")
     asked = PruneSettings(share=0.3, multiple=4, score="taylor")
     with suppress(EnoughError):
         if kind == "quantize":
-            quantization(checkpoint, images, recipe, keys, progress)
+            quantization(checkpoint, images, recipe, bench)
         elif kind == "half":
-            half_model(checkpoint, images, "int8", keys, progress)
+            half_model(checkpoint, images, "int8", bench)
         elif kind == "prune-scores":
-            score(checkpoint, images, asked, progress, cache=keys)
+            score(checkpoint, images, asked, bench)
         elif kind == "costs":
-            measured(checkpoint.model.config, "onnxruntime", "fp32", threads=threads, cache=keys, progress=progress)
+            measured(checkpoint.model.config, "fp32", bench)
         else:
-            Judge(checkpoint, images, engine="onnxruntime", threads=threads, cache=keys, progress=progress)
+            Evaluator(checkpoint, images, bench)
     return keys.__dict__["asked"][kind]
 
 
@@ -237,7 +238,7 @@ def test_recovery_knows_the_contract_and_the_labels(checkpoint: Checkpoint, imag
     def path(checkpoint: Checkpoint, student: Checkpoint) -> Path:
         keys = Keys()
         with suppress(EnoughError):
-            recover(student.model, checkpoint, images, RecoverSettings(epochs=1), keys, Hasty())
+            recover(student.model, checkpoint, images, RecoverSettings(epochs=1), Workbench(cache=keys, progress=Hasty()))
         return keys.__dict__["asked"]["recover"]
 
     found = path(checkpoint, checkpoint)
@@ -248,15 +249,16 @@ def test_recovery_knows_the_contract_and_the_labels(checkpoint: Checkpoint, imag
 
 
 def test_the_scan_knows_model_and_images(checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Judge, "drop", lambda *_: 50.0)
+    monkeypatch.setattr(Evaluator, "drop", lambda *_: 50.0)
     few = images.subset(range(0, len(images), 6))
-    result = quantization(checkpoint, few, load_recipe("fast"), Cache(enabled=False), Progress())
+    result = quantization(checkpoint, few, load_recipe("fast"), Workbench())
 
     def path(result: Any, images: ImageSet) -> Path:
-        judge = Judge(checkpoint, images, engine="onnxruntime", threads=1, cache=Cache(enabled=False), progress=Progress())
+        evaluator = Evaluator(checkpoint, images, Workbench(threads=1, measured_on="onnxruntime"))
         keys = Keys()
         with suppress(EnoughError):
-            within_budget(checkpoint, result, judge, 0.0, engine="onnxruntime", cache=keys, progress=Hasty())
+            bench = Workbench(cache=keys, progress=Hasty())
+            within_budget(checkpoint, result, Budget(evaluator=evaluator, max_drop=0.0), bench)
         return keys.__dict__["asked"]["sensitivity"]
 
     found = path(result, few)
@@ -266,17 +268,18 @@ def test_the_scan_knows_model_and_images(checkpoint: Checkpoint, images: ImageSe
 
 
 def test_a_search_knows_who_judged(checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pruning within a budget depends on the judge's images, their labels, its engine and its threads."""
+    """Pruning within a budget depends on the evaluator's images, their labels, its engine and its threads."""
     few = images.subset(range(0, len(images), 6))
     monkeypatch.setattr("edgevit.prune.goal.score", lambda *_: (_ for _ in ()).throw(EnoughError))
     monkeypatch.setattr("edgevit.prune.goal.costs_for", lambda checkpoint, *_: sys.modules["edgevit.prune.costs"].macs_only(
         checkpoint.model.config))  # fmt: skip
 
     def path(judged: ImageSet, *, threads: int = 1, max_drop: float = 1.0, checkpoint: Checkpoint = checkpoint) -> Path:
-        judge = Judge(checkpoint, judged, engine="onnxruntime", threads=threads, cache=Cache(enabled=False), progress=Progress())
-        keys, goal = Keys(), Goal(target=load_target("cpu"), precision="fp32", threads=1)
+        evaluator = Evaluator(checkpoint, judged, Workbench(threads=threads, measured_on="onnxruntime"))
+        keys = Keys()
         with suppress(EnoughError):
-            prune_to(checkpoint, few, PruneSettings(auto=True, multiple=4), goal, judge, max_drop, keys, Progress())
+            bench, budget = Workbench(cache=keys, threads=1), Budget(evaluator=evaluator, max_drop=max_drop)
+            prune_to(checkpoint, few, PruneSettings(auto=True, multiple=4), "fp32", bench, budget)
         return keys.__dict__["asked"]["pruned"]
 
     found = path(few)

@@ -39,15 +39,16 @@ def attention(**values: Any) -> None:
     from edgevit.files.writing import write_whole
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
+    from edgevit.workbench import Workbench
 
     as_json, image = values.pop("as_json"), values["image"]
     cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
     out = values["out"]
     _check_suffix(out)
     require_kind(out, MAPS)
-    progress = Progress() if as_json else ConsoleProgress()
-    model = read_model(values["model"], values["data"], load_recipe(values["recipe"]), options, cache, progress)
-    with progress.stage("look"):
+    bench = Workbench(cache=cache, progress=Progress() if as_json else ConsoleProgress(), threads=values["threads"])
+    model = read_model(values["model"], values["data"], load_recipe(values["recipe"]), options, bench)
+    with bench.stage("look"):
         frame, views = look_at(model, image, threads=values["threads"])
     blocks = _blocks(values["blocks"], views)
     content = _content(out, frame, views, blocks)

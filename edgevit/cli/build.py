@@ -73,7 +73,7 @@ def build(**values: Any) -> None:
 
     with needs_extra("build"):
         from edgevit.commands.build import build as run_build
-        from edgevit.commands.build import plan
+        from edgevit.commands.plan import plan
 
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
@@ -120,7 +120,7 @@ def build(**values: Any) -> None:
 
 def _request(values: dict[str, Any]) -> Any:
     from edgevit.cli.console import command_line
-    from edgevit.commands.build_inputs import BuildRequest
+    from edgevit.commands.build_request import BuildRequest
     from edgevit.device.jetson import here
     from edgevit.errors import ConfigError
     from edgevit.recipe import load_recipe

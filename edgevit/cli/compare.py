@@ -63,6 +63,7 @@ def compare(**values: Any) -> None:
     from edgevit.progress import Progress
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target
+    from edgevit.workbench import Workbench
 
     as_json = values.pop("as_json")
     outputs = {kind: path for kind in KINDS if (path := values.pop(f"{kind}_path")) is not None}
@@ -80,14 +81,13 @@ def compare(**values: Any) -> None:
         limit=values["limit"],
         recipe=load_recipe(values["recipe"]),
         target=here(load_target(values["target"])) if values["target"] else None,
-        threads=values["threads"],
         class_order=values["class_order"],
         options=options,
     )
-    field = find_field(request, cache, progress).checked(engines=engines, threads=values["threads"], progress=progress)
-    comparison = field.compare(
-        runs=values["runs"], threads=values["threads"], cache=cache, progress=progress, command=command_line()
-    )
+    target = request.target or load_target("cpu")
+    bench = Workbench(target=target, cache=cache, progress=progress, threads=values["threads"])
+    field = find_field(request, bench).checked(engines=engines, bench=bench)
+    comparison = field.compare(runs=values["runs"], bench=bench, command=command_line())
     # What was measured is printed before anything is written: a full disk loses the file, not the figures.
     if as_json:
         checks = [item.to_dict() for item in field.verdicts]
@@ -101,7 +101,7 @@ def compare(**values: Any) -> None:
             say(f"{summary(field.verdicts)}.")
     failed = []
     for kind, path in outputs.items():
-        text = _written(kind, comparison, field, values["threads"], progress)
+        text = _written(kind, comparison, field, bench)
         try:
             write_whole(path, text, kind=KINDS[kind], option=f"--{kind}")
         except EdgevitError as error:  # the others may lie elsewhere
@@ -118,7 +118,7 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
-def _written(kind: str, comparison: Any, field: Any, threads: int | None, progress: Any) -> str:
+def _written(kind: str, comparison: Any, field: Any, bench: Any) -> str:
     """The text of an output file."""
     from edgevit.report.html import to_html
     from edgevit.report.table import to_markdown
@@ -128,7 +128,7 @@ def _written(kind: str, comparison: Any, field: Any, threads: int | None, progre
         return text
     if kind == "markdown":
         return to_markdown(comparison, field.notes)
-    return to_html(comparison, field.background(comparison, threads=threads, progress=progress))
+    return to_html(comparison, field.background(comparison, bench))
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

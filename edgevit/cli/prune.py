@@ -78,7 +78,7 @@ def prune(**values: Any) -> None:
 def _request(values: dict[str, Any]) -> Any:
     from edgevit.cli.console import command_line
     from edgevit.cli.options import prune_settings
-    from edgevit.commands.build_inputs import BuildRequest
+    from edgevit.commands.build_request import BuildRequest
     from edgevit.device.jetson import here
     from edgevit.recipe import load_recipe
     from edgevit.target import load_target

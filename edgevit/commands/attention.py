@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from edgevit.attention.maps import Attention
 from edgevit.attention.probe import Probe
 from edgevit.bundle import MODEL, REFERENCE, is_bundle, open_bundle
-from edgevit.cache import Cache
 from edgevit.errors import ConfigError, needs_extra
 from edgevit.images.dataset import load_images, read_image
 from edgevit.preprocess import Preprocessing, prepare
-from edgevit.progress import Progress
 from edgevit.recipe import Recipe
 from edgevit.runtime.classify import Prediction, top_k
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame
@@ -54,9 +53,7 @@ def look_at(model: Model, image: Path, *, threads: int | None = None) -> tuple[F
     return frame, views
 
 
-def read_model(
-    path: Path, data: Path | None, recipe: Recipe, options: Mapping[str, Any], cache: Cache, progress: Progress
-) -> Model:
+def read_model(path: Path, data: Path | None, recipe: Recipe, options: Mapping[str, Any], bench: Workbench) -> Model:
     """A bundle in all it holds, or a checkpoint in FP32, and in INT8 if there is ``data`` to calibrate on."""
     if is_bundle(path) or path.suffix in (".edgevit", ".zip"):
         return _of_bundle(path, data, options)
@@ -64,14 +61,14 @@ def read_model(
         from edgevit.export.variants import fp32_variant
         from edgevit.model.checkpoint import load_checkpoint
         from edgevit.quantize.quantize import int8_variant
-    with progress.stage("import model"):
+    with bench.stage("import model"):
         checkpoint = load_checkpoint(path, **options)
     variants = [fp32_variant(checkpoint)]
     if data is not None:
         images = load_images(data)
         images.check()
         calibration, _ = images.split(recipe.calibrate.images, recipe.calibrate.seed)
-        variants.append(int8_variant(checkpoint, calibration, recipe, cache, progress))
+        variants.append(int8_variant(checkpoint, calibration, recipe, bench))
     return Model(
         graphs={variant.precision: variant.model for variant in variants},
         config=checkpoint.model.config.to_dict(),

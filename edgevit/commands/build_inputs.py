@@ -1,64 +1,34 @@
-"""What a build is asked to do, and its files: the checkpoint read, the images chosen."""
+"""The files of a build: the checkpoint read, the images chosen, the work begun."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.calibration_notes import calibration_notes
+from edgevit.commands.steps import Work
 from edgevit.engine import backend
-from edgevit.engine.here import elsewhere, judge_of
+from edgevit.engine.here import elsewhere, proxy_engine_of
 from edgevit.errors import ConfigError, DataError
 from edgevit.files.clashes import Output, refuse_clashes
 from edgevit.files.writing import require_writable
 from edgevit.images.dataset import ImageSet
 from edgevit.images.labelmatch import like, matched, open_images
 from edgevit.images.missing_truth import missing_truth
+from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.pixels import normalise
 from edgevit.progress import Progress
-from edgevit.prune.settings import PruneSettings
-from edgevit.recipe import Recipe
-from edgevit.target import Target
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 SEARCHED = 512  # images that a search for a mixed-precision plan measures on, at most
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """What a build is asked to do."""
-
-    model: Path
-    target: Target
-    recipe: Recipe
-    out: Path
-    precision: str = "int8"
-    data: Path | None = None
-    """Images to calibrate on; those left over are evaluated on, unless ``eval_data`` has others."""
-    eval_data: Path | None = None
-    eval_limit: int = 1024
-    """Images evaluated at most."""
-    max_drop: float | None = None
-    """Points of `edgevit.measure.accuracy.Accuracy.score` (of agreement, without labels) that INT8 may cost; more than that, and
-    parts stay in FP32."""
-    reference: bool = True
-    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
-    checked with from the images. False: neither; they are synthetic."""
-    threads: int | None = None
-    prune: PruneSettings | None = None
-    """What to prune first, on images of ``data``."""
-    class_order: str | None = None
-    """How the trainer sorted class folders, `edgevit.images.classes.ORDERS`, where the model has no names; None asks it."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of `load_checkpoint`."""
-    command: str = ""
-    """What was typed, for the conditions of what is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +39,15 @@ class Inputs:
     calibration: ImageSet | None
     held_out: ImageSet | None
     notes: tuple[str, ...]
-    judge: str = ""
-    """The engine that accuracy is measured with; set once it has been held against torch."""
-    pruning: ImageSet | None = None
-    """What pruning makes up for its cuts on; the calibration images are among them."""
+    fitting: ImageSet | None = None
+    """What closed-form fits are made on; the calibration images are among them."""
     data: ImageSet | None = None
     """All images of the request's ``data``."""
 
     @property
     def seen(self) -> set[str]:
         """Fingerprints of all images that the model was fitted to."""
-        return {mark for images in (self.calibration, self.pruning) if images for mark in images.fingerprints()}
+        return {mark for images in (self.calibration, self.fitting) if images for mark in images.fingerprints()}
 
 
 def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
@@ -97,11 +65,11 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     read = [path for path in (request.model, request.data, request.eval_data, labels) if isinstance(path, Path)]
     refuse_clashes([Output(name="-o", path=request.out, replaced=True)], read)
     require_writable(request.out, parents=True, option="-o")
-    _ = backend(judge_of(request.target)).version  # a package that is missing is missed now
+    _ = backend(proxy_engine_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)
     checkpoint, sets, said = _read_images(request, checkpoint, progress)
-    calibration, pruning, held_out, notes = _choose_images(request, *sets)
+    calibration, fitting, held_out, notes = _choose_images(request, *sets)
     notes = said + notes
     if calibration is not None:
         notes += calibration_notes(calibration, len(checkpoint.labels))
@@ -111,7 +79,7 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if held_out is not None and held_out.class_names and held_out.truth_for(labels, kind) is None:
         notes.append(f"accuracy: unknown, as {missing_truth(held_out, labels, kind)}")
     return Inputs(
-        checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes), pruning=pruning,
+        checkpoint=checkpoint, calibration=calibration, held_out=held_out, notes=(*checkpoint.notes, *notes), fitting=fitting,
         data=sets[0],
     )  # fmt: skip
 
@@ -156,31 +124,30 @@ def _answers(checkpoint: Checkpoint) -> Callable[[ImageSet], NDArray[np.float32]
 def _choose_images(
     request: BuildRequest, data: ImageSet | None, eval_data: ImageSet | None
 ) -> tuple[ImageSet | None, ImageSet | None, ImageSet | None, list[str]]:
-    """Images to calibrate on, to prune on, and held out; notes."""
+    """Images to calibrate on, to fit on, and held out; notes."""
     notes: list[str] = []
-    calibration, pruning, held_out, settings = None, None, data, request.recipe.calibrate
+    calibration, fitting, held_out, settings = None, None, data, request.recipe.calibrate
     if held_out is not None and request.precision != "fp32":
         calibration, _ = held_out.split(settings.images, settings.seed)
         if len(calibration) < settings.images:
             notes.append(f"calibration: {request.data} has {len(calibration)} images, the recipe asks for {settings.images}")
-    if request.prune is not None and data is not None:
-        pruning = _images_to_prune_on(request, data)
+    if (wanted := max(step.images for step in request.steps)) and data is not None:
+        fitting = _images_to_fit_on(request, data, wanted)
     if eval_data is not None:
         held_out = eval_data
     if held_out is not None:
-        used = {mark for images in (calibration, pruning) if images for mark in images.fingerprints()}
+        used = {mark for images in (calibration, fitting) if images for mark in images.fingerprints()}
         held_out = held_out.held_out(request.eval_limit, request.recipe.calibrate.seed, used)
     if held_out is None or not len(held_out):
         notes.append("accuracy: not measured, no images are left for it; pass --eval-data DIR")
-        return calibration, pruning, None, notes
-    return calibration, pruning, held_out, notes
+        return calibration, fitting, None, notes
+    return calibration, fitting, held_out, notes
 
 
-def _images_to_prune_on(request: BuildRequest, data: ImageSet) -> ImageSet:
-    """As many as the settings ask for; where nothing else is there to measure on, half of the images at most."""
-    assert request.prune is not None
+def _images_to_fit_on(request: BuildRequest, data: ImageSet, wanted: int) -> ImageSet:
+    """As many as are wanted; where nothing else is there to measure on, half of the images at most."""
     alone = request.eval_data is None or request.max_drop is not None
-    count = min(request.prune.images, len(data) // 2 if alone else len(data))
+    count = min(wanted, len(data) // 2 if alone else len(data))
     return data.to_fit(count, request.recipe.calibrate.images, request.recipe.calibrate.seed)
 
 
@@ -200,3 +167,20 @@ def spare_images(request: BuildRequest, inputs: Inputs) -> tuple[Inputs, ImageSe
         msg = "--max-drop needs images beside those of calibration, and none are left. Pass --eval-data DIR, or more --data."
         raise DataError(msg)
     return replace(inputs, held_out=held_out), spare
+
+
+def begin(request: BuildRequest, inputs: Inputs, bench: Workbench) -> tuple[Inputs, Work]:
+    """What the request's steps are run on, and ``inputs`` without the images that its budget, if there is one, is judged on."""
+    inputs, spare = spare_images(request, inputs) if request.max_drop is not None else (inputs, None)
+    budget = None
+    if spare is not None and request.max_drop is not None:
+        budget = Budget(evaluator=Evaluator(inputs.checkpoint, spare, bench), max_drop=request.max_drop)
+    return inputs, work_on(request, inputs, bench, budget)
+
+
+def work_on(request: BuildRequest, inputs: Inputs, bench: Workbench, budget: Budget | None) -> Work:
+    """Work that nothing was done to yet."""
+    return Work(
+        bench=bench, checkpoint=inputs.checkpoint, precision=request.precision, calibration=inputs.calibration,
+        fitting=inputs.fitting, bounded=request.max_drop is not None, budget=budget,
+    )  # fmt: skip

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.bundle import is_bundle
-from edgevit.cache import Cache
 from edgevit.commands.compare_bundle import subject_of_bundle
 from edgevit.commands.compare_checkpoint import subject_of_checkpoint
 from edgevit.commands.compare_request import Request, Subject
@@ -31,8 +30,8 @@ from edgevit.measure.compare import Candidate, compare
 from edgevit.measure.comparison import Comparison
 from edgevit.measure.details import Layer
 from edgevit.measure.parts import PartTime, part_times
-from edgevit.progress import Progress
 from edgevit.report.html import Background
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from edgevit.measure.accuracy import Logits
@@ -51,7 +50,7 @@ class Field:
     load: float
     """Of the machine before any of this began."""
 
-    def checked(self, *, engines: Sequence[str], threads: int | None, progress: Progress) -> CheckedField:
+    def checked(self, *, engines: Sequence[str], bench: Workbench) -> CheckedField:
         """Every subject on ``engines``, or on its own if there are none, after each graph was held against torch.
 
         A subject whose own engine is wrong is compared on the next one; one of ``engines`` that is wrong is left out for it, and
@@ -59,12 +58,12 @@ class Field:
         """
         pairs = [(engine, subject) for engine in engines for subject in self.subjects]
         lanes, notes, failed, verdicts = list[Lane](), list(self.notes), list[EngineError](), list[Verdict]()
-        with progress.stage("check engines", total=len(pairs or self.subjects)) as stage:
+        with bench.stage("check engines", total=len(pairs or self.subjects)) as stage:
             for engine, subject in pairs or [(subject.engine, subject) for subject in self.subjects]:
                 ready = subject.compiled if engine == subject.engine else {}
                 graphs = [replace(graph, compiled=ready.get(precision)) for precision, graph in subject.checks.items()]
                 try:
-                    trusted = trusted_engine([engine] if engines else alternatives(engine), graphs, threads=threads)
+                    trusted = trusted_engine([engine] if engines else alternatives(engine), graphs, threads=bench.threads)
                 except EngineError as error:
                     failed.append(error)
                     notes.append(f"{subject.name} on {engine} is left out: {error}")
@@ -105,9 +104,7 @@ class CheckedField(Field):
     verdicts: tuple[Verdict, ...]
     """Every graph on the engine that its figures are from."""
 
-    def compare(
-        self, *, runs: int, threads: int | None, cache: Cache, progress: Progress, command: str = ""
-    ) -> Comparison:  # fmt: skip
+    def compare(self, *, runs: int, bench: Workbench, command: str = "") -> Comparison:
         """Every precision in every lane; `edgevit.measure.compare.compare`.
 
         Nothing is timed where a subject's target is another machine, unless its engine was asked for.
@@ -135,20 +132,18 @@ class CheckedField(Field):
             first.labels,
             problem_type=first.problem_type,
             runs=runs if timed else 0,
-            threads=threads,
-            cache=cache,
-            progress=progress,
+            bench=bench,
             startup=timed,
             command=command,
             load=self.load,
         )
 
-    def background(self, comparison: Comparison, *, threads: int | None, progress: Progress) -> Background:
+    def background(self, comparison: Comparison, bench: Workbench) -> Background:
         """What an HTML report shows beside ``comparison``; profiles the layers of every row that was timed for it."""
         layers: dict[str, tuple[Layer, ...]] = {}
         parts: dict[str, tuple[PartTime, ...]] = {}
         frames: dict[str, Frame] = {}
-        with progress.stage("profile layers", total=len(comparison.rows)) as stage:
+        with bench.stage("profile layers", total=len(comparison.rows)) as stage:
             for row in comparison.rows:
                 subject = next(item for item in self.subjects if row.subject in ("", item.name))
                 if subject.layers.get(row.precision):
@@ -158,7 +153,7 @@ class CheckedField(Field):
                 with suppress(ConfigError):  # an engine without a profiler: its bar is left out
                     if row.latency is not None:
                         times = layer_times(
-                            row.engine.split()[0], subject.models[row.precision], frames[subject.name], threads=threads,
+                            row.engine.split()[0], subject.models[row.precision], frames[subject.name], threads=bench.threads,
                             runs=PROFILED, compiled=subject.compiled.get(row.precision),
                         )  # fmt: skip
                         parts[row.name] = tuple(part_times(times))
@@ -167,22 +162,20 @@ class CheckedField(Field):
         return Background(title=f"{names} on {self.images.source}", notes=self.notes, layers=layers, parts=parts)
 
 
-def find_field(request: Request, cache: Cache, progress: Progress) -> Field:
+def find_field(request: Request, bench: Workbench) -> Field:
     """Read the subjects and choose the images.
 
     Raises ConfigError for models that cannot be compared with one another or precisions that none has, DataError without images.
     """
     load = machine.load()
-    images, said = open_images(request.data, (), progress)
+    images, said = open_images(request.data, (), bench.progress)
     names = _names(request.models)
-    subjects = tuple(
-        _subject(path, name, images, request, cache, progress) for path, name in zip(request.models, names, strict=True)
-    )
+    subjects = tuple(_subject(path, name, images, request, bench) for path, name in zip(request.models, names, strict=True))
     _check_alike(subjects)
     first = subjects[0]
     said += check_level(images, first.labels)
-    answers = _answers(first, request.threads)
-    found = matched(images, first.labels, answers, progress, request.class_order, problem_type=first.problem_type)
+    answers = _answers(first, bench.threads)
+    found = matched(images, first.labels, answers, bench.progress, request.class_order, problem_type=first.problem_type)
     images, notes = found.images, [*found.notes, *said]
     used = frozenset().union(*(subject.calibrated for subject in subjects))
     seed = request.recipe.calibrate.seed if not all(is_bundle(path) for path in request.models) else 0
@@ -238,7 +231,7 @@ def _check_alike(subjects: Sequence[Subject]) -> None:
             raise ConfigError(msg)
 
 
-def _subject(path: Path, name: str, images: ImageSet, request: Request, cache: Cache, progress: Progress) -> Subject:
+def _subject(path: Path, name: str, images: ImageSet, request: Request, bench: Workbench) -> Subject:
     if is_bundle(path) or path.suffix in (".edgevit", ".zip"):
-        return subject_of_bundle(path, name, request, progress)
-    return subject_of_checkpoint(path, name, images, request, cache, progress)
+        return subject_of_bundle(path, name, request, bench.progress)
+    return subject_of_checkpoint(path, name, images, request, bench)

@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.bundle import ENGINE
-from edgevit.cache import Cache
 from edgevit.commands.compare_names import DEFAULT, Precision, parse_precisions
 from edgevit.commands.compare_request import Request, Subject
 from edgevit.engine import backend
-from edgevit.engine.here import elsewhere, is_here, judge_of
+from edgevit.engine.here import elsewhere, is_here, proxy_engine_of
 from edgevit.errors import ConfigError, DataError, needs_extra
 from edgevit.images.datalevel import check_level
 from edgevit.images.dataset import ImageSet
 from edgevit.images.labelmatch import open_images
 from edgevit.measure.details import layers_of
 from edgevit.plan.device_plan import DevicePlan, device_plan
-from edgevit.progress import Progress
 from edgevit.prune.settings import PruneSettings
-from edgevit.target import Target, load_target
+from edgevit.target import Target
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
+    from edgevit.commands.steps import Step, Work
     from edgevit.export.variants import Variant
     from edgevit.model.checkpoint import Checkpoint
 
@@ -42,38 +42,36 @@ class _Made:
     notes: tuple[str, ...] = ()
 
 
-def subject_of_checkpoint(
-    path: Path, name: str, images: ImageSet, request: Request, cache: Cache, progress: Progress
-) -> Subject:  # fmt: skip
+def subject_of_checkpoint(path: Path, name: str, images: ImageSet, request: Request, bench: Workbench) -> Subject:
     """Every precision that ``request`` wants of the checkpoint at ``path``. Raises EdgevitError as a build does."""
     with needs_extra("build"):
         from edgevit.model.checkpoint import load_checkpoint
         from edgevit.quantize.checked import checked_graph
         from edgevit.quantize.samples import sample_frames
-    target = request.target or load_target("cpu")
+    target = bench.target
     wanted = request.precisions or parse_precisions(DEFAULT)
     _check(path, wanted, request.target)
-    with progress.stage("import model"):
+    with bench.stage("import model"):
         checkpoint = load_checkpoint(path, **request.options)
     check_level(images, checkpoint.labels)
     source, said = images, list[str]()
     if request.calibration is not None:
-        source, said = open_images(request.calibration, checkpoint.labels, progress, option="--calibration")
-    calibration, pruning = _fitted(source, wanted, request)
-    seen = pruning or calibration
+        source, said = open_images(request.calibration, checkpoint.labels, bench.progress, option="--calibration")
+    calibration, fitting = _fitted(source, wanted, request)
+    seen = fitting or calibration
     if seen is not None and request.calibration is None and len(seen) == len(images):
         msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or --calibration DIR with others."
         raise DataError(msg)
-    maker = _Maker(checkpoint, calibration, pruning, request, target, cache, progress)
+    maker = _Maker(checkpoint, calibration, fitting, request, bench)
     made = {precision.name: maker.make(precision) for precision in wanted}
     notes = _notes(made)
     half = any(precision.computed == "fp16" for precision in wanted)
-    if half and not judge_of(target).startswith("tensorrt"):
+    if half and not proxy_engine_of(target).startswith("tensorrt"):
         notes.append(FP16)
     if note := elsewhere(target):
         notes.append(f"{note} without --engines, which times this machine")
     frames = sample_frames(seen or images, checkpoint.preprocessing)
-    with progress.stage("sample in torch"):
+    with bench.stage("sample in torch"):
         checks = {name: checked_graph(item.variant, item.checkpoint, frames, name) for name, item in made.items()}
     return Subject(
         name=name,
@@ -81,7 +79,7 @@ def subject_of_checkpoint(
         contract=checkpoint.preprocessing,
         labels=checkpoint.labels,
         problem_type=checkpoint.problem_type,
-        engine=judge_of(target),
+        engine=proxy_engine_of(target),
         calibrated=frozenset(seen.fingerprints()) if seen is not None else frozenset(),
         notes=(*checkpoint.notes, *said, *notes),
         layers={precision: layers_of(item.variant.report) for precision, item in made.items() if item.variant.report},
@@ -119,7 +117,7 @@ def _notes(made: Mapping[str, _Made]) -> list[str]:
 
 
 def _fitted(source: ImageSet, wanted: tuple[Precision, ...], request: Request) -> tuple[ImageSet | None, ImageSet | None]:
-    """Images to calibrate on and, the first of these among them, to prune on; None for what is not needed.
+    """Images to calibrate on and, the first of these among them, to fit on; None for what is not needed.
 
     Without a folder of their own they leave half of the images to compare on.
     """
@@ -138,42 +136,45 @@ class _Maker:
     """Makes precisions of one checkpoint for one target; what several share is found in the cache."""
 
     def __init__(
-        self, checkpoint: Checkpoint, calibration: ImageSet | None, pruning: ImageSet | None, request: Request, target: Target,
-        cache: Cache, progress: Progress,
-    ) -> None:  # fmt: skip
-        self._checkpoint, self._calibration, self._pruning, self._request = checkpoint, calibration, pruning, request
-        self._target, self._cache, self._progress = target, cache, progress
+        self, checkpoint: Checkpoint, calibration: ImageSet | None, fitting: ImageSet | None, request: Request, bench: Workbench
+    ) -> None:
+        self._checkpoint, self._calibration, self._fitting = checkpoint, calibration, fitting
+        self._request, self._bench = request, bench
 
     def make(self, precision: Precision) -> _Made:
         """The graph of ``precision``, compiled if the target's engine compiles ahead."""
+        from edgevit.commands.steps import run_steps
         from edgevit.commands.target_graph import compile_for
         from edgevit.export.variants import half_graph
-        from edgevit.quantize.decide import Decision, decide
 
-        checkpoint, notes = self._shrunk(precision)
-        recipe, engine = self._request.recipe, self._target.engine()
+        bench, just_in_time = self._bench, backend(self._bench.engine).just_in_time
+        *smaller, quantize = self._steps(precision)
+        work = run_steps(smaller, self._work(precision))
+        if just_in_time and precision.computed == "fp16":
+            return _Made(checkpoint=work.checkpoint, variant=half_graph(work.checkpoint), notes=work.notes)
+        notes, work = work.notes, quantize.run(work)
+        assert work.decided is not None  # by the last step
+        if just_in_time:
+            return _Made(checkpoint=work.checkpoint, variant=work.decided.variant(bench.engine), notes=notes)
+        found = compile_for(work.decided, bench)
+        plan, compiled = device_plan(found.summary()), found.files.get(ENGINE)
+        notes = (*work.notes, *found.notes)
+        return _Made(checkpoint=work.checkpoint, variant=found.variant, plan=plan, compiled=compiled, notes=notes)
+
+    def _steps(self, precision: Precision) -> tuple[Step, ...]:
+        from edgevit.commands.steps import steps_for
+
+        recipe, prune = self._request.recipe, None
         if precision.base == "int8-linear":
             recipe = replace(recipe, quantize=replace(recipe.quantize, attention="off"))
-        if backend(engine).just_in_time:
-            if precision.computed == "fp16":
-                return _Made(checkpoint=checkpoint, variant=half_graph(checkpoint), notes=notes)
-            decided: Decision = decide(
-                checkpoint, self._calibration, precision.computed, recipe, engine, self._cache, self._progress
-            )
-            return _Made(checkpoint=checkpoint, variant=decided.variant(engine), notes=notes)
-        decided = decide(checkpoint, self._calibration, precision.computed, recipe, engine, self._cache, self._progress)
-        found = compile_for(self._target, decided, threads=self._request.threads, progress=self._progress)
-        notes += (*decided.notes, *found.notes)
-        plan, compiled = device_plan(found.summary()), found.files.get(ENGINE)
-        return _Made(checkpoint=checkpoint, variant=found.variant, plan=plan, compiled=compiled, notes=notes)
+        if precision.pruned is not None:
+            prune = PruneSettings(share=precision.pruned, multiple=self._bench.target.multiple)
+        return steps_for(precision.computed, recipe, prune=prune)
 
-    def _shrunk(self, precision: Precision) -> tuple[Checkpoint, tuple[str, ...]]:
-        """The checkpoint, pruned if ``precision`` says so, and a note about what went."""
-        if precision.pruned is None or self._pruning is None:
-            return self._checkpoint, ()
-        from edgevit.prune.goal import Goal, prune_to
+    def _work(self, precision: Precision) -> Work:
+        from edgevit.commands.steps import Work
 
-        settings = PruneSettings(share=precision.pruned, multiple=self._target.multiple)
-        goal = Goal(target=self._target, precision=precision.computed, threads=self._request.threads)
-        outcome = prune_to(self._checkpoint, self._pruning, settings, goal, None, None, self._cache, self._progress)
-        return outcome.checkpoint, (outcome.summary,)
+        return Work(
+            bench=self._bench, checkpoint=self._checkpoint, precision=precision.computed, calibration=self._calibration,
+            fitting=self._fitting,
+        )  # fmt: skip

@@ -33,7 +33,6 @@ class Request:
     recipe: Recipe = field(default_factory=Recipe)
     target: Target | None = None
     """What checkpoints are written, and where it has a compiler compiled, for; None is this machine's CPU."""
-    threads: int | None = None
     class_order: str | None = None
     """How the trainer sorted class folders, `edgevit.images.classes.ORDERS`, where a model has no names; None asks the model."""
     options: Mapping[str, Any] = field(default_factory=dict)

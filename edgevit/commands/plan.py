@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
-from edgevit.bundle import described_input
-from edgevit.cache import Cache, Kept, NotKeptError
-from edgevit.commands.build_inputs import BuildRequest, read_inputs, spare_images
+from edgevit.bundle import check_replaceable, described_input
+from edgevit.cache import Cache, NotKeptError
+from edgevit.commands.build import RUNS
+from edgevit.commands.build_inputs import read_inputs, spare_images, work_on
+from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.dry_run import DryRun, PlannedStage
+from edgevit.commands.steps import Step, Work, run_step, shares_of
 from edgevit.engine import backend
-from edgevit.engine.here import is_here, judge_of
-from edgevit.engine.tensorrt import builder_version
-from edgevit.errors import BudgetError, EngineError, MissingPackageError
-from edgevit.export.form import form_for
+from edgevit.engine.here import is_here
+from edgevit.errors import MissingPackageError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluate import evaluate, identity
-from edgevit.measure.evaluator import Judge
+from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.problem import describe
-from edgevit.progress import Progress, Stage
-from edgevit.prune.first_pass import score
-from edgevit.prune.goal import Goal, Outcome, costs_for, prune_to
-from edgevit.prune.settings import PruneSettings
-from edgevit.quantize.decide import Budget, Decision, decide
-
-Found = TypeVar("Found")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedStage:
-    """One stage of a dry run."""
-
-    name: str
-    what: str
-    cached: bool = False
+from edgevit.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,178 +32,116 @@ class Planned:
     """Of reading the checkpoint and choosing the images."""
 
 
-class _Seen(Progress):
-    """Which stages found all that they asked for."""
-
-    def __init__(self) -> None:
-        self.cached: dict[str, bool] = {}
-
-    def end(self, stage: Stage) -> None:
-        """A stage that was cut short has missed something."""
-        self.cached[stage.name] = self.cached.get(stage.name, True) and stage.finished and stage.cached
+def plan(request: BuildRequest, cache: Cache) -> Planned:
+    """What `build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
+    check_replaceable(request.out)
+    planning = _Planning(request, cache)
+    return Planned(stages=tuple(planning.stages()), notes=planning.inputs.notes)
 
 
-class Plan:
-    """The stages of one request. Nothing slow is computed, and nothing written."""
+class _Planning:
+    """The stages of one request."""
 
-    def __init__(self, request: BuildRequest, cache: Cache, *, runs: int, spent: float) -> None:
-        """Read the files, which raises what `read_inputs` does, and look up what is kept.
-
-        Args:
-            request: what is to be built.
-            cache: where results are kept.
-            runs: timed inferences of each precision.
-            spent: share of the budget that pruning may spend first.
-        """
-        self.request, self.runs, self.engine, self.judging = request, runs, request.target.engine(), judge_of(request.target)
-        self._kept, self._seen, self.spare = Kept(root=cache.root, enabled=cache.enabled), _Seen(), None
-        self.inputs = read_inputs(request, self._seen)
+    def __init__(self, request: BuildRequest, cache: Cache) -> None:
+        """Read the files, which raises what `read_inputs` does, and look up what is kept."""
+        self.request, self.dry = request, DryRun(request.bench(cache, Progress()))
+        self.bench, self.spare, budget = self.dry.bench, None, None
+        self.inputs = read_inputs(request, self.bench.progress)
         if request.max_drop is not None:
             self.inputs, self.spare = spare_images(request, self.inputs)
-        self.judge = self._look(self._judge) if request.max_drop is not None else None
-        self.pruned = self._look(lambda: self._prune(spent)) if request.prune is not None else None
-        self.decided = self._look(self._decide)
+            budget = self.dry.look(self._budget)
+        work: Work | None = work_on(request, self.inputs, self.bench, budget)
+        self.steps: list[tuple[Step, Work, Work | None]] = []
+        """Each step with what it is given, as far as that is kept (else what its forerunner was), and what it makes of it."""
+        for step in request.steps:
+            given = work or self.steps[-1][1]
+            work = self._kept(step, work) if work else None
+            self.steps.append((step, given, work))
+        self.done = work
 
     def stages(self) -> Iterator[PlannedStage]:
         """In the order in which they first begin; those that come again and again are listed once."""
-        request, inputs = self.request, self.inputs
-        checkpoint, config = inputs.checkpoint, inputs.checkpoint.model.config
-        kind = describe(checkpoint.problem_type)
-        yield self._stage("import model", f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}, {kind}")
-        yield self._stage("input", described_input(config.image_size, checkpoint.sized_by))
-        if "check images" in self._seen.cached:
-            folders = " and ".join(str(path) for path in (request.data, request.eval_data) if path is not None)
-            yield self._stage("check images", f"that all of {folders} can be read")
-        if "match classes" in self._seen.cached:
-            yield self._stage("match classes", "as the model answers a few images: their names do not tell")
-        yield self._stage("write graph", f"fp32 for {self.judging}")
-        yield self._stage("check engine", f"every graph on {self.judging}, against torch")
+        yield from self._reading()
         if self.spare is not None:
-            what = f"at most {request.max_drop:g} points lost, on {len(self.spare)} images set apart, with {self.judging}"
-            yield self._stage("search", what)
-        if request.prune is not None and inputs.pruning is not None:
-            yield from self._pruning(request.prune, inputs.pruning)
-        if inputs.calibration is not None:
-            yield from self._quantizing(inputs.calibration)
+            what = f"at most {self.request.max_drop:g} points lost, on {len(self.spare)} images set apart, with {self._engine}"
+            yield self.dry.stage("search", what)
+        for step, given, after in self.steps:
+            yield from step.stages(given, self.dry, kept=after is not None)
         yield from self._compiling()
-        if inputs.held_out is not None:
-            yield from self._evaluating(inputs.held_out)
-            if is_here(request.target):
-                yield self._stage("measure latency", f"{self.runs} inferences of each, interleaved")
-        yield self._stage("write bundle", str(request.out))
-
-    def _pruning(self, settings: PruneSettings, images: ImageSet) -> Iterator[PlannedStage]:
-        if not self.engine.startswith("tensorrt"):
+        if self.inputs.held_out is not None:
+            yield from self._evaluating(self.inputs.held_out)
             if is_here(self.request.target):
-                yield self._stage("measure layer times", f"of every width, in {self.request.precision} with {self.engine}")
-        elif builder := self._builder():
-            yield self._stage(f"estimate layer times by {builder}", f"of every width, in {self.request.precision}")
-        if self.pruned is None:
-            if "score" not in self._seen.cached:
-                if settings.score == "taylor":
-                    yield self._stage("gradients of the loss", "for --score taylor")
-                yield self._stage("gradients", "how much each token and channel counts")
-            yield self._stage("score", f"by {settings.score}, on {len(images)} images of {self.request.data} at most")
-            if settings.speedup is not None and is_here(self.request.target) and not self.engine.startswith("tensorrt"):
-                yield self._stage("measure the speed-up", f"until it is {settings.speedup:g}")
-        yield self._stage("prune and refit", f"{_how_much(settings)}, on {len(images)} images of {self.request.data}")
-        if self.pruned is None and settings.recover:
-            yield self._stage("recover", f"{settings.recover} epochs of distillation")
+                yield self.dry.stage("measure latency", f"{RUNS} inferences of each, interleaved")
+        yield self.dry.stage("write bundle", str(self.request.out))
 
-    def _quantizing(self, images: ImageSet) -> Iterator[PlannedStage]:
-        on = f"{len(images)} images of {self.request.data}"
-        if form_for(self.engine, self.request.precision).dtype == "fp16":
-            yield self._stage("check fp16 range", on)
-        if self.request.precision != "int8":
-            return
-        yield self._stage("quantize", f"recipe {self.request.recipe.name}, {on}")
-        if self.request.max_drop is not None and (self.decided is None or "sensitivity" in self._seen.cached):
-            yield self._stage("sensitivity", "only if INT8 as a whole loses more than that: what goes back to floating point")
+    @property
+    def _engine(self) -> str:
+        return self.bench.proxy_engine
+
+    def _reading(self) -> Iterator[PlannedStage]:
+        request, checkpoint, stage = self.request, self.inputs.checkpoint, self.dry.stage
+        config, kind = checkpoint.model.config, describe(checkpoint.problem_type)
+        yield stage("import model", f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}, {kind}")
+        yield stage("input", described_input(config.image_size, checkpoint.sized_by))
+        if self.dry.seen("check images"):
+            folders = " and ".join(str(path) for path in (request.data, request.eval_data) if path is not None)
+            yield stage("check images", f"that all of {folders} can be read")
+        if self.dry.seen("match classes"):
+            yield stage("match classes", "as the model answers a few images: their names do not tell")
+        yield stage("write graph", f"fp32 for {self._engine}")
+        yield stage("check engine", f"every graph on {self._engine}, against torch")
 
     def _compiling(self) -> Iterator[PlannedStage]:
-        if self.engine.startswith("tensorrt"):
-            if builder := self._builder():
-                yield self._stage(f"compile with {builder}", self.request.precision)
+        name, precision = self.bench.engine, self.request.precision
+        if not backend(name).just_in_time:
+            if builder := self.dry.builder():
+                yield self.dry.stage(f"compile with {builder}", precision)
             return
         try:
-            yield self._stage(f"compile with {self.engine}", f"{self.request.precision} with {backend(self.engine).version}")
+            yield self.dry.stage(f"compile with {name}", f"{precision} with {backend(name).version}")
         except MissingPackageError:
-            yield self._stage(f"compile with {self.engine}", "not installed here, so not checked")
+            yield self.dry.stage(f"compile with {name}", "not installed here, so not checked")
 
     def _evaluating(self, images: ImageSet) -> Iterator[PlannedStage]:
-        original, request = self.inputs.checkpoint, self.request
-        graphs: dict[str, Callable[[], bytes] | None] = {"fp32": lambda: fp32_variant(original, self.judging).model}
-        if request.prune is not None:
-            known = self.pruned
-            graphs["fp32-pruned"] = (lambda: fp32_variant(known.checkpoint, self.judging).model) if known else None
-        decided = self.decided
-        if request.precision != "fp32":
-            name = decided.variant(self.engine).precision if decided else request.precision
-            graphs[name] = (lambda: decided.variant(self.engine).model) if decided else None
-        for name, graph in graphs.items():
-            stage = f"evaluate {name} on {self.judging}"
+        for name, graph in self._graphs().items():
+            stage = f"evaluate {name} on {self._engine}"
             if graph is not None:
-                self._look(lambda stage=stage, graph=graph: self._evaluate(stage, graph(), images))  # type: ignore[misc]
-            yield self._stage(stage, f"{len(images)} held-out images")
+                self.dry.look(lambda stage=stage, graph=graph: self._evaluate(stage, graph(), images))  # type: ignore[misc]
+            yield self.dry.stage(stage, f"{len(images)} held-out images")
+
+    def _graphs(self) -> dict[str, Callable[[], bytes] | None]:
+        """What is compared, by name; None for what is not kept."""
+        original, request, done = self.inputs.checkpoint, self.request, self.done
+        graphs: dict[str, Callable[[], bytes] | None] = {"fp32": lambda: fp32_variant(original, self._engine).model}
+        for step, _, after in self.steps:
+            if step.leaves is not None:
+                left = after.checkpoint if after else None
+                graphs[step.leaves] = (lambda left=left: fp32_variant(left, self._engine).model) if left else None  # type: ignore[misc]
+        if request.precision != "fp32":
+            decided = done.decided if done else None
+            name = decided.variant(self.bench.engine).precision if decided else request.precision
+            graphs[name] = (lambda: decided.variant(self.bench.engine).model) if decided else None
+        return graphs
 
     # --- what is kept ------------------------------------------------------------------------------------------------
 
-    def _look(self, find: Callable[[], Found]) -> Found | None:
-        """What ``find`` finds; None if some of it would have to be computed, or did not come out."""
-        try:
-            return find()
-        except (NotKeptError, BudgetError):
-            return None
-
-    def _judge(self) -> Judge:
+    def _budget(self) -> Budget:
         assert self.spare is not None
-        return Judge(self.inputs.checkpoint, self.spare, engine=self.judging, threads=self.request.threads, cache=self._kept,
-                     progress=self._seen)  # fmt: skip
+        assert self.request.max_drop is not None
+        evaluator = Evaluator(self.inputs.checkpoint, self.spare, self.bench)
+        return Budget(evaluator=evaluator, max_drop=self.request.max_drop)
 
-    def _prune(self, spent: float) -> Outcome:
-        request, checkpoint, images, settings = self.request, self.inputs.checkpoint, self.inputs.pruning, self.request.prune
-        assert settings is not None
-        assert images is not None  # `read_inputs`
-        goal = Goal(target=request.target, precision=request.precision, threads=request.threads)
-        costs = self._look(lambda: costs_for(checkpoint, goal, self._kept, self._seen))
-        self._look(lambda: score(checkpoint, images, settings, self._seen, costs, self._kept))
-        if costs is None or (settings.auto and self.judge is None):
-            raise NotKeptError
-        drop = None if request.max_drop is None else spent * request.max_drop
-        return prune_to(checkpoint, images, settings, goal, self.judge, drop, self._kept, self._seen)
-
-    def _decide(self) -> Decision:
-        request, checkpoint = self.request, self.inputs.checkpoint
-        if request.prune is not None:
-            if self.pruned is None:
-                raise NotKeptError
-            checkpoint = self.pruned.checkpoint
-        budget = None if self.judge is None or request.max_drop is None else Budget(judge=self.judge, max_drop=request.max_drop)
-        if budget is None and request.max_drop is not None:
-            raise NotKeptError
-        return decide(
-            checkpoint, self.inputs.calibration, request.precision, request.recipe, self.engine, self._kept, self._seen, budget
-        )
+    def _kept(self, step: Step, work: Work) -> Work | None:
+        """``work`` after ``step``, if all that takes is kept."""
+        if step.spends and work.bounded and work.budget is None:
+            return None
+        share = 1.0 if step is self.request.steps[-1] else shares_of(self.request.steps)[0]
+        return self.dry.look(lambda: run_step(step, work, share))
 
     def _evaluate(self, name: str, model: bytes, images: ImageSet) -> None:
         def missing() -> None:
             raise NotKeptError
 
-        with self._seen.stage(name, total=len(images)) as stage:
+        with self.bench.stage(name, total=len(images)) as stage:
             evaluate(missing, model, images, self.inputs.checkpoint.preprocessing,  # type: ignore[arg-type]
-                     engine=identity(self.judging, self.request.threads), cache=self._kept, stage=stage)  # fmt: skip
-
-    def _builder(self) -> str | None:
-        try:
-            return builder_version(self.engine)
-        except (EngineError, MissingPackageError):
-            return None
-
-    def _stage(self, name: str, what: str) -> PlannedStage:
-        return PlannedStage(name=name, what=what, cached=self._seen.cached.get(name, False))
-
-
-def _how_much(settings: PruneSettings) -> str:
-    if settings.share is not None:
-        return f"{100 * settings.share:g} % of the MACs"
-    return f"for a speed-up of {settings.speedup:g}" if settings.speedup is not None else "as much as the budget allows"
+                     engine=identity(self._engine, self.bench.threads), cache=self.bench.cache, stage=stage)  # fmt: skip

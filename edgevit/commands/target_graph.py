@@ -27,10 +27,10 @@ from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.variants import Variant
 from edgevit.plan.preflight import Preflight, examine
 from edgevit.plan.roofline import Estimate, assumptions, best_estimates, estimates
-from edgevit.progress import Progress
 from edgevit.quantize.decide import Decision
 from edgevit.quantize.sensitivity import groups
 from edgevit.target import Target, load_target
+from edgevit.workbench import Workbench
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
 UNTIMED = "compile: INT8 attention was not timed against FP16's, which may be faster here: edgevit compile BUNDLE does that"
@@ -72,15 +72,15 @@ class Compiled:
         return {} if self.preflight is None else {"plan": self.preflight.to_dict()}
 
 
-def compile_for(target: Target, decided: Decision, *, threads: int | None, progress: Progress) -> Compiled:
-    """Write the graph in the form of ``target`` and compile it, if this machine can. Raises EngineError if it is refused."""
-    engine = target.engine()
+def compile_for(decided: Decision, bench: Workbench) -> Compiled:
+    """Write the graph in the form of the target and compile it, if this machine can. Raises EngineError if it is refused."""
+    engine, target = bench.engine, bench.target
     if engine.startswith("tensorrt"):
-        return _compile_tensorrt(target, decided, progress)
+        return _compile_tensorrt(decided, bench)
     variant = decided.variant(engine)
     try:
-        with progress.stage(f"compile with {engine}"):
-            backend(engine).compile(variant.model, threads=threads)
+        with bench.stage(f"compile with {engine}"):
+            backend(engine).compile(variant.model, threads=bench.threads)
     except MissingPackageError as error:
         if is_here(target):
             raise
@@ -89,11 +89,11 @@ def compile_for(target: Target, decided: Decision, *, threads: int | None, progr
     return Compiled(variant=variant, notes=(WITHOUT_VNNI,) if in_fp32 else ())
 
 
-def _compile_tensorrt(target: Target, decided: Decision, progress: Progress) -> Compiled:
-    engine = target.engine()
+def _compile_tensorrt(decided: Decision, bench: Workbench) -> Compiled:
+    engine, target = bench.engine, bench.target
     try:
         builder = builder_version(engine)
-        with progress.stage(f"compile with {builder}") as stage:
+        with bench.stage(f"compile with {builder}") as stage:
             decided, variant, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
     except EngineError as error:
         # Elsewhere than on the target compiling is advice: a stand-in that dies must not take the build with it.

@@ -52,7 +52,7 @@ def is_home(engine: str, target: Mapping[str, Any], root: Path = ROOT) -> bool:
     return engine in CPU_ENGINES or runs_here(engine)
 
 
-def judge_of(target: Target) -> str:
+def proxy_engine_of(target: Target) -> str:
     """The engine that accuracy is measured with: the target's own if this machine is the target, else what stands in for it."""
     return target.engine() if is_here(target) else stand_in(target.engine())
 
@@ -69,7 +69,8 @@ def elsewhere(target: Target) -> str | None:
     """A note for people about what stands in for ``target`` where it is another machine; None if it is this one."""
     if is_here(target):
         return None
-    return f"{target.name}: this machine ({processor()}) is another, so accuracy is measured on {judge_of(target)}, and no speed"
+    measured = f"accuracy is measured on {proxy_engine_of(target)}, and no speed"
+    return f"{target.name}: this machine ({processor()}) is another, so {measured}"
 
 
 def _is_machine(machine: Machine | None, root: Path) -> bool:

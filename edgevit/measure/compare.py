@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import edgevit
-from edgevit.cache import Cache
 from edgevit.device.gpu import gpu
 from edgevit.device.jetson import ROOT, detect
 from edgevit.device.power import Rail, find_rails, read_rails, total
@@ -33,7 +32,7 @@ from edgevit.measure.suspicions import suspicions
 from edgevit.plan.device_plan import DevicePlan
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import SINGLE_LABEL
-from edgevit.progress import Progress
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Frames
@@ -69,9 +68,7 @@ def compare(
     *,
     problem_type: str = SINGLE_LABEL,
     runs: int,
-    threads: int | None,
-    cache: Cache,
-    progress: Progress,
+    bench: Workbench,
     startup: bool = False,
     load: float | None = None,
     root: Path = ROOT,
@@ -88,11 +85,11 @@ def compare(
         msg = f"{images.source}: no images are left to compare on. Give others, or more."
         raise DataError(msg)
     load = machine.load() if load is None else load
-    opened = _Sessions(candidates, contract, threads)
-    logits = [_logits(candidate, opened, images, cache, progress) for candidate in candidates]
+    opened = _Sessions(candidates, contract, bench.threads)
+    logits = [_logits(candidate, opened, images, bench) for candidate in candidates]
     none: list[Any] = [None] * len(candidates)
-    starts = _startups(opened, progress) if startup else none
-    turns, energies = _timed(opened, images, runs, find_rails(root), progress) if runs else (none, none)
+    starts = _startups(opened, bench) if startup else none
+    turns, energies = _timed(opened, images, runs, find_rails(root), bench) if runs else (none, none)
     logits, targets, labels = comparable(logits, images, labels, problem_type)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
     ratio = _Ratio(turns)
@@ -121,7 +118,7 @@ def compare(
     )
     return Comparison(
         rows=rows,
-        conditions=_conditions(rows, images, targets is not None, threads, load, command) | _unseen(targets, labels),
+        conditions=_conditions(rows, images, targets is not None, bench.threads, load, command) | _unseen(targets, labels),
         recommendation=recommend(rows, ratio),
         warnings=suspicions(rows, logits, targets, labels, [candidate.earlier for candidate in candidates]),
         evidence=Evidence(
@@ -157,23 +154,23 @@ class _Sessions:
         return candidate.contract or self._contract
 
 
-def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, cache: Cache, progress: Progress) -> accuracy.Logits:
+def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, bench: Workbench) -> accuracy.Logits:
     name = " ".join(part for part in ("evaluate", candidate.subject, candidate.precision, "on", candidate.engine) if part)
-    with progress.stage(name, total=len(images)) as stage:
+    with bench.stage(name, total=len(images)) as stage:
         return evaluate(
             lambda: opened.open(candidate),
             candidate.model,
             images,
             opened.contract(candidate),
             engine=identity(candidate.engine, opened.threads),
-            cache=cache,
+            cache=bench.cache,
             stage=stage,
         )
 
 
-def _startups(opened: _Sessions, progress: Progress) -> list[Startup | None]:
+def _startups(opened: _Sessions, bench: Workbench) -> list[Startup | None]:
     found: list[Startup | None] = []
-    with progress.stage("measure start-up", total=len(opened.candidates)) as stage:
+    with bench.stage("measure start-up", total=len(opened.candidates)) as stage:
         for candidate in opened.candidates:
             # An engine that is kept on disk starts from that; one that compiles at every start, from the graph.
             compiled = not backend(candidate.engine).just_in_time
@@ -185,7 +182,7 @@ def _startups(opened: _Sessions, progress: Progress) -> list[Startup | None]:
 
 
 def _timed(
-    opened: _Sessions, images: ImageSet, runs: int, rails: Mapping[str, Rail], progress: Progress
+    opened: _Sessions, images: ImageSet, runs: int, rails: Mapping[str, Rail], bench: Workbench
 ) -> tuple[list[Turns | None], list[Energy | None]]:
     """Times of every candidate, and energies where there are rails, on the same frames."""
     few = images.subset(range(min(len(images), TIMED_FRAMES)))
@@ -193,12 +190,12 @@ def _timed(
     frames: dict[Preprocessing, Frames] = {contract: np.concatenate(list(few.prepared(contract))) for contract in contracts}
     energies: dict[str, Energy] = {}
     with ExitStack() as stack:
-        with progress.stage("measure latency", total=runs) as stage:
+        with bench.stage("measure latency", total=runs) as stage:
             sessions = {str(i): stack.enter_context(opened.open(item)) for i, item in enumerate(opened.candidates)}
             own = {str(i): frames[opened.contract(item)] for i, item in enumerate(opened.candidates)}
             times = latency.take_turns(sessions, own, runs=runs, stage=stage)
         if rails:
-            with progress.stage("measure energy", total=ROUNDS * len(sessions)) as stage:
+            with bench.stage("measure energy", total=ROUNDS * len(sessions)) as stage:
                 energies = measure_energy(sessions, own, lambda: total(read_rails(rails)), stage)
     names = [str(i) for i in range(len(opened.candidates))]
     return [times[name] for name in names], [energies.get(name) for name in names]

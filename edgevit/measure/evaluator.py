@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgevit.cache import Cache
 from edgevit.engine import open_session
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
@@ -13,22 +13,20 @@ from edgevit.measure.evaluate import evaluate, identity
 from edgevit.measure.labels import comparable
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.problem import MULTI_LABEL
-from edgevit.progress import Progress
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from edgevit.measure.accuracy import Logits
 
 
-class Judge:
-    """Holds graphs against ``checkpoint`` in FP32 on ``images``, by ``engine``. Logits are cached by content."""
+class Evaluator:
+    """Holds graphs against ``checkpoint`` in FP32 on ``images``, by the bench's proxy engine. Logits are cached by content."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, images: ImageSet, *, engine: str, threads: int | None, cache: Cache, progress: Progress
-    ) -> None:  # fmt: skip
-        self.checkpoint, self.images, self.engine = checkpoint, images, engine
-        self._threads, self._cache, self._progress = threads, cache, progress
+    def __init__(self, checkpoint: Checkpoint, images: ImageSet, bench: Workbench) -> None:
+        self.checkpoint, self.images, self.engine = checkpoint, images, bench.proxy_engine
+        self._bench = bench
         self._targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
-        self._reference = self._logits(fp32_variant(checkpoint, engine).model)
+        self._reference = self._logits(fp32_variant(checkpoint, self.engine).model)
 
     @property
     def metric(self) -> str:
@@ -40,7 +38,7 @@ class Judge:
     def identity(self) -> dict[str, Any]:
         """What `drop` depends on, beside the model it is asked about; JSON-ready."""
         targets = None if self._targets is None else self._targets.tolist()
-        own = {"problem_type": self.checkpoint.problem_type, "engine": identity(self.engine, self._threads)}
+        own = {"problem_type": self.checkpoint.problem_type, "engine": identity(self.engine, self._bench.threads)}
         return {"images": self.images.digest(), "targets": targets} | own
 
     def drop(self, model: bytes) -> float:
@@ -54,13 +52,26 @@ class Judge:
         return round(100 * lost, 6)
 
     def _logits(self, model: bytes) -> Logits:
-        with self._progress.stage("search", total=len(self.images)) as stage:
+        with self._bench.stage("search", total=len(self.images)) as stage:
             return evaluate(
-                lambda: open_session(self.engine, model, threads=self._threads),
+                lambda: open_session(self.engine, model, threads=self._bench.threads),
                 model,
                 self.images,
                 self.checkpoint.preprocessing,
-                engine=identity(self.engine, self._threads),
-                cache=self._cache,
+                engine=identity(self.engine, self._bench.threads),
+                cache=self._bench.cache,
                 stage=stage,
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much accuracy may be lost, and who tells."""
+
+    evaluator: Evaluator
+    max_drop: float
+    """Points, as `Evaluator.drop` counts them."""
+
+    def share(self, share: float) -> Budget:
+        """So much of it, 0..1."""
+        return replace(self, max_drop=share * self.max_drop)

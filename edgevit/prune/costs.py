@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.cache import Cache, Kind
+from edgevit.cache import Kind
 from edgevit.engine import backend, open_session
 from edgevit.engine.base import processor
 from edgevit.engine.tensorrt import BuildOptions, build_engine, builder_version
@@ -24,9 +24,9 @@ from edgevit.model.vit import Vit
 from edgevit.plan.preflight import examine
 from edgevit.plan.roofline import best_estimates
 from edgevit.preprocess import Preprocessing
-from edgevit.progress import Progress
 from edgevit.target import Target
 from edgevit.vitconfig import BlockConfig, VitConfig
+from edgevit.workbench import Workbench
 
 TIMES = Kind("costs", __name__)
 DEPTH = 3  # equal blocks of the models that are timed
@@ -74,18 +74,16 @@ def macs_only(config: VitConfig) -> Costs:
     return _costs("multiply-accumulates", config, lambda block: float(macs(_uniform(config, block))))
 
 
-def measured(
-    config: VitConfig, engine: str, precision: str, *, threads: int | None, cache: Cache, progress: Progress
-) -> Costs:  # fmt: skip
-    """Milliseconds on this machine: small models of `DEPTH` blocks of every size, timed in turns on ``engine``.
+def measured(config: VitConfig, precision: str, bench: Workbench) -> Costs:
+    """Milliseconds on this machine: small models of `DEPTH` blocks of every size, timed in turns on the target's engine.
 
     ``precision`` is fp32 or int8, in which every GEMM of the blocks is INT8 and attention is not. Sizes are in `sizes`.
     """
-    blocks = _sizes(config)
+    blocks, engine, threads = _sizes(config), bench.engine, bench.threads
     version = f"{backend(engine).version} on {processor()}"
     key: dict[str, Any] = {"config": config.to_dict(), "engine": version, "precision": precision, "threads": threads}
-    with progress.stage("measure layer times", total=RUNS) as stage:
-        stored = cache.find(TIMES, **key)
+    with bench.stage("measure layer times", total=RUNS) as stage:
+        stored = bench.cache.find(TIMES, **key)
         stage.cached = stored is not None
         if stored is None:
             graphs = {str(number): _graph(config, block, engine, precision) for number, block in enumerate(blocks)}
@@ -96,24 +94,23 @@ def measured(
                 }
                 found = latency.measure(sessions, frames, runs=RUNS, stage=stage)
             stored = json.dumps([found[name].p50_ms for name in graphs]).encode()
-            cache.store(TIMES, stored, **key)
+            bench.cache.store(TIMES, stored, **key)
     times = dict(zip(blocks, json.loads(stored), strict=True))
     return _costs(f"milliseconds, {precision} on {version}", config, times.__getitem__)
 
 
-def timed_speedup(
-    before: VitConfig, after: VitConfig, engine: str, precision: str, *, threads: int | None, cache: Cache, progress: Progress
-) -> float:
+def timed_speedup(before: VitConfig, after: VitConfig, precision: str, bench: Workbench) -> float:
     """How many times as fast a model of shapes ``after`` is as one of ``before``, measured here in turns with random weights."""
+    engine, threads = bench.engine, bench.threads
     graphs = {name: _random_graph(config, engine, precision) for name, config in (("before", before), ("after", after))}
     frames = np.zeros((1, *before.image_size, 3), np.uint8)
-    with progress.stage("measure the speed-up", total=RUNS) as stage, ExitStack() as stack:
+    with bench.stage("measure the speed-up", total=RUNS) as stage, ExitStack() as stack:
         sessions = {name: stack.enter_context(open_session(engine, graph, threads=threads)) for name, graph in graphs.items()}
         found = latency.measure(sessions, frames, runs=RUNS, stage=stage)
     return found["before"].p50_ms / found["after"].p50_ms
 
 
-def estimated(config: VitConfig, board: Target, precision: str, *, cache: Cache, progress: Progress) -> Costs:
+def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench) -> Costs:
     """Milliseconds on ``board`` by the roofline of the plans that this machine's TensorRT builder compiles.
 
     Without a builder, or without a known bandwidth, `macs_only`.
@@ -123,8 +120,8 @@ def estimated(config: VitConfig, board: Target, precision: str, *, cache: Cache,
     try:
         builder = builder_version(engine)
         key: dict[str, Any] = {"config": config.to_dict(), "engine": builder, "precision": precision, "board": board.to_dict()}
-        with progress.stage(f"estimate layer times by {builder}", total=len(blocks)) as stage:
-            stored = cache.find(TIMES, **key)
+        with bench.stage(f"estimate layer times by {builder}", total=len(blocks)) as stage:
+            stored = bench.cache.find(TIMES, **key)
             stage.cached = stored is not None
             if stored is None:
                 times = []
@@ -133,7 +130,7 @@ def estimated(config: VitConfig, board: Target, precision: str, *, cache: Cache,
                     times += [found.milliseconds for found in best_estimates(examine(built, blocks=DEPTH).plan, [board])]
                     stage.advance()
                 stored = json.dumps(times).encode()
-                cache.store(TIMES, stored, **key)
+                bench.cache.store(TIMES, stored, **key)
     except (EngineError, MissingPackageError):
         return macs_only(config)
     found_times = json.loads(stored)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.cache import Cache, Kind
+from edgevit.cache import Kind
 from edgevit.errors import ConfigError, DataError
 from edgevit.images.dataset import ImageSet
 from edgevit.images.missing_truth import missing_truth
@@ -16,7 +16,6 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.macs import half_macs, macs
-from edgevit.progress import Progress
 from edgevit.prune.allocation import Choice, allocate
 from edgevit.prune.candidate_file import Found, dump_found, load_found
 from edgevit.prune.candidates import Candidate, candidates, logits_of, observe
@@ -26,6 +25,7 @@ from edgevit.prune.shapes import cut_config
 from edgevit.prune.sublayers import KINDS, Cut, Half, halves
 from edgevit.prune.token_store import EVERY, Stream
 from edgevit.vitconfig import VitConfig
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,9 +117,8 @@ def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> 
 
 
 def score(
-    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress, costs: Costs | None = None,
-    cache: Cache | None = None,
-) -> Scored:  # fmt: skip
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench, costs: Costs | None = None
+) -> Scored:
     """The first pass: what every half of ``checkpoint`` could be cut to, from the cache if it was asked before.
 
     ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
@@ -136,28 +135,27 @@ def score(
         "targets": None if truth is None else truth.tolist(), "seed": settings.seed, "score": settings.score,
         "multiple": settings.multiple, "problem_type": checkpoint.problem_type,
     }  # fmt: skip
-    stored = cache.find(SCORES, **key) if cache else None
+    stored = bench.cache.find(SCORES, **key)
     if stored is not None:
-        with progress.stage("score") as stage:
+        with bench.stage("score") as stage:
             stage.cached = True
             offered, influences = load_found(stored)
     else:
-        offered, influences = _look(checkpoint, looked_at, settings, progress)
-        if cache:
-            cache.store(SCORES, dump_found(offered, influences), **key)
+        offered, influences = _look(checkpoint, looked_at, settings, bench)
+        bench.cache.store(SCORES, dump_found(offered, influences), **key)
     return Scored(
         checkpoint=checkpoint, images=chosen, settings=settings, candidates=offered,
         costs=costs or macs_only(checkpoint.model.config), influences=influences,
     )  # fmt: skip
 
 
-def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> Found:
+def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> Found:
     """Run ``images`` through the network, half by half, and find what each half could be cut to."""
     model = fold(checkpoint.model, checkpoint.preprocessing)
-    shares = _contributions(checkpoint, images, settings, progress)
-    influence_of = _influences(checkpoint, images, settings, progress)
+    shares = _contributions(checkpoint, images, settings, bench)
+    influence_of = _influences(checkpoint, images, settings, bench)
     found: list[tuple[Candidate, ...]] = []
-    with progress.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, Stream() as stream:
+    with bench.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, Stream() as stream:
         write_embedded(model, images, checkpoint, stream)
         wanted = logits_of(model, stream)
         for half, influence in zip(halves(model), influence_of, strict=True):
@@ -185,16 +183,16 @@ def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *
             stream.append(tokens)
 
 
-def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> list[Influence]:
+def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> list[Influence]:
     from edgevit.prune.gradients import influences
 
     probed = images.subset(range(min(PROBED, len(images))))
-    with progress.stage("gradients", total=len(probed)) as stage:
+    with bench.stage("gradients", total=len(probed)) as stage:
         batches = probed.prepared(checkpoint.preprocessing, BATCH)
         return influences(checkpoint.model, checkpoint.preprocessing, batches, settings.seed, stage.advance)
 
 
-def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, progress: Progress) -> dict[str, Tensor]:
+def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> dict[str, Tensor]:
     """By half, for `taylor`; nothing for other scores."""
     if settings.score != "taylor":
         return {}
@@ -202,7 +200,7 @@ def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSett
 
     targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
     assert targets is not None  # `check`
-    with progress.stage("gradients of the loss", total=len(images)) as stage:
+    with bench.stage("gradients of the loss", total=len(images)) as stage:
         return contributions(
             checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance,
             checkpoint.problem_type,

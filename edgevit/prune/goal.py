@@ -9,18 +9,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from edgevit.cache import Cache, Kind
+from edgevit.cache import Kind
 from edgevit.engine import backend
 from edgevit.engine.base import processor
 from edgevit.engine.here import is_here
 from edgevit.errors import BudgetError, ConfigError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
-from edgevit.measure.evaluator import Judge
+from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint, checkpoint_bytes, model_from
 from edgevit.model.digest import model_digest
 from edgevit.model.vit import Vit
-from edgevit.progress import Progress
 from edgevit.prune.costs import Costs, estimated, macs_only, measured, timed_speedup
 from edgevit.prune.distillation import RecoverSettings
 from edgevit.prune.first_pass import Scored, check, score
@@ -29,22 +28,13 @@ from edgevit.prune.second_pass import Pruned, prune
 from edgevit.prune.settings import PruneSettings
 from edgevit.prune.shapes import cut_vit_config
 from edgevit.prune.sublayers import Cut
-from edgevit.target import Target, load_target
+from edgevit.target import load_target
+from edgevit.workbench import Workbench
 
 PRUNED, PRUNED_REPORT = Kind("pruned", __name__), Kind("pruned-report", __name__)
 STEP = 0.05  # of the share of MACs, between two tries of a search
 TRIED = 128  # images that a try makes up on; the model that is kept uses all
 TRIES = 6  # at a measured speed-up
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """Where the pruned model will run, and in what precision."""
-
-    target: Target
-    precision: str
-    """fp32, fp16 or int8: what layer times are measured in."""
-    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,36 +49,36 @@ class Outcome:
 
 
 def prune_to(
-    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, judge: Judge | None,
-    max_drop: float | None, cache: Cache, progress: Progress,
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, precision: str, bench: Workbench,
+    budget: Budget | None = None,
 ) -> Outcome:  # fmt: skip
     """``checkpoint`` pruned as ``settings`` ask, on calibration ``images``, and recovered if they ask for it.
 
-    ``max_drop`` points by ``judge`` bound ``settings.auto``; a speed-up is measured where this machine is the target's CPU.
-    What is returned keeps the bound, or reaches the speed-up. Raises ConfigError for what cannot be reached, BudgetError if
-    the smallest step costs more than ``max_drop``, DataError and StorageError as `edgevit.prune.first_pass.score`.
+    ``precision`` (fp32, fp16 or int8) is what layer times are taken in. ``budget`` bounds ``settings.auto``; a speed-up is
+    measured where this machine is the target's CPU. What is returned keeps the bound, or reaches the speed-up. Raises
+    ConfigError for what cannot be reached, BudgetError if the smallest step costs more than the budget, DataError and
+    StorageError as `edgevit.prune.first_pass.score`.
     """
     check(checkpoint, images, settings)
-    if settings.auto and (judge is None or max_drop is None):
+    if settings.auto and budget is None:
         msg = "--prune auto needs an accuracy budget, and images to measure it on: pass --max-drop."
         raise ConfigError(msg)
-    costs = costs_for(checkpoint, goal, cache, progress)
-    key = _key(checkpoint, images, settings, goal, costs, judge, max_drop)
+    costs, cache = costs_for(checkpoint, precision, bench), bench.cache
+    key = _key(checkpoint, images, settings, costs, bench, budget)
     stored, report = cache.find(PRUNED, **key), cache.find(PRUNED_REPORT, **key)
     if stored is None or report is None:
-        outcome = _prune_to(checkpoint, images, settings, goal, judge, max_drop, costs, cache, progress)
+        outcome = _prune_to(checkpoint, images, settings, precision, bench, budget, costs)
         cache.store(PRUNED, _bytes(outcome.checkpoint), **key)
         cache.store(PRUNED_REPORT, json.dumps([outcome.report, outcome.summary]).encode(), **key)
         return outcome
-    with progress.stage("prune and refit") as stage:
+    with bench.stage("prune and refit") as stage:
         stage.cached = True
         found, summary = json.loads(report)
     return Outcome(checkpoint=_with_model(checkpoint, model_from(stored)), report=found, summary=summary)
 
 
 def _key(
-    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, costs: Costs, judge: Judge | None,
-    max_drop: float | None,
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, costs: Costs, bench: Workbench, budget: Budget | None
 ) -> dict[str, Any]:  # fmt: skip
     """What the outcome depends on, beside its code."""
     targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)  # recovery and `taylor` read them
@@ -96,47 +86,46 @@ def _key(
         "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": images.digest(),
         "targets": None if targets is None else targets.tolist(), "problem_type": checkpoint.problem_type,
         "settings": asdict(settings), "costs": asdict(costs),
-        "threads": goal.threads if settings.speedup is not None else None,
-        "judge": [judge.identity(), max_drop] if judge is not None and settings.auto else None,
+        "threads": bench.threads if settings.speedup is not None else None,
+        "budget": [budget.evaluator.identity(), budget.max_drop] if budget is not None and settings.auto else None,
     }  # fmt: skip
 
 
-def costs_for(checkpoint: Checkpoint, goal: Goal, cache: Cache, progress: Progress) -> Costs:
+def costs_for(checkpoint: Checkpoint, precision: str, bench: Workbench) -> Costs:
     """What layers take on the target.
 
     A CPU's are measured where this machine is the target, a GPU's estimated by the roofline of plans compiled here; without
     either, multiply-accumulates: another CPU's milliseconds would optimise for the wrong one.
     """
-    config, engine = checkpoint.model.config, goal.target.engine()
-    if not engine.startswith("tensorrt"):
-        if not is_here(goal.target):
+    config, target = checkpoint.model.config, bench.target
+    if not bench.engine.startswith("tensorrt"):
+        if not is_here(target):
             return macs_only(config)
-        return measured(config, engine, goal.precision, threads=goal.threads, cache=cache, progress=progress)
-    board = load_target(goal.target.boards[0]) if goal.target.boards else goal.target
-    return estimated(config, board, goal.precision, cache=cache, progress=progress)
+        return measured(config, precision, bench)
+    board = load_target(target.boards[0]) if target.boards else target
+    return estimated(config, board, precision, bench)
 
 
 def _prune_to(
-    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, goal: Goal, judge: Judge | None,
-    max_drop: float | None, costs: Costs, cache: Cache, progress: Progress,
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, precision: str, bench: Workbench, budget: Budget | None,
+    costs: Costs,
 ) -> Outcome:  # fmt: skip
-    scored = score(checkpoint, images, settings, progress, costs, cache)
+    scored = score(checkpoint, images, settings, bench, costs)
 
     def make(cuts: Sequence[Cut]) -> _Made:
-        return _make(scored, cuts, checkpoint, images, cache, progress)
+        return _make(scored, cuts, checkpoint, images, bench)
 
     report: dict[str, Any] = {}
     faster = ""
     if settings.share is not None:
         made = make(scored.cuts(settings.share))
     elif settings.speedup is not None:
-        cuts, report["measured"] = _cuts_for_speedup(scored, settings.speedup, goal, cache, progress)
+        cuts, report["measured"] = _cuts_for_speedup(scored, settings.speedup, precision, bench)
         made = make(cuts)
         faster = _faster(made.pruned, report["measured"])
     else:
-        assert judge is not None  # `prune_to`
-        assert max_drop is not None
-        made, report["search"] = _search(scored, make, judge, max_drop, progress)
+        assert budget is not None  # `prune_to`
+        made, report["search"] = _search(scored, make, budget, bench)
     report = made.pruned.to_dict() | {"settings": asdict(settings)} | made.report | report
     summary = f"pruned: {made.pruned.describe()}{faster}"
     return Outcome(checkpoint=_with_model(checkpoint, made.model), report=report, summary=summary)
@@ -152,14 +141,12 @@ class _Made:
     """What recovery did."""
 
 
-def _make(
-    scored: Scored, cuts: Sequence[Cut], checkpoint: Checkpoint, images: ImageSet, cache: Cache, progress: Progress
-) -> _Made:  # fmt: skip
-    pruned, settings = prune(scored, cuts, progress), scored.settings
+def _make(scored: Scored, cuts: Sequence[Cut], checkpoint: Checkpoint, images: ImageSet, bench: Workbench) -> _Made:
+    pruned, settings = prune(scored, cuts, bench), scored.settings
     if not settings.recover:
         return _Made(pruned=pruned, model=pruned.model, report={})
     epochs = RecoverSettings(epochs=settings.recover, seed=settings.seed)
-    recovered = recover(pruned.model, checkpoint, images, epochs, cache, progress)
+    recovered = recover(pruned.model, checkpoint, images, epochs, bench)
     report = {"loss_before": recovered.before, "loss": recovered.after, "kept": recovered.kept}
     return _Made(pruned=pruned, model=recovered.model, report={"recovery": report})
 
@@ -177,23 +164,20 @@ def _bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def _cuts_for_speedup(
-    scored: Scored, speedup: float, goal: Goal, cache: Cache, progress: Progress
+    scored: Scored, speedup: float, precision: str, bench: Workbench
 ) -> tuple[tuple[Cut, ...], dict[str, Any] | None]:
     """Cuts with which the model is ``speedup`` times as fast, and what was measured; None where this is not the target's CPU.
 
     What is returned has itself been measured. Raises ConfigError with the best measured if `TRIES` do not reach it.
     """
-    engine, asked = goal.target.engine(), speedup
+    engine, asked = bench.engine, speedup
     cuts = scored.cuts_for_speedup(asked)
-    if engine.startswith("tensorrt") or not is_here(goal.target):
+    if engine.startswith("tensorrt") or not is_here(bench.target):
         return cuts, None
-    measured_at = f"{goal.precision} on {backend(engine).version} on {processor()}"
+    measured_at = f"{precision} on {backend(engine).version} on {processor()}"
     reached: list[float] = []
     while len(reached) < TRIES:
-        real = timed_speedup(
-            scored.config, cut_vit_config(scored.config, cuts), engine, goal.precision, threads=goal.threads, cache=cache,
-            progress=progress,
-        )  # fmt: skip
+        real = timed_speedup(scored.config, cut_vit_config(scored.config, cuts), precision, bench)
         reached.append(real)
         if real >= speedup:
             return cuts, {"speedup": real, "tries": len(reached), "on": measured_at}
@@ -230,26 +214,27 @@ def _faster(pruned: Pruned, found: dict[str, Any] | None) -> str:
 
 
 def _search(
-    scored: Scored, make: Callable[[Sequence[Cut]], _Made], judge: Judge, max_drop: float, progress: Progress
-) -> tuple[_Made, dict[str, Any]]:  # fmt: skip
+    scored: Scored, make: Callable[[Sequence[Cut]], _Made], budget: Budget, bench: Workbench
+) -> tuple[_Made, dict[str, Any]]:
     """The most that loses at most ``max_drop`` points: bisection over shares, which takes more pruning to lose no less.
 
     A try makes up on `TRIED` images and is not recovered. What it finds is made in full and judged again; if that loses too
     much, as does the next smaller share.
     """
+    evaluator, max_drop = budget.evaluator, budget.max_drop
     tries: dict[float, float] = {}
     cuts: dict[float, tuple[Cut, ...]] = {}
     shares = [round(STEP * step, 2) for step in range(1, int(0.6 / STEP) + 1)]
 
     def drop(model: Vit) -> float:
-        return judge.drop(fp32_variant(replace(scored.checkpoint, model=model), judge.engine).model)
+        return evaluator.drop(fp32_variant(replace(scored.checkpoint, model=model), evaluator.engine).model)
 
     def fits(share: float) -> bool:
         try:
             cuts[share] = scored.cuts(share)
         except ConfigError:
             return False
-        tries[share] = drop(prune(scored, cuts[share], progress, TRIED).model)
+        tries[share] = drop(prune(scored, cuts[share], bench, TRIED).model)
         return tries[share] <= max_drop
 
     low, high = -1, len(shares)
@@ -265,13 +250,13 @@ def _search(
         kept[share] = drop(made.model)
         if kept[share] <= max_drop:
             return made, {
-                "max_drop": max_drop, "metric": judge.metric, "images": len(judge.images), "drop": kept[share],
+                "max_drop": max_drop, "metric": evaluator.metric, "images": len(evaluator.images), "drop": kept[share],
                 "tries": _listed(tries), "kept": _listed(kept),
             }  # fmt: skip
     best = kept.get(shares[0], tries.get(shares[0]))
     msg = (
-        f"--prune auto: not met. Removing {100 * shares[0]:g} % of the MACs loses {best:.2f} points of {judge.metric} on "
-        f"{len(judge.images)} images, and {max_drop:g} are allowed. Raise --max-drop, pass more --data, or do not prune."
+        f"--prune auto: not met. Removing {100 * shares[0]:g} % of the MACs loses {best:.2f} points of {evaluator.metric} on "
+        f"{len(evaluator.images)} images, and {max_drop:g} are allowed. Raise --max-drop, pass more --data, or do not prune."
     )
     raise BudgetError(msg)
 

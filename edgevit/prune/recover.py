@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.cache import Cache, Kind
+from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
-from edgevit.progress import Progress
 from edgevit.prune.distillation import Examples, RecoverSettings, Training
+from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +36,7 @@ class Recovered:
     """Whether training lowered it; else ``model`` is as it was."""
 
 
-def recover(
-    student: Vit, checkpoint: Checkpoint, images: ImageSet, settings: RecoverSettings, cache: Cache, progress: Progress
-) -> Recovered:
+def recover(student: Vit, checkpoint: Checkpoint, images: ImageSet, settings: RecoverSettings, bench: Workbench) -> Recovered:
     """``student`` trained to answer as ``checkpoint``'s model does on ``images``; both are left alone.
 
     Whether that helped is told on every eighth image, which is not trained on; if not, the student stays as it was. On CUDA
@@ -66,9 +64,9 @@ def recover(
         "device": device.type, "problem_type": kind,
     }  # fmt: skip
     before = training.loss_on(examples.held_out)
-    with progress.stage("recover", total=settings.epochs * len(examples.trained)) as stage:
+    with bench.stage("recover", total=settings.epochs * len(examples.trained)) as stage:
         for epoch in range(settings.epochs, 0, -1):
-            stored = cache.find(EPOCH, **key, epoch=epoch)
+            stored = bench.cache.find(EPOCH, **key, epoch=epoch)
             if stored is not None:
                 training.resume(stored)
                 stage.advance(epoch * len(examples.trained))
@@ -80,7 +78,7 @@ def recover(
             except ValueError as error:
                 msg = f"--recover: {error}. The model is not one that this training suits; prune without it."
                 raise ConfigError(msg) from error
-            cache.store(EPOCH, training.dump(), **key, epoch=training.epoch)
+            bench.cache.store(EPOCH, training.dump(), **key, epoch=training.epoch)
     training.student.eval()
     after = training.loss_on(examples.held_out)
     if not after < before:

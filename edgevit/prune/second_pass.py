@@ -10,11 +10,11 @@ from edgevit.model.folded import fold
 from edgevit.model.macs import macs
 from edgevit.model.unfold import unfold
 from edgevit.model.vit import Vit
-from edgevit.progress import Progress
 from edgevit.prune.compensation import HalfReport, compensate
 from edgevit.prune.first_pass import Scored, write_embedded
 from edgevit.prune.sublayers import Cut
 from edgevit.prune.token_store import Stream
+from edgevit.workbench import Workbench
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +59,11 @@ def _total(reports: Sequence[HalfReport], kind: str) -> int:
     return sum(half.before for half in reports if half.name.endswith(kind))
 
 
-def prune(scored: Scored, cuts: Sequence[Cut], progress: Progress, images: int | None = None) -> Pruned:
+def prune(scored: Scored, cuts: Sequence[Cut], bench: Workbench, images: int | None = None) -> Pruned:
     """The second pass: cut, and make up for it on ``images`` of the calibration images, all by default. Labels are not read."""
     checkpoint, chosen = scored.checkpoint, scored.images.subset(range(min(images or len(scored.images), len(scored.images))))
     model = fold(checkpoint.model, checkpoint.preprocessing)
-    with progress.stage("prune and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
+    with bench.stage("prune and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
         write_embedded(model, chosen, checkpoint, wanted, got)
         blocks, reports = compensate(model, cuts, (wanted, got), scored.influences, scored.settings.compensation, stage.advance)
     result = unfold(checkpoint.model, blocks)

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.cache import Cache, Kind
+from edgevit.cache import Kind
 from edgevit.errors import BudgetError
 from edgevit.export.variants import int8_from
 from edgevit.images.dataset import ImageSet
-from edgevit.measure.evaluator import Judge
+from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
-from edgevit.progress import Progress
 from edgevit.quantize.quantize import Quantization
 from edgevit.quantize.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan
+from edgevit.workbench import Workbench
 
 SENSITIVITY = Kind("sensitivity", __name__)
 MAX_FLOAT = 0.75  # share of multiply-accumulates that may leave INT8; beyond it a float build is the better answer
@@ -37,7 +37,7 @@ class Try:
     parts: int
     """How many parts were in floating point."""
     drop: float
-    """Points (percent) lost against FP32, of `Judge.metric`."""
+    """Points (percent) lost against FP32, of `Evaluator.metric`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,28 +75,28 @@ def search(ranked: list[str], drop_without: Callable[[tuple[str, ...]], float], 
     return Found(parts=tuple(ranked[:best]), drop=measured[best], met=bool(fitting), tries=tries)
 
 
-def within_budget(
-    checkpoint: Checkpoint, result: Quantization, judge: Judge, max_drop: float, *, engine: str, cache: Cache, progress: Progress
-) -> Quantization:  # fmt: skip
-    """``result``, of ``checkpoint``, with the most INT8 that loses at most ``max_drop`` points by ``judge``.
+def within_budget(checkpoint: Checkpoint, result: Quantization, budget: Budget, bench: Workbench) -> Quantization:
+    """``result``, of ``checkpoint``, with the most INT8 that keeps ``budget``.
 
-    What is measured is the graph as ``engine`` will get it.
+    What is measured is the graph as the target's engine will get it.
 
     Raises BudgetError with the best found if more than `MAX_FLOAT` of the arithmetic would have to leave INT8.
     """
 
+    evaluator, max_drop = budget.evaluator, budget.max_drop
+
     @memoised  # two searches begin with all in INT8
     def drop_without(parts: tuple[str, ...]) -> float:
-        return judge.drop(int8_from(revert(result.plan, parts), {}, engine).model)
+        return evaluator.drop(int8_from(revert(result.plan, parts), {}, bench.engine).model)
 
     found, scanned = search([], drop_without, max_drop), list[Sensitivity]()
     if not found.met:
-        scanned = by_cost(_scan(checkpoint, result, judge.images, cache, progress))
+        scanned = by_cost(_scan(checkpoint, result, evaluator.images, bench))
         found = search(_affordable(scanned), drop_without, max_drop)
     if not found.met:
-        raise _error(found, max_drop, judge.metric, len(judge.images), len(groups(result.plan)))
+        raise _error(found, max_drop, evaluator.metric, len(evaluator.images), len(groups(result.plan)))
     plan = revert(result.plan, found.parts)
-    search_report = {"max_drop": max_drop, "metric": judge.metric, "images": len(judge.images), "drop": found.drop,
+    search_report = {"max_drop": max_drop, "metric": evaluator.metric, "images": len(evaluator.images), "drop": found.drop,
                      "tries": [asdict(item) for item in found.tries]}  # fmt: skip
     report = result.report | {"reverted": _reasons(found, scanned), "search": search_report,
                               "sensitivity": [asdict(part) for part in scanned]}  # fmt: skip
@@ -127,10 +127,10 @@ def _error(found: Found, max_drop: float, metric: str, images: int, parts: int) 
     return BudgetError(msg)
 
 
-def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache: Cache, progress: Progress) -> list[Sensitivity]:
+def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, bench: Workbench) -> list[Sensitivity]:
     key: dict[str, Any] = result.key | {"scanned": images.digest(), "problem_type": checkpoint.problem_type}
-    with progress.stage("sensitivity", total=len(groups(result.plan))) as stage:
-        stored = cache.find(SENSITIVITY, **key)
+    with bench.stage("sensitivity", total=len(groups(result.plan))) as stage:
+        stored = bench.cache.find(SENSITIVITY, **key)
         stage.cached = stored is not None
         if stored is None:
             drawn, _ = images.split(IMAGES, 0)
@@ -138,5 +138,5 @@ def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, cache:
             folded = fold(checkpoint.model, checkpoint.preprocessing)
             found = scan(folded, result.plan, frames, lambda _name: stage.advance(), checkpoint.problem_type)
             stored = json.dumps([asdict(part) for part in found]).encode()
-            cache.store(SENSITIVITY, stored, **key)
+            bench.cache.store(SENSITIVITY, stored, **key)
     return [Sensitivity(**part) for part in json.loads(stored)]

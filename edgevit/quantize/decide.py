@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgevit.cache import Cache
 from edgevit.errors import ConfigError
 from edgevit.export.form import form_for
 from edgevit.export.variants import Variant, float_variant, int8_from
 from edgevit.images.dataset import ImageSet
-from edgevit.measure.evaluator import Judge
+from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
-from edgevit.progress import Progress
 from edgevit.quantize.accuracy_control import within_budget
 from edgevit.quantize.fp16_check import HalfModel, half_model
 from edgevit.quantize.quantize import legal_for, quantization, with_float_attention
 from edgevit.quantize.sensitivity import revert
 from edgevit.recipe import Recipe
+from edgevit.workbench import Workbench
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,28 +55,20 @@ class Decision:
         return replace(self, plan=plan, report=report)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """How much may be lost, and who tells."""
-
-    judge: Judge
-    max_drop: float
-    """Points, as `Judge.drop` counts them."""
-
-
 def decide(
-    checkpoint: Checkpoint, calibration: ImageSet | None, precision: str, recipe: Recipe, engine: str, cache: Cache,
-    progress: Progress, budget: Budget | None = None,
+    checkpoint: Checkpoint, calibration: ImageSet | None, precision: str, recipe: Recipe, bench: Workbench,
+    budget: Budget | None = None,
 ) -> Decision:  # fmt: skip
-    """What every GEMM of ``checkpoint`` computes in on ``engine``: ``precision`` is fp32, fp16 or int8.
+    """What every GEMM of ``checkpoint`` computes in on the target's engine: ``precision`` is fp32, fp16 or int8.
 
     With a ``budget`` parts of INT8 go back to floating point until it holds. Raises ConfigError for a model that FP16 cannot
     hold, BudgetError for a budget that cannot be met, DataError for an unreadable image.
     """
+    engine = bench.engine
     half: HalfModel | None = None
     notes: tuple[str, ...] = ()
     if form_for(engine, precision).dtype == "fp16":
-        half = half_model(checkpoint, calibration, precision, cache, progress) if calibration else None
+        half = half_model(checkpoint, calibration, precision, bench) if calibration else None
         notes = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
     # A model that FP16 holds as it is shares its quantization with other targets.
     changed = half.model if half and half.changed else None
@@ -85,7 +76,7 @@ def decide(
     report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
     if precision != "int8" or calibration is None:
         return Decision(precision=precision, plan=QuantPlan(model=model), report=report, notes=notes)
-    result = legal_for(quantization(checkpoint, calibration, recipe, cache, progress, changed), engine)
+    result = legal_for(quantization(checkpoint, calibration, recipe, bench, changed), engine)
     if budget is not None:
-        result = within_budget(checkpoint, result, budget.judge, budget.max_drop, engine=engine, cache=cache, progress=progress)
+        result = within_budget(checkpoint, result, budget, bench)
     return Decision(precision="int8", plan=result.plan, report=result.report | report, notes=notes)

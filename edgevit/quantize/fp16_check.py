@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.cache import Cache, Kind
+from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
-from edgevit.progress import Progress
 from edgevit.quantize.fp16 import fit, half_logits, peaks, without_key_biases
 from edgevit.quantize.linears import decibel
 from edgevit.quantize.quantize import BATCH, counted, quantize_key
 from edgevit.recipe import Recipe
+from edgevit.workbench import Workbench
 
 PEAKS = Kind("half", __name__)
 IMAGES = 16  # calibration images that the effect of FP16 is simulated on
@@ -37,17 +37,17 @@ class HalfModel:
     notes: tuple[str, ...]
 
 
-def half_model(checkpoint: Checkpoint, images: ImageSet, precision: str, cache: Cache, progress: Progress) -> HalfModel:
+def half_model(checkpoint: Checkpoint, images: ImageSet, precision: str, bench: Workbench) -> HalfModel:
     """The folded model made to fit FP16, as measured on ``images``. Raises ConfigError if it cannot be."""
     folded, contract = fold(checkpoint.model, checkpoint.preprocessing), checkpoint.preprocessing
     key = {name: value for name, value in quantize_key(checkpoint, images, Recipe()).items() if name != "recipe"}
-    with progress.stage("check fp16 range", total=len(images)) as stage:
-        stored = cache.find(PEAKS, **key)
+    with bench.stage("check fp16 range", total=len(images)) as stage:
+        stored = bench.cache.find(PEAKS, **key)
         stage.cached = stored is not None
         found = json.loads(stored) if stored else peaks(folded, counted(images.prepared(contract, BATCH), stage.advance))
         fitted = fit(folded, found)
         if stored is None:
-            cache.store(PEAKS, json.dumps(found).encode(), **key)
+            bench.cache.store(PEAKS, json.dumps(found).encode(), **key)
     model = without_key_biases(fitted.model, found) if precision == "fp16" else fitted.model
     return HalfModel(model=model, changed=precision == "fp16" or fitted.shift > 0, peaks=found, notes=fitted.notes)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from edgevit.cache import Cache, Kind
+from edgevit.cache import Kind
 from edgevit.errors import DataError
 from edgevit.export.fusion import why_unfused
 from edgevit.export.variants import Variant, int8_from
@@ -17,10 +17,10 @@ from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
-from edgevit.progress import Progress
 from edgevit.quantize.fp16 import with_half_scales
 from edgevit.quantize.linears import collect, quantize
 from edgevit.recipe import Recipe
+from edgevit.workbench import Workbench
 
 UNFUSED = "TensorRT fuses attention with both products in INT8 or none, and here only q k^T would be"
 PLAN, PLAN_REPORT = Kind("quantize", __name__), Kind("quantize-report", __name__)
@@ -38,12 +38,12 @@ class Quantization:
     """What the result depends on; see `quantize_key`."""
 
 
-def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress) -> Variant:
+def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, bench: Workbench) -> Variant:
     """The model quantized on ``images`` (all of them) by ``recipe``, from the cache if nothing changed.
 
     Raises DataError for an empty set or an unreadable image.
     """
-    result = quantization(checkpoint, images, recipe, cache, progress)
+    result = quantization(checkpoint, images, recipe, bench)
     return int8_from(result.plan, result.report)
 
 
@@ -75,7 +75,7 @@ def with_float_attention(
 
 
 def quantization(
-    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress, model: FoldedVit | None = None
+    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, bench: Workbench, model: FoldedVit | None = None
 ) -> Quantization:
     """Calibrate and quantize, or find the result in the cache. Raises as `int8_variant`.
 
@@ -88,7 +88,8 @@ def quantization(
     key = quantize_key(checkpoint, images, recipe)
     if model is not None:
         key["epsilons"] = [block.norm1.eps if block.norm1 else None for block in model.blocks]  # a divided stream shows there
-    with progress.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
+    with bench.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
+        cache = bench.cache
         found, reports = cache.find(PLAN, **key), cache.find(PLAN_REPORT, **key)
         stage.cached = found is not None and reports is not None
         if found is None or reports is None:

@@ -15,7 +15,9 @@ import pytest
 from edgevit.bundle import MODEL, REFERENCE, REPORT, SAMPLES, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
-from edgevit.commands.build import BuildRequest, BuildResult, build, plan
+from edgevit.commands.build import BuildResult, build
+from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.plan import plan
 from edgevit.engine.base import SessionBase
 from edgevit.engine.check import REPEATS
 from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, StorageError
@@ -26,6 +28,7 @@ from edgevit.prune.settings import PruneSettings
 from edgevit.quantize.samples import FRAMES
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.target import Machine, load_target
+from edgevit.workbench import Workbench
 from tests.support import CLASSES, write_images
 
 # ONNX Runtime compiles tiny models in a tenth of OpenVINO's time. One test builds for the target as shipped.
@@ -320,7 +323,7 @@ def test_compare_leaves_out_what_the_bundle_was_calibrated_on(bundle_path: Path,
     from edgevit.commands.compare_request import Request
 
     request = Request(models=(bundle_path,), data=image_folder, limit=1024, recipe=load_recipe("default"))
-    subject = find_field(request, Cache(enabled=False), Progress())
+    subject = find_field(request, Workbench())
     calibrated = set(open_bundle(bundle_path).manifest.provenance["calibration_images"])
     assert len(subject.images) == 32
     assert not calibrated & {subject.images.fingerprint(i) for i in range(32)}
@@ -489,9 +492,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
-def twice_as_fast(*_: object, progress: Progress, **__: object) -> float:
+def twice_as_fast(_before: object, _after: object, _precision: str, bench: Workbench) -> float:
     """Stands for `timed_speedup`: what a tiny model gains is noise."""
-    with progress.stage("measure the speed-up"):
+    with bench.stage("measure the speed-up"):
         return 2.0
 
 

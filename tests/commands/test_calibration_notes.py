@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgevit.commands.build import BuildRequest, read_inputs
+from edgevit.commands.build_inputs import read_inputs
+from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.calibration_notes import calibration_notes
 from edgevit.errors import DataError
 from edgevit.images.dataset import ImageSet, load_images

@@ -14,7 +14,7 @@ from edgevit.bundle import MODEL, SAMPLES, Bundle, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
 from edgevit.commands import compile_choice
-from edgevit.commands.build_inputs import BuildRequest
+from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compile_choice import SpotCheck, spot_check
 from edgevit.engine import check as engine_check
 from edgevit.engine import open_session

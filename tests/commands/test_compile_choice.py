@@ -17,7 +17,7 @@ from edgevit.cache import Cache
 from edgevit.commands import build as build_module
 from edgevit.commands import compile as ondevice
 from edgevit.commands import compile_choice
-from edgevit.commands.build_inputs import BuildRequest
+from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compile import compile_bundle
 from edgevit.device.gpu_clock import GpuClock, gpu_clock
 from edgevit.device.jetson import GPU_CLOCKS

@@ -10,8 +10,8 @@ import pytest
 from edgevit.commands import target_graph
 from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.export.variants import Variant
-from edgevit.progress import Progress
 from edgevit.target import load_target
+from edgevit.workbench import Workbench
 
 
 class Decided:
@@ -46,7 +46,7 @@ def test_a_graph_is_written_once_for_each_try(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(target_graph, "groups", lambda _plan: {"blocks.0.fc1": ()})
     monkeypatch.setattr(target_graph, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=None))
     monkeypatch.setattr(target_graph, "_estimates", lambda *_: ())
-    found = target_graph.compile_for(load_target("jetson"), Decided(written), threads=1, progress=Progress())  # type: ignore[arg-type]
+    found = target_graph.compile_for(Decided(written), Workbench(target=load_target("jetson"), threads=1))  # type: ignore[arg-type]
     assert written == ["tensorrt 2", "tensorrt 1"]
     assert found.variant.model == b"tensorrt 1"
     assert any("INT8 refused by the builder" in note for note in found.notes)
@@ -66,7 +66,7 @@ def test_a_build_on_the_board_says_what_it_did_not_time(
     decided = Decided([])
     if attention:
         decided.plan.attention = {"blocks.0.attention": None}
-    found = target_graph.compile_for(load_target("jetson"), decided, threads=1, progress=Progress())  # type: ignore[arg-type]
+    found = target_graph.compile_for(decided, Workbench(target=load_target("jetson"), threads=1))  # type: ignore[arg-type]
     assert (target_graph.UNTIMED in found.notes) == said
 
 
@@ -77,7 +77,7 @@ def test_int8_that_gains_nothing_here_is_said(without_vnni: bool, engine: str, m
     monkeypatch.setattr(target_graph, "is_here", lambda _target: True)
     monkeypatch.setattr(target_graph, "backend", lambda _engine: SimpleNamespace(compile=lambda *_, **__: b""))
     target = load_target("cpu").on(engine)
-    found = target_graph.compile_for(target, Decided([]), threads=1, progress=Progress())  # type: ignore[arg-type]
+    found = target_graph.compile_for(Decided([]), Workbench(target=target, threads=1))  # type: ignore[arg-type]
     assert [note for note in found.notes if "no VNNI" in note] == (
         [target_graph.WITHOUT_VNNI] if without_vnni and engine == "openvino" else []
     )

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from edgevit.bundle import open_bundle
-from edgevit.cache import Cache
 from edgevit.engine import here
-from edgevit.engine.here import elsewhere, is_here, is_home, judge_of
+from edgevit.engine.here import elsewhere, is_here, is_home, proxy_engine_of
 from edgevit.errors import MissingPackageError
 from edgevit.model.checkpoint import load_checkpoint
-from edgevit.progress import Progress
-from edgevit.prune.goal import Goal, costs_for
+from edgevit.prune.goal import costs_for
 from edgevit.target import load_target
+from edgevit.workbench import Workbench
 from tests.support import Outcome
 
 PI = "processor\t: 3\nBogoMIPS\t: 108.00\nCPU part\t: 0xd0b\n\nRevision\t: d04170\nSerial\t\t: 1\nModel\t\t: {}\n"
@@ -89,8 +88,8 @@ def test_the_engine_is_looked_up_by_the_targets_architecture(tmp_path: Path, mon
 def test_what_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The target's own engine where it is installed, else what this machine's CPU has."""
     monkeypatch.setattr(here, "is_here", lambda *_: False)
-    assert judge_of(load_target("raspberry-pi-5")) == "onnxruntime"
-    assert judge_of(load_target("jetson")) == load_target("cpu").engine()
+    assert proxy_engine_of(load_target("raspberry-pi-5")) == "onnxruntime"
+    assert proxy_engine_of(load_target("jetson")) == load_target("cpu").engine()
 
     def missing(_name: str) -> Any:
         msg = "not installed"
@@ -98,7 +97,7 @@ def test_what_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(here, "backend", missing)
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert judge_of(load_target("intel-n100")) == "onnxruntime"
+    assert proxy_engine_of(load_target("intel-n100")) == "onnxruntime"
 
 
 @pytest.fixture
@@ -148,8 +147,8 @@ def test_a_checkpoint_compared_for_a_pi(
 def test_another_cpu_is_not_optimised_for(not_a_pi: None, checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruning for a Pi elsewhere goes by arithmetic; for this machine's CPU by what it measures."""
     monkeypatch.setattr("edgevit.prune.goal.measured", lambda *_, **__: pytest.fail("timed on another machine"))
-    goal = Goal(target=load_target("raspberry-pi-5"), precision="int8", threads=1)
-    costs = costs_for(load_checkpoint(checkpoint_path), goal, Cache(enabled=False), Progress())
+    bench = Workbench(target=load_target("raspberry-pi-5"), threads=1)
+    costs = costs_for(load_checkpoint(checkpoint_path), "int8", bench)
     assert costs.source == "multiply-accumulates"
 
 

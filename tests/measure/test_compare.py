@@ -28,6 +28,7 @@ from edgevit.measure.evaluate import evaluate
 from edgevit.model.quantplan import QuantPlan
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Progress, Stage
+from edgevit.workbench import Workbench
 from tests.zoo import contract, folded, frames, int8
 
 LABELS = ("a", "b", "c", "d", "e")
@@ -78,7 +79,7 @@ def comparison(graphs: dict[str, bytes], images: ImageSet) -> Comparison:
 
 def compared(candidates: list[Candidate], images: ImageSet, labels: tuple[str, ...] = LABELS) -> Comparison:
     cache = Cache(enabled=False)
-    return compare(candidates, images, CONTRACT, labels, runs=5, threads=1, cache=cache, progress=Progress())
+    return compare(candidates, images, CONTRACT, labels, runs=5, bench=Workbench(cache=cache, threads=1))
 
 
 # --- compare -------------------------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def test_each_row_names_the_very_model(comparison: Comparison, graphs: dict[str,
 def test_threads_default_to_all(graphs: dict[str, bytes], images: ImageSet) -> None:
     candidate = Candidate(precision="fp32", engine="onnxruntime", model=graphs["fp32"])
     cache = Cache(enabled=False)
-    found = compare([candidate], images, CONTRACT, LABELS, runs=1, threads=None, cache=cache, progress=Progress())
+    found = compare([candidate], images, CONTRACT, LABELS, runs=1, bench=Workbench(cache=cache))
     assert found.conditions["threads"] == available_threads()
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgevit.cache import Cache
-from edgevit.commands.build import BuildRequest, build
+from edgevit.commands.build import build
+from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compare import find_field
 from edgevit.commands.compare_request import Request
 from edgevit.commands.prune import prune_checkpoint
@@ -17,6 +18,7 @@ from edgevit.progress import Progress, Stage
 from edgevit.prune.settings import PruneSettings
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
+from edgevit.workbench import Workbench
 
 QUIET, BUSY = 0.25, 2.0
 
@@ -58,8 +60,9 @@ def test_of_pruning(request_to: Callable[..., BuildRequest], monkeypatch: pytest
 def test_of_a_comparison(checkpoint_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints are quantized before it."""
     working, cache = Working(monkeypatch), Cache()
-    field = find_field(Request(models=(checkpoint_path,), data=image_folder, recipe=load_recipe("fast")), cache, working)
+    bench = Workbench(cache=cache, progress=working, threads=1)
+    field = find_field(Request(models=(checkpoint_path,), data=image_folder, recipe=load_recipe("fast")), bench)
     assert working.busy
-    checked = field.checked(engines=("onnxruntime",), threads=1, progress=working)
-    found = checked.compare(runs=5, threads=1, cache=cache, progress=working)
+    checked = field.checked(engines=("onnxruntime",), bench=bench)
+    found = checked.compare(runs=5, bench=bench)
     assert found.conditions["load"] == QUIET

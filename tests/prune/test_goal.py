@@ -13,22 +13,21 @@ from typing import Any
 import pytest
 import torch
 
-from edgevit.cache import Cache
 from edgevit.errors import BudgetError, ConfigError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet, load_images
-from edgevit.measure.evaluator import Judge
+from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.vit import Vit
-from edgevit.progress import Progress
 from edgevit.prune import goal as goals
 from edgevit.prune.first_pass import Scored
-from edgevit.prune.goal import Goal, Outcome, prune_to
+from edgevit.prune.goal import Outcome, prune_to
 from edgevit.prune.recover import Recovered
 from edgevit.prune.settings import PruneSettings
 from edgevit.target import load_target
 from edgevit.vitconfig import VitConfig
+from edgevit.workbench import Workbench
 from tests import support
 
 CPU = replace(load_target("cpu"), engines={"default": "onnxruntime"})
@@ -48,18 +47,20 @@ def images(image_folder: Path) -> ImageSet:
 
 
 @pytest.fixture
-def judge(checkpoint: Checkpoint, tmp_path: Path) -> Judge:
+def evaluator(checkpoint: Checkpoint, tmp_path: Path) -> Evaluator:
     others = load_images(support.write_images(tmp_path / "others", 16, first=700))
-    return Judge(checkpoint, others, engine="onnxruntime", threads=1, cache=Cache(enabled=False), progress=Progress())
+    return Evaluator(checkpoint, others, Workbench(threads=1, measured_on="onnxruntime"))
 
 
 def pruned(
-    checkpoint: Checkpoint, images: ImageSet, judge: Judge | None = None, max_drop: float | None = None, target: Any = CPU,
-    **asked: Any,
+    checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator | None = None, max_drop: float | None = None,
+    target: Any = CPU, **asked: Any,
 ) -> Outcome:  # fmt: skip
-    goal = Goal(target=target, precision="fp32", threads=1)
+    bench, budget = Workbench(target=target, threads=1), None
+    if evaluator is not None and max_drop is not None:
+        budget = Budget(evaluator=evaluator, max_drop=max_drop)
     settings = PruneSettings(multiple=4, **asked)
-    return prune_to(checkpoint, images, settings, goal, judge, max_drop, Cache(enabled=False), Progress())
+    return prune_to(checkpoint, images, settings, "fp32", bench, budget)
 
 
 # --- a speed-up ------------------------------------------------------------------------------------------------------
@@ -142,36 +143,36 @@ def spoilt_above(share: float, before: VitConfig) -> Callable[..., Recovered]:
     return recover
 
 
-def drop_of(judge: Judge, outcome: Outcome) -> float:
-    return judge.drop(fp32_variant(outcome.checkpoint, judge.engine).model)
+def drop_of(evaluator: Evaluator, outcome: Outcome) -> float:
+    return evaluator.drop(fp32_variant(outcome.checkpoint, evaluator.engine).model)
 
 
 def test_the_model_that_is_kept_is_within_the_budget(
-    checkpoint: Checkpoint, images: ImageSet, judge: Judge, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A search that tries more than training bears gives back what went too far."""
-    generous = pruned(checkpoint, images, judge, 10.0, auto=True)
-    assert drop_of(judge, generous) == generous.report["search"]["drop"] <= 10
+    generous = pruned(checkpoint, images, evaluator, 10.0, auto=True)
+    assert drop_of(evaluator, generous) == generous.report["search"]["drop"] <= 10
     assert generous.report["share"] > 0.3
     monkeypatch.setattr(goals, "recover", spoilt_above(0.3, checkpoint.model.config))
-    outcome = pruned(checkpoint, images, judge, 10.0, auto=True, recover=1)
+    outcome = pruned(checkpoint, images, evaluator, 10.0, auto=True, recover=1)
     search = outcome.report["search"]
-    assert drop_of(judge, outcome) == search["drop"] <= 10
+    assert drop_of(evaluator, outcome) == search["drop"] <= 10
     assert outcome.report["share"] <= 0.3
     assert [item["drop"] > 10 for item in search["kept"]] == [True] * (len(search["kept"]) - 1) + [False]
     assert len(search["kept"]) > 1
 
 
 def test_a_budget_that_only_the_tries_keep(
-    checkpoint: Checkpoint, images: ImageSet, judge: Judge, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(goals, "recover", spoilt_above(0.0, checkpoint.model.config))
     with pytest.raises(BudgetError, match=r"Removing 5 % of the MACs loses \d+\.\d\d points"):
-        pruned(checkpoint, images, judge, 10.0, auto=True, recover=1)
+        pruned(checkpoint, images, evaluator, 10.0, auto=True, recover=1)
 
 
 def test_a_model_with_nothing_to_remove(
-    checkpoint: Checkpoint, images: ImageSet, judge: Judge, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No figure is made up where none was measured."""
 
@@ -181,7 +182,7 @@ def test_a_model_with_nothing_to_remove(
 
     monkeypatch.setattr(Scored, "cuts", nothing)
     with pytest.raises(ConfigError, match="not even 5 % of the MACs of this model can be removed"):
-        pruned(checkpoint, images, judge, 10.0, auto=True)
+        pruned(checkpoint, images, evaluator, 10.0, auto=True)
 
 
 def test_a_budget_that_is_missing_is_missed_at_once(
@@ -192,6 +193,6 @@ def test_a_budget_that_is_missing_is_missed_at_once(
         pruned(checkpoint, images, auto=True)
 
 
-def test_reports_are_json(checkpoint: Checkpoint, images: ImageSet, judge: Judge) -> None:
-    report = pruned(checkpoint, images, judge, 100.0, auto=True).report
+def test_reports_are_json(checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator) -> None:
+    report = pruned(checkpoint, images, evaluator, 100.0, auto=True).report
     assert all(math.isfinite(item["drop"]) for item in json.loads(json.dumps(report))["search"]["tries"])

@@ -16,18 +16,18 @@ import torch.nn.functional as F
 from edgevit.bundle import REPORT, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import prune as shrinking
-from edgevit.commands.build_inputs import BuildRequest, read_inputs, spare_images
+from edgevit.commands.build_inputs import read_inputs, spare_images
+from edgevit.commands.build_request import BuildRequest
 from edgevit.errors import ConfigError, DataError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet, load_images
-from edgevit.measure.evaluator import Judge
+from edgevit.measure.evaluator import Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgevit.model.folded import fold, forward
 from edgevit.model.macs import macs
 from edgevit.model.vit import Vit
 from edgevit.problem import MULTI_LABEL
 from edgevit.progress import Progress, Stage
-from edgevit.prune import goal as goals
 from edgevit.prune.costs import Costs, estimated, macs_only, measured
 from edgevit.prune.first_pass import score
 from edgevit.prune.second_pass import Pruned, prune
@@ -36,6 +36,7 @@ from edgevit.prune.shapes import cut_vit_config
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 from edgevit.vitconfig import BlockConfig
+from edgevit.workbench import Workbench
 from tests.support import CLASSES, Outcome, write_images
 
 
@@ -55,8 +56,8 @@ def settings(**changes: object) -> PruneSettings:
 
 def run(checkpoint: Checkpoint, images: ImageSet, **changes: object) -> Pruned:
     asked = settings(**changes)
-    scored = score(checkpoint, images, asked, Progress())
-    return prune(scored, scored.cuts(asked.share), Progress())
+    scored = score(checkpoint, images, asked, Workbench())
+    return prune(scored, scored.cuts(asked.share), Workbench())
 
 
 def change(checkpoint: Checkpoint, model: Vit, images: ImageSet) -> float:
@@ -102,7 +103,7 @@ def test_every_score_prunes(checkpoint: Checkpoint, images: ImageSet, name: str)
 def test_scores_disagree(checkpoint: Checkpoint, images: ImageSet) -> None:
     """Else one of them is not what its name says."""
     kept = {name: tuple(tuple(candidate.cut.kept.tolist()) for candidate in score(checkpoint, images, settings(score=name),
-            Progress()).candidates[1]) for name in SCORES}  # fmt: skip
+            Workbench()).candidates[1]) for name in SCORES}  # fmt: skip
     assert len(set(kept.values())) == len(SCORES)
 
 
@@ -114,13 +115,13 @@ def test_halves_go_where_little_is_lost(checkpoint: Checkpoint, images: ImageSet
         for writer in (model.blocks[0].proj, model.blocks[0].fc2):
             writer.weight.mul_(1e-4)
     useless = replace(checkpoint, model=model.eval())
-    scored = score(useless, images, settings(share=0.4), Progress())
+    scored = score(useless, images, settings(share=0.4), Workbench())
     cuts = scored.cuts(0.4)
     assert len(cuts[0].kept) <= 1
     assert len(cuts[1].kept) <= 16
     config = cut_vit_config(model.config, cuts)
     assert macs(config) <= 0.6 * macs(model.config)
-    pruned = prune(scored, cuts, Progress())
+    pruned = prune(scored, cuts, Workbench())
     assert pruned.model.config == replace(config, layer_scale=False)
     assert change(useless, pruned.model, images) < 0.02
 
@@ -184,9 +185,9 @@ def test_auto_stays_within_the_budget(
         eval_data=more, max_drop=5, prune=settings(share=None, auto=True, multiple=8),
     )  # fmt: skip
     inputs, spare = spare_images(request, read_inputs(request, Progress()))
-    judge = Judge(inputs.checkpoint, spare, engine="onnxruntime", threads=1, cache=Cache(enabled=False), progress=Progress())
+    evaluator = Evaluator(inputs.checkpoint, spare, Workbench(threads=1, measured_on="onnxruntime"))
     assert search["images"] == len(spare)
-    assert judge.drop(fp32_variant(load_checkpoint(out), "onnxruntime").model) == pytest.approx(
+    assert evaluator.drop(fp32_variant(load_checkpoint(out), "onnxruntime").model) == pytest.approx(
         search["drop"], abs=100 / len(spare)
     )
     assert search["drop"] <= 5
@@ -208,7 +209,7 @@ def test_one_budget_for_pruning_and_int8(
 def test_a_budget_that_cannot_be_kept(
     edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(goals.Judge, "drop", lambda *_: 50.0)
+    monkeypatch.setattr(Evaluator, "drop", lambda *_: 50.0)
     out = tmp_path / "out.safetensors"
     done = edgevit(
         "prune", checkpoint_path, "--data", image_folder, "--multiple", 8, "--prune", "auto", "--max-drop", 1, "-o", out
@@ -225,7 +226,7 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
     student = run(checkpoint, images, share=0.5, compensation="bias").model
     before = {key: value.clone() for key, value in student.state_dict().items()}
     asked = RecoverSettings(epochs=8, rate=1e-3)
-    done = recover(student, checkpoint, images, asked, Cache(enabled=False), Progress())
+    done = recover(student, checkpoint, images, asked, Workbench())
     whole = done.model
     assert done.kept
     assert done.after < done.before
@@ -242,10 +243,10 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
 
     cache = Cache(root=tmp_path / "kept")
     with pytest.raises(KeyboardInterrupt):
-        recover(student, checkpoint, images, asked, cache, Interrupted())
-    resumed = recover(student, checkpoint, images, asked, cache, Progress()).model
+        recover(student, checkpoint, images, asked, Workbench(cache=cache, progress=Interrupted()))
+    resumed = recover(student, checkpoint, images, asked, Workbench(cache=cache)).model
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
-    labelled = recover(student, checkpoint, images, replace(asked, labels=0.5), Cache(enabled=False), Progress()).model
+    labelled = recover(student, checkpoint, images, replace(asked, labels=0.5), Workbench()).model
     assert any(not torch.equal(value, labelled.state_dict()[key]) for key, value in whole.state_dict().items())
 
 
@@ -258,14 +259,14 @@ def test_recovery_of_several_labels(checkpoint: Checkpoint, images: ImageSet) ->
     with torch.no_grad():
         student.head.bias += 2
     asked = RecoverSettings(epochs=8, rate=3e-3)
-    done = recover(student, several, images, asked, Cache(enabled=False), Progress())
+    done = recover(student, several, images, asked, Workbench())
     assert done.kept
     assert done.before > 0.5
     assert done.after < 0.7 * done.before
-    assert recover(student, checkpoint, images, replace(asked, epochs=1), Cache(enabled=False), Progress()).before < 1e-6
+    assert recover(student, checkpoint, images, replace(asked, epochs=1), Workbench()).before < 1e-6
     truth = np.eye(3, dtype=bool)[np.asarray(images.targets)]
     marked = replace(images, targets=None, marks=truth)
-    labelled = recover(student, several, marked, replace(asked, labels=0.5), Cache(enabled=False), Progress()).model
+    labelled = recover(student, several, marked, replace(asked, labels=0.5), Workbench()).model
     plain = done.model.state_dict()
     assert any(not torch.equal(value, plain[key]) for key, value in labelled.state_dict().items())
 
@@ -305,7 +306,7 @@ def test_training_that_does_not_help_is_left(checkpoint: Checkpoint, images: Ima
     from edgevit.prune.recover import recover
 
     asked = RecoverSettings(epochs=1, rate=0.1)
-    done = recover(checkpoint.model, checkpoint, images, asked, Cache(enabled=False), Progress())
+    done = recover(checkpoint.model, checkpoint, images, asked, Workbench())
     assert not done.kept
     state = checkpoint.model.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in done.model.state_dict().items())
@@ -328,12 +329,12 @@ def test_costs_of_layers(checkpoint: Checkpoint, tmp_path: Path) -> None:
     assert arithmetic.total(config) == pytest.approx(macs(config), rel=1e-3)
     half = BlockConfig(heads=2, hidden=32)
     assert arithmetic.half(config, 0, "mlp", half) == pytest.approx(0.5 * arithmetic.half(config, 0, "mlp", config.blocks[0]))
-    timed = measured(config, "onnxruntime", "int8", threads=1, cache=Cache(root=tmp_path), progress=Progress())
+    bench = Workbench(target=load_target("cpu").on("onnxruntime"), threads=1, cache=Cache(root=tmp_path))
+    timed = measured(config, "int8", bench)
     assert isinstance(timed, Costs)
     assert list(timed.mlp.values()) == sorted(timed.mlp.values())
     assert "onnxruntime" in timed.source
-    again = measured(config, "onnxruntime", "int8", threads=1, cache=Cache(root=tmp_path), progress=Progress())
-    assert again == timed
+    assert measured(config, "int8", bench) == timed
 
 
 def test_without_a_builder_a_board_is_weighed_by_arithmetic(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +347,7 @@ def test_without_a_builder_a_board_is_weighed_by_arithmetic(checkpoint: Checkpoi
 
     monkeypatch.setattr(costs, "builder_version", missing)
     board = load_target("jetson-orin-nano-8gb")
-    found = estimated(checkpoint.model.config, board, "int8", cache=Cache(enabled=False), progress=Progress())
+    found = estimated(checkpoint.model.config, board, "int8", Workbench())
     assert found == macs_only(checkpoint.model.config)
 
 
@@ -371,12 +372,12 @@ def test_settings_that_make_no_sense(changes: dict[str, object], said: str) -> N
 
 def test_a_multiple_that_leaves_nothing_to_choose(checkpoint: Checkpoint, images: ImageSet) -> None:
     with pytest.raises(ConfigError, match="widest MLP has 64 neurons"):
-        score(checkpoint, images, settings(multiple=64), Progress())
+        score(checkpoint, images, settings(multiple=64), Workbench())
 
 
 def test_more_than_there_is(checkpoint: Checkpoint, images: ImageSet) -> None:
     """Patches and head stay: they are a good part of this tiny model."""
-    scored = score(checkpoint, images, settings(), Progress())
+    scored = score(checkpoint, images, settings(), Workbench())
     with pytest.raises(ConfigError, match=r"99\.9 % of the MACs is more than can be pruned"):
         scored.cuts(0.999)
     with pytest.raises(ConfigError, match="a speed-up of 1000"):
@@ -385,15 +386,15 @@ def test_more_than_there_is(checkpoint: Checkpoint, images: ImageSet) -> None:
 
 def test_too_few_images(checkpoint: Checkpoint, images: ImageSet) -> None:
     with pytest.raises(DataError, match="7 images"):
-        score(checkpoint, images.subset(range(7)), settings(), Progress())
-    few = score(checkpoint, images.subset(range(8)), settings(), Progress())
-    assert prune(few, few.cuts(0.3), Progress()).share >= 0.3
+        score(checkpoint, images.subset(range(7)), settings(), Workbench())
+    few = score(checkpoint, images.subset(range(8)), settings(), Workbench())
+    assert prune(few, few.cuts(0.3), Workbench()).share >= 0.3
 
 
 def test_taylor_needs_labels(checkpoint: Checkpoint, images: ImageSet) -> None:
     flat = replace(images, class_names=(), targets=None)
     with pytest.raises(DataError, match="needs labels"):
-        score(checkpoint, flat, settings(score="taylor"), Progress())
+        score(checkpoint, flat, settings(score="taylor"), Workbench())
 
 
 @pytest.mark.parametrize(
@@ -489,8 +490,8 @@ def test_the_first_pass_is_run_once(checkpoint: Checkpoint, images: ImageSet, tm
         def end(self, stage: Stage) -> None:
             stages.append((stage.name, stage.cached))
 
-    first = score(checkpoint, images, settings(share=0.2), Noted(), cache=cache)
-    again = score(checkpoint, images, settings(share=0.3), Noted(), cache=cache)
+    first = score(checkpoint, images, settings(share=0.2), Workbench(cache=cache, progress=Noted()))
+    again = score(checkpoint, images, settings(share=0.3), Workbench(cache=cache, progress=Noted()))
     assert stages == [("gradients", False), ("score", False), ("score", True)]
     for one, other in zip(first.candidates, again.candidates, strict=True):
         assert [(item.harm, item.cut.left) for item in one] == [(item.harm, item.cut.left) for item in other]
@@ -498,5 +499,5 @@ def test_the_first_pass_is_run_once(checkpoint: Checkpoint, images: ImageSet, tm
     for mine, theirs in zip(first.influences, again.influences, strict=True):
         assert torch.equal(mine.tokens, theirs.tokens)
         assert torch.equal(mine.channels, theirs.channels)
-    score(checkpoint, images, settings(share=0.3, score="variance"), Noted(), cache=cache)
+    score(checkpoint, images, settings(share=0.3, score="variance"), Workbench(cache=cache, progress=Noted()))
     assert stages[-1] == ("score", False)

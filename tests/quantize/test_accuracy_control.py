@@ -15,8 +15,10 @@ import pytest
 from edgevit.bundle import REPORT
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
-from edgevit.commands.build import BuildRequest, build
+from edgevit.commands.build import build
+from edgevit.commands.build_request import BuildRequest
 from edgevit.errors import BudgetError, DataError
+from edgevit.measure.evaluator import Evaluator
 from edgevit.progress import Progress
 from edgevit.quantize import accuracy_control as budget
 from edgevit.recipe import Calibrate, load_recipe
@@ -109,11 +111,11 @@ def test_no_plan_is_measured_twice(request_of, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(budget, "MAX_FLOAT", 1.0)
     measured: list[str] = []
 
-    def drop(_self: budget.Judge, model: bytes) -> float:
+    def drop(_self: Evaluator, model: bytes) -> float:
         measured.append(hashlib.sha256(model).hexdigest())
         return 3.0 if len(measured) == 1 else 0.0
 
-    monkeypatch.setattr(budget.Judge, "drop", drop)
+    monkeypatch.setattr(Evaluator, "drop", drop)
     build(request_of(max_drop=0.5), Cache(enabled=cached), Progress())
     assert len(set(measured)) == len(measured)
     assert len(measured) > 3

@@ -23,9 +23,9 @@ from edgevit.measure.details import Layer
 from edgevit.measure.parts import part_times
 from edgevit.model.quantplan import QuantPlan
 from edgevit.plan.device_plan import device_plan
-from edgevit.progress import Progress
 from edgevit.report.html import SIDE, THUMBNAILS, Background, thumbnail, to_html
 from edgevit.report.table import escape, explained, to_markdown
+from edgevit.workbench import Workbench
 from tests.zoo import contract, folded, frames, int8
 
 EVIL = ("<script>alert(1)</script>", "a&b \"quoted\" 'too'", "猫 | ü", "$headline ${tiles}", "x" * 300)
@@ -90,7 +90,7 @@ def compared(labels: tuple[str, ...] | None = EVIL, *, runs: int = 5, count: int
     )
     cache = Cache(enabled=False)
     names = labels or tuple("abcde")
-    return compare(candidates, images, contract(MODEL.config), names, runs=runs, threads=1, cache=cache, progress=Progress())
+    return compare(candidates, images, contract(MODEL.config), names, runs=runs, bench=Workbench(cache=cache, threads=1))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
 from edgevit.commands import target_graph
-from edgevit.commands.build import BuildRequest, build
+from edgevit.commands.build import build
+from edgevit.commands.build_request import BuildRequest
 from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.errors import ConfigError, DataError, EngineError
 from edgevit.progress import Progress
@@ -58,7 +59,7 @@ def test_a_board_that_is_not_here(builder: Path, request_of: Request, target: st
     assert boards == (set(load_target("jetson").boards) if target == "jetson" else {target})
     assert ENGINE not in manifest.files  # an engine belongs to the machine that runs it
     assert manifest.compiled["engine"] is None
-    assert manifest.latency is None  # the judge's milliseconds are not the board's
+    assert manifest.latency is None  # a stand-in's milliseconds are not the board's
     assert manifest.accuracy is not None
     assert manifest.accuracy[precision]["agreement"] > 0.9
     report = json.loads(bundle.read(REPORT))

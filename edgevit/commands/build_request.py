@@ -1,0 +1,56 @@
+"""What a build is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgevit.cache import Cache
+from edgevit.commands.steps import Step, steps_for
+from edgevit.progress import Progress
+from edgevit.prune.settings import PruneSettings
+from edgevit.recipe import Recipe
+from edgevit.target import Target
+from edgevit.workbench import Workbench
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What a build is asked to do."""
+
+    model: Path
+    target: Target
+    recipe: Recipe
+    out: Path
+    precision: str = "int8"
+    data: Path | None = None
+    """Images to calibrate on; those left over are evaluated on, unless ``eval_data`` has others."""
+    eval_data: Path | None = None
+    eval_limit: int = 1024
+    """Images evaluated at most."""
+    max_drop: float | None = None
+    """Points of `edgevit.measure.accuracy.Accuracy.score` (of agreement, without labels) that INT8 may cost; more than that, and
+    parts stay in FP32."""
+    reference: bool = True
+    """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
+    checked with from the images. False: neither; they are synthetic."""
+    threads: int | None = None
+    prune: PruneSettings | None = None
+    """What to prune first, on images of ``data``."""
+    class_order: str | None = None
+    """How the trainer sorted class folders, `edgevit.images.classes.ORDERS`, where the model has no names; None asks it."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of `load_checkpoint`."""
+    command: str = ""
+    """What was typed, for the conditions of what is measured."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is done to the model, in order."""
+        return steps_for(self.precision, self.recipe, prune=self.prune)
+
+    def bench(self, cache: Cache, progress: Progress) -> Workbench:
+        """Where it is done."""
+        return Workbench(target=self.target, cache=cache, progress=progress, threads=self.threads)

@@ -1,0 +1,107 @@
+"""What every step of making a model smaller has in common, and how they are run one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgevit.errors import BudgetError
+from edgevit.images.dataset import ImageSet
+from edgevit.measure.evaluator import Budget
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.workbench import Workbench
+
+if TYPE_CHECKING:
+    from edgevit.commands.dry_run import DryRun, PlannedStage
+    from edgevit.quantize.decide import Decision
+
+SHARES = (0.5, 0.25)
+"""Of a budget, what the steps before the last may spend: the second if the first leaves the last too little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A model on its way from a checkpoint to what every GEMM of it computes in."""
+
+    bench: Workbench
+    checkpoint: Checkpoint
+    precision: str
+    """That the model will have in the end: fp32, fp16 or int8."""
+    calibration: ImageSet | None = None
+    """What ranges are taken from."""
+    fitting: ImageSet | None = None
+    """What closed-form fits are made on; the calibration images are among them."""
+    bounded: bool = False
+    """Whether an accuracy budget was asked for."""
+    budget: Budget | None = None
+    """That; None in a dry run, too, whose evaluator would have to measure first."""
+    between: tuple[tuple[str, Checkpoint], ...] = ()
+    """Models in FP32 behind the steps that changed one, by name: what such a step costs by itself."""
+    decided: Decision | None = None
+    """Set by the last step."""
+    notes: tuple[str, ...] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """For a bundle's report.json, by step."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """For its manifest, by step."""
+
+
+class Step(Protocol):
+    """One way of making a model smaller or faster: prunes, quantizes, ..."""
+
+    @property
+    def leaves(self) -> str | None:
+        """Name of the model in FP32 that it leaves in `Work.between`; None if it leaves none."""
+        ...
+
+    @property
+    def images(self) -> int:
+        """How many images it is fitted on, beside those of calibration."""
+        ...
+
+    @property
+    def spends(self) -> bool:
+        """Whether it goes as far as an accuracy budget allows."""
+        ...
+
+    def run(self, work: Work) -> Work:
+        """``work`` with the model changed. Raises BudgetError where the least that it can do costs more than the budget."""
+        ...
+
+    def stages(self, work: Work, dry: DryRun, *, kept: bool) -> Iterator[PlannedStage]:
+        """The stages of `run` as progress names them; ``kept`` tells whether all it finds was found already."""
+        ...
+
+
+def run_steps(steps: Sequence[Step], work: Work) -> Work:
+    """``work`` after all ``steps``, within its budget as a whole: each is held against the model as it came.
+
+    Where a step before the last goes as far as the budget allows, it may spend the first of `SHARES`; if the last finds nothing
+    within the whole then, the first ones have to do with less. Raises BudgetError if that does not help either.
+    """
+    first, *fewer = shares_of(steps)
+    try:
+        return _run(steps, work, first)
+    except BudgetError:
+        if not fewer:
+            raise
+        return _run(steps, work, fewer[0])
+
+
+def shares_of(steps: Sequence[Step]) -> tuple[float, ...]:
+    """Of the budget, what the steps before the last may spend, to be tried one after the other."""
+    return SHARES if steps and steps[-1].spends and any(step.spends for step in steps[:-1]) else (1.0,)
+
+
+def _run(steps: Sequence[Step], work: Work, share: float) -> Work:
+    for step in steps:
+        work = run_step(step, work, 1.0 if step is steps[-1] else share)
+    return work
+
+
+def run_step(step: Step, work: Work, share: float = 1.0) -> Work:
+    """``work`` after one step that may spend ``share`` of the budget."""
+    whole = work.budget
+    done = step.run(replace(work, budget=whole and whole.share(share)))
+    return replace(done, budget=whole)

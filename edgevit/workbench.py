@@ -1,0 +1,45 @@
+"""What all work of one command shares, so that no function passes its pieces along."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+
+from edgevit.cache import Cache
+from edgevit.engine.here import proxy_engine_of
+from edgevit.progress import Progress, Stage
+from edgevit.target import Target, load_target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """For which device work is done, what is kept of it, and who is told how far it is.
+
+    Without arguments: for this machine's CPU, nothing kept, nobody told.
+    """
+
+    target: Target = field(default_factory=lambda: load_target("cpu"))
+    cache: Cache = field(default_factory=lambda: Cache(enabled=False))
+    progress: Progress = field(default_factory=Progress)
+    threads: int | None = None
+    """CPU threads of an inference; None lets the engine choose."""
+    measured_on: str | None = None
+    """The engine that accuracy is measured with, once it was held against torch; None: what the target asks for."""
+
+    @property
+    def engine(self) -> str:
+        """The target's engine: what graphs are written for."""
+        return self.target.engine()
+
+    @property
+    def proxy_engine(self) -> str:
+        """What computes here: the target's engine if this machine is the target, else what stands in for it."""
+        return self.measured_on or proxy_engine_of(self.target)
+
+    def on(self, engine: str) -> Workbench:
+        """The same, with accuracy measured on ``engine``."""
+        return replace(self, measured_on=engine)
+
+    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Stage]:
+        """See `Progress.stage`."""
+        return self.progress.stage(name, total)
