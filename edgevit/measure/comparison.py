@@ -12,7 +12,6 @@ from edgevit.images.dataset import ImageSet
 from edgevit.measure.accuracy import Accuracy, Change
 from edgevit.measure.energy import Energy
 from edgevit.measure.latency import Latency
-from edgevit.measure.recommend import Recommendation
 from edgevit.measure.startup import Startup
 from edgevit.plan.device_plan import DevicePlan
 from edgevit.printable import cell
@@ -80,6 +79,21 @@ class Evidence:
     """Per row, milliseconds of every timed inference, turn by turn."""
     problem_type: str = SINGLE_LABEL
     """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The answer, and what stands behind it."""
+
+    row: int
+    """Position of the recommended row."""
+    baseline: int
+    """Position of the row that its gain is stated against: the reference's precision on the engine that it is fastest on."""
+    headline: str
+    reasons: tuple[str, ...]
+    """One sentence each: what was close, what was faster but worse, what the images cannot tell."""
+    enough: bool = True
+    """Whether there were images enough to tell; if not, the headline says so first."""
 
 
 @dataclass(frozen=True, kw_only=True)

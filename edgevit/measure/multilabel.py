@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgevit.measure.accuracy import Logits
+    from edgevit.engine.base import Logits
 
     Marks = NDArray[np.bool_]
     """[N, labels]: whether an image has a label."""

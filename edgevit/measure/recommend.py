@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgevit.measure.comparison import Recommendation
 from edgevit.measure.doubt import doubts, is_few, possible_loss, too_few
 from edgevit.measure.latency import MIN_TURNS, TURN
 
@@ -18,21 +19,6 @@ SAME_CLASS = 0.98
 """Without labels, a variant whose agreement with the reference is measurably below this counts as worse."""
 UNKNOWN = 0.1
 """Where too few runs were timed to know the noise, speeds within this share of one another count as equal."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """The answer, and what stands behind it."""
-
-    row: int
-    """Position of the recommended row."""
-    baseline: int
-    """Position of the row that its gain is stated against: the reference's precision on the engine that it is fastest on."""
-    headline: str
-    reasons: tuple[str, ...]
-    """One sentence each: what was close, what was faster but worse, what the images cannot tell."""
-    enough: bool = True
-    """Whether there were images enough to tell; if not, the headline says so first."""
 
 
 def recommend(rows: Sequence[Row], ratio: Ratio) -> Recommendation:

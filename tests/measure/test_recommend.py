@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from edgevit.measure.accuracy import Accuracy, Change
-from edgevit.measure.comparison import Row
+from edgevit.measure.comparison import Recommendation, Row
 from edgevit.measure.latency import Latency
-from edgevit.measure.recommend import Recommendation, p_value, points, recommend
+from edgevit.measure.recommend import p_value, points, recommend
 from edgevit.measure.statistics import mcnemar, tango, wilson
 from edgevit.plan.device_plan import DevicePlan
 from edgevit.plan.roofline import Estimate
