@@ -20,6 +20,7 @@ from edgevit.engine.check import Verdict
 from edgevit.engine.here import is_here, judge_of
 from edgevit.engine.samples import samples_bytes
 from edgevit.engine.trusted import CheckedGraph, Trusted, trusted_engine
+from edgevit.engines import ENGINES
 from edgevit.errors import BudgetError
 from edgevit.export.variants import Variant, fp32_variant
 from edgevit.measure import machine
@@ -39,7 +40,7 @@ PRUNING = (
     0.5,
     0.25,
 )  # shares of a budget that pruning may spend before INT8; the second if the first leaves too little
-PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
+PACKAGES = ("torch", "onnx", *(package for traits in ENGINES.values() for package in traits.versioned))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from edgevit.bundle import ENGINE
 from edgevit.cache import Cache
 from edgevit.commands.compare_names import DEFAULT, Precision, parse_precisions
 from edgevit.commands.compare_request import Request, Subject
-from edgevit.engine import backend
 from edgevit.engine.here import elsewhere, is_here, judge_of
+from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, DataError, needs_extra
 from edgevit.images.datalevel import check_level
 from edgevit.images.dataset import ImageSet
@@ -68,7 +68,7 @@ def subject_of_checkpoint(
     made = {precision.name: maker.make(precision) for precision in wanted}
     notes = _notes(made)
     half = any(precision.computed == "fp16" for precision in wanted)
-    if half and not judge_of(target).startswith("tensorrt"):
+    if half and traits_of(judge_of(target)).forms.fp16.dtype != "fp16":
         notes.append(FP16)
     if note := elsewhere(target):
         notes.append(f"{note} without --engines, which times this machine")
@@ -106,7 +106,7 @@ def _check(path: Path, wanted: tuple[Precision, ...], target: Target | None) -> 
 
 def _anywhere(target: Target) -> tuple[str, ...]:
     """CPU engines read FP16, too, though no bundle for a CPU is built in it."""
-    return ("fp16",) if backend(target.engine()).just_in_time else ()
+    return () if traits_of(target.engine()).ahead_of_time else ("fp16",)
 
 
 def _notes(made: Mapping[str, _Made]) -> list[str]:
@@ -154,7 +154,7 @@ class _Maker:
         recipe, engine = self._request.recipe, self._target.engine()
         if precision.base == "int8-linear":
             recipe = replace(recipe, quantize=replace(recipe.quantize, attention="off"))
-        if backend(engine).just_in_time:
+        if not traits_of(engine).ahead_of_time:
             if precision.computed == "fp16":
                 return _Made(checkpoint=checkpoint, variant=half_graph(checkpoint), notes=notes)
             decided: Decision = decide(

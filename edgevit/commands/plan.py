@@ -11,7 +11,7 @@ from edgevit.cache import Cache, Kept, NotKeptError
 from edgevit.commands.build_inputs import BuildRequest, read_inputs, spare_images
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, judge_of
-from edgevit.engine.tensorrt import builder_version
+from edgevit.engines import traits_of
 from edgevit.errors import BudgetError, EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.variants import fp32_variant
@@ -70,6 +70,7 @@ class Plan:
             spent: share of the budget that pruning may spend first.
         """
         self.request, self.runs, self.engine, self.judging = request, runs, request.target.engine(), judge_of(request.target)
+        self.traits = traits_of(self.engine)
         self._kept, self._seen, self.spare = Kept(root=cache.root, enabled=cache.enabled), _Seen(), None
         self.inputs = read_inputs(request, self._seen)
         if request.max_drop is not None:
@@ -107,10 +108,10 @@ class Plan:
         yield self._stage("write bundle", str(request.out))
 
     def _pruning(self, settings: PruneSettings, images: ImageSet) -> Iterator[PlannedStage]:
-        if not self.engine.startswith("tensorrt"):
-            if is_here(self.request.target):
-                yield self._stage("measure layer times", f"of every width, in {self.request.precision} with {self.engine}")
-        elif builder := self._builder():
+        times_it = not self.traits.ahead_of_time and is_here(self.request.target)
+        if times_it:
+            yield self._stage("measure layer times", f"of every width, in {self.request.precision} with {self.engine}")
+        elif self.traits.lists_kernels and (builder := self._builder()):
             yield self._stage(f"estimate layer times by {builder}", f"of every width, in {self.request.precision}")
         if self.pruned is None:
             if "score" not in self._seen.cached:
@@ -118,7 +119,7 @@ class Plan:
                     yield self._stage("gradients of the loss", "for --score taylor")
                 yield self._stage("gradients", "how much each token and channel counts")
             yield self._stage("score", f"by {settings.score}, on {len(images)} images of {self.request.data} at most")
-            if settings.speedup is not None and is_here(self.request.target) and not self.engine.startswith("tensorrt"):
+            if settings.speedup is not None and times_it:
                 yield self._stage("measure the speed-up", f"until it is {settings.speedup:g}")
         yield self._stage("prune and refit", f"{_how_much(settings)}, on {len(images)} images of {self.request.data}")
         if self.pruned is None and settings.recover:
@@ -135,7 +136,7 @@ class Plan:
             yield self._stage("sensitivity", "only if INT8 as a whole loses more than that: what goes back to floating point")
 
     def _compiling(self) -> Iterator[PlannedStage]:
-        if self.engine.startswith("tensorrt"):
+        if self.traits.ahead_of_time:
             if builder := self._builder():
                 yield self._stage(f"compile with {builder}", self.request.precision)
             return
@@ -209,7 +210,7 @@ class Plan:
 
     def _builder(self) -> str | None:
         try:
-            return builder_version(self.engine)
+            return backend(self.engine).version
         except (EngineError, MissingPackageError):
             return None
 

@@ -13,6 +13,7 @@ from edgevit.cache import Cache, Kind
 from edgevit.engine import backend
 from edgevit.engine.base import processor
 from edgevit.engine.here import is_here
+from edgevit.engines import traits_of
 from edgevit.errors import BudgetError, ConfigError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
@@ -104,16 +105,17 @@ def _key(
 def costs_for(checkpoint: Checkpoint, goal: Goal, cache: Cache, progress: Progress) -> Costs:
     """What layers take on the target.
 
-    A CPU's are measured where this machine is the target, a GPU's estimated by the roofline of plans compiled here; without
-    either, multiply-accumulates: another CPU's milliseconds would optimise for the wrong one.
+    Those of an engine that compiles in a second are measured where this machine is the target; where the builder lists its
+    kernels, they are estimated by the roofline of plans compiled here; without either, multiply-accumulates: another CPU's
+    milliseconds would optimise for the wrong one.
     """
     config, engine = checkpoint.model.config, goal.target.engine()
-    if not engine.startswith("tensorrt"):
-        if not is_here(goal.target):
-            return macs_only(config)
-        return measured(config, engine, goal.precision, threads=goal.threads, cache=cache, progress=progress)
-    board = load_target(goal.target.boards[0]) if goal.target.boards else goal.target
-    return estimated(config, board, goal.precision, cache=cache, progress=progress)
+    if traits_of(engine).lists_kernels:
+        board = load_target(goal.target.boards[0]) if goal.target.boards else goal.target
+        return estimated(config, board, goal.precision, cache=cache, progress=progress)
+    if traits_of(engine).ahead_of_time or not is_here(goal.target):
+        return macs_only(config)
+    return measured(config, engine, goal.precision, threads=goal.threads, cache=cache, progress=progress)
 
 
 def _prune_to(
@@ -185,7 +187,7 @@ def _cuts_for_speedup(
     """
     engine, asked = goal.target.engine(), speedup
     cuts = scored.cuts_for_speedup(asked)
-    if engine.startswith("tensorrt") or not is_here(goal.target):
+    if traits_of(engine).ahead_of_time or not is_here(goal.target):
         return cuts, None
     measured_at = f"{goal.precision} on {backend(engine).version} on {processor()}"
     reached: list[float] = []
