@@ -12,6 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 _MODULE = re.compile(r"edgevit(?:\.\w+)+")
 _IMPORT = re.compile(r"\b(?:from|import) (edgevit(?:\.\w+)+)")
+_ENTRY = re.compile(r"(edgevit(?:\.\w+)+):\w+")
 
 
 @cache
@@ -30,7 +31,8 @@ def sources(module: str, package: Path = PACKAGE) -> set[Path]:
     """The files that `code_digest` covers.
 
     An import counts wherever it stands, also in a text that a process is given to run, and so does a text that is a module's
-    name, as in a table of engines.
+    name. An entry point, ``module:class`` as in a table of engines, counts for what loads it: a module that imports the table
+    and `importlib`. Who only reads the table depends on no engine's code.
     """
     found: set[Path] = set()
     waiting = [module]
@@ -39,7 +41,7 @@ def sources(module: str, package: Path = PACKAGE) -> set[Path]:
         path = _file(name, package)
         if path is not None and path not in found:
             found.add(path)
-            waiting += [name.rpartition(".")[0], *_names(path)]
+            waiting += [name.rpartition(".")[0], *_names(path), *_loaded(path, package)]
     return found
 
 
@@ -51,9 +53,23 @@ def _file(name: str, package: Path) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
+def _loaded(path: Path, package: Path) -> Iterator[str]:
+    """Modules of the entry points in tables that the module at ``path`` imports, if it imports modules by name."""
+    tree = _tree(path)
+    if any(isinstance(node, ast.ImportFrom) and node.module == "importlib" for node in ast.walk(tree)):
+        tables = [table for name in _names(path) if (table := _file(name, package)) is not None]
+        texts = (node.value for table in tables for node in ast.walk(_tree(table)) if isinstance(node, ast.Constant))
+        yield from (entry[1] for text in texts if isinstance(text, str) and (entry := _ENTRY.fullmatch(text)))
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
 @cache
 def _names(path: Path) -> tuple[str, ...]:
-    return tuple(name for node in ast.walk(ast.parse(path.read_bytes())) for name in _of_node(node) if _MODULE.fullmatch(name))
+    return tuple(name for node in ast.walk(_tree(path)) for name in _of_node(node) if _MODULE.fullmatch(name))
 
 
 def _of_node(node: ast.AST) -> Iterator[str]:

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from edgevit.engines import CPU_MULTIPLE, ENGINES
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.shipped import check_keys, find_toml, read_toml, shipped_names
 
@@ -176,8 +177,8 @@ def l4t_range(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _multiple(engines: dict[str, str]) -> int:
-    """TensorRT packs INT8 channels by 32; a CPU's smallest vector register, NEON's, holds 16."""
-    return 32 if any(engine.startswith("tensorrt") for engine in engines.values()) else 16
+    """What all ``engines`` pack INT8 channels by; an engine that is not known is taken to be a CPU's."""
+    return max(ENGINES[engine].multiple if engine in ENGINES else CPU_MULTIPLE for engine in engines.values())
 
 
 # --- what a file may say ---------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from edgevit.cache import Cache
-from edgevit.engine.here import proxy_engine_of
 from edgevit.progress import Progress, Stage
 from edgevit.target import Target, load_target
 
@@ -24,17 +23,12 @@ class Workbench:
     threads: int | None = None
     """CPU threads of an inference; None lets the engine choose."""
     measured_on: str | None = None
-    """The engine that accuracy is measured with, once it was held against torch; None: what the target asks for."""
+    """The engine that accuracy is measured with, once it was held against torch; see `edgevit.engine.here.proxy_engine`."""
 
     @property
     def engine(self) -> str:
         """The target's engine: what graphs are written for."""
         return self.target.engine()
-
-    @property
-    def proxy_engine(self) -> str:
-        """What computes here: the target's engine if this machine is the target, else what stands in for it."""
-        return self.measured_on or proxy_engine_of(self.target)
 
     def on(self, engine: str) -> Workbench:
         """The same, with accuracy measured on ``engine``."""

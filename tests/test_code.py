@@ -40,9 +40,17 @@ READING = (
     "preprocess.py",
     "preprocess_averaging.py",
 )
-QUANTIZING = (*READING, "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py")
+QUANTIZING = (*READING, "engines.py", "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py")
 PRUNING = (*READING, "prune/compensation.py", "prune/candidates.py", "prune/allocation.py", "prune/first_pass.py")
-ENGINES = ("engine/base.py", "engine/openvino.py", "engine/onnxruntime.py", "engine/tensorrt.py", "engine/tensorrt_child.py")
+ENGINES = (
+    "engines.py",
+    "engine/base.py",
+    "engine/builder.py",
+    "engine/openvino.py",
+    "engine/onnxruntime.py",
+    "engine/tensorrt.py",
+    "engine/tensorrt_child.py",
+)
 DEPENDS = {
     "quantize": QUANTIZING,
     "quantize-report": QUANTIZING,
@@ -129,6 +137,28 @@ def test_what_counts_as_an_import(tmp_path: Path) -> None:
     (tmp_path / "two.py").write_text("from edgevit import five\n")
     found = {str(path.relative_to(tmp_path)) for path in sources("edgevit.start", tmp_path)}
     assert found == {"start.py", "pack/__init__.py", "pack/one.py", "two.py", "three.py", "four.py", "five.py"}
+
+
+def test_an_entry_point_counts_for_what_loads_it(tmp_path: Path) -> None:
+    """Who reads a table of engines depends on the table; who imports by it, on all that it names."""
+    (tmp_path / "table.py").write_text('ROWS = {"x": Row(backend="edgevit.own:Class", text="not edgevit.other:Class of it")}\n')
+    (tmp_path / "own.py").write_text("from edgevit import deep\n")
+    (tmp_path / "deep.py").write_text("")
+    (tmp_path / "reads.py").write_text("from edgevit.table import ROWS\n")
+    (tmp_path / "loads.py").write_text("from importlib import import_module\nfrom edgevit.table import ROWS\n")
+
+    def found(module: str) -> set[str]:
+        return {path.name for path in sources(module, tmp_path)}
+
+    assert found("edgevit.reads") == {"reads.py", "table.py"}
+    assert found("edgevit.loads") == {"loads.py", "table.py", "own.py", "deep.py"}
+
+
+def test_calibration_outlives_another_version_of_an_engine() -> None:
+    """What an engine's traits are counts; how it compiles and infers does not."""
+    files = {str(path.relative_to(PACKAGE)) for path in sources("edgevit.quantize.quantize")}
+    assert "engines.py" in files
+    assert not [file for file in files if file.startswith("engine/")]
 
 
 def test_an_entry_is_bound_to_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgevit import shipped
-from edgevit.engine import BACKENDS
+from edgevit.engines import ENGINES
 from edgevit.errors import ConfigError
 from edgevit.recipe import Calibrate, Quantize, Recipe, load_recipe
 from edgevit.shipped import shipped_dir, shipped_names
@@ -144,7 +144,7 @@ def test_shipped_target_loads(name: str) -> None:
     """Its engines exist, its description is one line, and it lists the precisions from the safest on."""
     target = load_target(name)
     assert target.name == name
-    assert set(target.engines.values()) <= set(BACKENDS)
+    assert set(target.engines.values()) <= set(ENGINES)
     assert target.description
     assert "\n" not in target.description
     assert target.precisions[0] == "fp32"
@@ -364,7 +364,7 @@ def test_multiple_by_default(engine: str, multiple: int, tmp_path: Path) -> None
 def test_target_picks_the_engine_of_the_machine() -> None:
     target = load_target("cpu")
     assert (target.engine("x86_64"), target.engine("aarch64")) == ("openvino", "onnxruntime")
-    assert target.engine() in BACKENDS
+    assert target.engine() in ENGINES
 
 
 @pytest.mark.parametrize("load", [load_recipe, load_target])

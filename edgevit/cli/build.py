@@ -78,6 +78,7 @@ def build(**values: Any) -> None:
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.engine.check import summary
+    from edgevit.engines import traits_of
     from edgevit.progress import Progress
 
     as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"), note=note)
@@ -113,7 +114,7 @@ def build(**values: Any) -> None:
         print_preflight(result.compiled, request.target)
     say(f"{summary(result.verdicts)}.")
     say(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB, input {manifest.input}")
-    if manifest.engine.startswith("tensorrt") and not result.compiled.files:
+    if traits_of(manifest.engine).ahead_of_time and not result.compiled.files:
         say(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
     say(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
 

@@ -35,7 +35,7 @@ def compile(**values: Any) -> None:
     from edgevit.cli.console import ConsoleProgress, note, print_json
     from edgevit.commands.compile import compile_bundle
     from edgevit.engine.base import GraphUse
-    from edgevit.engine.tensorrt import BuildOptions
+    from edgevit.engine.builder import BuildOptions
     from edgevit.progress import Progress
 
     path, as_json, workspace = values.pop("bundle"), values.pop("as_json"), values.pop("workspace")

@@ -125,8 +125,7 @@ def _of_bundle(bundle: Any) -> list[Any]:
     from edgevit.bundle import ENGINE
     from edgevit.device.doctor import Finding
     from edgevit.engine import backend, runs_here
-    from edgevit.engine.of_bundle import lacking
-    from edgevit.engine.tensorrt import check_stamp
+    from edgevit.engines import traits_of
     from edgevit.errors import EdgevitError
     from edgevit.target import load_target
 
@@ -134,16 +133,16 @@ def _of_bundle(bundle: Any) -> list[Any]:
     compile_it = f"edgevit compile {bundle.path}"
     try:
         bundle.verify()
-        if backend(name).just_in_time:
+        if not traits_of(name).ahead_of_time:
             whole = f"{bundle.path}: whole; {name} compiles it at every start"
             return [Finding(topic="bundle", level="ok", text=whole), *_checked(bundle)]
         if not runs_here(name):
             elsewhere = f"run it on its device; or here, on the processor, with --engine {load_target('cpu').engine()}"
-            text = f"{bundle.path}: whole, and {name} cannot run here: {lacking(name)}"
+            text = f"{bundle.path}: whole, and {name} cannot run here: {backend(name).lacking()}"
             return [Finding(topic="bundle", level="problem", text=text, fix=elsewhere)]
         if ENGINE not in manifest.files:
             return [Finding(topic="bundle", level="problem", text=f"{bundle.path}: not compiled yet", fix=compile_it)]
-        check_stamp((manifest.compiled or {}).get("engine") or {}, name)
+        backend(name).check_stamp((manifest.compiled or {}).get("engine") or {})
     except EdgevitError as error:
         return [Finding(topic="bundle", level="problem", text=f"{bundle.path}: {error}", fix=compile_it)]
     return [Finding(topic="bundle", level="ok", text=f"{bundle.path}: whole, and compiled on this machine"), *_checked(bundle)]

@@ -149,21 +149,21 @@ def _engine(opened: Any) -> str:
     """Whether the bundle's engine is compiled, for what, and whether that is this machine."""
     from edgevit.bundle import ENGINE
     from edgevit.engine import backend, runs_here
-    from edgevit.engine.of_bundle import in_order, lacking
-    from edgevit.engine.tensorrt import check_stamp
+    from edgevit.engine.of_bundle import in_order
+    from edgevit.engines import traits_of
     from edgevit.errors import EdgevitError
 
     name, stamp = opened.manifest.engine, (opened.manifest.compiled or {}).get("engine") or {}
     bound = f"compiled for {', '.join(f'{key} {value}' for key, value in stamp.items()) or 'an unknown machine'}"
     try:
-        if backend(name).just_in_time:
+        if not traits_of(name).ahead_of_time:
             here = "" if runs_here(name) else f"; not installed here, where it runs on {in_order(name)[0]}"
             return f"{name} compiles at every start; nothing is kept{here}"
         if ENGINE not in opened.manifest.files:
             return f"not compiled; on the device that runs it: edgevit compile {opened.path}"
         if not runs_here(name):
-            return f"{bound}; cannot run here: {lacking(name)}"
-        check_stamp(stamp, name)
+            return f"{bound}; cannot run here: {backend(name).lacking()}"
+        backend(name).check_stamp(stamp)
     except EdgevitError as error:  # of another machine, or of an edgevit with other engines: still worth inspecting
         return f"{bound}; {error}"
     return f"{bound}; fits this machine"

@@ -80,7 +80,7 @@ def _service(values: dict[str, Any]) -> Any:
     from edgevit.cli.run import run
     from edgevit.device.jetson import detect
     from edgevit.device.service import Service, argus_deadlocks, csi_stack
-    from edgevit.engine import CPU_ENGINES
+    from edgevit.engines import runs_on
     from edgevit.signing import REQUIRE, required_keys
 
     bundle = open_bundle(values["bundle"])
@@ -100,7 +100,7 @@ def _service(values: dict[str, Any]) -> Any:
         user=_user(values["user"]),
         groups=_groups(),
         # A Jetson decodes and reads CSI cameras on its GPU's nodes, whatever engine classifies.
-        on_gpu=(asked.get("engine") or bundle.manifest.engine) not in CPU_ENGINES or board is not None,
+        on_gpu=runs_on(asked.get("engine") or bundle.manifest.engine, "gpu") or board is not None,
         csi=csi,
         restarts_argus=csi == "argus" and argus_deadlocks(board),
         writable=_writable(values["writable"], asked),

@@ -14,7 +14,7 @@ from edgevit.commands.steps import Work, run_steps
 from edgevit.commands.target_graph import Compiled, compile_for
 from edgevit.engine import alternatives
 from edgevit.engine.check import Verdict
-from edgevit.engine.here import is_here, proxy_engine_of
+from edgevit.engine.here import is_here, proxy_engine, proxy_engine_of
 from edgevit.engine.samples import samples_bytes
 from edgevit.engine.trusted import CheckedGraph, Trusted, trusted_engine
 from edgevit.export.variants import Variant, fp32_variant
@@ -75,10 +75,10 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
     original = inputs.checkpoint
     frames = sample_frames((inputs.calibration or inputs.held_out) if request.reference else None, original.preprocessing)
     with timed.stage("write graph"):
-        reference = fp32_variant(original, bench.proxy_engine)
+        reference = fp32_variant(original, proxy_engine(bench))
     with timed.stage("check engine"):  # before it decides anything
         whole = checked_graph(reference, original, frames)
-        trusted = trusted_engine(alternatives(bench.proxy_engine), [whole], threads=bench.threads)
+        trusted = trusted_engine(alternatives(proxy_engine(bench)), [whole], threads=bench.threads)
     bench, notes = _on(trusted, bench), [*inputs.notes, *trusted.notes]
     inputs, work = begin(request, inputs, bench)
     work = run_steps(request.steps, work)
@@ -130,7 +130,7 @@ def _all_trusted(
 
 def _rows(reference: Variant, work: Work, variant: Variant) -> list[Variant]:
     """What is compared: the model as it came, behind every step that changed it, and in its precision."""
-    engine = work.bench.proxy_engine
+    engine = proxy_engine(work.bench)
     between = [replace(fp32_variant(checkpoint, engine), precision=name) for name, checkpoint in work.between]
     rows = [reference, *between]
     return rows if variant.model == rows[-1].model else [*rows, variant]

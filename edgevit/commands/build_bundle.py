@@ -16,11 +16,12 @@ from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.steps import Work
 from edgevit.commands.target_graph import Compiled
 from edgevit.engine.check import Verdict
+from edgevit.engines import ENGINES
 from edgevit.export.variants import Variant
 from edgevit.measure.comparison import Comparison, Row
 from edgevit.target import Target
 
-PACKAGES = ("torch", "onnx", "openvino", "onnxruntime")
+PACKAGES = ("torch", "onnx", *(package for traits in ENGINES.values() for package in traits.versioned))
 """Whose versions a manifest keeps."""
 
 

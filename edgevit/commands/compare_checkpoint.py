@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from edgevit.bundle import ENGINE
 from edgevit.commands.compare_names import DEFAULT, Precision, parse_precisions
 from edgevit.commands.compare_request import Request, Subject
-from edgevit.engine import backend
 from edgevit.engine.here import elsewhere, is_here, proxy_engine_of
+from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, DataError, needs_extra
 from edgevit.images.datalevel import check_level
 from edgevit.images.dataset import ImageSet
@@ -66,7 +66,7 @@ def subject_of_checkpoint(path: Path, name: str, images: ImageSet, request: Requ
     made = {precision.name: maker.make(precision) for precision in wanted}
     notes = _notes(made)
     half = any(precision.computed == "fp16" for precision in wanted)
-    if half and not proxy_engine_of(target).startswith("tensorrt"):
+    if half and traits_of(proxy_engine_of(target)).forms.fp16.dtype != "fp16":
         notes.append(FP16)
     if note := elsewhere(target):
         notes.append(f"{note} without --engines, which times this machine")
@@ -104,7 +104,7 @@ def _check(path: Path, wanted: tuple[Precision, ...], target: Target | None) -> 
 
 def _anywhere(target: Target) -> tuple[str, ...]:
     """CPU engines read FP16, too, though no bundle for a CPU is built in it."""
-    return ("fp16",) if backend(target.engine()).just_in_time else ()
+    return () if traits_of(target.engine()).ahead_of_time else ("fp16",)
 
 
 def _notes(made: Mapping[str, _Made]) -> list[str]:
@@ -147,7 +147,7 @@ class _Maker:
         from edgevit.commands.target_graph import compile_for
         from edgevit.export.variants import half_graph
 
-        bench, just_in_time = self._bench, backend(self._bench.engine).just_in_time
+        bench, just_in_time = self._bench, not traits_of(self._bench.engine).ahead_of_time
         *smaller, quantize = self._steps(precision)
         work = run_steps(smaller, self._work(precision))
         if just_in_time and precision.computed == "fp16":

@@ -12,9 +12,9 @@ from edgevit.commands.compile_choice import Choice, Question, Tried, choose
 from edgevit.device.jetson import detect
 from edgevit.engine import backend, runs_here
 from edgevit.engine.base import processor
-from edgevit.engine.of_bundle import lacking
+from edgevit.engine.builder import Advance, BuildOptions, BuiltEngine
 from edgevit.engine.rewrite import quantized
-from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, stamp_here
+from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, EngineError
 from edgevit.files.writing import require_writable
 
@@ -36,11 +36,13 @@ def compile_bundle(
     """
     bundle = open_bundle(path, keys)
     manifest, name = bundle.manifest, bundle.manifest.engine
-    if backend(name).just_in_time:
+    if not traits_of(name).ahead_of_time:
         msg = f"{path}: {name} compiles in a second at every start; there is nothing to keep. Run it: edgevit run {path} SOURCE"
         raise ConfigError(msg)
     if not runs_here(name):
-        msg = f"{path}: an engine of {name} is compiled on the machine that runs it, and this one cannot: {lacking(name)}"
+        msg = (
+            f"{path}: an engine of {name} is compiled on the machine that runs it, and this one cannot: {backend(name).lacking()}"
+        )
         raise EngineError(msg)
     require_writable(path)
     files = {file: bundle.read(file) for file in manifest.files}
@@ -53,17 +55,16 @@ def compile_bundle(
     choice = choose(asked, advance)
     built = choice.kept.built
     assert built is not None
-    manifest = _with_choice(manifest, choice, built, stamp_here(name))
+    manifest = _with_choice(manifest, choice, built, backend(name).stamp())
     return write_bundle(path, manifest, files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}), built
 
 
 def _with_choice(manifest: Manifest, choice: Choice, built: BuiltEngine, stamp: dict[str, str]) -> Manifest:
     """What the manifest says once the engine is the device's own: its plan takes the place of the stand-in's."""
     kept, before = choice.kept, manifest.compiled or {}
-    assert kept.plan is not None
     stand_in = before.get("stand_in") or _stand_in(before.get("plan") or {})
     compiled = before | {
-        "plan": kept.plan.summary() | {"stand_in": False},
+        "plan": kept.plan.summary() | {"stand_in": False} if kept.plan else None,
         "stand_in": stand_in,
         "engine": stamp,
         "check": asdict(kept.check) if kept.check else None,
@@ -72,7 +73,8 @@ def _with_choice(manifest: Manifest, choice: Choice, built: BuiltEngine, stamp: 
         "tried": [item.to_dict() for item in choice.tried],
     }
     notes = [text for text in manifest.notes if not text.startswith(("plan: ", "preflight: ", "compile: "))]
-    notes += [f"plan: {text}" for text in (*kept.plan.warnings, *_apart(choice.tried[0], stand_in))]
+    warnings = kept.plan.warnings if kept.plan else ()
+    notes += [f"plan: {text}" for text in (*warnings, *_apart(choice.tried[0], stand_in))]
     notes += [f"compile: {item.form.name} is not kept: {item.failure}" for item in choice.tried if item.failure]
     if choice.clock is not None and not choice.clock.locked:
         notes.append(f"compile: {choice.clock}")

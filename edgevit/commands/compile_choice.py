@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from edgevit.device.gpu_clock import GpuClock, gpu_clock
-from edgevit.engine import backend
+from edgevit.engine import backend, builder
 from edgevit.engine.base import GraphUse, Session
+from edgevit.engine.builder import Advance, BuildOptions, BuiltEngine
 from edgevit.engine.check import HALF_FLOOR_DB, PEAK, Verdict
 from edgevit.engine.check import examine as examine_engine
 from edgevit.engine.forms import GraphForm, careful_forms, equal_forms
 from edgevit.engine.samples import load_samples
-from edgevit.engine.tensorrt import Advance, BuildOptions, BuiltEngine, build_engine
+from edgevit.engines import traits_of
 from edgevit.errors import EngineError
 from edgevit.measure.accuracy import measure
 from edgevit.measure.latency import Latency, summary, take_turns
@@ -61,6 +62,7 @@ class Tried:
     built: BuiltEngine | None = None
     """None if it was refused."""
     plan: Preflight | None = None
+    """None also where the engine's builder lists no kernels."""
     check: SpotCheck | None = None
     """None if the bundle carries no samples, or if it is wrong."""
     failure: str = ""
@@ -158,10 +160,10 @@ def _careful(tried: list[Tried], asked: Question, advance: Advance | None) -> li
 
 def _try(form: GraphForm, asked: Question, advance: Advance | None, timing_cache: bytes) -> Tried:
     try:
-        built = build_engine(form.model, asked.options, advance, engine=asked.engine, timing_cache=timing_cache)
+        built = builder(asked.engine).build(form.model, asked.options, advance, timing_cache=timing_cache)
     except EngineError as error:
         return Tried(form=form, failure=str(error))
-    plan = examine(built, blocks=asked.blocks, bare=asked.bare)
+    plan = examine(built, blocks=asked.blocks, bare=asked.bare) if traits_of(asked.engine).lists_kernels else None
     try:
         check = None
         if asked.samples is not None:

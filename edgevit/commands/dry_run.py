@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from edgevit.cache import Kept, NotKeptError
-from edgevit.engine.tensorrt import builder_version
+from edgevit.engine import backend
 from edgevit.errors import BudgetError, EngineError, MissingPackageError
 from edgevit.progress import Progress, Stage
 from edgevit.workbench import Workbench
@@ -60,6 +60,6 @@ class DryRun:
     def builder(self) -> str | None:
         """Name and version of the compiler for the target that this machine has, if it has one."""
         try:
-            return builder_version(self.bench.engine)
+            return backend(self.bench.engine).version
         except (EngineError, MissingPackageError):
             return None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.bundle import MODEL, Bundle
-from edgevit.engine import backend
 from edgevit.engine.of_bundle import compiled_here, in_order
 from edgevit.engine.profiling import layer_times
+from edgevit.engines import traits_of
 from edgevit.errors import needs_extra
 from edgevit.measure.parts import PARTS, part_times
 
@@ -57,7 +57,7 @@ def parts_of(bundle: Bundle, engine: str | None, *, threads: int | None) -> list
     times: dict[tuple[int | None, str], float] = {}
     name = engine or in_order(bundle.manifest.engine)[0]
     own = compiled_here(bundle) if name == bundle.manifest.engine else None
-    if engine or backend(name).just_in_time or own:
+    if engine or own or not traits_of(name).ahead_of_time:
         black = np.zeros((1, *bundle.manifest.preprocessing.size, 3), np.uint8)
         found = part_times(layer_times(name, model, black, threads=threads, runs=RUNS, compiled=own))
         times = {(item.block, item.part): item.milliseconds for item in found}

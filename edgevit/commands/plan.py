@@ -13,7 +13,8 @@ from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.dry_run import DryRun, PlannedStage
 from edgevit.commands.steps import Step, Work, run_step, shares_of
 from edgevit.engine import backend
-from edgevit.engine.here import is_here
+from edgevit.engine.here import is_here, proxy_engine
+from edgevit.engines import traits_of
 from edgevit.errors import MissingPackageError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
@@ -76,7 +77,7 @@ class _Planning:
 
     @property
     def _engine(self) -> str:
-        return self.bench.proxy_engine
+        return proxy_engine(self.bench)
 
     def _reading(self) -> Iterator[PlannedStage]:
         request, checkpoint, stage = self.request, self.inputs.checkpoint, self.dry.stage
@@ -93,7 +94,7 @@ class _Planning:
 
     def _compiling(self) -> Iterator[PlannedStage]:
         name, precision = self.bench.engine, self.request.precision
-        if not backend(name).just_in_time:
+        if traits_of(name).ahead_of_time:
             if builder := self.dry.builder():
                 yield self.dry.stage(f"compile with {builder}", precision)
             return

@@ -11,7 +11,7 @@ from edgevit.commands.build_inputs import begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.steps import Prune, run_step
 from edgevit.engine import alternatives
-from edgevit.engine.here import is_here
+from edgevit.engine.here import is_here, proxy_engine
 from edgevit.engine.trusted import trusted_engine
 from edgevit.errors import ConfigError
 from edgevit.export.variants import fp32_variant
@@ -53,17 +53,17 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     cache.check()
     frames = sample_frames(inputs.fitting, inputs.checkpoint.preprocessing)
     with bench.stage("check engine"):
-        whole = checked_graph(fp32_variant(inputs.checkpoint, bench.proxy_engine), inputs.checkpoint, frames)
-        trusted = trusted_engine(alternatives(bench.proxy_engine), [whole], threads=bench.threads)
+        whole = checked_graph(fp32_variant(inputs.checkpoint, proxy_engine(bench)), inputs.checkpoint, frames)
+        trusted = trusted_engine(alternatives(proxy_engine(bench)), [whole], threads=bench.threads)
     bench, notes = bench.on(trusted.engine), trusted.notes
     inputs, work = begin(request, inputs, bench)
     work = run_step(Prune(request.prune), work)
     comparison = None
     if inputs.held_out is not None:
         with bench.stage("check engine"):
-            graph = fp32_variant(work.checkpoint, bench.proxy_engine)
+            graph = fp32_variant(work.checkpoint, proxy_engine(bench))
             pruned_graph = checked_graph(graph, work.checkpoint, frames, Prune.leaves)
-            trusted = trusted_engine(alternatives(bench.proxy_engine), [whole, pruned_graph], threads=bench.threads)
+            trusted = trusted_engine(alternatives(proxy_engine(bench)), [whole, pruned_graph], threads=bench.threads)
         notes += trusted.notes
         pair = [Candidate(precision=graph.precision, engine=trusted.engine, model=graph.model, compiled=verdict.compiled)
                 for graph, verdict in zip((whole, pruned_graph), trusted.verdicts, strict=True)]  # fmt: skip

@@ -1,8 +1,8 @@
 """From what was decided to what the target runs: the graph in its form, and as far as this machine can, its engine.
 
-CPU engines compile in a second wherever they run. A TensorRT engine belongs to one GPU and one
-TensorRT, so it is compiled where the bundle will run; elsewhere the same builder, if there is one,
-compiles as a preflight: it shows on a laptop what the board would be given, and what is wrong with it.
+CPU engines compile in a second wherever they run. One that is compiled ahead of time belongs to one device and one
+version of its builder, as TensorRT's do, so it is compiled where the bundle will run; elsewhere the same builder, if there
+is one, compiles as a preflight: it shows on a laptop what the board would be given, and what is wrong with it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgevit.bundle import ENGINE, TIMING_CACHE
-from edgevit.engine import backend
+from edgevit.engine import backend, builder
 from edgevit.engine.base import saturates
+from edgevit.engine.builder import BuilderRefusedError, BuildOptions, BuiltEngine, NoBuilderError
 from edgevit.engine.here import is_here
-from edgevit.engine.tensorrt import (
-    BuilderRefusedError,
-    BuildOptions,
-    BuiltEngine,
-    NoBuilderError,
-    build_engine,
-    builder_version,
-    stamp_here,
-)
+from edgevit.engines import traits_of
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.variants import Variant
 from edgevit.plan.preflight import Preflight, examine
@@ -57,11 +50,11 @@ class Compiled:
     notes: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any] | None:
-        """What the manifest keeps; None for engines that compile at every start."""
-        if self.preflight is None:
+        """What the manifest keeps; None if nothing was compiled ahead of time."""
+        if self.preflight is None and self.stamp is None:
             return None
         return {
-            "plan": self.preflight.summary() | {"stand_in": not self.files},
+            "plan": self.preflight.summary() | {"stand_in": not self.files} if self.preflight else None,
             "estimates": [asdict(estimate) for estimate in self.estimates],
             "assumptions": list(self.assumptions),
             "engine": self.stamp,
@@ -75,8 +68,8 @@ class Compiled:
 def compile_for(decided: Decision, bench: Workbench) -> Compiled:
     """Write the graph in the form of the target and compile it, if this machine can. Raises EngineError if it is refused."""
     engine, target = bench.engine, bench.target
-    if engine.startswith("tensorrt"):
-        return _compile_tensorrt(decided, bench)
+    if traits_of(engine).ahead_of_time:
+        return _compile_ahead(decided, bench)
     variant = decided.variant(engine)
     try:
         with bench.stage(f"compile with {engine}"):
@@ -85,15 +78,15 @@ def compile_for(decided: Decision, bench: Workbench) -> Compiled:
         if is_here(target):
             raise
         return Compiled(variant=variant, notes=(f"{UNTRIED} {error}",))
-    in_fp32 = engine == "openvino" and variant.precision != "fp32" and is_here(target) and saturates()
+    in_fp32 = traits_of(engine).int8_needs_vnni and variant.precision != "fp32" and is_here(target) and saturates()
     return Compiled(variant=variant, notes=(WITHOUT_VNNI,) if in_fp32 else ())
 
 
-def _compile_tensorrt(decided: Decision, bench: Workbench) -> Compiled:
+def _compile_ahead(decided: Decision, bench: Workbench) -> Compiled:
     engine, target = bench.engine, bench.target
     try:
-        builder = builder_version(engine)
-        with bench.stage(f"compile with {builder}") as stage:
+        version = backend(engine).version
+        with bench.stage(f"compile with {version}") as stage:
             decided, variant, built, notes = _insist(decided, engine, lambda *_: stage.advance(0))
     except EngineError as error:
         # Elsewhere than on the target compiling is advice: a stand-in that dies must not take the build with it.
@@ -102,17 +95,17 @@ def _compile_tensorrt(decided: Decision, bench: Workbench) -> Compiled:
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
     except MissingPackageError as error:
         return Compiled(variant=decided.variant(engine), notes=(f"{UNCHECKED} {error}",))
-    preflight = _preflight(decided, built)
-    notes += tuple(f"plan: {warning}" for warning in preflight.warnings)
+    preflight = _preflight(decided, built) if traits_of(engine).lists_kernels else None
+    notes += tuple(f"plan: {warning}" for warning in preflight.warnings) if preflight else ()
     if is_here(target) and decided.plan.attention:
         notes += (UNTIMED,)
     return Compiled(
         variant=variant,
         files={ENGINE: built.engine, TIMING_CACHE: built.timing_cache} if is_here(target) else {},
-        stamp=stamp_here(engine) if is_here(target) else None,
+        stamp=backend(engine).stamp() if is_here(target) else None,
         preflight=preflight,
-        estimates=_estimates(preflight, target),
-        assumptions=assumptions(_boards(target)),
+        estimates=_estimates(preflight, target) if preflight else (),
+        assumptions=assumptions(_boards(target)) if preflight else (),
         notes=notes,
     )
 
@@ -135,7 +128,7 @@ def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Var
     while True:
         variant = decided.variant(engine)
         try:
-            built = build_engine(variant.model, BuildOptions(), advance, engine=engine)
+            built = builder(engine).build(variant.model, BuildOptions(), advance)
         except BuilderRefusedError as refused:
             parts = [part for part in groups(decided.plan) if part.rpartition(".")[0] in refused.blocks]
             if not parts:
@@ -143,7 +136,7 @@ def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Var
             decided = decided.without(parts, f"the builder refuses INT8 here: {refused}")
             notes += (f"{', '.join(refused.blocks)}: INT8 refused by the builder, kept in FP16: {refused}",)
             continue
-        unfused = _unfused_int8(decided, built)
+        unfused = _unfused_int8(decided, built) if traits_of(engine).lists_kernels else []
         if not unfused:
             return decided, variant, built, notes
         reason = f"{built.version} does not fuse INT8 attention here"

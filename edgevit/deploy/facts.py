@@ -84,11 +84,11 @@ def what_lacks(facts: Facts, plan: Plan, folder: str, *, there: bool) -> str:
         return f"its Python is {facts.python}, and edgevit needs 3.10. Name a newer one with --python"
     if not (facts.makes_venvs or facts.installed):
         return "its Python makes no virtual environments. There: sudo apt install python3-venv"
-    if plan.ahead and not facts.driver:
+    if plan.traits.processor == "gpu" and not facts.driver:
         return f"it has no NVIDIA driver, which {plan.bundle.manifest.engine} needs. See whether it is the right host"
-    if plan.ahead and not facts.cuda:
+    if "pycuda" in plan.traits.modules and not facts.cuda:
         return "it has no pycuda, and no nvcc to make it with. On a Jetson: sudo apt install nvidia-jetpack"
-    if plan.ahead and not facts.compiles:
+    if "pycuda" in plan.traits.modules and not facts.compiles:
         return "it has no pycuda, and lacks what it is made with. There: sudo apt install build-essential python3-dev"
     wanted = ROOM * plan.bytes / 2**20 + (0 if facts.installed else INSTALLED_MIB)
     if facts.free_mib < wanted and not there:

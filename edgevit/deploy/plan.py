@@ -10,7 +10,7 @@ from pathlib import Path
 from edgevit.bundle import Bundle, check_replaceable, open_bundle
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.wheel import make_wheel
-from edgevit.engine import backend
+from edgevit.engines import EngineTraits, traits_of
 from edgevit.errors import ConfigError
 from edgevit.files.clashes import Output, refuse_clashes
 from edgevit.files.own_kinds import DEPLOYMENT, require_kind
@@ -46,14 +46,19 @@ class Plan:
         return _name(self.bundle.path)
 
     @property
+    def traits(self) -> EngineTraits:
+        """Of the bundle's engine. Raises ConfigError for one that this edgevit does not know."""
+        return traits_of(self.bundle.manifest.engine)
+
+    @property
     def ahead(self) -> bool:
         """Whether the bundle's engine is compiled on the device and kept."""
-        return not backend(self.bundle.manifest.engine).just_in_time
+        return self.traits.ahead_of_time
 
     @property
     def extra(self) -> str:
         """Which of edgevit's extras the host needs."""
-        return "jetson" if self.ahead else "cpu"
+        return self.traits.extra
 
     def wheels(self) -> list[Path]:
         """All that is installed from: edgevit's own wheel, and the wheelhouse's."""

@@ -82,12 +82,12 @@ STATE = """
 import hashlib, sys
 from edgevit.bundle import open_bundle
 from edgevit.deploy.identity import identity
-from edgevit.engine import backend
 from edgevit.engine.of_bundle import compiled_here
+from edgevit.engines import traits_of
 bundle = open_bundle(sys.argv[1]); bundle.verify()
-name = bundle.manifest.engine
+ahead = traits_of(bundle.manifest.engine).ahead_of_time
 print("manifest", hashlib.sha256(bundle.manifest.to_json().encode()).hexdigest())
 print("identity", identity(bundle.manifest))
-print("engine", "jit" if backend(name).just_in_time else "compiled" if compiled_here(bundle) else "missing")
+print("engine", "compiled" if ahead and compiled_here(bundle) else "missing" if ahead else "jit")
 """
 """Python: digest of a bundle's manifest, its identity, whether its engine is compiled for here. Fails if it is not whole."""

@@ -112,10 +112,10 @@ def check_jetpack(board: Board) -> None:
 def here(target: Target, root: Path = ROOT) -> Target:
     """``target``, narrowed to this board if it is a family that the board belongs to.
 
-    Raises ConfigError for a board with a JetPack that is too old for the target's engine.
+    Raises ConfigError for a board with a JetPack that is too old for the target's engine, where that is JetPack's.
     """
     board = detect(root)
-    if board is None or target.engine() != "tensorrt":
+    if board is None or target.engine() not in load_target(FAMILY).engines.values():
         return target
     check_jetpack(board)
     return load_target(board.target) if board.target in target.boards else target

@@ -13,9 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgevit.engines import ENGINES
 from edgevit.unreported import SILENCE
 
-MODULES = ("tensorrt", "pycuda.driver", "cv2", "openvino", "onnxruntime")
+# A GPU's engine is its board's own software: TensorRT, with the part of pycuda that loads CUDA's driver.
+_OF_ENGINES = [module for traits in ENGINES.values() if traits.processor != "gpu" for module in traits.modules]
+MODULES = ("tensorrt", "pycuda.driver", "cv2", *dict.fromkeys(_OF_ENGINES))
 SECONDS = 60.0
 """A module that takes longer to import hangs."""
 # The current folder must not lend a module its name: `python -c` puts it first on the path.

@@ -1,32 +1,32 @@
-"""Inference engines behind one protocol; pick one by name with `backend`."""
+"""Inference engines behind one protocol; pick one by name with `backend`. The table of them is `edgevit.engines.ENGINES`."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
+from typing import cast
 
 from edgevit.engine.base import Backend, Session
-from edgevit.errors import ConfigError, did_you_mean
+from edgevit.engine.builder import Builder
+from edgevit.engines import ENGINES, traits_of
+from edgevit.errors import ConfigError
 
-# name -> (module, class); a module is imported when its engine is asked for.
-BACKENDS = {
-    "openvino": ("edgevit.engine.openvino", "OpenVino"),
-    "onnxruntime": ("edgevit.engine.onnxruntime", "OnnxRuntime"),
-    "tensorrt": ("edgevit.engine.tensorrt", "TensorRt"),
-    "tensorrt_rtx": ("edgevit.engine.tensorrt", "TensorRtRtx"),
-}
-CPU_ENGINES = ("openvino", "onnxruntime")
+CPU_ENGINES = tuple(name for name, traits in ENGINES.items() if traits.processor == "cpu")
 """Those that run on any machine they are installed on."""
 
 
 def backend(name: str) -> Backend:
-    """The engine called ``name``. Raises ConfigError for an unknown one."""
-    if name not in BACKENDS:
-        msg = f"unknown engine {name!r}. {did_you_mean(name, BACKENDS)}"
-        raise ConfigError(msg)
-    module, attribute = BACKENDS[name]
+    """The engine called ``name``, whose module is imported now. Raises ConfigError for an unknown one."""
+    module, _, attribute = traits_of(name).backend.partition(":")
     engine: Backend = getattr(import_module(module), attribute)()
     return engine
+
+
+def builder(name: str) -> Builder:
+    """The engine called ``name``, which is compiled ahead of time. Raises ConfigError for an unknown one, or another kind."""
+    if not traits_of(name).ahead_of_time:
+        msg = f"{name} compiles at every start; nothing is built ahead of time"
+        raise ConfigError(msg)
+    return cast(Builder, backend(name))
 
 
 def open_session(name: str, model: bytes, *, threads: int | None = None) -> Session:
@@ -36,15 +36,12 @@ def open_session(name: str, model: bytes, *, threads: int | None = None) -> Sess
 
 
 def runs_here(name: str) -> bool:
-    """Whether this machine has what the engine called ``name`` takes: its packages and, for TensorRT, a GPU."""
-    from edgevit.engine.tensorrt import TensorRt
-
-    engine = backend(name)
-    return engine.runs_here if isinstance(engine, TensorRt) else find_spec(name) is not None
+    """Whether this machine has what the engine called ``name`` takes: its packages and its hardware."""
+    return not backend(name).lacking()
 
 
 def alternatives(name: str) -> list[str]:
-    """The engine called ``name``, then the other CPU engines that are installed here; TensorRT has none."""
-    if not backend(name).just_in_time:
+    """The engine called ``name``, then the other CPU engines that are installed here; one compiled ahead of time has none."""
+    if traits_of(name).ahead_of_time:
         return [name]
     return [name, *(other for other in CPU_ENGINES if other != name and runs_here(other))]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from edgevit.engines import traits_of
 from edgevit.errors import EngineError
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
     Frames = NDArray[np.uint8]
     Logits = NDArray[np.float32]
+
+
+UNCOUNTED = 3
+"""Inferences under a profiler before the first that counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,18 @@ class GraphUse:
         if self.with_ms is not None and self.without_ms is not None:
             timed = f"{self.with_ms:.2f} ms an inference with it, {self.without_ms:.2f} without"
         return ", ".join(filter(None, ("used" if self.used else self.reason, timed)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTime:
+    """One kernel of the compiled model."""
+
+    name: str
+    """The graph's node, such as ``blocks.3/fc1/MatMul``, or one that the engine made up."""
+    kind: str
+    """What the engine calls the operation."""
+    milliseconds: float
+    """Median over the runs."""
 
 
 class Session(Protocol):
@@ -83,19 +101,25 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """One inference engine.
+    """One inference engine, in what it does; what is known of it without its package is in `edgevit.engines`.
 
     ``compile`` and ``load`` are apart because an engine may be compiled long before, or elsewhere
     than, it runs. ``threads`` is the number of CPU threads; None lets the engine choose.
     """
 
     name: str
-    just_in_time: bool
-    """Compiles in about a second, so a bundle keeps no engine file and every start compiles anew."""
+    """As in `edgevit.engines.ENGINES`."""
 
     @property
     def version(self) -> str:
-        """Name and version. Raises MissingPackageError if it is not installed."""
+        """Name and version of what compiles. Raises MissingPackageError if it is not installed."""
+        ...
+
+    def lacking(self) -> str:
+        """What this machine would need to run it and has not, packages and hardware, with how to get it; empty if it has all.
+
+        Loads none of its packages.
+        """
         ...
 
     def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
@@ -108,6 +132,39 @@ class Backend(Protocol):
         ``graph`` lets a GPU replay a CUDA graph where that is faster; it is of no meaning to CPUs.
         """
         ...
+
+    def stamp(self) -> dict[str, str]:
+        """What an engine compiled on this machine is bound to, in words for people; empty if nothing is kept."""
+        ...
+
+    def check_stamp(self, stamp: Mapping[str, str]) -> None:
+        """Raise EngineError if an engine with ``stamp`` was compiled elsewhere, saying what differs."""
+        ...
+
+    def layer_times(
+        self, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
+    ) -> list[LayerTime]:  # fmt: skip
+        """Layers in the order they run, by the engine's own profiler: see `edgevit.engine.profiling.layer_times`."""
+        ...
+
+
+class JustInTime:
+    """What engines share that compile at every start: nothing is kept, so nothing is bound to a machine."""
+
+    name: str
+
+    def lacking(self) -> str:
+        """See `Backend.lacking`."""
+        traits = traits_of(self.name)
+        found = [f"no Python module {module}" for module in traits.modules if find_spec(module) is None]
+        return f"{', '.join(found)} (pip install 'edgevit[{traits.extra}]')" if found else ""
+
+    def stamp(self) -> dict[str, str]:
+        """See `Backend.stamp`."""
+        return {}
+
+    def check_stamp(self, stamp: Mapping[str, str]) -> None:
+        """See `Backend.check_stamp`."""
 
 
 class SessionBase:

@@ -22,6 +22,7 @@ import numpy as np
 from edgevit.engine import backend
 from edgevit.engine.base import Session
 from edgevit.engine.cut import cut
+from edgevit.engines import traits_of
 from edgevit.errors import EdgevitError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def check_session(session: Session, samples: Samples, floor_db: float = FLOOR_DB
 
 def floor_of(engine: str) -> float:
     """`FLOOR_DB` or `HALF_FLOOR_DB`, for the engine called ``engine``."""
-    return FLOOR_DB if backend(engine).just_in_time else HALF_FLOOR_DB
+    return FLOOR_DB if traits_of(engine).exact_fp32 else HALF_FLOOR_DB
 
 
 def examine(

@@ -11,11 +11,13 @@ from typing import Any
 from edgevit.device.files import text
 from edgevit.device.gpu import gpu
 from edgevit.device.jetson import ROOT, detect
-from edgevit.engine import CPU_ENGINES, backend, runs_here
+from edgevit.engine import backend, runs_here
 from edgevit.engine.base import processor
+from edgevit.engines import ENGINES, runs_on
 from edgevit.errors import MissingPackageError
 from edgevit.shipped import shipped_names
 from edgevit.target import Machine, Target, load_target
+from edgevit.workbench import Workbench
 
 NAMES = re.compile(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", re.MULTILINE)
 """Where /proc/cpuinfo names the processor (x86) or the board (a Raspberry Pi, also in a container that sees no device tree)."""
@@ -25,12 +27,15 @@ def is_here(target: Target, root: Path = ROOT) -> bool:
     """Whether bundles for ``target`` run on this machine, at the target's speed; ``root`` is where its file system begins.
 
     A CPU target without a [machine] is this machine, whatever it is; else architecture and name must be the target's.
-    For TensorRT the GPU must be the target's: on a Jetson by its module, else by compute capability.
+    An engine that is compiled ahead of time must run here, too. A GPU must be the target's: on a Jetson by its module, else
+    by compute capability.
     """
-    if not target.engine().startswith("tensorrt"):
-        return _is_machine(target.machine, root)
+    engine = target.engine()
+    if not runs_on(engine, "gpu"):
+        ahead = engine in ENGINES and ENGINES[engine].ahead_of_time
+        return _is_machine(target.machine, root) and (not ahead or runs_here(engine))
     found, board = gpu(), detect(root)
-    if found is None or not runs_here(target.engine()):
+    if found is None or not runs_here(engine):
         return False
     if board is not None and board.target is not None:
         return board.target == target.name or board.target in target.boards
@@ -45,11 +50,12 @@ def is_home(engine: str, target: Mapping[str, Any], root: Path = ROOT) -> bool:
     What the manifest does not tell, as it is older than [machine] or the engine a GPU's, the shipped target of that name does.
     """
     machine = target.get("machine")
-    if machine is not None and engine in CPU_ENGINES:
-        return _is_machine(Machine(arch=machine.get("arch"), models=tuple(machine.get("models", ()))), root)
+    if machine is not None and not runs_on(engine, "gpu"):
+        same = _is_machine(Machine(arch=machine.get("arch"), models=tuple(machine.get("models", ()))), root)
+        return same and (runs_on(engine, "cpu") or runs_here(engine))
     if target.get("name") in shipped_names("targets"):
         return is_here(load_target(target["name"]), root)
-    return engine in CPU_ENGINES or runs_here(engine)
+    return runs_on(engine, "cpu") or runs_here(engine)
 
 
 def proxy_engine_of(target: Target) -> str:
@@ -57,10 +63,15 @@ def proxy_engine_of(target: Target) -> str:
     return target.engine() if is_here(target) else stand_in(target.engine())
 
 
+def proxy_engine(bench: Workbench) -> str:
+    """What accuracy is measured with: the engine that was found right for ``bench``, else `proxy_engine_of` its target."""
+    return bench.measured_on or proxy_engine_of(bench.target)
+
+
 def stand_in(engine: str) -> str:
     """What computes here in the place of ``engine`` on its device: the same if it is a CPU's and installed, else this CPU's."""
     try:
-        return engine if engine in CPU_ENGINES and backend(engine).version else load_target("cpu").engine()
+        return engine if runs_on(engine, "cpu") and backend(engine).version else load_target("cpu").engine()
     except MissingPackageError:
         return load_target("cpu").engine()
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
 from edgevit.cache import Cache, Kind
-from edgevit.device.gpu import gpu
 from edgevit.engine import CPU_ENGINES, backend, open_session, runs_here
 from edgevit.engine.base import Session
 from edgevit.engine.check import REPEATS, Verdict, check_session, first_wrong, floor_of
 from edgevit.engine.samples import Samples, load_samples
-from edgevit.engine.tensorrt import MODULES, check_stamp
 from edgevit.engine.trusted import wrong_everywhere
+from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, EngineError
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
@@ -33,7 +31,7 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
     here or is wrong, MissingPackageError if no engine is installed; each says what to do.
     """
     own = bundle.manifest.engine
-    if backend(engine or own).just_in_time:
+    if not traits_of(engine or own).ahead_of_time:
         names = [engine] if engine else in_order(own)
         session = _session_on(names, bundle, threads)
         if own not in names and not engine:
@@ -45,14 +43,14 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
         raise ConfigError(msg)
     if not runs_here(name):
         msg = (
-            f"{bundle.path}: {name} cannot run here: {lacking(name)}. Run it on its device; or here, on the processor, with "
-            f"--engine {load_target('cpu').engine()}"
+            f"{bundle.path}: {name} cannot run here: {backend(name).lacking()}. Run it on its device; or here, on the "
+            f"processor, with --engine {load_target('cpu').engine()}"
         )
         raise EngineError(msg)
     if ENGINE not in bundle.manifest.files:
         msg = f"{bundle.path}: not compiled yet. On the device that runs it: edgevit compile {bundle.path}"
         raise EngineError(msg)
-    check_stamp((bundle.manifest.compiled or {}).get("engine") or {}, name)
+    backend(name).check_stamp((bundle.manifest.compiled or {}).get("engine") or {})
     session = backend(name).load(bundle.read(ENGINE), threads=threads, graph=graph)
     if wrong := checked(bundle, name, session, threads=threads).wrong:
         session.close()
@@ -66,7 +64,7 @@ def in_order(own: str) -> list[str]:
     """Engines for a bundle that was built for ``own``: that alone if it is no CPU engine or none is installed; else that, this
     machine's, then any, as far as they are installed.
     """
-    if not backend(own).just_in_time:
+    if traits_of(own).ahead_of_time:
         return [own]
     names = dict.fromkeys((own, load_target("cpu").engine(), *CPU_ENGINES))
     return [name for name in names if runs_here(name)] or [own]
@@ -158,24 +156,10 @@ def compiled_here(bundle: Bundle) -> bytes | None:
     if ENGINE not in bundle.manifest.files or not runs_here(name):
         return None
     try:
-        check_stamp((bundle.manifest.compiled or {}).get("engine") or {}, name)
+        backend(name).check_stamp((bundle.manifest.compiled or {}).get("engine") or {})
     except EngineError:
         return None
     return bundle.read(ENGINE)
-
-
-def lacking(engine: str) -> str:
-    """What this machine would need to run ``engine`` and has not, with how to get it; empty if it has all."""
-    module = MODULES[engine][0]
-    found = []
-    if gpu() is None:
-        found.append("no NVIDIA GPU, or no driver for it")
-    if find_spec(module) is None:
-        source = "on a Jetson: apt install python3-libnvinfer, and a virtual environment made with --system-site-packages"
-        found.append(f"no Python module {module} ({source if module == 'tensorrt' else f'pip install {module}'})")
-    if find_spec("pycuda") is None:
-        found.append("no pycuda (pip install 'edgevit[jetson]')")
-    return "; ".join(found)
 
 
 def _targets_of(engine: str) -> str:

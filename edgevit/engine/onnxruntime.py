@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from edgevit.engine.base import Session, SessionBase, available_threads, cause
+from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause
 from edgevit.errors import EngineError
 from edgevit.unreported import import_onnxruntime
 
@@ -24,11 +26,10 @@ AS_WRITTEN = b"as written: "
 SHARED_ZEROS = "Attempt to replace the existing tensor"
 
 
-class OnnxRuntime:
+class OnnxRuntime(JustInTime):
     """Compiles to the graph that ONNX Runtime's own optimizer leaves, and loads it without optimizing again."""
 
     name = "onnxruntime"
-    just_in_time = True
 
     @property
     def version(self) -> str:
@@ -63,6 +64,36 @@ class OnnxRuntime:
             shape=tuple(session.get_inputs()[0].shape)[1:],
             run=_runner(session),
         )
+
+    def layer_times(
+        self, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
+    ) -> list[LayerTime]:  # fmt: skip
+        """See `edgevit.engine.base.Backend.layer_times`; ``model`` is compiled, whatever ``compiled`` is."""
+        times: dict[str, list[float]] = {}
+        kinds: dict[str, str] = {}
+        for event in self._profile(model, frames, threads, runs):
+            node, ending, _ = event["name"].partition("_kernel_time")
+            if event.get("cat") == "Node" and ending:
+                times.setdefault(node, []).append(event["dur"] / 1e3)
+                kinds[node] = event["args"].get("op_name", "")
+        return [LayerTime(name=node, kind=kinds[node], milliseconds=median(values[UNCOUNTED:])) for node, values in times.items()]
+
+    def _profile(self, model: bytes, frames: Frames, threads: int | None, runs: int) -> list[dict[str, Any]]:
+        """The events of the profiler, over `UNCOUNTED` and ``runs`` inferences."""
+        onnxruntime = import_onnxruntime()
+        with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads or available_threads()
+            options.log_severity_level = 3
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
+            compiled = self.compile(model, threads=threads)
+            session = onnxruntime.InferenceSession(compiled, options, providers=["CPUExecutionProvider"])
+            name = session.get_inputs()[0].name
+            for i in range(UNCOUNTED + runs):
+                session.run(None, {name: frames[i % len(frames)][None]})
+            events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
+        return events
 
 
 def _runner(session: onnxruntime.InferenceSession) -> Callable[[Frames], Logits]:

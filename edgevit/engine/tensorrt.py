@@ -15,19 +15,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.device.gpu import Gpu, gpu
-from edgevit.engine.base import Session, cause
+from edgevit.engine.base import LayerTime, Session, cause
+from edgevit.engine.builder import Advance, AheadOfTime, BuilderRefusedError, BuildOptions, BuiltEngine, NoBuilderError
+from edgevit.engines import traits_of
 from edgevit.errors import EngineError, MissingPackageError
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from edgevit.engine.base import Frames
 
 MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx"), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt")}
 """Engine to the Python modules that can compile for it; the second stands in for the first in a preflight."""
@@ -46,63 +49,6 @@ CHILD = (
     "import sys; folder, root = sys.argv[1:]; sys.path[:] = [*filter(None, sys.path), root]; "
     "from edgevit.engine.tensorrt_child import main; main(folder)"
 )
-
-Advance = Callable[[str, int, int], None]
-"""Called with a phase of the builder, its step, and the number of its steps."""
-
-
-class NoBuilderError(EngineError):
-    """TensorRT is installed and its builder cannot start: no GPU, no driver, or another one than it wants."""
-
-
-class BuilderRefusedError(EngineError):
-    """TensorRT's parser or builder refuses the graph; ``blocks`` are those that its messages name."""
-
-    def __init__(self, message: str, blocks: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.blocks = blocks
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildOptions:
-    """How an engine is compiled.
-
-    Version- and hardware-compatible engines are left out: slower kernels, the second not legal on a Jetson, the first
-    with code of its own in the plan. `edgevit compile` makes the right engine in a minute.
-
-    So is DLA, a Jetson's other accelerator: the runtime would have to be told the core, too; NVIDIA's DLA does not take
-    explicit Q/DQ graphs in FP16, which ours are; and Orin Nano and Thor have none.
-    """
-
-    batch: tuple[int, int, int] = (1, 1, 1)
-    """Smallest, likeliest and largest number of frames per inference: the optimization profile."""
-    workspace: int | None = None
-    """Bytes of scratch memory that a kernel may want. None: where the GPU's memory is the system's (a Jetson), a quarter of
-    what is free and at least 256 MiB, so that building does not push out everything else; elsewhere all the GPU has."""
-    optimization_level: int | None = None
-    """0 to 5; None leaves it to TensorRT."""
-    tf32: bool = True
-    """Multiply FP32 in TF32 (10 bits of mantissa), as TensorRT does by itself. False: FP32 products in FP32, for an
-    accuracy reference. Of no effect on FP16 and INT8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuiltEngine:
-    """What the builder returned."""
-
-    engine: bytes
-    timing_cache: bytes
-    """Empty where the builder has none."""
-    version: str
-    seconds: float
-    peak_mib: float
-    """Most memory that the builder's process held while it compiled."""
-    layers: tuple[str, ...]
-    """The compiled plan, a line per layer, as the builder logs it."""
-    inspector: str | None
-    """The plan as the engine inspector's JSON; None without a GPU to load the engine on, or if that failed."""
-    warnings: tuple[str, ...]
-    """TensorRT's, and why a plan on a GPU was not inspected."""
 
 
 def builder_module(engine: str = "tensorrt") -> ModuleType:
@@ -279,40 +225,58 @@ def stamp_here(engine: str = "tensorrt") -> dict[str, str]:
     }
 
 
-def check_stamp(stamp: dict[str, str], engine: str = "tensorrt") -> None:
-    """Raise EngineError if an engine with ``stamp`` was compiled elsewhere, saying what differs."""
-    here = stamp_here(engine)
-    changed = [f"{key} was {stamp.get(key, 'unknown')} and is {value}" for key, value in here.items() if stamp.get(key) != value]
-    if changed:
-        msg = f"this engine was compiled elsewhere: {', '.join(changed)}. Compile it here: edgevit compile BUNDLE"
-        raise EngineError(msg)
+def lacking(engine: str = "tensorrt") -> str:
+    """What this machine would need to run ``engine`` and has not, with how to get it; empty if it has all."""
+    module = MODULES[engine][0]
+    found = []
+    if gpu() is None:
+        found.append("no NVIDIA GPU, or no driver for it")
+    if find_spec(module) is None:
+        source = "on a Jetson: apt install python3-libnvinfer, and a virtual environment made with --system-site-packages"
+        found.append(f"no Python module {module} ({source if module == 'tensorrt' else f'pip install {module}'})")
+    if find_spec("pycuda") is None:
+        found.append(f"no pycuda (pip install 'edgevit[{traits_of(engine).extra}]')")
+    return "; ".join(found)
 
 
-class TensorRt:
+class TensorRt(AheadOfTime):
     """Compiled where it runs; an engine belongs to one GPU and one TensorRT. Batch 1, the camera's case."""
 
     name = "tensorrt"
-    just_in_time = False
 
     @property
     def version(self) -> str:
         """See `edgevit.engine.base.Backend.version`."""
         return builder_version(self.name)
 
-    @property
-    def runs_here(self) -> bool:
-        """Whether this machine has all that running takes: a GPU, its own module, pycuda."""
-        return gpu() is not None and find_spec(MODULES[self.name][0]) is not None and find_spec("pycuda") is not None
+    def lacking(self) -> str:
+        """See `edgevit.engine.base.Backend.lacking`: a GPU, its own module, pycuda."""
+        return lacking(self.name)
 
-    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
-        """See `edgevit.engine.base.Backend.compile`; ``threads`` is of no meaning to a GPU."""
-        return build_engine(model, BuildOptions(), engine=self.name).engine
+    def build(
+        self, model: bytes, options: BuildOptions, advance: Advance | None = None, *, timing_cache: bytes = b""
+    ) -> BuiltEngine:  # fmt: skip
+        """See `edgevit.engine.builder.Builder.build`."""
+        return build_engine(model, options, advance, engine=self.name, timing_cache=timing_cache)
 
     def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
         from edgevit.engine.tensorrt_session import TensorRtSession
 
         return TensorRtSession(engine, builder_module(self.name), graph=graph)
+
+    def stamp(self) -> dict[str, str]:
+        """See `edgevit.engine.base.Backend.stamp`."""
+        return stamp_here(self.name)
+
+    def layer_times(
+        self, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
+    ) -> list[LayerTime]:  # fmt: skip
+        """See `edgevit.engine.base.Backend.layer_times`; of ``compiled``, which `edgevit.engine.profiling` sees that there is."""
+        from edgevit.engine.tensorrt_profile import tensorrt_layer_times
+
+        built = self.compile(model) if compiled is None else compiled
+        return tensorrt_layer_times(built, builder_module(self.name), frames, runs)
 
 
 class TensorRtRtx(TensorRt):

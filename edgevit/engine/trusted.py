@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit.engine import backend
 from edgevit.engine.check import Verdict, examine
+from edgevit.engines import traits_of
 from edgevit.errors import EngineError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def trusted_engine(names: Sequence[str], graphs: Sequence[CheckedGraph], *, thre
         else:
             notes = tuple(f"engine: {text}. {name} is taken instead" for text in failed)
             return Trusted(engine=name, verdicts=tuple(verdicts), notes=notes)
-    raise EngineError(wrong_everywhere(failed) if backend(names[0]).just_in_time else wrong_here(failed))
+    raise EngineError(wrong_here(failed) if traits_of(names[0]).ahead_of_time else wrong_everywhere(failed))
 
 
 def wrong_here(failed: Sequence[str]) -> str:

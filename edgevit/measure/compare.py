@@ -18,6 +18,7 @@ from edgevit.device.jetson import ROOT, detect
 from edgevit.device.power import Rail, find_rails, read_rails, total
 from edgevit.engine import backend
 from edgevit.engine.base import Session, available_threads, processor
+from edgevit.engines import runs_on, traits_of
 from edgevit.errors import DataError
 from edgevit.images.dataset import ImageSet
 from edgevit.measure import accuracy, latency, machine
@@ -173,7 +174,7 @@ def _startups(opened: _Sessions, bench: Workbench) -> list[Startup | None]:
     with bench.stage("measure start-up", total=len(opened.candidates)) as stage:
         for candidate in opened.candidates:
             # An engine that is kept on disk starts from that; one that compiles at every start, from the graph.
-            compiled = not backend(candidate.engine).just_in_time
+            compiled = traits_of(candidate.engine).ahead_of_time
             content = opened.compiled(candidate) if compiled else candidate.model
             shape = (*opened.contract(candidate).size, 3)
             found.append(measure_startup(candidate.engine, content, shape, compiled=compiled, threads=opened.threads))
@@ -253,8 +254,8 @@ def _unseen(targets: accuracy.Truth | None, labels: Sequence[str]) -> dict[str, 
 
 
 def _device(rows: Sequence[Row]) -> str:
-    """The processor, and where TensorRT ran the board with its power mode and clock, or the GPU."""
-    if not any(row.engine.startswith("tensorrt") for row in rows):
+    """The processor, and where a GPU's engine ran the board with its power mode and clock, or the GPU."""
+    if not any(runs_on(row.engine.split()[0], "gpu") for row in rows):
         return processor()
     board, found = detect(), gpu()
     if board is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgevit.engine import open_session
+from edgevit.engine.here import proxy_engine
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.accuracy import measure
@@ -23,7 +24,7 @@ class Evaluator:
     """Holds graphs against ``checkpoint`` in FP32 on ``images``, by the bench's proxy engine. Logits are cached by content."""
 
     def __init__(self, checkpoint: Checkpoint, images: ImageSet, bench: Workbench) -> None:
-        self.checkpoint, self.images, self.engine = checkpoint, images, bench.proxy_engine
+        self.checkpoint, self.images, self.engine = checkpoint, images, proxy_engine(bench)
         self._bench = bench
         self._targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
         self._reference = self._logits(fp32_variant(checkpoint, self.engine).model)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgevit.engine.tensorrt import BuiltEngine
+from edgevit.engine.builder import BuiltEngine
 from edgevit.plan.kernels import CompiledPlan, Kernel, parse_inspector, parse_layers
 
 

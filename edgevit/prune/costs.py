@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from edgevit.cache import Kind
-from edgevit.engine import backend, open_session
+from edgevit.engine import backend, builder, open_session
 from edgevit.engine.base import processor
-from edgevit.engine.tensorrt import BuildOptions, build_engine, builder_version
+from edgevit.engine.builder import BuildOptions
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
@@ -111,22 +111,22 @@ def timed_speedup(before: VitConfig, after: VitConfig, precision: str, bench: Wo
 
 
 def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench) -> Costs:
-    """Milliseconds on ``board`` by the roofline of the plans that this machine's TensorRT builder compiles.
+    """Milliseconds on ``board`` by the roofline of the plans that its engine's builder compiles on this machine.
 
     Without a builder, or without a known bandwidth, `macs_only`.
     """
     engine = board.engine()
     blocks = _sizes(config)
     try:
-        builder = builder_version(engine)
-        key: dict[str, Any] = {"config": config.to_dict(), "engine": builder, "precision": precision, "board": board.to_dict()}
-        with bench.stage(f"estimate layer times by {builder}", total=len(blocks)) as stage:
+        version = backend(engine).version
+        key: dict[str, Any] = {"config": config.to_dict(), "engine": version, "precision": precision, "board": board.to_dict()}
+        with bench.stage(f"estimate layer times by {version}", total=len(blocks)) as stage:
             stored = bench.cache.find(TIMES, **key)
             stage.cached = stored is not None
             if stored is None:
                 times = []
                 for block in blocks:
-                    built = build_engine(_graph(config, block, engine, precision), BuildOptions(), engine=engine)
+                    built = builder(engine).build(_graph(config, block, engine, precision), BuildOptions())
                     times += [found.milliseconds for found in best_estimates(examine(built, blocks=DEPTH).plan, [board])]
                     stage.advance()
                 stored = json.dumps(times).encode()
@@ -137,7 +137,7 @@ def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench
     if len(found_times) < len(blocks):  # a plan that could not be read, or a board whose bandwidth is not known
         return macs_only(config)
     known = dict(zip(blocks, found_times, strict=True))
-    return _costs(f"milliseconds, {precision}, roofline of {board.name} for plans by {builder}", config, known.__getitem__)
+    return _costs(f"milliseconds, {precision}, roofline of {board.name} for plans by {version}", config, known.__getitem__)
 
 
 def _costs(source: str, config: VitConfig, time: Callable[[BlockConfig], float]) -> Costs:

@@ -13,6 +13,7 @@ from edgevit.cache import Kind
 from edgevit.engine import backend
 from edgevit.engine.base import processor
 from edgevit.engine.here import is_here
+from edgevit.engines import traits_of
 from edgevit.errors import BudgetError, ConfigError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
@@ -94,16 +95,17 @@ def _key(
 def costs_for(checkpoint: Checkpoint, precision: str, bench: Workbench) -> Costs:
     """What layers take on the target.
 
-    A CPU's are measured where this machine is the target, a GPU's estimated by the roofline of plans compiled here; without
-    either, multiply-accumulates: another CPU's milliseconds would optimise for the wrong one.
+    Those of an engine that compiles in a second are measured where this machine is the target; where the builder lists its
+    kernels, they are estimated by the roofline of plans compiled here; without either, multiply-accumulates: another CPU's
+    milliseconds would optimise for the wrong one.
     """
-    config, target = checkpoint.model.config, bench.target
-    if not bench.engine.startswith("tensorrt"):
-        if not is_here(target):
-            return macs_only(config)
-        return measured(config, precision, bench)
-    board = load_target(target.boards[0]) if target.boards else target
-    return estimated(config, board, precision, bench)
+    config, target, traits = checkpoint.model.config, bench.target, traits_of(bench.engine)
+    if traits.lists_kernels:
+        board = load_target(target.boards[0]) if target.boards else target
+        return estimated(config, board, precision, bench)
+    if traits.ahead_of_time or not is_here(target):
+        return macs_only(config)
+    return measured(config, precision, bench)
 
 
 def _prune_to(
@@ -172,7 +174,7 @@ def _cuts_for_speedup(
     """
     engine, asked = bench.engine, speedup
     cuts = scored.cuts_for_speedup(asked)
-    if engine.startswith("tensorrt") or not is_here(bench.target):
+    if traits_of(engine).ahead_of_time or not is_here(bench.target):
         return cuts, None
     measured_at = f"{precision} on {backend(engine).version} on {processor()}"
     reached: list[float] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgevit.cache import Kind
 from edgevit.errors import DataError
+from edgevit.export.form import form_for
 from edgevit.export.fusion import why_unfused
 from edgevit.export.variants import Variant, int8_from
 from edgevit.images.dataset import ImageSet
@@ -22,7 +23,6 @@ from edgevit.quantize.linears import collect, quantize
 from edgevit.recipe import Recipe
 from edgevit.workbench import Workbench
 
-UNFUSED = "TensorRT fuses attention with both products in INT8 or none, and here only q k^T would be"
 PLAN, PLAN_REPORT = Kind("quantize", __name__), Kind("quantize-report", __name__)
 BATCH = 8  # calibration images per forward pass; bounds memory, changes no result
 
@@ -50,14 +50,19 @@ def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, bench
 def legal_for(result: Quantization, engine: str) -> Quantization:
     """``result`` as ``engine`` can run it at full speed.
 
-    TensorRT takes scales of the activations' dtype only, FP16. It fuses attention that is INT8 in both products or in none
-    (with q k^T alone it falls apart into three times the kernels), and INT8 only in some sizes (`edgevit.export.fusion`).
+    Scales are of the activations' dtype, FP16 where the graph beside INT8 is. TensorRT fuses attention that is INT8 in both
+    products or in none (with q k^T alone it falls apart into three times the kernels), and INT8 only in some sizes
+    (`edgevit.export.fusion`).
     """
-    if not engine.startswith("tensorrt"):
+    half, config = form_for(engine, "int8").dtype == "fp16", result.plan.model.config
+    whys = {
+        name: why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens, products=steps.products)
+        for name, steps in result.plan.attention.items()
+    }
+    reasons = {name: why for name, why in whys.items() if why}
+    if not half and not reasons:
         return result
-    plan, config = with_half_scales(result.plan), result.plan.model.config
-    unfused = why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens)
-    reasons = {name: unfused or UNFUSED for name, steps in plan.attention.items() if unfused or steps.products == "scores"}
+    plan = with_half_scales(result.plan) if half else result.plan
     plan, report = with_float_attention(plan, result.report, reasons)
     return Quantization(plan=plan, report=report, key=result.key | {"engine": engine, "float attention": sorted(reasons)})
 

@@ -19,6 +19,7 @@ from edgevit.commands.compile_choice import SpotCheck, spot_check
 from edgevit.engine import check as engine_check
 from edgevit.engine import open_session
 from edgevit.engine.samples import load_samples
+from edgevit.engine.tensorrt import TensorRt
 from edgevit.errors import EngineError
 from edgevit.images.dataset import load_images
 from edgevit.progress import Progress
@@ -43,13 +44,13 @@ def built(model: Path, data: Path, folder: Path, **changes: Any) -> Bundle:
     return open_bundle(build_module.build(wanted, Cache(), Progress()).bundle.path)
 
 
-class Device:
+class Device(TensorRt):
     """A backend whose engines are ONNX models; ``change`` is what its hardware does to logits."""
 
     def __init__(self, change: Change) -> None:
         self.change = change
 
-    name, version, just_in_time = "tensorrt", "tensorrt 10.3", False
+    version = "tensorrt 10.3"
 
     def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
         return model

@@ -28,7 +28,7 @@ from edgevit.engine.cut import END
 from edgevit.engine.forms import careful_forms, equal_forms
 from edgevit.engine.onnx_nodes import nodes_of
 from edgevit.engine.rewrite import float_attention, int8_attention
-from edgevit.engine.tensorrt import BuildOptions, BuiltEngine
+from edgevit.engine.tensorrt import BuildOptions, BuiltEngine, TensorRt
 from edgevit.errors import EngineError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
@@ -57,10 +57,10 @@ def source(checkpoint_path: Path, image_folder: Path, tmp_path_factory: pytest.T
         return build_module.build(request, Cache(), Progress()).bundle.path
 
 
-class Device:
+class Device(TensorRt):
     """A board: an engine is the graph. ``seconds`` an inference takes, ``wrong`` graphs go wrong from block 1 on."""
 
-    name, version, just_in_time = "tensorrt", "tensorrt 10.3", False
+    version = "tensorrt 10.3"
 
     def __init__(self) -> None:
         self.seconds: Callable[[Graph], float] = lambda _: 0.0
@@ -113,7 +113,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     made = Device()
     for module in (compile_choice, ondevice, engine_check):
         monkeypatch.setattr(module, "backend", lambda _name: made)
-    monkeypatch.setattr(compile_choice, "build_engine", made.build_engine)
+    monkeypatch.setattr("edgevit.engine.tensorrt.build_engine", made.build_engine)
     monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     monkeypatch.setattr(compile_choice, "RUNS", 10)
     monkeypatch.setattr(compile_choice, "gpu_clock", lambda: None)

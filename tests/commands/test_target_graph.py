@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgevit.commands import target_graph
+from edgevit.engine import tensorrt
 from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.export.variants import Variant
 from edgevit.target import load_target
@@ -41,8 +42,8 @@ def test_a_graph_is_written_once_for_each_try(monkeypatch: pytest.MonkeyPatch) -
             raise BuilderRefusedError(msg, ("blocks.0",))
         return SimpleNamespace(engine=b"", timing_cache=b"")
 
-    monkeypatch.setattr(target_graph, "builder_version", lambda _engine: "tensorrt 10")
-    monkeypatch.setattr(target_graph, "build_engine", build_engine)
+    monkeypatch.setattr(tensorrt, "builder_version", lambda _engine: "tensorrt 10")
+    monkeypatch.setattr(tensorrt, "build_engine", build_engine)
     monkeypatch.setattr(target_graph, "groups", lambda _plan: {"blocks.0.fc1": ()})
     monkeypatch.setattr(target_graph, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=None))
     monkeypatch.setattr(target_graph, "_estimates", lambda *_: ())
@@ -57,12 +58,12 @@ def test_a_build_on_the_board_says_what_it_did_not_time(
     monkeypatch: pytest.MonkeyPatch, here: bool, attention: bool, said: bool
 ) -> None:
     plan = SimpleNamespace(unfused=lambda _blocks: [])
-    monkeypatch.setattr(target_graph, "builder_version", lambda _engine: "tensorrt 10")
-    monkeypatch.setattr(target_graph, "build_engine", lambda *_, **__: SimpleNamespace(engine=b"", timing_cache=b""))
+    monkeypatch.setattr(tensorrt, "builder_version", lambda _engine: "tensorrt 10")
+    monkeypatch.setattr(tensorrt, "build_engine", lambda *_, **__: SimpleNamespace(engine=b"", timing_cache=b""))
     monkeypatch.setattr(target_graph, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=plan))
     monkeypatch.setattr(target_graph, "_estimates", lambda *_: ())
     monkeypatch.setattr(target_graph, "is_here", lambda _target: here)
-    monkeypatch.setattr(target_graph, "stamp_here", lambda _engine: {})
+    monkeypatch.setattr(tensorrt, "stamp_here", lambda _engine: {})
     decided = Decided([])
     if attention:
         decided.plan.attention = {"blocks.0.attention": None}

@@ -162,7 +162,7 @@ def spoiled(model: bytes, initializer: str) -> bytes:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_place_is_found(precision: str, initializer: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Miscompiling:
-        name, just_in_time = "onnxruntime", True
+        name = "onnxruntime"
 
         def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
             return backend("onnxruntime").compile(spoiled(model, initializer), threads=1)

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from edgevit.bundle import MODEL, Manifest, write_bundle
-from edgevit.engine import profiling
 from edgevit.engine import tensorrt as engines
-from edgevit.engine.profiling import layer_times, node_names
+from edgevit.engine.base import UNCOUNTED
+from edgevit.engine.profiling import layer_times
 from edgevit.engine.tensorrt import TensorRt
 from edgevit.engine.tensorrt_log import MOST
+from edgevit.engine.tensorrt_profile import node_names
 from edgevit.engine.tensorrt_session import WARM_UP, TensorRtSession
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
@@ -217,7 +218,7 @@ def test_layers_are_timed_under_the_names_of_the_graph(driver: Driver, monkeypat
     assert [(layer.name, layer.milliseconds) for layer in found] == [
         ("blocks.0/qkv/MatMul", 0.5), ("blocks.0/proj/Add", 0.25), ("a reformat", 0.125),
     ]  # fmt: skip
-    assert driver.log.count("execute") == WARM_UP + profiling.WARM_UP + 4
+    assert driver.log.count("execute") == WARM_UP + UNCOUNTED + 4
     assert not any(line.endswith("WITHOUT CONTEXT") for line in driver.log)
     assert driver.stack == []
 
@@ -261,7 +262,7 @@ def agree(ours: np.ndarray, reference: np.ndarray) -> None:
 
 
 needs_gpu = pytest.mark.skipif(
-    find_spec("pycuda") is None or not TensorRt().runs_here, reason="needs an NVIDIA GPU, TensorRT and pycuda"
+    find_spec("pycuda") is None or TensorRt().lacking(), reason="needs an NVIDIA GPU, TensorRT and pycuda"
 )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgevit.export.fusion import INT8_ATTENTION, why_unfused
+from edgevit.engines import ENGINES
+from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
 from edgevit.export.variants import int8_from
 from edgevit.model.vit import BlockConfig
@@ -63,7 +64,8 @@ def test_q_and_k_alone_are_in_floating_point() -> None:
 
 def test_every_engine_that_fuses_has_limits() -> None:
     engines = {engine for name in shipped_names("targets") for engine in load_target(name).engines.values()}
-    assert {engine for engine in engines if engine.startswith("tensorrt")} == set(INT8_ATTENTION)
+    fusing = {engine for engine, traits in ENGINES.items() if traits.int8_attention is not None}
+    assert {engine for engine in engines if engine.startswith("tensorrt")} == fusing
     assert why_unfused("openvino", head_dim=80, tokens=5000) is None
 
 

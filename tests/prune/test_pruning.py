@@ -339,13 +339,12 @@ def test_costs_of_layers(checkpoint: Checkpoint, tmp_path: Path) -> None:
 
 def test_without_a_builder_a_board_is_weighed_by_arithmetic(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgevit.errors import MissingPackageError
-    from edgevit.prune import costs
 
     def missing(_engine: str) -> str:
         msg = "no builder"
         raise MissingPackageError(msg)
 
-    monkeypatch.setattr(costs, "builder_version", missing)
+    monkeypatch.setattr("edgevit.engine.tensorrt.builder_version", missing)
     board = load_target("jetson-orin-nano-8gb")
     found = estimated(checkpoint.model.config, board, "int8", Workbench())
     assert found == macs_only(checkpoint.model.config)

@@ -24,9 +24,9 @@ from edgevit.engine.tensorrt import (
     BuilderRefusedError,
     BuildOptions,
     Gpu,
+    TensorRt,
     build_engine,
     builder_version,
-    check_stamp,
     gpu,
     stamp_here,
 )
@@ -268,14 +268,14 @@ def test_without_a_builder_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_engine_of_another_machine_is_refused_with_what_differs(builder: Path) -> None:
-    check_stamp(stamp_here())
+    TensorRt().check_stamp(stamp_here())
     other = stamp_here() | {"compute capability": "8.7", "builder": "tensorrt 10.3.0"}
     with pytest.raises(
         EngineError, match=r"builder was tensorrt 10\.3\.0 and is .*, compute capability was 8\.7 and is .*edgevit compile"
     ):
-        check_stamp(other)
+        TensorRt().check_stamp(other)
     with pytest.raises(EngineError, match="builder was unknown"):
-        check_stamp({})
+        TensorRt().check_stamp({})
 
 
 class Board:
@@ -317,17 +317,17 @@ def test_an_orin_is_not_every_orin(builder: Path, monkeypatch: pytest.MonkeyPatc
     on(Board(16, 62_800 * mib))
     assert gpu() == Gpu(compute_capability="8.7", multiprocessors=16, memory=62_800 * mib, integrated=True, cuda="12.6")
     agx = stamp_here()
-    check_stamp(agx)
+    TensorRt().check_stamp(agx)
     on(Board(16, 62_700 * mib))  # another kernel of the same board
-    check_stamp(agx)
+    TensorRt().check_stamp(agx)
     on(Board(8, 7_600 * mib))
     with pytest.raises(
         EngineError, match=r"elsewhere: multiprocessors was 16 and is 8, GPU memory was 61 GiB and is 7 GiB\. Compile it here"
     ):
-        check_stamp(agx)
+        TensorRt().check_stamp(agx)
     on(Board(8, 3_500 * mib))  # an Orin Nano of 4 GB has the larger one's multiprocessors, or fewer
     with pytest.raises(EngineError, match=r"GPU memory was 61 GiB and is 3 GiB"):
-        check_stamp(agx)
+        TensorRt().check_stamp(agx)
 
 
 def test_files_of_the_current_folder_are_not_run(builder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

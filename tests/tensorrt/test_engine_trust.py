@@ -12,6 +12,7 @@ import pytest
 from edgevit.bundle import ENGINE, MANIFEST, SAMPLES, open_bundle, write_bundle
 from edgevit.engine import of_bundle
 from edgevit.engine.of_bundle import session_of
+from edgevit.engine.tensorrt import TensorRt
 from edgevit.errors import BundleError, EdgevitError, EngineError
 
 HERE = {"builder": "tensorrt 10.3.0", "compute capability": "8.7", "CUDA driver": "12.6", "platform": "linux aarch64"}
@@ -22,9 +23,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The engines that TensorRT was given, on a machine that is what `HERE` says."""
     given: list[bytes] = []
 
-    class Backend:
-        just_in_time = False
-
+    class Backend(TensorRt):
         def load(self, engine: bytes, **_: Any) -> object:
             given.append(engine)
             return object()

@@ -17,10 +17,10 @@ from edgevit.bundle import ENGINE, MODEL, REPORT, TIMING_CACHE, Bundle, Manifest
 from edgevit.commands import compile as ondevice
 from edgevit.commands import compile_choice
 from edgevit.commands.compile import compile_bundle
-from edgevit.engine import of_bundle, runs_here
+from edgevit.engine import of_bundle, runs_here, tensorrt
 from edgevit.engine.base import SessionBase
-from edgevit.engine.of_bundle import lacking, session_of
-from edgevit.engine.tensorrt import BuildOptions, BuiltEngine
+from edgevit.engine.of_bundle import session_of
+from edgevit.engine.tensorrt import BuildOptions, BuiltEngine, TensorRt, lacking
 from edgevit.errors import ConfigError, EngineError, StorageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
@@ -62,12 +62,10 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return written.rename(tmp_path / "tiny.edgevit")
 
 
-class Gpu:
+class Gpu(TensorRt):
     """What a fresh engine is tried on; every inference takes a millisecond."""
 
-    just_in_time = False
-
-    def load(self, _engine: bytes) -> SessionBase:
+    def load(self, _engine: bytes, **_: object) -> SessionBase:
         def run(frames: np.ndarray) -> np.ndarray:
             time.sleep(0.001)
             return np.zeros((len(frames), 5), np.float32)
@@ -90,7 +88,7 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     monkeypatch.setattr(ondevice, "runs_here", lambda _name: True)
     monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
     monkeypatch.setattr("edgevit.engine.runs_here", lambda _name: True)
-    monkeypatch.setattr(compile_choice, "build_engine", build_engine)
+    monkeypatch.setattr("edgevit.engine.tensorrt.build_engine", build_engine)
     for module in (ondevice, compile_choice):
         monkeypatch.setattr(module, "backend", lambda _name: Gpu())
     monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
@@ -134,16 +132,16 @@ def test_another_ahead_of_time_engine_is_refused_at_once(bundle_path: Path, engi
 
 @pytest.mark.parametrize("missing", ["gpu", "tensorrt", "pycuda"])
 def test_what_is_lacking_is_named_and_nothing_else(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_bundle, "gpu", lambda: None if missing == "gpu" else SimpleNamespace())
-    monkeypatch.setattr(of_bundle, "find_spec", lambda name: None if name == missing else SimpleNamespace())
+    monkeypatch.setattr(tensorrt, "gpu", lambda: None if missing == "gpu" else SimpleNamespace())
+    monkeypatch.setattr(tensorrt, "find_spec", lambda name: None if name == missing else SimpleNamespace())
     said = lacking("tensorrt")
     named = {"gpu": "no NVIDIA GPU", "tensorrt": "no Python module tensorrt", "pycuda": "no pycuda"}
     assert [key for key, text in named.items() if text in said] == [missing]
 
 
 def test_nothing_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_bundle, "gpu", SimpleNamespace)
-    monkeypatch.setattr(of_bundle, "find_spec", lambda _name: SimpleNamespace())
+    monkeypatch.setattr(tensorrt, "gpu", SimpleNamespace)
+    monkeypatch.setattr(tensorrt, "find_spec", lambda _name: SimpleNamespace())
     assert lacking("tensorrt") == ""
 
 
@@ -196,9 +194,9 @@ def test_a_place_that_cannot_be_written_is_found_before_compiling(
 
 def test_the_inspector_is_not_believed(path: Path, on_the_device: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """A report of another form costs its figures, never the engine: the log has them, too."""
-    real = compile_choice.build_engine
+    real = tensorrt.build_engine
     monkeypatch.setattr(
-        compile_choice, "build_engine", lambda *a, **k: replace(real(*a, **k), inspector='{"Layers": [{"Inputs": [3]}]}')
+        tensorrt, "build_engine", lambda *a, **k: replace(real(*a, **k), inspector='{"Layers": [{"Inputs": [3]}]}')
     )
     after, _ = compile_bundle(path, BuildOptions())
     assert after.manifest.compiled is not None

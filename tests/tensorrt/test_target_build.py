@@ -14,9 +14,9 @@ from onnx import TensorProto
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
-from edgevit.commands import target_graph
 from edgevit.commands.build import build
 from edgevit.commands.build_request import BuildRequest
+from edgevit.engine import tensorrt
 from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.errors import ConfigError, DataError, EngineError
 from edgevit.progress import Progress
@@ -92,7 +92,7 @@ def test_int8_that_the_builder_refuses_goes_back_to_fp16(
     builder: Path, request_of: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal of block 1; the retry must hold none of its Q/DQ, and the rest must stay."""
-    real, tried = target_graph.build_engine, []
+    real, tried = tensorrt.build_engine, []
 
     def build_engine(model: bytes, *rest: object, **options: object) -> object:
         names = {node.name for node in onnx.load_from_string(model).graph.node if node.op_type == "QuantizeLinear"}
@@ -102,7 +102,7 @@ def test_int8_that_the_builder_refuses_goes_back_to_fp16(
             raise BuilderRefusedError(msg, ("blocks.1",))
         return real(model, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(target_graph, "build_engine", build_engine)
+    monkeypatch.setattr(tensorrt, "build_engine", build_engine)
     manifest = built(request_of("jetson")).bundle.manifest
     assert len(tried) == 2
     assert any(name.startswith("blocks.0/") for name in tried[1])
@@ -134,7 +134,7 @@ def test_a_refusal_that_no_int8_explains_is_an_error(builder: Path, request_of: 
         msg = "tensorrt refuses this graph: embed: no"
         raise BuilderRefusedError(msg, ())
 
-    monkeypatch.setattr(target_graph, "build_engine", build_engine)
+    monkeypatch.setattr(tensorrt, "build_engine", build_engine)
     with pytest.raises(EngineError, match="embed: no"):
         built(request_of("jetson"))
 

@@ -17,7 +17,7 @@ from edgevit.device.cameras import kind_of
 from edgevit.device.files import text
 from edgevit.device.jetson import power_modes
 from edgevit.device.service import UNKEPT
-from edgevit.engine import backend
+from edgevit.engines import traits_of
 from edgevit.runtime.redact import redacted
 from edgevit.target import load_target
 
@@ -73,7 +73,7 @@ def doctor(visit: Visit) -> Iterator[Outcome]:
 def compiling(visit: Visit) -> Iterator[Outcome]:
     """A copy of the bundle, compiled here and looked at."""
     visit.copy_bundle()
-    if backend(visit.bundle.manifest.engine).just_in_time:
+    if not traits_of(visit.bundle.manifest.engine).ahead_of_time:
         words = f"{visit.bundle.manifest.engine} compiles at every start"
         yield Outcome(step="compile", status="skipped", text=words)
     else:

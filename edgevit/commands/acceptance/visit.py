@@ -13,6 +13,7 @@ from typing import Any
 from edgevit.bundle import Bundle
 from edgevit.commands.acceptance.outcome import Done, run
 from edgevit.device.jetson import ROOT, Board
+from edgevit.engines import ENGINES
 
 
 @dataclass(kw_only=True)
@@ -37,7 +38,8 @@ class Visit:
     @property
     def uses_tensorrt(self) -> bool:
         """Whether the bundle is compiled by JetPack's TensorRT."""
-        return self.bundle.manifest.engine == "tensorrt"
+        engine = self.bundle.manifest.engine
+        return engine in ENGINES and "tensorrt" in ENGINES[engine].modules
 
     def copy_bundle(self) -> None:
         """Make `copy`."""

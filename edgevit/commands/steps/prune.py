@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
 from edgevit.engine.here import is_here
+from edgevit.engines import traits_of
 from edgevit.prune.first_pass import score
 from edgevit.prune.goal import costs_for, prune_to
 from edgevit.prune.settings import PruneSettings
@@ -55,10 +56,10 @@ class Prune:
         assert images is not None
         costs = dry.look(lambda: costs_for(work.checkpoint, work.precision, bench))
         dry.look(lambda: score(work.checkpoint, images, settings, bench, costs))
-        timed_here = is_here(bench.target) and not bench.engine.startswith("tensorrt")
+        timed_here = not traits_of(bench.engine).ahead_of_time and is_here(bench.target)
         if timed_here:
             yield dry.stage("measure layer times", f"of every width, in {work.precision} with {bench.engine}")
-        elif builder := dry.builder():
+        elif traits_of(bench.engine).lists_kernels and (builder := dry.builder()):
             yield dry.stage(f"estimate layer times by {builder}", f"of every width, in {work.precision}")
         if not kept:
             if not dry.seen("score"):

@@ -17,7 +17,7 @@ from edgevit.device.doctor.board import board_and_jetpack, groups, power
 from edgevit.device.doctor.cameras import cameras
 from edgevit.device.doctor.finding import LEVELS, Finding, Patient
 from edgevit.device.doctor.room import memory, storage
-from edgevit.device.doctor.software import cpu_engine, opencv, pycuda, python, tensorrt
+from edgevit.device.doctor.software import engine, opencv, pycuda, python, tensorrt
 from edgevit.device.dpkg import installed
 from edgevit.device.files import group_ids
 from edgevit.device.jetson import ROOT, detect
@@ -25,7 +25,7 @@ from edgevit.device.modules import Python
 from edgevit.target import load_target
 
 __all__ = ["LEVELS", "Finding", "examine"]
-CHECKS = (board_and_jetpack, python, tensorrt, pycuda, cpu_engine, opencv, power, memory, storage, groups, cameras)
+CHECKS = (board_and_jetpack, python, tensorrt, pycuda, engine, opencv, power, memory, storage, groups, cameras)
 
 
 def examine(

@@ -11,7 +11,8 @@ from edgevit.bundle import Bundle
 from edgevit.device.apt import Simulated
 from edgevit.device.jetson import Board
 from edgevit.device.modules import Module, Python
-from edgevit.target import Target, load_target, version_of
+from edgevit.engines import ENGINES
+from edgevit.target import FAMILY, Target, load_target, version_of
 
 LEVELS = ("ok", "note", "warning", "problem")
 """A note is worth knowing, a warning will cost something, with a problem the bundle does not run."""
@@ -51,7 +52,7 @@ class Patient:
         """What the bundle runs on; without one, what this machine would."""
         if self.bundle:
             return self._engine_of(self.bundle.manifest.engine)
-        return "tensorrt" if self.board else load_target("cpu").engine()
+        return load_target(FAMILY if self.board else "cpu").engine()
 
     def _engine_of(self, own: str) -> str:
         """A CPU bundle's own engine if it loads here; else, as a session does, the next one that does."""
@@ -68,8 +69,8 @@ class Patient:
 
     @property
     def needs_tensorrt(self) -> bool:
-        """Whether what this machine runs is compiled by TensorRT."""
-        return self.engine == "tensorrt"
+        """Whether what this machine runs is compiled by TensorRT, a board's own or pip's."""
+        return self.engine in ENGINES and "tensorrt" in ENGINES[self.engine].modules
 
 
 def new_enough(version: str | None, minimum: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgevit.device.doctor.finding import Finding, Patient, new_enough
+from edgevit.engines import ENGINES
 from edgevit.target import load_target
 
 SYSTEM_VENV = "python3 -m venv --system-site-packages VENV, and install edgevit there"
@@ -108,19 +109,24 @@ def _lacking_compilers(patient: Patient) -> dict[str, str]:
     return {name: package for name, package in COMPILERS.items() if not there[name]}
 
 
-def cpu_engine(patient: Patient) -> Iterator[Finding]:
-    """Whether the engine of a CPU bundle loads."""
+def engine(patient: Patient) -> Iterator[Finding]:
+    """Whether the engine of a bundle for another processor than a GPU loads."""
     engine = patient.engine
-    if engine not in patient.python.modules or patient.needs_tensorrt:
+    name = ENGINES[engine].modules[0] if engine in ENGINES else engine
+    if name not in patient.python.modules or patient.needs_tensorrt:
         return
-    module = patient.module(engine)
+    module = patient.module(name)
     if module.loads:
         yield Finding(topic="engine", level="ok", text=f"{engine} {(module.version or '').partition('-')[0]}")
     elif module.missing is not None:
-        yield Finding(topic="engine", level="problem", text=f"this Python has no {engine}", fix="pip install 'edgevit[cpu]'")
+        yield Finding(topic="engine", level="problem", text=f"this Python has no {name}", fix=_install(engine))
     else:
-        fix = f"pip install --force-reinstall {engine}; a wheel for another processor cannot load"
-        yield Finding(topic="engine", level="problem", text=f"{engine} does not load: {module.error}", fix=fix)
+        fix = f"pip install --force-reinstall {name}; a wheel for another processor cannot load"
+        yield Finding(topic="engine", level="problem", text=f"{name} does not load: {module.error}", fix=fix)
+
+
+def _install(engine: str) -> str:
+    return f"pip install 'edgevit[{ENGINES[engine].extra if engine in ENGINES else 'cpu'}]'"
 
 
 def opencv(patient: Patient) -> Iterator[Finding]:
