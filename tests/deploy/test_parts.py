@@ -20,6 +20,7 @@ from edgevit.deploy.job import Job, settle
 from edgevit.deploy.lock import held
 from edgevit.deploy.ssh import Ssh
 from edgevit.deploy.wheel import make_wheel, requirements
+from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, LinkError, MissingPackageError, RemoteError
 from tests.deploy.conftest import Board, Proxy
 from tests.support import ROOT
@@ -285,7 +286,7 @@ cv2=4.8.0
 
 
 def lacks(text: str, *, ahead: bool = True, there: bool = False) -> str:
-    plan = SimpleNamespace(ahead=ahead, bytes=100 * 2**20, python="python3",
+    plan = SimpleNamespace(traits=traits_of("tensorrt" if ahead else "onnxruntime"), bytes=100 * 2**20, python="python3",
                            bundle=SimpleNamespace(manifest=SimpleNamespace(engine="tensorrt")))  # fmt: skip
     return what_lacks(read_facts(text), plan, "edgevit", there=there)  # type: ignore[arg-type]
 
