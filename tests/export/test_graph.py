@@ -244,8 +244,7 @@ def test_operands_of_attention_are_quantized_in_front_of_their_products(attentio
     """Each by its own pair; k's stands before its Transpose, so that OpenVINO fuses that into the MatMul."""
 
     def nodes_of(wanted: str) -> dict[str, onnx.NodeProto]:
-        plan = int8(folded(), Recipe(quantize=Quantize(attention=wanted)))
-        return {node.name: node for node in onnx.load_from_string(write_graph(plan)).graph.node}
+        return {node.name: node for node in onnx.load_from_string(write_graph(int8_of("plain", wanted))).graph.node}
 
     nodes, plain = nodes_of(attention), nodes_of("off")
     assert set(nodes) - set(plain) == {
@@ -334,7 +333,7 @@ class Graph:
 @pytest.fixture(scope="module", params=ZOO, ids=str)
 def pair(request: pytest.FixtureRequest) -> tuple[FoldedVit, Graph]:
     model = folded(**ZOO[request.param])
-    return model, Graph(write_graph(int8(model, Recipe(quantize=Quantize(attention="scores")))))
+    return model, Graph(write_graph(int8_of(request.param, "scores")))
 
 
 def test_only_gemm_inputs_of_blocks_are_quantized(pair: tuple[FoldedVit, Graph]) -> None:
