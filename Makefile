@@ -11,6 +11,9 @@ PARITY := .venv-parity
 demo: $(VENV)/installed
 	$(BIN)/edgevit demo
 
+# Empty is unset: tests start hundreds of interpreters, and each would compile edgevit anew. (Containers like to set it.)
+export PYTHONDONTWRITEBYTECODE =
+
 # Three workers: on two cores, tests that wait for cameras, links and children leave a third of the time unused.
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from tests.support import CLASSES, COMMAND, Outcome, built, picture, python, wri
 EACH = 32  # images a class: 96, of which the default recipe calibrates on 64
 SIDE = 32
 
-# Models here are tiny: torch's threads cost more than they gain. Set before anything imports torch; processes inherit it.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Models here are tiny: on a busy machine torch's threads cost seven times what they gain. Set before anything imports torch;
+# processes inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
 # FFmpeg reads it once in a process, and a test that writes a video may come before one that opens a damaged one.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
@@ -91,6 +93,14 @@ def fp32_bundle_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFac
     return built(checkpoint_path, tmp_path_factory.mktemp("fp32"), precision="fp32")
 
 
+@lru_cache(maxsize=64)
+def _compiled(compiler: Callable[..., bytes], model: bytes, threads: int | None, _options: str) -> bytes:
+    """OpenVINO takes a quarter of a second for the tiniest graph, and most tests of commands run the same few."""
+    from edgevit.engine.openvino import OpenVino
+
+    return compiler(OpenVino(), model, threads=threads)
+
+
 @pytest.fixture
 def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Runs ``edgevit`` with arguments, inside this process: fast."""
@@ -98,8 +108,17 @@ def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
 
     from edgevit.cli import main
     from edgevit.commands import build
+    from edgevit.engine.openvino import OpenVino, openvino_options
+    from edgevit.unreported import import_openvino
 
     monkeypatch.setattr(build, "RUNS", 5)
+    compiler = OpenVino.compile
+
+    def compiled_once(_engine: OpenVino, model: bytes, *, threads: int | None = None) -> bytes:
+        import_openvino()  # a test may have hidden it
+        return _compiled(compiler, model, threads, str(openvino_options(threads)))
+
+    monkeypatch.setattr(OpenVino, "compile", compiled_once)
 
     def run(*arguments: object) -> Outcome:
         result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="edgevit")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -61,15 +59,6 @@ ZOO: dict[str, dict[str, Any]] = {
     "one block": {"blocks": (BlockConfig(heads=2, hidden=24),)},
     "large epsilon": {"norm_eps": 1e-2},
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models here are tiny: on a busy machine, threads cost seven times what they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def vit(seed: int = 0, **changes: Any) -> Vit:

@@ -31,12 +31,6 @@ if importlib.util.find_spec("torchvision"):
     import_torchvision()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Models here are tiny."""
-    torch.set_num_threads(1)
-
-
 def lively(model, seed: int = 0):
     """Random weights large enough that every parameter, picture and position matters."""
     generator = torch.Generator().manual_seed(seed)

@@ -50,6 +50,20 @@ def images(image_folder: Path) -> ImageSet:
     return load_images(image_folder)
 
 
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This processor on ONNX Runtime, which compiles tiny models in a tenth of OpenVINO's time; one test has `cpu` as shipped."""
+    path = tmp_path_factory.mktemp("target") / "cpu.toml"
+    keys = ('description = "this CPU"', 'precisions = ["fp32", "int8"]', 'family = "cpu"', "multiple = 16")
+    path.write_text("\n".join((*keys, '[engine]\ndefault = "onnxruntime"\n')))
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(image_folder: Path, target: Path) -> tuple[object, ...]:
+    return ("--data", image_folder, "--target", target)
+
+
 def settings(**changes: object) -> PruneSettings:
     return PruneSettings(**({"share": 0.3, "multiple": 4} | changes))
 
@@ -147,9 +161,9 @@ def test_a_pruned_checkpoint_is_one_like_any_other(
 
 
 def test_build_prunes_and_says_what_each_step_cost(
-    edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+    edgevit: Callable[..., Outcome], checkpoint_path: Path, options: tuple, tmp_path: Path
 ) -> None:
-    command = ("build", checkpoint_path, "--data", image_folder, "--prune", "0.3", "-o", tmp_path / "out.edgevit")
+    command = ("build", checkpoint_path, *options, "--prune", "0.3", "-o", tmp_path / "out.edgevit")
     planned = edgevit(*command, "--dry-run")
     assert "30 % of the MACs" in planned.stdout
     done = edgevit(*command, "--multiple", 8)
@@ -168,11 +182,11 @@ def test_build_prunes_and_says_what_each_step_cost(
 
 
 def test_auto_stays_within_the_budget(
-    edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+    edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, target: Path, options: tuple, tmp_path: Path
 ) -> None:
     more = write_images(tmp_path / "more", 32, first=900)
     out = tmp_path / "auto.safetensors"
-    done = edgevit("prune", checkpoint_path, "--data", image_folder, "--eval-data", more, "--multiple", 8,
+    done = edgevit("prune", checkpoint_path, *options, "--eval-data", more, "--multiple", 8,
                    "--prune", "auto", "--max-drop", 5, "-o", out, "--json")  # fmt: skip
     assert done.code == 0, done.stderr
     search = json.loads(done.stdout)["pruning"]["search"]
@@ -181,7 +195,7 @@ def test_auto_stays_within_the_budget(
     assert search["metric"] == "top-1"
     # The model in the file, measured anew on the images that the search measured on.
     request = BuildRequest(
-        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=out, data=image_folder,
+        model=checkpoint_path, target=load_target(str(target)), recipe=load_recipe("default"), out=out, data=image_folder,
         eval_data=more, max_drop=5, prune=settings(share=None, auto=True, multiple=8),
     )  # fmt: skip
     inputs, spare = spare_images(request, read_inputs(request, Progress()))
@@ -194,10 +208,10 @@ def test_auto_stays_within_the_budget(
 
 
 def test_one_budget_for_pruning_and_int8(
-    edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+    edgevit: Callable[..., Outcome], checkpoint_path: Path, options: tuple, tmp_path: Path
 ) -> None:
     more = write_images(tmp_path / "more", 32, first=900)
-    done = edgevit("build", checkpoint_path, "--data", image_folder, "--eval-data", more, "--multiple", 8,
+    done = edgevit("build", checkpoint_path, *options, "--eval-data", more, "--multiple", 8,
                    "--prune", "auto", "--max-drop", 6, "-o", tmp_path / "out.edgevit")  # fmt: skip
     assert done.code == 0, done.stderr
     report = json.loads(open_bundle(tmp_path / "out.edgevit").read(REPORT))
@@ -207,13 +221,11 @@ def test_one_budget_for_pruning_and_int8(
 
 
 def test_a_budget_that_cannot_be_kept(
-    edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edgevit: Callable[..., Outcome], checkpoint_path: Path, options: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Evaluator, "drop", lambda *_: 50.0)
     out = tmp_path / "out.safetensors"
-    done = edgevit(
-        "prune", checkpoint_path, "--data", image_folder, "--multiple", 8, "--prune", "auto", "--max-drop", 1, "-o", out
-    )
+    done = edgevit("prune", checkpoint_path, *options, "--multiple", 8, "--prune", "auto", "--max-drop", 1, "-o", out)
     assert done.code == 10
     assert "loses 50.00 points" in done.stderr
     assert not out.exists()
@@ -313,13 +325,13 @@ def test_training_that_does_not_help_is_left(checkpoint: Checkpoint, images: Ima
 
 
 def test_prune_with_recovery_by_command(
-    edgevit: Callable[..., Outcome], checkpoint_path: Path, image_folder: Path, tmp_path: Path
+    edgevit: Callable[..., Outcome], checkpoint_path: Path, options: tuple, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.safetensors"
-    done = edgevit("prune", checkpoint_path, "--data", image_folder, "--multiple", 8, "--prune", 0.4, "--recover", 1, "-o", out)
+    done = edgevit("prune", checkpoint_path, *options, "--multiple", 8, "--prune", 0.4, "--recover", 1, "-o", out)
     assert done.code == 0, done.stderr
     assert "recover" in done.stderr
-    again = edgevit("prune", checkpoint_path, "--data", image_folder, "--multiple", 8, "--prune", 0.4, "--recover", 1, "-o", out)
+    again = edgevit("prune", checkpoint_path, *options, "--multiple", 8, "--prune", 0.4, "--recover", 1, "-o", out)
     assert "cached" in again.stderr
 
 
@@ -423,14 +435,14 @@ def test_commands_that_make_no_sense(
     assert "Traceback" not in done.stderr
 
 
-def test_an_interrupted_run_leaves_no_file(checkpoint_path: Path, image_folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_file(checkpoint_path: Path, image_folder: Path, target: Path, tmp_path: Path) -> None:
     class Interrupted(Progress):
         def begin(self, stage: object) -> None:
             if getattr(stage, "name", "") == "prune and refit":
                 raise KeyboardInterrupt
 
     request = BuildRequest(
-        model=checkpoint_path, target=load_target("cpu"), recipe=load_recipe("default"), out=tmp_path / "out.safetensors",
+        model=checkpoint_path, target=load_target(str(target)), recipe=load_recipe("default"), out=tmp_path / "out.safetensors",
         data=image_folder, prune=settings(multiple=8), threads=1,
     )  # fmt: skip
     with pytest.raises(KeyboardInterrupt):

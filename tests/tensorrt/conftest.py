@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.tensorrt import testbed
-from tests.zoo import one_thread  # noqa: F401  # autouse
 
 
 @pytest.fixture(scope="session")

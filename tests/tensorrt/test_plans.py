@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from edgevit.recipe import LINEARS, Quantize, Recipe
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 from edgevit.vitconfig import BlockConfig, VitConfig
-from tests.zoo import ZOO, folded, int8
+from tests.zoo import ZOO, folded, int8, int8_of
 
 BLOCKS = 12
 SMALL = (224, 224)  # 197 tokens of 16 pixels
@@ -134,8 +135,7 @@ def test_int8_attention_is_fused_where_it_is_said_to_be(builder: Path, head_dim:
 @pytest.mark.parametrize("name", ["plain", "distilled", "registers", "mean pooling", "no norm in blocks", "embedding norm",
                                   "pruned blocks", "quick gelu", "relu", "gray", "wide image", "one block"])  # fmt: skip
 def test_every_kind_of_vit_compiles(builder: Path, name: str, precision: str) -> None:
-    model = folded(**ZOO[name])
-    plan = int8(model, Recipe(quantize=Quantize(attention="full"))) if precision == "int8" else QuantPlan(model=model)
+    plan = int8_of(name) if precision == "int8" else QuantPlan(model=folded(**ZOO[name]))
     found = compiled(plan, form_for("tensorrt", precision))
     assert found.plan.kernels
     assert (found.plan.int8_share > 0.5) == (precision == "int8")
@@ -149,19 +149,19 @@ def test_every_layout_compiles(builder: Path) -> None:
         assert compiled(plan, Form(dtype="fp16", attention=layout, batch=1)).plan.kernels
 
 
+@cache
+def _compiled_tiny(precision: str) -> Preflight:
+    """Compiled once: a target counts the same kernels in its own milliseconds."""
+    model = folded()
+    return compiled(int8(model) if precision == "int8" else QuantPlan(model=model), form_for("tensorrt", precision))
+
+
 @pytest.mark.parametrize("name", TENSORRT)
-def test_every_target_compiles_and_is_estimated(builder: Path, name: str, deit_tiny: dict[str, Preflight]) -> None:
+def test_every_target_compiles_and_is_estimated(builder: Path, name: str) -> None:
     target = load_target(name)
     for precision in target.precisions:
-        plan = deit_tiny[precision].plan
+        plan = _compiled_tiny(precision).plan
         found = best_estimates(plan, map(load_target, target.boards)) if target.boards else estimates(plan, target)
         assert found
         assert all(0 < item.milliseconds < 1000 for item in found)
         assert all(item.compute_bound + item.memory_bound + item.launches == pytest.approx(1) for item in found)
-
-
-@pytest.fixture
-def deit_tiny(builder: Path) -> dict[str, Preflight]:
-    model = folded()
-    plans = {"int8": int8(model), "fp16": QuantPlan(model=model), "fp32": QuantPlan(model=model)}
-    return {precision: compiled(plan, form_for("tensorrt", precision)) for precision, plan in plans.items()}
