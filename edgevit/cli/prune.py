@@ -68,7 +68,7 @@ def prune(**values: Any) -> None:
     print_warnings(done.comparison.warnings if done.comparison else ())
     for text in done.notes:
         note(text)
-    _print_halves(done.report)
+    _print_sublayers(done.report)
     if done.comparison:
         print_comparison(done.comparison)
     say(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
@@ -101,7 +101,7 @@ def _request(values: dict[str, Any]) -> Any:
     return BuildRequest(**values, target=target, recipe=recipe, prune=settings, options=options, command=command_line())
 
 
-def _print_halves(report: dict[str, Any]) -> None:
+def _print_sublayers(report: dict[str, Any]) -> None:
     from edgevit.cli.console import table
 
     rows = []

@@ -10,6 +10,7 @@ from edgevit.export.graph import write_graph
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.part import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def half_graph(checkpoint: Checkpoint) -> Variant:
 
 
 def _variant(precision: str, plan: QuantPlan, form: Form) -> Variant:
-    blocks = tuple(_block_precisions(plan, f"blocks.{i}", form.dtype) for i in range(len(plan.model.blocks)))
+    blocks = tuple(_block_precisions(plan, i, form.dtype) for i in range(len(plan.model.blocks)))
     return Variant(precision=precision, model=write_graph(plan, form), blocks=blocks, plan=plan, half=form.dtype == "fp16")
 
 
@@ -57,11 +58,11 @@ def int8_from(plan: QuantPlan, report: dict[str, Any], engine: str = "") -> Vari
     return replace(_variant(precision, plan, form_for(engine, precision)), report=report)
 
 
-def _block_precisions(plan: QuantPlan, block: str, otherwise: str) -> dict[str, str]:
-    there = plan.model.blocks[int(block.rpartition(".")[2])]
-    kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else otherwise for kind in there.linears}
-    if not there.heads:
+def _block_precisions(plan: QuantPlan, index: int, otherwise: str) -> dict[str, str]:
+    block = plan.model.blocks[index]
+    kinds = {kind: "int8" if Part(index, kind) in plan.linears else otherwise for kind in block.linears}
+    if not block.heads:
         return kinds
-    steps = plan.attention.get(f"{block}.attention")
+    steps = plan.attention.get(Part(index, "attention"))
     products = () if steps is None else ("scores",) if steps.value_step is None else ("scores", "values")
     return kinds | {product: "int8" if product in products else otherwise for product in ("scores", "values")}

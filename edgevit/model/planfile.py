@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
-from edgevit.recipe import LINEARS
+from edgevit.part import LINEARS, Part
 
 OPTIONAL = ("multiplier", "offset")
 
@@ -21,19 +21,19 @@ def dump_plan(plan: QuantPlan) -> bytes:
     state: dict[str, Tensor] = {}
     for i, block in enumerate(plan.model.blocks):
         for kind in (*LINEARS, "norm1", "norm2"):
-            part: Linear | Norm | None = getattr(block, kind)
-            if part is not None:
-                state |= {f"blocks.{i}.{kind}.weight": part.weight, f"blocks.{i}.{kind}.bias": part.bias}
-    for name, linear in plan.linears.items():
+            layer: Linear | Norm | None = getattr(block, kind)
+            if layer is not None:
+                state |= {f"blocks.{i}.{kind}.weight": layer.weight, f"blocks.{i}.{kind}.bias": layer.bias}
+    for part, linear in plan.linears.items():
         state |= {
-            f"int8.{name}.weight": linear.weight,
-            f"int8.{name}.weight_scale": linear.weight_scale,
-            f"int8.{name}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
-            f"int8.{name}.bias": linear.bias,
+            f"int8.{part}.weight": linear.weight,
+            f"int8.{part}.weight_scale": linear.weight_scale,
+            f"int8.{part}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
+            f"int8.{part}.bias": linear.bias,
         }
-        state |= {f"int8.{name}.{key}": value for key in OPTIONAL if (value := getattr(linear, key)) is not None}
-    for name, steps in plan.attention.items():
-        state[f"steps.{name}"] = torch.tensor([step for step in astuple(steps) if step is not None], dtype=torch.float32)
+        state |= {f"int8.{part}.{key}": value for key in OPTIONAL if (value := getattr(linear, key)) is not None}
+    for part, steps in plan.attention.items():
+        state[f"steps.{part}"] = torch.tensor([step for step in astuple(steps) if step is not None], dtype=torch.float32)
     return save({key: value.contiguous() for key, value in state.items()})
 
 
@@ -41,11 +41,9 @@ def load_plan(data: bytes, model: FoldedVit) -> QuantPlan:
     """Inverse of `dump_plan`; ``model`` is the folded ViT that was quantized."""
     state = load(data)
     blocks = [_block(block, f"blocks.{i}", state) for i, block in enumerate(model.blocks)]
-    names = [key.removeprefix("int8.").removesuffix(".input_scale") for key in state if key.endswith(".input_scale")]
-    linears = {name: _quantized(f"int8.{name}", state) for name in sorted(names)}
-    attention = {
-        key.removeprefix("steps."): _attention(value.tolist()) for key, value in sorted(state.items()) if key.startswith("steps.")
-    }
+    parts = [Part(i, kind) for i in range(len(blocks)) for kind in Part.KINDS]
+    linears = {part: _quantized(f"int8.{part}", state) for part in parts if f"int8.{part}.weight" in state}
+    attention = {part: _attention(state[f"steps.{part}"].tolist()) for part in parts if f"steps.{part}" in state}
     return QuantPlan(model=replace(model, blocks=blocks), linears=linears, attention=attention)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.model.folded import AttentionOp, FoldedVit, Linear, LinearOp, forward, plain_attention, plain_linear, streams
+from edgevit.part import Part
 
 QMAX = 127
 
@@ -55,15 +56,15 @@ class QuantizedAttention:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantPlan:
-    """A folded ViT, reparameterised for quantization, and its INT8 GEMMs by name (``blocks.3.fc1``).
+    """A folded ViT, reparameterised for quantization, and which of its parts are INT8.
 
-    A GEMM or an attention (``blocks.3.attention``) without an entry stays in floating point, with the
+    A GEMM or an attention without an entry stays in floating point, with the
     weights that ``model`` holds.
     """
 
     model: FoldedVit
-    linears: dict[str, QuantizedLinear] = field(default_factory=dict)
-    attention: dict[str, QuantizedAttention] = field(default_factory=dict)
+    linears: dict[Part, QuantizedLinear] = field(default_factory=dict)
+    attention: dict[Part, QuantizedAttention] = field(default_factory=dict)
 
 
 def quantize_input(x: Tensor, scale: float) -> Tensor:
@@ -104,9 +105,9 @@ def _rounded(x: Tensor, step: float) -> Tensor:
 def fake_quant(plan: QuantPlan) -> LinearOp:
     """The GEMMs of the INT8 graph, for `edgevit.model.folded.forward`."""
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
-        quantized = plan.linears.get(name)
-        return plain_linear(name, x, weights) if quantized is None else quantized_linear(x, quantized)
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        quantized = plan.linears.get(part)
+        return plain_linear(part, x, weights) if quantized is None else quantized_linear(x, quantized)
 
     return linear
 
@@ -114,10 +115,10 @@ def fake_quant(plan: QuantPlan) -> LinearOp:
 def fake_quant_attention(plan: QuantPlan) -> AttentionOp:
     """The attention of the INT8 graph, for `edgevit.model.folded.forward`."""
 
-    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        steps = plan.attention.get(name)
+    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        steps = plan.attention.get(part)
         if steps is None:
-            return plain_attention(name, queries, keys, values)
+            return plain_attention(part, queries, keys, values)
         return quantized_attention(queries, keys, values, steps)
 
     return attention

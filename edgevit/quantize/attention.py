@@ -30,6 +30,7 @@ from edgevit.model.quantplan import (
     quantized_attention,
     quantized_linear,
 )
+from edgevit.part import Part
 
 TOLERANCE = 0.5  # added noise, as a share of proj's own, up to which a block's attention becomes INT8
 JUDGED = 8  # images that a block's INT8 attention is judged on: thousands of tokens, and the search costs five passes over them
@@ -40,7 +41,7 @@ PEAKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125)  # candidates for softmax's lar
 class AttentionReport:
     """What was measured of one block's attention, and what was made of it."""
 
-    name: str
+    part: Part
     products: str
     """``off``, ``scores`` (q k^T is INT8) or ``full`` (softmax's output times the values, too)."""
     noise: dict[str, float]
@@ -48,38 +49,38 @@ class AttentionReport:
 
 
 def quantize_attention(
-    plan: QuantPlan, extremes: dict[str, tuple[Tensor, Tensor]], frames: Tensor, wanted: str
+    plan: QuantPlan, extremes: dict[int, tuple[Tensor, Tensor]], frames: Tensor, wanted: str
 ) -> tuple[QuantPlan, list[AttentionReport]]:
     """``plan`` with INT8 attention in the blocks where ``wanted`` (see `Quantize.attention`) lets it be.
 
-    ``extremes`` are lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
+    ``extremes`` are, by block, lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
     on the first of ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in
     floating point, attention is, too.
     """
-    linears, attention, reports = dict(plan.linears), dict[str, QuantizedAttention](), list[AttentionReport]()
+    linears, attention, reports = dict(plan.linears), dict[Part, QuantizedAttention](), list[AttentionReport]()
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
-        return quantized_linear(x, linears[name]) if name in linears else plain_linear(name, x, weights)
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        return quantized_linear(x, linears[part]) if part in linears else plain_linear(part, x, weights)
 
-    def attend(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        block = name.removesuffix(".attention")
-        qkv, proj, parts = linears.get(f"{block}.qkv"), linears.get(f"{block}.proj"), (queries, keys, values)
-        if qkv is None or proj is None:
-            return plain_attention(name, *parts)
+    def attend(part: Part, *operands: Tensor) -> Tensor:
+        proj = linears.get(Part(part.block, "proj"))
+        if part.block not in steps or proj is None:
+            return plain_attention(part, *operands)
+        queries, keys, values = operands
         some = (queries[:JUDGED], keys[:JUDGED], values[:JUDGED])
-        levels = {"scores": steps[block], "full": with_values(steps[block], some, reach[block])}
+        levels = {"scores": steps[part.block], "full": with_values(steps[part.block], some, reach[part.block])}
         noise = {level: added_noise(offered, some, proj) for level, offered in levels.items()}
         products = choose(noise, wanted)
-        reports.append(AttentionReport(name=name, products=products, noise=noise))
+        reports.append(AttentionReport(part=part, products=products, noise=noise))
         if products == "off":
-            return plain_attention(name, *parts)
-        attention[name] = levels[products]
-        return quantized_attention(*parts, levels[products])
+            return plain_attention(part, *operands)
+        attention[part] = levels[products]
+        return quantized_attention(queries, keys, values, levels[products])
 
-    steps, reach = dict[str, QuantizedAttention](), dict[str, Tensor]()
-    for name, (low, high) in extremes.items():
-        block, values = name.removesuffix(".qkv"), slice(len(low) // 3 * 2, None)
-        linears[name], steps[block] = even_scores(linears[name], low, high)
+    steps, reach = dict[int, QuantizedAttention](), dict[int, Tensor]()
+    for block, (low, high) in extremes.items():
+        qkv, values = Part(block, "qkv"), slice(len(low) // 3 * 2, None)
+        linears[qkv], steps[block] = even_scores(linears[qkv], low, high)
         reach[block] = torch.maximum(high[values], -low[values])
     x = embed(plan.model, frames)
     for i in range(len(plan.model.blocks)):
@@ -126,7 +127,7 @@ def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor],
 
 def added_noise(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], proj: QuantizedLinear) -> float:
     """Noise that INT8 attention adds to proj's output, over the noise that proj's own input quantizer makes of it."""
-    plain = plain_attention("", *parts)
+    plain = plain_attention(None, *parts)
     own = _noise(quantize_input(plain, proj.input_scale) * proj.input_scale - plain, proj)
     added = _noise(quantized_attention(*parts, steps) - plain, proj)
     return added / own if own else float("inf") if added else 0.0

@@ -15,6 +15,7 @@ from edgevit.measure.evaluator import Judge
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.part import Part
 from edgevit.progress import Progress
 from edgevit.quantize.accuracy_control import within_budget
 from edgevit.quantize.fp16_check import HalfModel, half_model
@@ -45,13 +46,13 @@ class Decision:
             msg = f"FP16 cannot hold this model: {error}. Build with --precision fp32."
             raise ConfigError(msg) from error
 
-    def without(self, parts: list[str], reason: str) -> Decision:
+    def without(self, parts: list[Part], reason: str) -> Decision:
         """The same with ``parts`` in floating point."""
-        reverted = self.report.get("reverted", {}) | dict.fromkeys(parts, reason)
+        reverted = self.report.get("reverted", {}) | dict.fromkeys(map(str, parts), reason)
         return replace(self, plan=revert(self.plan, parts), report=self.report | {"reverted": reverted})
 
-    def with_float_attention(self, reasons: Mapping[str, str]) -> Decision:
-        """The same with attention in floating point where ``reasons``, by name (``blocks.3.attention``), say why."""
+    def with_float_attention(self, reasons: Mapping[Part, str]) -> Decision:
+        """The same with attention in floating point where ``reasons`` say why."""
         plan, report = with_float_attention(self.plan, self.report, reasons)
         return replace(self, plan=plan, report=report)
 

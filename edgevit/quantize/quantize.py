@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgevit.cache import Cache, Kind
@@ -17,6 +17,7 @@ from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
+from edgevit.part import Part, named
 from edgevit.progress import Progress
 from edgevit.quantize.fp16 import with_half_scales
 from edgevit.quantize.linears import collect, quantize
@@ -57,18 +58,20 @@ def legal_for(result: Quantization, engine: str) -> Quantization:
         return result
     plan, config = with_half_scales(result.plan), result.plan.model.config
     unfused = why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens)
-    reasons = {name: unfused or UNFUSED for name, steps in plan.attention.items() if unfused or steps.products == "scores"}
+    reasons = {part: unfused or UNFUSED for part, steps in plan.attention.items() if unfused or steps.products == "scores"}
     plan, report = with_float_attention(plan, result.report, reasons)
-    return Quantization(plan=plan, report=report, key=result.key | {"engine": engine, "float attention": sorted(reasons)})
+    key = result.key | {"engine": engine, "float attention": [str(part) for part in sorted(reasons)]}
+    return Quantization(plan=plan, report=report, key=key)
 
 
 def with_float_attention(
-    plan: QuantPlan, report: dict[str, Any], reasons: Mapping[str, str]
+    plan: QuantPlan, report: dict[str, Any], reasons: Mapping[Part, str]
 ) -> tuple[QuantPlan, dict[str, Any]]:  # fmt: skip
-    """Both with attention in floating point where ``reasons``, by name (``blocks.3.attention``), say why."""
-    kept = {name: steps for name, steps in plan.attention.items() if name not in reasons}
+    """Both with attention in floating point where ``reasons`` say why."""
+    kept = {part: steps for part, steps in plan.attention.items() if part not in reasons}
+    texts = {str(part): reason for part, reason in reasons.items()}
     attention = [
-        item | {"products": "off", "reason": reasons[item["name"]]} if item["name"] in reasons else item
+        item | {"products": "off", "reason": texts[item["name"]]} if item["name"] in texts else item
         for item in report.get("attention", ())
     ]
     return replace(plan, attention=kept), report | {"attention": attention}
@@ -94,8 +97,8 @@ def quantization(
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
             calibration = collect(folded, counted(batches, stage.advance), images=len(images), recipe=recipe)
-            result = quantize(folded, calibration, recipe, lambda _name: stage.advance())
-            report = {key: [asdict(item) for item in getattr(result, key)] for key in ("layers", "attention")}
+            result = quantize(folded, calibration, recipe, lambda _part: stage.advance())
+            report = {key: [named(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             found, reports = dump_plan(result.plan), json.dumps(report).encode()
             cache.store(PLAN, found, **key)
             cache.store(PLAN_REPORT, reports, **key)

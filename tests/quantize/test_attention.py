@@ -99,7 +99,7 @@ def test_queries_and_keys_are_rounded_and_values_are_not(codes: Tensor, inputs: 
     query, key, value = heads(quantized_linear(inputs, after))
     rounded = [(part / step).round() * step for part, step in ((query, steps.query_step), (key, steps.key_step))]
     assert steps.products == "scores"
-    torch.testing.assert_close(quantized_attention(query, key, value, steps), plain_attention("", *rounded, value))
+    torch.testing.assert_close(quantized_attention(query, key, value, steps), plain_attention(None, *rounded, value))
     torch.testing.assert_close(value, heads(output)[2], rtol=1e-5, atol=1e-5)
 
 
