@@ -19,8 +19,10 @@ from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, build_eng
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
-from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
+from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
+from edgevit.model.rounding import quantize_weight
 from edgevit.model.vit import Vit
+from edgevit.numberformat import INT8
 from edgevit.part import Part
 from edgevit.plan.preflight import examine
 from edgevit.preprocess import Preprocessing
@@ -115,7 +117,7 @@ def random_plan(model: FoldedVit, *, attention: bool) -> QuantPlan:
     for i, block in enumerate(model.blocks):
         for kind in LINEARS:
             linear = getattr(block, kind)
-            weight, scale = quantize_weight(linear.weight)
+            weight, scale = quantize_weight(linear.weight, INT8)
             bias = linear.bias + 0.1
             linears[Part(i, kind)] = QuantizedLinear(weight=weight, weight_scale=scale, input_scale=0.05, bias=bias)
     steps = QuantizedAttention(query_step=0.05, key_step=0.05, value_step=0.05, probability_step=1 / 127)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.errors import ConfigError, did_you_mean
+from edgevit.numberformat import FORMATS
 from edgevit.shipped import check_keys, find_toml, read_toml, shipped_names
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = tuple(FORMATS)
 FAMILIES = {"cpu": "Processors", "jetson": "Jetson", "rtx": "RTX and DGX"}
 CONFS = ("standard", "super")
 FAMILY = "jetson"

@@ -27,6 +27,7 @@ from edgevit.measure.compare import Candidate, compare
 from edgevit.measure.comparison import Comparison, Row
 from edgevit.measure.doubt import budget_note
 from edgevit.measure.evaluator import Judge
+from edgevit.numberformat import FORMATS
 from edgevit.progress import Progress
 from edgevit.prune.goal import Goal, Outcome, prune_to
 from edgevit.quantize.checked import checked_graph
@@ -83,7 +84,7 @@ def plan(request: BuildRequest, cache: Cache) -> Planned:
 
 def _shares(request: BuildRequest) -> tuple[float, ...]:
     """Of the budget, what pruning may spend: one after the other, until INT8 finds a plan within the whole."""
-    return PRUNING if request.precision == "int8" and request.prune is not None and request.prune.auto else (1.0,)
+    return PRUNING if FORMATS[request.precision].scaled and request.prune is not None and request.prune.auto else (1.0,)
 
 
 def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:

@@ -18,6 +18,7 @@ from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluate import evaluate, identity
 from edgevit.measure.evaluator import Judge
+from edgevit.numberformat import FORMATS
 from edgevit.problem import describe
 from edgevit.progress import Progress, Stage
 from edgevit.prune.first_pass import score
@@ -128,7 +129,7 @@ class Plan:
         on = f"{len(images)} images of {self.request.data}"
         if form_for(self.engine, self.request.precision).dtype == "fp16":
             yield self._stage("check fp16 range", on)
-        if self.request.precision != "int8":
+        if not FORMATS[self.request.precision].scaled:
             return
         yield self._stage("quantize", f"recipe {self.request.recipe.name}, {on}")
         if self.request.max_drop is not None and (self.decided is None or "sensitivity" in self._seen.cached):

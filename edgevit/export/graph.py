@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 
 from edgevit.export.attention import Heads, heads_first, merge_heads_first, write_attention
 from edgevit.export.form import CPU, Form
-from edgevit.export.nodes import Nodes
+from edgevit.export.nodes import Nodes, element_type
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
+from edgevit.numberformat import FP32
 from edgevit.part import Part
 from edgevit.vitconfig import VitConfig
 
 
 def write_graph(plan: QuantPlan, form: Form = CPU) -> bytes:
-    """The ONNX model of ``plan`` in ``form``: floating point where the plan has no entry, INT8 with Q/DQ where it has.
+    """The ONNX model of ``plan`` in ``form``: floating point where the plan has no entry, between Q/DQ pairs where it has.
 
     The same plan and form give the same bytes. Raises OverflowError for a constant that ``form.dtype`` cannot hold.
     """
@@ -68,7 +70,7 @@ class _Writer(Nodes):
         cells = self.constant(f"{name}/cells", [0, rows, side, columns, side * 3])
         flat = self.constant(f"{name}/flat", [0, rows * columns, side * side * 3])
         # Cast first: TensorRT takes uint8 as a network input but has no other operation on it.
-        x = self.node("Reshape", f"{name}/cut", self.node("Cast", name, frames, to=self.onnx_dtype), cells)
+        x = self.node("Reshape", f"{name}/cut", self.node("Cast", name, frames, to=element_type(self.format)), cells)
         x = self.node("Reshape", f"{name}/flatten", self.node("Transpose", name, x, perm=[0, 1, 3, 2, 4]), flat)
         x = self.node("MatMul", name, x, self.constant(f"{name}/weight", model.patch.T))
         if self.config.prefix_tokens:
@@ -95,15 +97,16 @@ class _Writer(Nodes):
             x = self.node("Mul", f"{name}/input", x, self.constant(f"{name}/multiplier", quantized.multiplier))
         if quantized.offset is not None:
             x = self.node("Add", f"{name}/input", x, self.constant(f"{name}/offset", quantized.offset))
-        product = self.node("MatMul", name, self.fake_quantized(x, quantized.input_scale, name), self.weight(quantized, name))
+        x = self.fake_quantized(x, quantized.input_scale, name, quantized.format)
+        product = self.node("MatMul", name, x, self.weight(quantized, name))
         return self.node("Add", name, product, self.constant(f"{name}/bias", quantized.bias))
 
     def weight(self, linear: QuantizedLinear, name: str) -> str:
-        """An int8 weight stored [in, out], so that nothing stands between its DQ and the MatMul."""
-        values = self.constant(f"{name}/weight", linear.weight.T)
+        """A quantized weight stored [in, out], so that nothing stands between its DQ and the MatMul."""
+        values = self.codes(f"{name}/weight", linear.weight.T, linear.format)
         scale = self.constant(f"{name}/weight_scale", linear.weight_scale)
         # Not shared: where x86 lacks VNNI, ONNX Runtime rewrites a weight together with its zero points, as uint8.
-        zeros = self.constant(f"{name}/weight_zero_point", np.zeros(len(linear.weight_scale), np.int8))
+        zeros = self.codes(f"{name}/weight_zero_point", torch.zeros(len(linear.weight_scale)), linear.format)
         return self.node("DequantizeLinear", f"{name}/weight", values, scale, zeros, axis=1)
 
     def block(self, x: str, block: FoldedBlock, index: int) -> str:
@@ -169,7 +172,7 @@ class _Writer(Nodes):
         pooled = self.norm(pooled, model.final_norm if after else None, "head/norm")
         product = self.node("MatMul", "head", pooled, self.constant("head/weight", model.head.weight.T))
         bias = self.constant("head/bias", model.head.bias)
-        if self.form.dtype == "fp32":
+        if self.format == FP32:
             self.node_with("Add", "head", ("logits",), product, bias)
         else:
             logits = self.node("Add", "head", product, bias)

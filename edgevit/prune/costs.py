@@ -21,6 +21,7 @@ from edgevit.measure import latency
 from edgevit.model.folded import fold
 from edgevit.model.macs import macs, sublayer_macs
 from edgevit.model.vit import Vit
+from edgevit.numberformat import FORMATS
 from edgevit.part import Part
 from edgevit.plan.preflight import examine
 from edgevit.plan.roofline import best_estimates
@@ -208,7 +209,8 @@ def _random_graph(config: VitConfig, engine: str, precision: str) -> bytes:
     """A model with random weights: what it takes depends on shapes alone."""
     import torch
 
-    from edgevit.model.quantplan import QuantizedLinear, QuantPlan, quantize_weight
+    from edgevit.model.quantplan import QuantizedLinear, QuantPlan
+    from edgevit.model.rounding import quantize_weight
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -218,11 +220,12 @@ def _random_graph(config: VitConfig, engine: str, precision: str) -> bytes:
         color="gray" if config.channels == 1 else "rgb",
     )  # fmt: skip
     plan = QuantPlan(model=fold(model.eval(), contract))
-    if precision == "int8":
+    to = FORMATS[precision]
+    if to.scaled:
         for index, folded in enumerate(plan.model.blocks):
             for kind, linear in folded.linears.items():
-                weight, scale = quantize_weight(linear.weight)
+                weight, scale = quantize_weight(linear.weight, to)
                 plan.linears[Part(index, kind)] = QuantizedLinear(
-                    weight=weight, weight_scale=scale, input_scale=0.03125, bias=linear.bias
+                    weight=weight, weight_scale=scale, input_scale=0.03125, bias=linear.bias, format=to
                 )
     return write_graph(plan, form_for(engine, precision))

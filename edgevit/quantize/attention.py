@@ -22,14 +22,14 @@ from torch import Tensor
 
 from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block
 from edgevit.model.quantplan import (
-    QMAX,
     QuantizedAttention,
     QuantizedLinear,
     QuantPlan,
-    quantize_input,
     quantized_attention,
     quantized_linear,
 )
+from edgevit.model.rounding import quantize_input
+from edgevit.numberformat import NumberFormat
 from edgevit.part import Part
 
 TOLERANCE = 0.5  # added noise, as a share of proj's own, up to which a block's attention becomes INT8
@@ -104,7 +104,8 @@ def even_scores(qkv: QuantizedLinear, low: Tensor, high: Tensor) -> tuple[Quanti
     factors = torch.cat([1 / even, even, torch.ones_like(centre)])
     shift = torch.cat([torch.zeros_like(centre), centre, torch.zeros_like(centre)])
     evened = replace(qkv, weight_scale=qkv.weight_scale * factors, bias=(qkv.bias - shift) * factors)
-    steps = QuantizedAttention(query_step=_step((query_range / even)[alive]), key_step=_step((key_range * even)[alive]))
+    query_step, key_step = _step((query_range / even)[alive], qkv.format), _step((key_range * even)[alive], qkv.format)
+    steps = QuantizedAttention(query_step=query_step, key_step=key_step, format=qkv.format)
     return evened, steps
 
 
@@ -114,21 +115,22 @@ def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor],
     ``parts`` are queries, keys and values [N, heads, tokens, head_dim]. Clipping softmax's peaks costs
     where attention is sharp, a coarse step where it is flat; the candidates of `PEAKS` are compared.
     """
-    queries, keys, values = parts
+    (queries, keys, values), to = parts, steps.format
     probabilities = (queries @ keys.transpose(-1, -2)).softmax(-1)
     wanted, largest = probabilities @ values, float(probabilities.max())
 
     def error(peak: float) -> float:
-        step = peak * largest / QMAX
-        return float((quantize_input(probabilities, step) * step @ values - wanted).square().sum(dtype=torch.float64))
+        step = peak * largest / to.largest
+        return float((quantize_input(probabilities, step, to) * step @ values - wanted).square().sum(dtype=torch.float64))
 
-    return replace(steps, value_step=_step(reach), probability_step=float(np.float32(min(PEAKS, key=error) * largest / QMAX)))
+    probability_step = float(np.float32(min(PEAKS, key=error) * largest / to.largest))
+    return replace(steps, value_step=_step(reach, to), probability_step=probability_step)
 
 
 def added_noise(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], proj: QuantizedLinear) -> float:
     """Noise that INT8 attention adds to proj's output, over the noise that proj's own input quantizer makes of it."""
     plain = plain_attention(None, *parts)
-    own = _noise(quantize_input(plain, proj.input_scale) * proj.input_scale - plain, proj)
+    own = _noise(quantize_input(plain, proj.input_scale, proj.format) * proj.input_scale - plain, proj)
     added = _noise(quantized_attention(*parts, steps) - plain, proj)
     return added / own if own else float("inf") if added else 0.0
 
@@ -146,6 +148,6 @@ def _noise(error: Tensor, proj: QuantizedLinear) -> float:
     return float((behind - behind.mean(0)).square().sum(dtype=torch.float64))
 
 
-def _step(reach: Tensor) -> float:
+def _step(reach: Tensor, to: NumberFormat) -> float:
     """The step whose largest code is the largest of ``reach``; a float32 value, 1 if there is none."""
-    return float(np.float32(float(reach.max()) / QMAX)) or 1.0 if reach.numel() else 1.0
+    return float(np.float32(float(reach.max()) / to.largest)) or 1.0 if reach.numel() else 1.0

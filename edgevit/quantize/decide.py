@@ -15,6 +15,7 @@ from edgevit.measure.evaluator import Judge
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.numberformat import FORMATS, FP16
 from edgevit.part import Part
 from edgevit.progress import Progress
 from edgevit.quantize.accuracy_control import within_budget
@@ -39,7 +40,7 @@ class Decision:
     def variant(self, engine: str) -> Variant:
         """The graph for ``engine``. Raises ConfigError for a weight that FP16 cannot hold."""
         try:
-            if self.precision == "int8":
+            if FORMATS[self.precision].scaled:
                 return int8_from(self.plan, self.report, engine)
             return replace(float_variant(self.plan.model, self.precision, engine), report=self.report)
         except OverflowError as error:
@@ -77,16 +78,17 @@ def decide(
     """
     half: HalfModel | None = None
     notes: tuple[str, ...] = ()
-    if form_for(engine, precision).dtype == "fp16":
+    if form_for(engine, precision).dtype == FP16.name:
         half = half_model(checkpoint, calibration, precision, cache, progress) if calibration else None
         notes = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
     # A model that FP16 holds as it is shares its quantization with other targets.
     changed = half.model if half and half.changed else None
     model = changed or fold(checkpoint.model, checkpoint.preprocessing)
     report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
-    if precision != "int8" or calibration is None:
+    number_format = FORMATS[precision]
+    if not number_format.scaled or calibration is None:
         return Decision(precision=precision, plan=QuantPlan(model=model), report=report, notes=notes)
-    result = legal_for(quantization(checkpoint, calibration, recipe, cache, progress, changed), engine)
+    result = legal_for(quantization(checkpoint, calibration, recipe, cache, progress, changed, number_format), engine)
     if budget is not None:
         result = within_budget(checkpoint, result, budget.judge, budget.max_drop, engine=engine, cache=cache, progress=progress)
-    return Decision(precision="int8", plan=result.plan, report=result.report | report, notes=notes)
+    return Decision(precision=precision, plan=result.plan, report=result.report | report, notes=notes)

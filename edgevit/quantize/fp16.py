@@ -35,6 +35,8 @@ from edgevit.model.folded import (
     run_head,
 )
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
+from edgevit.model.rounding import dtype_of, rounded, weight_codes
+from edgevit.numberformat import FP16
 from edgevit.part import WRITERS, Part
 from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_values
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     from edgevit.preprocess import Frame
 
-LARGEST = 65504.0  # of FP16
+LARGEST = FP16.largest
 HEADROOM = 2.0  # by how much an unseen image may exceed the calibrated ones
 SMALLEST = 2.0**-24  # above 0, of FP16
 NORMAL = 2.0**-14  # the smallest that FP16 has in full precision
@@ -236,17 +238,17 @@ def _is_fixed(plan: QuantPlan, part: Part) -> bool:
 def _half_linear(linear: QuantizedLinear) -> QuantizedLinear:
     # Below the normal range upwards: a smaller scale would clip the largest weights.
     coarse = (linear.weight_scale / SMALLEST).ceil() * SMALLEST
-    scale = torch.where(linear.weight_scale < NORMAL, coarse, linear.weight_scale.half().float()).clamp_min(SMALLEST)
+    scale = torch.where(linear.weight_scale < NORMAL, coarse, _round(linear.weight_scale)).clamp_min(SMALLEST)
     ratio = linear.weight_scale / scale
-    codes = torch.where((ratio - 1).abs()[:, None] > EXACT, linear.weight * ratio[:, None], linear.weight.float())
-    return replace(
-        linear, weight=codes.round().clamp(-127, 127).to(torch.int8), weight_scale=scale, input_scale=_half(linear.input_scale)
-    )
+    codes = torch.where((ratio - 1).abs()[:, None] > EXACT, linear.weight.float() * ratio[:, None], linear.weight.float())
+    weight = weight_codes(codes, linear.format).to(dtype_of(linear.format))
+    return replace(linear, weight=weight, weight_scale=scale, input_scale=_half(linear.input_scale))
 
 
 def _half_steps(steps: QuantizedAttention) -> QuantizedAttention:
     value, probability = steps.value_step, steps.probability_step
-    return QuantizedAttention(
+    return replace(
+        steps,
         query_step=_half(steps.query_step),
         key_step=_half(steps.key_step),
         value_step=None if value is None else _half(value),
@@ -305,4 +307,4 @@ def _half_ops(plan: QuantPlan) -> tuple[LinearOp, AttentionOp]:
 
 
 def _round(x: Tensor) -> Tensor:
-    return x.half().float()
+    return rounded(x, FP16)

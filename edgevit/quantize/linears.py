@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
-from edgevit.model.quantplan import QMAX, QuantizedLinear, QuantPlan, quantize_weight, quantized_linear
+from edgevit.model.quantplan import QuantizedLinear, QuantPlan, quantized_linear
+from edgevit.model.rounding import quantize_weight
+from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part
 from edgevit.quantize.attention import AttentionReport, quantize_attention
 from edgevit.quantize.bias_correction import correct_biases
@@ -89,9 +91,10 @@ def collect(model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: 
 
 
 def quantize(
-    model: FoldedVit, calibration: Calibration, recipe: Recipe, progress: Callable[[Part], None] = lambda _part: None
-) -> Quantized:
-    """Quantize the GEMMs that ``recipe`` names; ``model`` is left alone.
+    model: FoldedVit, calibration: Calibration, recipe: Recipe, progress: Callable[[Part], None] = lambda _part: None,
+    to: NumberFormat = INT8,
+) -> Quantized:  # fmt: skip
+    """Quantize the GEMMs that ``recipe`` names to ``to``; ``model`` is left alone.
 
     ``progress`` is called with each GEMM before its search. Deterministic.
     """
@@ -102,7 +105,7 @@ def quantize(
             part = Part(i, kind)
             progress(part)
             known = calibration.statistics[part]
-            linear, transform, layers[part] = _quantize_gemm(part, plan.model.blocks[i], known, recipe.quantize)
+            linear, transform, layers[part] = _quantize_gemm(part, plan.model.blocks[i], known, recipe.quantize, to)
             _install(plan, part, linear, transform)
             if kind == "qkv":
                 extremes[i] = (known.output_low, known.output_high)
@@ -118,14 +121,14 @@ def quantize(
 
 
 def _quantize_gemm(
-    part: Part, block: FoldedBlock, known: InputStatistics, settings: Quantize
+    part: Part, block: FoldedBlock, known: InputStatistics, settings: Quantize, to: NumberFormat
 ) -> tuple[QuantizedLinear, Transform | None, LayerReport]:
     """The INT8 GEMM for a transformed input measured in steps, the transform (None: neither), and the report."""
     linear: Linear = getattr(block, part.kind)
-    chosen = best_candidate(known, linear, settings) if can_migrate(block, part.kind) else OFF
+    chosen = best_candidate(known, linear, settings, to) if can_migrate(block, part.kind) else OFF
     transform, largest = chosen.transform(known.highs.values, known.lows.values, linear.weight)
-    clip = clip_value(known, transform, float(largest), linear, settings)
-    trials = {"nearest": _nearest(transform.inverse(linear), clip)}
+    clip = clip_value(known, transform, float(largest), linear, settings, to)
+    trials = {"nearest": _nearest(transform.inverse(linear), clip, to)}
     if known.products is not None:
         trials["gptq"] = _rounded(trials["nearest"], known, transform, linear)
     finished = {rounding: _corrected(trial, known, transform, linear, settings) for rounding, trial in trials.items()}
@@ -152,12 +155,16 @@ def _install(plan: QuantPlan, part: Part, linear: QuantizedLinear, transform: Tr
         plan.linears[part] = replace(linear, multiplier=1 / transform.scales, offset=offset)
 
 
-def _nearest(linear: Linear, clip: float) -> QuantizedLinear:
-    """``linear`` in INT8 with weights to their nearest codes and inputs clipped at ``clip``."""
-    weight, weight_scale = quantize_weight(linear.weight)
+def _nearest(linear: Linear, clip: float, to: NumberFormat) -> QuantizedLinear:
+    """``linear`` in ``to`` with weights to their nearest codes and inputs clipped at ``clip``."""
+    weight, weight_scale = quantize_weight(linear.weight, to)
     # An input that is always zero (a dead layer) still needs a step.
     return QuantizedLinear(
-        weight=weight, weight_scale=weight_scale, input_scale=float(np.float32(clip / QMAX)) or 1.0, bias=linear.bias
+        weight=weight,
+        weight_scale=weight_scale,
+        input_scale=float(np.float32(clip / to.largest)) or 1.0,
+        bias=linear.bias,
+        format=to,
     )
 
 
@@ -170,7 +177,9 @@ def _rounded(quantized: QuantizedLinear, known: InputStatistics, transform: Tran
     # is what the subtraction in float32 may have lost, so that inputs that never change stay positive definite.
     lost = PRECISION * (known.products.diagonal() / known.count / transform.scales.square()).mean()
     moment.diagonal().add_(quantized.input_scale**2 / 12 + lost)
-    return replace(quantized, weight=round_gptq(transform.inverse(linear).weight, quantized.weight_scale, moment))
+    return replace(
+        quantized, weight=round_gptq(transform.inverse(linear).weight, quantized.weight_scale, moment, quantized.format)
+    )
 
 
 def _corrected(

@@ -17,6 +17,7 @@ from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
+from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part, named
 from edgevit.progress import Progress
 from edgevit.quantize.fp16 import with_half_scales
@@ -78,9 +79,10 @@ def with_float_attention(
 
 
 def quantization(
-    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress, model: FoldedVit | None = None
-) -> Quantization:
-    """Calibrate and quantize, or find the result in the cache. Raises as `int8_variant`.
+    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, cache: Cache, progress: Progress, model: FoldedVit | None = None,
+    to: NumberFormat = INT8,
+) -> Quantization:  # fmt: skip
+    """Calibrate and quantize to ``to``, or find the result in the cache. Raises as `int8_variant`.
 
     ``model`` is the folded checkpoint, if it is not what `fold` gives; see `half_model`.
     """
@@ -88,7 +90,7 @@ def quantization(
         msg = "INT8 needs calibration images, and there are none. Pass --data DIR."
         raise DataError(msg)
     folded = model or fold(checkpoint.model, checkpoint.preprocessing)
-    key = quantize_key(checkpoint, images, recipe)
+    key = quantize_key(checkpoint, images, recipe) | {"format": to.name}
     if model is not None:
         key["epsilons"] = [block.norm1.eps if block.norm1 else None for block in model.blocks]  # a divided stream shows there
     with progress.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
@@ -97,7 +99,7 @@ def quantization(
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
             calibration = collect(folded, counted(batches, stage.advance), images=len(images), recipe=recipe)
-            result = quantize(folded, calibration, recipe, lambda _part: stage.advance())
+            result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to)
             report = {key: [named(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             found, reports = dump_plan(result.plan), json.dumps(report).encode()
             cache.store(PLAN, found, **key)

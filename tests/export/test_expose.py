@@ -14,7 +14,9 @@ from edgevit.export.expose import with_attention
 from edgevit.export.form import Form
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward, plain_attention
-from edgevit.model.quantplan import QuantPlan, fake_quant, quantize_input, quantized_attention
+from edgevit.model.quantplan import QuantPlan, fake_quant, quantized_attention
+from edgevit.model.rounding import quantize_input
+from edgevit.numberformat import INT8
 from edgevit.part import Part
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import ZOO, folded, frames, int8
@@ -29,10 +31,10 @@ def captured(plan: QuantPlan, images: np.ndarray) -> dict[int, np.ndarray]:
         if steps is None:
             weights, mixed = (queries @ keys.transpose(-1, -2)).softmax(-1), plain_attention(name, queries, keys, values)
         else:
-            q, k = (quantize_input(x, step) * step for x, step in ((queries, steps.query_step), (keys, steps.key_step)))
+            q, k = (quantize_input(x, step, INT8) * step for x, step in ((queries, steps.query_step), (keys, steps.key_step)))
             weights, mixed = (q @ k.transpose(-1, -2)).softmax(-1), quantized_attention(queries, keys, values, steps)
             if steps.probability_step is not None:
-                weights = quantize_input(weights, steps.probability_step) * steps.probability_step
+                weights = quantize_input(weights, steps.probability_step, INT8) * steps.probability_step
         found[name.block] = weights[0].numpy()
         return mixed
 

@@ -20,11 +20,12 @@ from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_attenti
 from edgevit.model.quantplan import (
     QuantizedLinear,
     QuantPlan,
-    quantize_input,
     quantized_attention,
     quantized_linear,
     simulate,
 )
+from edgevit.model.rounding import quantize_input
+from edgevit.numberformat import INT8
 from edgevit.part import Part
 from edgevit.recipe import Quantize, Recipe
 from edgevit.unreported import import_onnxruntime
@@ -116,7 +117,7 @@ def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
         look(q, steps.query_step)
         look(k, steps.key_step)
         if steps.probability_step is not None and steps.value_step is not None:
-            rounded = [quantize_input(part, step) * step for part, step in ((q, steps.query_step), (k, steps.key_step))]
+            rounded = [quantize_input(part, step, INT8) * step for part, step in ((q, steps.query_step), (k, steps.key_step))]
             look((rounded[0] @ rounded[1].transpose(-1, -2)).softmax(-1), steps.probability_step)
             look(v, steps.value_step)
         return quantized_attention(q, k, v, steps)
@@ -162,7 +163,7 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
         quantized = plan.linears[key]
         steps = inside(x, quantized) / quantized.input_scale
         written = torch.from_numpy(values[codes[key]]).float()
-        other = written != quantize_input(steps, 1.0)
+        other = written != quantize_input(steps, 1.0, INT8)
         differing += int(other.sum())
         assert ((steps - steps.floor())[other] - 0.5).abs().max() < CLEAR if other.any() else True, key
         product = torch.nn.functional.linear(written, quantized.weight.float())
@@ -223,7 +224,7 @@ def test_every_operand_of_attention_is_exact(name: str) -> None:
         sources = (q, k, v, torch.from_numpy(values[f"{block}/attention/Softmax"]))
         grids = (steps.query_step, steps.key_step, steps.value_step, steps.probability_step)
         for part, codes, step in zip(sources, written, grids, strict=True):
-            assert torch.equal(codes, quantize_input(part, step)), block
+            assert torch.equal(codes, quantize_input(part, step, INT8)), block
             assert codes.abs().max() > 60  # the steps fit
         products = {
             "scores": written[0] @ written[1].transpose(2, 3) * (steps.query_step * steps.key_step),

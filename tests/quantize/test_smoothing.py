@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import FoldedVit, Linear, forward, plain_linear
-from edgevit.model.quantplan import QuantizedLinear, quantize_weight
+from edgevit.model.quantplan import QuantizedLinear
+from edgevit.model.rounding import quantize_weight
+from edgevit.numberformat import INT8
 from edgevit.part import Part
 from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_outputs, migrate_values, migration_scales
 from edgevit.recipe import LINEARS
@@ -122,11 +124,11 @@ def test_values_migrated_after_quantizing_are_values_quantized_after_migrating()
     # Powers of two divide without rounding, so the codes agree to the last one.
     scales = 2.0 ** torch.randint(-4, 5, (block.proj.weight.shape[1],), generator=torch.Generator().manual_seed(0))
     transform = Transform(centre=single(transform_for(len(scales))).centre, scales=scales)
-    weight, step = quantize_weight(block.qkv.weight)
+    weight, step = quantize_weight(block.qkv.weight, INT8)
     first = QuantizedLinear(weight=weight, weight_scale=step, input_scale=0.1, bias=block.qkv.bias)
     after = migrate_values(first, transform)
     migrated = migrate(block, "proj", transform).qkv
-    weight, step = quantize_weight(migrated.weight)
+    weight, step = quantize_weight(migrated.weight, INT8)
     assert torch.equal(after.weight, weight)
     torch.testing.assert_close(after.weight_scale, step, rtol=1e-6, atol=0)
     torch.testing.assert_close(after.bias, migrated.bias, rtol=1e-6, atol=0)
@@ -136,7 +138,7 @@ def test_values_migrated_after_quantizing_are_values_quantized_after_migrating()
 def test_migrated_values_are_exact(model: FoldedVit) -> None:
     """In float64, a quantized qkv whose values are transformed gives the values it gave, transformed, and their extremes."""
     block = model.blocks[0]
-    weight, step = quantize_weight(block.qkv.weight.float())
+    weight, step = quantize_weight(block.qkv.weight.float(), INT8)
     first = QuantizedLinear(weight=weight, weight_scale=step.double(), input_scale=0.25, bias=block.qkv.bias)
     transform = transform_for(block.proj.weight.shape[1])
 
