@@ -19,8 +19,11 @@ from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, build_eng
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
-from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
+from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
+from edgevit.model.rounding import quantize_weight
 from edgevit.model.vit import Vit
+from edgevit.numberformat import INT8
+from edgevit.part import Part
 from edgevit.plan.preflight import examine
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.fp16 import without_key_biases
@@ -114,12 +117,12 @@ def random_plan(model: FoldedVit, *, attention: bool) -> QuantPlan:
     for i, block in enumerate(model.blocks):
         for kind in LINEARS:
             linear = getattr(block, kind)
-            weight, scale = quantize_weight(linear.weight)
-            name = f"blocks.{i}.{kind}"
-            linears[name] = QuantizedLinear(weight=weight, weight_scale=scale, input_scale=0.05, bias=linear.bias + 0.1)
+            weight, scale = quantize_weight(linear.weight, INT8)
+            bias = linear.bias + 0.1
+            linears[Part(i, kind)] = QuantizedLinear(weight=weight, weight_scale=scale, input_scale=0.05, bias=bias)
     steps = QuantizedAttention(query_step=0.05, key_step=0.05, value_step=0.05, probability_step=1 / 127)
-    names = [f"blocks.{i}.attention" for i in range(len(model.blocks))]
-    return QuantPlan(model=model, linears=linears, attention=dict.fromkeys(names, steps) if attention else {})
+    parts = [Part(i, "attention") for i in range(len(model.blocks))]
+    return QuantPlan(model=model, linears=linears, attention=dict.fromkeys(parts, steps) if attention else {})
 
 
 if __name__ == "__main__":

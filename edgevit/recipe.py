@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from edgevit.errors import ConfigError, did_you_mean
+from edgevit.part import LINEARS
 from edgevit.shipped import check_keys, find_toml, read_toml
 
-LINEARS = ("qkv", "proj", "fc1", "fc2")
-"""A block's GEMMs, in order."""
 CHOICES = {
     "ranges": ("minmax", "percentile", "entropy", "mse", "output"),
     "rounding": ("gptq", "nearest"),

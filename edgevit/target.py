@@ -13,9 +13,10 @@ from typing import Any
 
 from edgevit.engines import CPU_MULTIPLE, ENGINES
 from edgevit.errors import ConfigError, did_you_mean
+from edgevit.numberformat import FORMATS
 from edgevit.shipped import check_keys, find_toml, read_toml, shipped_names
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = tuple(FORMATS)
 FAMILIES = {"cpu": "Processors", "jetson": "Jetson", "rtx": "RTX and DGX"}
 CONFS = ("standard", "super")
 FAMILY = "jetson"

@@ -20,6 +20,7 @@ from edgevit.cli.options import (
     threads_option,
 )
 from edgevit.cli.say import say
+from edgevit.target import PRECISIONS
 
 
 @click.command(cls=Writing)
@@ -38,7 +39,7 @@ from edgevit.cli.say import say
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "int8", "fp16", "fp32"]),
+    type=click.Choice(["auto", *reversed(PRECISIONS)]),
     help="What GEMMs compute in: all INT8 (the default), FP16 (GPUs), FP32, or auto: INT8 as far as --max-drop allows.",
 )
 @click.option(

@@ -18,6 +18,7 @@ from edgevit.cli.options import (
     threads_option,
 )
 from edgevit.cli.say import say
+from edgevit.target import PRECISIONS
 
 
 @click.command(cls=Writing)
@@ -28,7 +29,7 @@ from edgevit.cli.say import say
 @click.option("-o", "--out", type=OutputFile(otherwise=lambda values: Path(f"{own_name(values['model'])}-pruned.safetensors")),
               help="Where to write; MODEL-pruned.safetensors here by default.")  # fmt: skip
 @click.option("--target", default="cpu", show_default=True, help="Device whose layer times count: in targets/, or a .toml path.")
-@click.option("--precision", type=click.Choice(["int8", "fp16", "fp32"]), help="What layer times are taken in; int8 if it can.")
+@click.option("--precision", type=click.Choice(PRECISIONS[::-1]), help="What layer times are taken in; int8 if it can.")
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 100),
@@ -68,7 +69,7 @@ def prune(**values: Any) -> None:
     print_warnings(done.comparison.warnings if done.comparison else ())
     for text in done.notes:
         note(text)
-    _print_halves(done.report)
+    _print_sublayers(done.report)
     if done.comparison:
         print_comparison(done.comparison)
     say(f"{done.path}  {done.path.stat().st_size / 1e6:.1f} MB")
@@ -101,7 +102,7 @@ def _request(values: dict[str, Any]) -> Any:
     return BuildRequest(**values, target=target, recipe=recipe, prune=settings, options=options, command=command_line())
 
 
-def _print_halves(report: dict[str, Any]) -> None:
+def _print_sublayers(report: dict[str, Any]) -> None:
     from edgevit.cli.console import table
 
     rows = []

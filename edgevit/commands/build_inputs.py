@@ -21,6 +21,7 @@ from edgevit.images.missing_truth import missing_truth
 from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.pixels import normalise
+from edgevit.numberformat import FORMATS
 from edgevit.progress import Progress
 from edgevit.workbench import Workbench
 
@@ -58,7 +59,7 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if request.prune is not None and request.data is None:
         msg = "Pruning needs images: pass --data DIR (a folder of images, or an .npz), a few hundred if there are."
         raise DataError(msg)
-    if request.precision == "int8" and request.data is None:
+    if FORMATS[request.precision].scaled and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
     labels = request.options.get("labels")

@@ -122,7 +122,7 @@ def _fitted(source: ImageSet, wanted: tuple[Precision, ...], request: Request) -
     Without a folder of their own they leave half of the images to compare on.
     """
     settings = request.recipe.calibrate
-    quantized = any(precision.computed == "int8" for precision in wanted)
+    quantized = any(precision.quantized for precision in wanted)
     half = request.target is not None and any(precision.computed == "fp16" for precision in wanted)
     calibration = source.split(settings.images, settings.seed)[0] if quantized or half else None
     if not any(precision.pruned for precision in wanted):

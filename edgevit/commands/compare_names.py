@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgevit.errors import ConfigError, did_you_mean
+from edgevit.numberformat import FORMATS, MIXED
 from edgevit.prune.settings import GREATEST
 
-BASES = ("fp32", "fp16", "int8-linear", "int8")
+BASES = tuple(base for item in FORMATS.values() for base in ((f"{item.name}-linear", item.name) if item.scaled else (item.name,)))
 """What a checkpoint can be compared in, each also as ``+pruneN``. A bundle holds what it was built with."""
 DEFAULT = ("fp32", "int8")
 _PRUNED = re.compile(r"prune(\d+(?:\.\d+)?)")
@@ -31,12 +32,17 @@ class Precision:
         """fp32, fp16 or int8."""
         return self.base.partition("-")[0]
 
+    @property
+    def quantized(self) -> bool:
+        """Whether it takes calibration images."""
+        return self.computed not in FORMATS or FORMATS[self.computed].scaled
+
 
 def parse_precision(name: str) -> Precision:
     """``base`` or ``base+pruneN``, N in percent of the multiply-accumulates. Raises ConfigError for anything else."""
     base, plus, cut = name.partition("+")
-    if base not in (*BASES, "mixed"):
-        msg = f"--precisions: unknown {name!r}. {did_you_mean(base, (*BASES, 'mixed'))}"
+    if base not in (*BASES, MIXED):
+        msg = f"--precisions: unknown {name!r}. {did_you_mean(base, (*BASES, MIXED))}"
         raise ConfigError(msg)
     if not plus:
         return Precision(name=name, base=base)

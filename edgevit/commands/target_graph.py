@@ -18,6 +18,7 @@ from edgevit.engine.here import is_here
 from edgevit.engines import traits_of
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.variants import Variant
+from edgevit.part import Part
 from edgevit.plan.preflight import Preflight, examine
 from edgevit.plan.roofline import Estimate, assumptions, best_estimates, estimates
 from edgevit.quantize.decide import Decision
@@ -130,7 +131,7 @@ def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Var
         try:
             built = builder(engine).build(variant.model, BuildOptions(), advance)
         except BuilderRefusedError as refused:
-            parts = [part for part in groups(decided.plan) if part.rpartition(".")[0] in refused.blocks]
+            parts = [part for part in groups(decided.plan) if f"blocks.{part.block}" in refused.blocks]
             if not parts:
                 raise
             decided = decided.without(parts, f"the builder refuses INT8 here: {refused}")
@@ -140,14 +141,15 @@ def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Var
         if not unfused:
             return decided, variant, built, notes
         reason = f"{built.version} does not fuse INT8 attention here"
-        decided = decided.with_float_attention({f"{block}.attention": reason for block in unfused})
-        notes += (f"{', '.join(unfused)}: {reason}, so attention is in FP16",)
+        decided = decided.with_float_attention(dict.fromkeys(unfused, reason))
+        notes += (f"{', '.join(f'blocks.{part.block}' for part in unfused)}: {reason}, so attention is in FP16",)
 
 
-def _unfused_int8(decided: Decision, built: BuiltEngine) -> list[str]:
-    """Blocks with INT8 attention that the plan does not fuse: `edgevit.export.fusion` knows limits, a version may have others."""
-    int8 = [i for i in range(len(decided.plan.model.blocks)) if f"blocks.{i}.attention" in decided.plan.attention]
-    return _preflight(decided, built).plan.unfused(int8) if int8 else []
+def _unfused_int8(decided: Decision, built: BuiltEngine) -> list[Part]:
+    """INT8 attention that the plan does not fuse: `edgevit.export.fusion` knows limits, a version may have others."""
+    int8 = sorted(decided.plan.attention)
+    unfused = _preflight(decided, built).plan.unfused([part.block for part in int8]) if int8 else []
+    return [part for part in int8 if f"blocks.{part.block}" in unfused]
 
 
 def _preflight(decided: Decision, built: BuiltEngine) -> Preflight:

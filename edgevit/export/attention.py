@@ -16,7 +16,7 @@ from edgevit.model.quantplan import QuantizedAttention
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """Sizes of one block's attention, and the INT8 steps of its products (None: floating point)."""
+    """Sizes of one block's attention, and the steps of its quantized products (None: floating point)."""
 
     name: str
     """``blocks.3/attention``."""
@@ -142,12 +142,12 @@ def _merge_op(nodes: Nodes, mixed: str, at: Heads) -> str:
 def _products(nodes: Nodes, parts: tuple[str, str, str], at: Heads, *, rank: int) -> str:
     (q, k, v), steps, name = parts, at.steps, at.name
     if steps is not None:
-        q = nodes.fake_quantized(q, steps.query_step, f"{name}/q")
+        q = nodes.fake_quantized(q, steps.query_step, f"{name}/q", steps.format)
         # In front of the transpose: OpenVINO fuses MatMul and Transpose, with a Q/DQ between them it does not.
-        k = nodes.fake_quantized(k, steps.key_step, f"{name}/k")
+        k = nodes.fake_quantized(k, steps.key_step, f"{name}/k", steps.format)
     k = nodes.node("Transpose", f"{name}/k", k, perm=[0, 1, 3, 2] if rank == 4 else [0, 2, 1])
     probabilities = nodes.node("Softmax", name, nodes.node("MatMul", f"{name}/scores", q, k), axis=-1)
     if steps is not None and steps.value_step is not None and steps.probability_step is not None:
-        probabilities = nodes.fake_quantized(probabilities, steps.probability_step, f"{name}/probabilities")
-        v = nodes.fake_quantized(v, steps.value_step, f"{name}/v")
+        probabilities = nodes.fake_quantized(probabilities, steps.probability_step, f"{name}/probabilities", steps.format)
+        v = nodes.fake_quantized(v, steps.value_step, f"{name}/v", steps.format)
     return nodes.node("MatMul", f"{name}/mix", probabilities, v)

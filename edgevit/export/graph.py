@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 
 from edgevit.export.attention import Heads, heads_first, merge_heads_first, write_attention
 from edgevit.export.form import CPU, Form
-from edgevit.export.nodes import Nodes
+from edgevit.export.nodes import Nodes, element_type
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
+from edgevit.numberformat import FP32
+from edgevit.part import Part
 from edgevit.vitconfig import VitConfig
 
 
 def write_graph(plan: QuantPlan, form: Form = CPU) -> bytes:
-    """The ONNX model of ``plan`` in ``form``: floating point where the plan has no entry, INT8 with Q/DQ where it has.
+    """The ONNX model of ``plan`` in ``form``: floating point where the plan has no entry, between Q/DQ pairs where it has.
 
     The same plan and form give the same bytes. Raises OverflowError for a constant that ``form.dtype`` cannot hold.
     """
@@ -67,7 +70,7 @@ class _Writer(Nodes):
         cells = self.constant(f"{name}/cells", [0, rows, side, columns, side * 3])
         flat = self.constant(f"{name}/flat", [0, rows * columns, side * side * 3])
         # Cast first: TensorRT takes uint8 as a network input but has no other operation on it.
-        x = self.node("Reshape", f"{name}/cut", self.node("Cast", name, frames, to=self.onnx_dtype), cells)
+        x = self.node("Reshape", f"{name}/cut", self.node("Cast", name, frames, to=element_type(self.format)), cells)
         x = self.node("Reshape", f"{name}/flatten", self.node("Transpose", name, x, perm=[0, 1, 3, 2, 4]), flat)
         x = self.node("MatMul", name, x, self.constant(f"{name}/weight", model.patch.T))
         if self.config.prefix_tokens:
@@ -84,9 +87,9 @@ class _Writer(Nodes):
         weight, bias = self.constant(f"{name}/weight", norm.weight), self.constant(f"{name}/bias", norm.bias)
         return self.node("LayerNormalization", name, x, weight, bias, axis=-1, epsilon=norm.eps)
 
-    def linear(self, x: str, weights: Linear, name: str, key: str) -> str:
-        """x weight^T + bias in FP32, or between Q/DQ pairs if the plan has ``key``."""
-        quantized = self.plan.linears.get(key)
+    def linear(self, x: str, weights: Linear, part: Part) -> str:
+        """x weight^T + bias in floating point, or between Q/DQ pairs if the plan has ``part``."""
+        name, quantized = part.node, self.plan.linears.get(part)
         if quantized is None:
             product = self.node("MatMul", name, x, self.constant(f"{name}/weight", weights.weight.T))
             return self.node("Add", name, product, self.constant(f"{name}/bias", weights.bias))
@@ -94,51 +97,50 @@ class _Writer(Nodes):
             x = self.node("Mul", f"{name}/input", x, self.constant(f"{name}/multiplier", quantized.multiplier))
         if quantized.offset is not None:
             x = self.node("Add", f"{name}/input", x, self.constant(f"{name}/offset", quantized.offset))
-        product = self.node("MatMul", name, self.fake_quantized(x, quantized.input_scale, name), self.weight(quantized, name))
+        x = self.fake_quantized(x, quantized.input_scale, name, quantized.format)
+        product = self.node("MatMul", name, x, self.weight(quantized, name))
         return self.node("Add", name, product, self.constant(f"{name}/bias", quantized.bias))
 
     def weight(self, linear: QuantizedLinear, name: str) -> str:
-        """An int8 weight stored [in, out], so that nothing stands between its DQ and the MatMul."""
-        values = self.constant(f"{name}/weight", linear.weight.T)
+        """A quantized weight stored [in, out], so that nothing stands between its DQ and the MatMul."""
+        values = self.codes(f"{name}/weight", linear.weight.T, linear.format)
         scale = self.constant(f"{name}/weight_scale", linear.weight_scale)
         # Not shared: where x86 lacks VNNI, ONNX Runtime rewrites a weight together with its zero points, as uint8.
-        zeros = self.constant(f"{name}/weight_zero_point", np.zeros(len(linear.weight_scale), np.int8))
+        zeros = self.codes(f"{name}/weight_zero_point", torch.zeros(len(linear.weight_scale)), linear.format)
         return self.node("DequantizeLinear", f"{name}/weight", values, scale, zeros, axis=1)
 
     def block(self, x: str, block: FoldedBlock, index: int) -> str:
         """Attention and MLP with their residuals, on as many tokens as `VitConfig.tokens_after` says."""
         name, tokens, keep = f"blocks.{index}", self.config.tokens_into(index), self.config.tokens_after(index)
-        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, name, tokens, keep) if block.heads else None
+        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, index, tokens, keep) if block.heads else None
         x = self.first_tokens(x, keep, tokens, f"{name}/kept")
-        attended = self.written(x, mixed, block.proj, block.norm1, f"{name}/norm1", f"{name}/proj", f"{name}.proj")
+        attended = self.written(x, mixed, block.proj, block.norm1, f"{name}/norm1", Part(index, "proj"))
         x = self.node("Add", f"{name}/residual1", x, attended)
-        hidden = self.hidden(x, block, name) if len(block.fc1.weight) else None
-        expanded = self.written(x, hidden, block.fc2, block.norm2, f"{name}/norm2", f"{name}/fc2", f"{name}.fc2")
+        hidden = self.hidden(x, block, index) if len(block.fc1.weight) else None
+        expanded = self.written(x, hidden, block.fc2, block.norm2, f"{name}/norm2", Part(index, "fc2"))
         return self.node("Add", f"{name}/residual2", x, expanded)
 
-    def hidden(self, x: str, block: FoldedBlock, name: str) -> str:
+    def hidden(self, x: str, block: FoldedBlock, index: int) -> str:
         """The MLP's activations [N, T, hidden]."""
-        expanded = self.linear(self.norm(x, block.norm2, f"{name}/norm2"), block.fc1, f"{name}/fc1", f"{name}.fc1")
-        return self.activation(expanded, f"{name}/act")
+        expanded = self.linear(self.norm(x, block.norm2, f"blocks.{index}/norm2"), block.fc1, Part(index, "fc1"))
+        return self.activation(expanded, f"blocks.{index}/act")
 
-    def written(
-        self, x: str, inside: str | None, writer: Linear, norm: Norm | None, norm_name: str, name: str, key: str
-    ) -> str:  # fmt: skip
+    def written(self, x: str, inside: str | None, writer: Linear, norm: Norm | None, norm_name: str, part: Part) -> str:
         """What attention or the MLP adds to ``x``; with nothing ``inside``, an affine map of the normed tokens or a bias."""
         if not writer.weight.shape[1]:
-            return self.constant(f"{name}/bias", writer.bias)
-        return self.linear(inside or self.norm(x, norm, norm_name), writer, name, key)
+            return self.constant(f"{part.node}/bias", writer.bias)
+        return self.linear(inside or self.norm(x, norm, norm_name), writer, part)
 
-    def attention(self, x: str, block: FoldedBlock, name: str, tokens: int, keep: int) -> str:
+    def attention(self, x: str, block: FoldedBlock, index: int, tokens: int, keep: int) -> str:
         """All heads' attention [N, keep, inner] of normed tokens."""
-        key, inner = f"{name}.qkv", block.proj.weight.shape[1]
+        qkv, products, inner = Part(index, "qkv"), Part(index, "attention"), block.proj.weight.shape[1]
         at = Heads(
-            name=f"{name}/attention", heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
-            steps=self.plan.attention.get(f"{name}.attention"),
+            name=products.node, heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
+            steps=self.plan.attention.get(products),
         )  # fmt: skip
-        if self.form.joint_qkv or key in self.plan.linears:
-            return write_attention(self, self.linear(x, block.qkv, f"{name}/qkv", key), at)
-        return merge_heads_first(self, self.three_products(x, block.qkv, at, f"{name}/qkv"), at)
+        if self.form.joint_qkv or qkv in self.plan.linears:
+            return write_attention(self, self.linear(x, block.qkv, qkv), at)
+        return merge_heads_first(self, self.three_products(x, block.qkv, at, qkv.node), at)
 
     def three_products(self, x: str, qkv: Linear, at: Heads, name: str) -> tuple[str, str, str]:
         """q, k and v by a product each, with a bias where there is one; the values' is in proj already."""
@@ -170,7 +172,7 @@ class _Writer(Nodes):
         pooled = self.norm(pooled, model.final_norm if after else None, "head/norm")
         product = self.node("MatMul", "head", pooled, self.constant("head/weight", model.head.weight.T))
         bias = self.constant("head/bias", model.head.bias)
-        if self.form.dtype == "fp32":
+        if self.format == FP32:
             self.node_with("Add", "head", ("logits",), product, bias)
         else:
             logits = self.node("Add", "head", product, bias)

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, shape_inference
 
+from edgevit.export.nodes import element_type
 from edgevit.export.parsing import parsed, walking
+from edgevit.numberformat import FORMATS, FP32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ def _layers(proto: onnx.ModelProto) -> list[GraphLayer]:
         found.append(
             GraphLayer(
                 name=node.name.removesuffix("/MatMul"),
-                precision="int8" if quantized else _dtype(weight, graph),
+                precision=_stored(node.input[1], makers, constants) if quantized else _dtype(weight, graph),
                 input_scale=float(first_scale.max()) if quantized and first_scale is not None else None,
                 weight_scale=(float(second_scale.min()), float(second_scale.max()))
                 if quantized and second_scale is not None and weight is not None
@@ -88,7 +90,20 @@ def _dtype(weight: onnx.TensorProto | None, graph: onnx.GraphProto) -> str:
     kind: int = (
         weight.data_type if weight is not None else next(node for node in graph.node if node.op_type == "Cast").attribute[0].i
     )
-    return "fp16" if kind == onnx.TensorProto.FLOAT16 else "fp32"
+    return _named(kind)
+
+
+def _stored(name: str, makers: dict[str, onnx.NodeProto], constants: dict[str, onnx.TensorProto]) -> str:
+    """The format of the codes behind `_source`: that of their zero point."""
+    node = makers[name]
+    return (
+        _stored(node.input[0], makers, constants) if node.op_type == "Transpose" else _named(constants[node.input[2]].data_type)
+    )
+
+
+def _named(kind: int) -> str:
+    """The format that ONNX's element type ``kind`` stores."""
+    return next((item.name for item in FORMATS.values() if element_type(item) == kind), FP32.name)
 
 
 def _shape(item: onnx.ValueInfoProto) -> tuple[int, ...]:

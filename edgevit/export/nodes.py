@@ -6,16 +6,20 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from edgevit.export.form import Form
+from edgevit.model.rounding import dtype_of
+from edgevit.numberformat import FORMATS, NumberFormat
 
-DTYPES: dict[str, tuple[np.dtype[Any], int]] = {
-    "fp32": (np.dtype(np.float32), TensorProto.FLOAT),
-    "fp16": (np.dtype(np.float16), TensorProto.FLOAT16),
-}
+
+def element_type(number_format: NumberFormat) -> int:
+    """ONNX's number of what ``number_format`` is stored in."""
+    found: int = TensorProto.DataType.Value(number_format.onnx)
+    return found
 
 
 class Nodes:
@@ -23,7 +27,7 @@ class Nodes:
 
     def __init__(self, form: Form) -> None:
         self.form = form
-        self.dtype, self.onnx_dtype = DTYPES[form.dtype]
+        self.format = FORMATS[form.dtype]
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
@@ -41,9 +45,9 @@ class Nodes:
 
     def _cast(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
-            cast = array.astype(self.dtype)
+            cast = array.astype(self.format.storage)
         if not np.isfinite(cast).all():
-            msg = f"{name}: {np.abs(array).max():g} does not fit {self.form.dtype}"
+            msg = f"{name}: {np.abs(array).max():g} does not fit {self.format.name}"
             raise OverflowError(msg)
         return cast
 
@@ -56,10 +60,17 @@ class Nodes:
         self.nodes.append(helper.make_node(op, list(inputs), list(outputs), f"{name}/{op}", **attributes))
         return outputs
 
-    def fake_quantized(self, x: str, scale: float, name: str) -> str:
+    def codes(self, name: str, codes: Tensor, stored_in: NumberFormat) -> str:
+        """An initializer of codes, by their bits: NumPy has not every format."""
+        if name not in self.constants:
+            raw = codes.to(dtype_of(stored_in)).contiguous().view(torch.uint8).numpy().tobytes()
+            self.constants[name] = helper.make_tensor(name, element_type(stored_in), codes.shape, raw, raw=True)
+        return name
+
+    def fake_quantized(self, x: str, scale: float, name: str, to: NumberFormat) -> str:
         """A per-tensor Q/DQ pair on an activation."""
         step = self.constant(f"{name}/input_scale", np.float32(scale))
-        zero = self.constant("zero_point", np.int8(0))
+        zero = self.codes("zero_point", torch.zeros(()), to)
         return self.node("DequantizeLinear", name, self.node("QuantizeLinear", name, x, step, zero), step, zero)
 
     def first_tokens(self, x: str, keep: int, tokens: int, name: str, axis: int = 1) -> str:

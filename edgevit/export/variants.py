@@ -10,6 +10,8 @@ from edgevit.export.graph import write_graph
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.numberformat import FP16, FP32, MIXED
+from edgevit.part import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Variant:
 
 def fp32_variant(checkpoint: Checkpoint, engine: str = "") -> Variant:
     """The folded model in FP32, for the CPU by default: the reference that every other precision is held against."""
-    return float_variant(fold(checkpoint.model, checkpoint.preprocessing), "fp32", engine)
+    return float_variant(fold(checkpoint.model, checkpoint.preprocessing), FP32.name, engine)
 
 
 def float_variant(model: FoldedVit, precision: str, engine: str) -> Variant:
@@ -43,25 +45,26 @@ def float_variant(model: FoldedVit, precision: str, engine: str) -> Variant:
 def half_graph(checkpoint: Checkpoint) -> Variant:
     """The folded model with weights rounded to FP16, in the form of the CPU: what FP16 costs in accuracy, roughly."""
     plan, form = QuantPlan(model=fold(checkpoint.model, checkpoint.preprocessing)), Form(dtype="fp16")
-    return _variant("fp16", plan, form)
+    return _variant(FP16.name, plan, form)
 
 
 def _variant(precision: str, plan: QuantPlan, form: Form) -> Variant:
-    blocks = tuple(_block_precisions(plan, f"blocks.{i}", form.dtype) for i in range(len(plan.model.blocks)))
-    return Variant(precision=precision, model=write_graph(plan, form), blocks=blocks, plan=plan, half=form.dtype == "fp16")
+    blocks = tuple(_block_precisions(plan, i, form.dtype) for i in range(len(plan.model.blocks)))
+    return Variant(precision=precision, model=write_graph(plan, form), blocks=blocks, plan=plan, half=form.dtype == FP16.name)
 
 
 def int8_from(plan: QuantPlan, report: dict[str, Any], engine: str = "") -> Variant:
     """The graph of ``plan`` for ``engine``; ``mixed`` if something that quantization offered is in floating point again."""
-    precision = "mixed" if report.get("reverted") else "int8"
+    precision = MIXED if report.get("reverted") else plan.format.name
     return replace(_variant(precision, plan, form_for(engine, precision)), report=report)
 
 
-def _block_precisions(plan: QuantPlan, block: str, otherwise: str) -> dict[str, str]:
-    there = plan.model.blocks[int(block.rpartition(".")[2])]
-    kinds = {kind: "int8" if f"{block}.{kind}" in plan.linears else otherwise for kind in there.linears}
-    if not there.heads:
+def _block_precisions(plan: QuantPlan, index: int, otherwise: str) -> dict[str, str]:
+    block = plan.model.blocks[index]
+    to = plan.format.name
+    kinds = {kind: to if Part(index, kind) in plan.linears else otherwise for kind in block.linears}
+    if not block.heads:
         return kinds
-    steps = plan.attention.get(f"{block}.attention")
+    steps = plan.attention.get(Part(index, "attention"))
     products = () if steps is None else ("scores",) if steps.value_step is None else ("scores", "values")
-    return kinds | {product: "int8" if product in products else otherwise for product in ("scores", "values")}
+    return kinds | {product: to if product in products else otherwise for product in ("scores", "values")}

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgevit.files.fromjson import json_value
 from edgevit.measure.multilabel import right_labels, there
+from edgevit.part import Part
 from edgevit.runtime.classify import softmax
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 class Layer:
     """One INT8 GEMM as quantization left it."""
 
-    name: str
-    """``blocks.3.fc1``."""
+    part: Part
     sqnr_db: float
     """Of its output on calibration images, against floating point."""
 
@@ -33,7 +33,7 @@ def layers_of(report: bytes | Mapping[str, Any]) -> tuple[Layer, ...]:
     try:
         document = json_value(report) if isinstance(report, bytes) else report
         found = [(item["name"], item["sqnr_db"]) for item in document.get("layers", ())]
-        return tuple(Layer(name=str(name), sqnr_db=float(value)) for name, value in found if value is not None)
+        return tuple(Layer(part=Part.parse(str(name)), sqnr_db=float(value)) for name, value in found if value is not None)
     except (ValueError, TypeError, KeyError, AttributeError):  # a report is for people; a comparison goes on without
         return ()
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevit.model.vit import ACTIVATIONS, Block, Constant, Vit
+from edgevit.part import LINEARS, Part
 from edgevit.preprocess import Preprocessing
-from edgevit.recipe import LINEARS
 from edgevit.vitconfig import VitConfig
 
 # ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
@@ -189,16 +189,16 @@ def _norm(layer: nn.Module) -> Norm | None:
     return Norm(layer.weight.detach().float().clone(), layer.bias.detach().float().clone(), layer.eps)
 
 
-LinearOp = Callable[[str, Tensor, Linear], Tensor]
-AttentionOp = Callable[[str, Tensor, Tensor, Tensor], Tensor]
+LinearOp = Callable[[Part, Tensor, Linear], Tensor]
+AttentionOp = Callable[[Part, Tensor, Tensor, Tensor], Tensor]
 
 
-def plain_linear(_name: str, x: Tensor, linear: Linear) -> Tensor:
+def plain_linear(_part: Part | None, x: Tensor, linear: Linear) -> Tensor:
     """The float GEMM: x [..., in] to [..., out]."""
     return F.linear(x, linear.weight, linear.bias)
 
 
-def plain_attention(_name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def plain_attention(_part: Part | None, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """softmax(q k^T) v over [N, heads, tokens, head_dim]; the scale is in the queries."""
     return (queries @ keys.transpose(-1, -2)).softmax(-1) @ values
 
@@ -209,9 +209,8 @@ def forward(
 ) -> Tensor:
     """Logits [N, classes] of uint8 frames [N, H, W, 3], computed as the written graph computes them.
 
-    Every GEMM of every block goes through ``linear(name, x, weights)`` with names such as
-    ``blocks.3.fc1``, and every product of attention through ``attention(name, q, k, v)`` with names
-    such as ``blocks.3.attention``: statistics, fake quantization and sensitivity replace these two.
+    Every GEMM of every block goes through ``linear(part, x, weights)``, and the two products of every
+    attention through ``attention(part, q, k, v)``: statistics, fake quantization and sensitivity replace these two.
     In the last block only the tokens that the head depends on are carried on.
     """
     *_, last = streams(model, frames, linear, attention)
@@ -254,7 +253,7 @@ def run_block(
 ) -> Tensor:
     """Block ``index`` of `forward` on tokens [N, T, width]; as many leave it as `VitConfig.tokens_after` says."""
     keep = model.config.tokens_after(index)
-    return _block(x, model.blocks[index], f"blocks.{index}", model.config, linear, attention, keep)
+    return _block(x, model.blocks[index], index, model.config, linear, attention, keep)
 
 
 def _patches(frames: Tensor, config: VitConfig) -> Tensor:
@@ -264,30 +263,30 @@ def _patches(frames: Tensor, config: VitConfig) -> Tensor:
 
 
 def _block(
-    x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp, attention: AttentionOp, keep: int
+    x: Tensor, block: FoldedBlock, index: int, config: VitConfig, linear: LinearOp, attention: AttentionOp, keep: int
 ) -> Tensor:
-    mixed = attention_half(x, block, name, linear, attention, keep)
-    x = x[:, :keep] + written(linear, f"{name}.proj", mixed, block.proj)
-    return x + written(linear, f"{name}.fc2", mlp_half(x, block, name, config, linear), block.fc2)
+    mixed = attention_inputs(x, block, index, linear, attention, keep)
+    x = x[:, :keep] + written(linear, Part(index, "proj"), mixed, block.proj)
+    return x + written(linear, Part(index, "fc2"), mlp_inputs(x, block, index, config, linear), block.fc2)
 
 
-def attention_half(
-    x: Tensor, block: FoldedBlock, name: str, linear: LinearOp, attention: AttentionOp, keep: int
+def attention_inputs(
+    x: Tensor, block: FoldedBlock, index: int, linear: LinearOp, attention: AttentionOp, keep: int
 ) -> Tensor:  # fmt: skip
     """What proj reads [N, keep, inputs], of tokens [N, T, width]: all heads' outputs, or what is left instead."""
     if not block.heads:
         return _tokens_for(block.proj, x[:, :keep], block.norm1)
     n, t, _ = x.shape
-    qkv = linear(f"{name}.qkv", _layer_norm(x, block.norm1), block.qkv)
+    qkv = linear(Part(index, "qkv"), _layer_norm(x, block.norm1), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
-    return attention(f"{name}.attention", q[:, :, :keep], k, v).transpose(1, 2).reshape(n, keep, -1)
+    return attention(Part(index, "attention"), q[:, :, :keep], k, v).transpose(1, 2).reshape(n, keep, -1)
 
 
-def mlp_half(x: Tensor, block: FoldedBlock, name: str, config: VitConfig, linear: LinearOp) -> Tensor:
+def mlp_inputs(x: Tensor, block: FoldedBlock, index: int, config: VitConfig, linear: LinearOp) -> Tensor:
     """What fc2 reads [N, T, inputs], of tokens [N, T, width]: the hidden activations, or what is left instead."""
     if not len(block.fc1.weight):
         return _tokens_for(block.fc2, x, block.norm2)
-    return ACTIVATIONS[config.activation](linear(f"{name}.fc1", _layer_norm(x, block.norm2), block.fc1))
+    return ACTIVATIONS[config.activation](linear(Part(index, "fc1"), _layer_norm(x, block.norm2), block.fc1))
 
 
 def _tokens_for(writer: Linear, x: Tensor, norm: Norm | None) -> Tensor:
@@ -295,9 +294,9 @@ def _tokens_for(writer: Linear, x: Tensor, norm: Norm | None) -> Tensor:
     return _layer_norm(x, norm) if writer.weight.shape[1] else x[..., :0]
 
 
-def written(linear: LinearOp, name: str, x: Tensor, writer: Linear) -> Tensor:
+def written(linear: LinearOp, part: Part, x: Tensor, writer: Linear) -> Tensor:
     """What proj or fc2 adds to the residual stream; of one without columns its bias [width]."""
-    return linear(name, x, writer) if writer.weight.shape[1] else writer.bias
+    return linear(part, x, writer) if writer.weight.shape[1] else writer.bias
 
 
 @torch.inference_mode()
@@ -311,7 +310,7 @@ def run_head(model: FoldedVit, x: Tensor) -> Tensor:
     pooled = torch.cat([features[name]() for name in config.pooling], dim=-1)
     if config.final_norm == "after_pooling":
         pooled = _layer_norm(pooled, model.final_norm)
-    return plain_linear("head", pooled, model.head)
+    return plain_linear(None, pooled, model.head)
 
 
 def _layer_norm(x: Tensor, norm: Norm | None) -> Tensor:

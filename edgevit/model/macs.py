@@ -10,12 +10,12 @@ def macs(config: VitConfig) -> int:
     ends = config.grid[0] * config.grid[1] * config.width * 3 * config.patch_size**2
     ends += config.width * len(config.pooling) * config.classes
     return ends + sum(
-        half_macs(config, index, kind, block) for index, block in enumerate(config.blocks) for kind in ("attention", "mlp")
+        sublayer_macs(config, index, kind, block) for index, block in enumerate(config.blocks) for kind in ("attention", "mlp")
     )
 
 
-def half_macs(config: VitConfig, index: int, kind: str, block: BlockConfig) -> int:
-    """Of ``attention`` or ``mlp`` of block ``index``, had it the widths of ``block``.
+def sublayer_macs(config: VitConfig, index: int, kind: str, block: BlockConfig) -> int:
+    """Of one sublayer, ``attention`` or ``mlp`` of block ``index``, had it the widths of ``block``.
 
     Behind the last attention only the tokens that the head depends on are left.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,29 +11,34 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
-from edgevit.recipe import LINEARS
+from edgevit.numberformat import FORMATS, NumberFormat
+from edgevit.part import LINEARS, Part
 
 OPTIONAL = ("multiplier", "offset")
+STEPS = ("query_step", "key_step", "value_step", "probability_step")
 
 
 def dump_plan(plan: QuantPlan) -> bytes:
-    """Everything that quantization changed: the blocks' norms and GEMMs, and the INT8 GEMMs."""
+    """Everything that quantization changed: the blocks' norms and GEMMs, and the quantized GEMMs."""
     state: dict[str, Tensor] = {}
     for i, block in enumerate(plan.model.blocks):
         for kind in (*LINEARS, "norm1", "norm2"):
-            part: Linear | Norm | None = getattr(block, kind)
-            if part is not None:
-                state |= {f"blocks.{i}.{kind}.weight": part.weight, f"blocks.{i}.{kind}.bias": part.bias}
-    for name, linear in plan.linears.items():
+            layer: Linear | Norm | None = getattr(block, kind)
+            if layer is not None:
+                state |= {f"blocks.{i}.{kind}.weight": layer.weight, f"blocks.{i}.{kind}.bias": layer.bias}
+    for part, linear in plan.linears.items():
+        name = f"{linear.format.name}.{part}"
         state |= {
-            f"int8.{name}.weight": linear.weight,
-            f"int8.{name}.weight_scale": linear.weight_scale,
-            f"int8.{name}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
-            f"int8.{name}.bias": linear.bias,
+            f"{name}.weight": linear.weight,
+            f"{name}.weight_scale": linear.weight_scale,
+            f"{name}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
+            f"{name}.bias": linear.bias,
         }
-        state |= {f"int8.{name}.{key}": value for key in OPTIONAL if (value := getattr(linear, key)) is not None}
-    for name, steps in plan.attention.items():
-        state[f"steps.{name}"] = torch.tensor([step for step in astuple(steps) if step is not None], dtype=torch.float32)
+        state |= {f"{name}.{key}": value for key in OPTIONAL if (value := getattr(linear, key)) is not None}
+    for part, steps in plan.attention.items():
+        state[f"{steps.format.name}.{part}"] = torch.tensor(
+            [step for key in STEPS if (step := getattr(steps, key)) is not None], dtype=torch.float32
+        )
     return save({key: value.contiguous() for key, value in state.items()})
 
 
@@ -41,11 +46,9 @@ def load_plan(data: bytes, model: FoldedVit) -> QuantPlan:
     """Inverse of `dump_plan`; ``model`` is the folded ViT that was quantized."""
     state = load(data)
     blocks = [_block(block, f"blocks.{i}", state) for i, block in enumerate(model.blocks)]
-    names = [key.removeprefix("int8.").removesuffix(".input_scale") for key in state if key.endswith(".input_scale")]
-    linears = {name: _quantized(f"int8.{name}", state) for name in sorted(names)}
-    attention = {
-        key.removeprefix("steps."): _attention(value.tolist()) for key, value in sorted(state.items()) if key.startswith("steps.")
-    }
+    places = [(Part(i, kind), to) for i in range(len(blocks)) for kind in Part.KINDS for to in FORMATS.values()]
+    linears = {part: _quantized(part, to, state) for part, to in places if f"{to.name}.{part}.weight" in state}
+    attention = {part: _attention(part, to, state) for part, to in places if f"{to.name}.{part}" in state}
     return QuantPlan(model=replace(model, blocks=blocks), linears=linears, attention=attention)
 
 
@@ -58,17 +61,18 @@ def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlo
     return replace(block, **parts)
 
 
-def _quantized(name: str, state: dict[str, Tensor]) -> QuantizedLinear:
+def _quantized(part: Part, to: NumberFormat, state: dict[str, Tensor]) -> QuantizedLinear:
+    name = f"{to.name}.{part}"
     return QuantizedLinear(
         weight=state[f"{name}.weight"],
         weight_scale=state[f"{name}.weight_scale"],
         input_scale=float(state[f"{name}.input_scale"]),
         bias=state[f"{name}.bias"],
+        format=to,
         **{key: state.get(f"{name}.{key}") for key in OPTIONAL},
     )
 
 
-def _attention(steps: list[float]) -> QuantizedAttention:
-    query, key, *rest = steps
-    value, probability = rest or (None, None)
-    return QuantizedAttention(query_step=query, key_step=key, value_step=value, probability_step=probability)
+def _attention(part: Part, to: NumberFormat, state: dict[str, Tensor]) -> QuantizedAttention:
+    steps = state[f"{to.name}.{part}"].tolist()
+    return QuantizedAttention(format=to, **dict(zip(STEPS, steps, strict=False)))

@@ -1,4 +1,4 @@
-"""How much of which half goes: the least harm for what is saved, over all halves of a model."""
+"""How much of which sublayer goes: the least harm for what is saved, over all sublayers of a model."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ Choices = Sequence["Choice"]
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One size of one half."""
+    """One size of one sublayer."""
 
     seconds: float
-    """What the half takes; any unit that is the same everywhere."""
+    """What the sublayer takes; any unit that is the same everywhere."""
     macs: int
     """Multiply-accumulates of one image."""
     harm: float
-    """Done to the logits; any unit that is the same everywhere, 0 for the whole half."""
+    """Done to the logits; any unit that is the same everywhere, 0 for the whole sublayer."""
 
 
-def allocate(halves: Sequence[Choices], enough: Callable[[Sequence[Choice]], bool]) -> list[int] | None:
-    """A choice per half, by number, with which ``enough`` is saved, at the least harm per saved second; None if none saves it.
+def allocate(offered: Sequence[Choices], enough: Callable[[Sequence[Choice]], bool]) -> list[int] | None:
+    """A choice per sublayer, by number, so that ``enough`` is saved at the least harm per saved second; None if none saves it.
 
-    Every half starts at its first choice, which leaves it whole. The steps of all halves along the lower convex hull of harm
+    Every sublayer starts at its first choice, which leaves it whole. The steps of all along the lower convex hull of harm
     over seconds are taken in the order of their slopes (the Lagrangian relaxation of the multiple-choice knapsack); then those
     that turn out not to be needed are taken back, the most harmful first.
     """
     steps = sorted(
-        (_slope(choices[start], choices[end]), half, end) for half, choices in enumerate(halves) for start, end in _steps(choices)
+        (_slope(choices[start], choices[end]), place, end)
+        for place, choices in enumerate(offered)
+        for start, end in _steps(choices)
     )
-    chosen = [0] * len(halves)
+    chosen = [0] * len(offered)
 
     def is_enough() -> bool:
-        return enough([choices[number] for choices, number in zip(halves, chosen, strict=True)])
+        return enough([choices[number] for choices, number in zip(offered, chosen, strict=True)])
 
-    for _, half, end in steps:
+    for _, place, end in steps:
         if is_enough():
             break
-        chosen[half] = end
+        chosen[place] = end
     if not is_enough():
         return None
-    for half in sorted(range(len(halves)), key=lambda half: -halves[half][chosen[half]].harm):
-        for number in sorted(_gentler(halves[half], chosen[half]), key=lambda number: halves[half][number].harm):
-            before, chosen[half] = chosen[half], number
+    for place in sorted(range(len(offered)), key=lambda place: -offered[place][chosen[place]].harm):
+        for number in sorted(_gentler(offered[place], chosen[place]), key=lambda number: offered[place][number].harm):
+            before, chosen[place] = chosen[place], number
             if is_enough():
                 break
-            chosen[half] = before
+            chosen[place] = before
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""What the first pass found, as bytes: asking for 30 % after 20 % does not look at every half again."""
+"""What the first pass found, as bytes: asking for 30 % after 20 % does not look at every sublayer again."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from edgevit.prune.gradients import Influence
 from edgevit.prune.sublayers import Cut
 
 Found = tuple[tuple[tuple[Candidate, ...], ...], tuple[Influence, ...]]
-"""Per half in network order, candidates and influence."""
+"""Per sublayer in network order, candidates and influence."""
 
 
 def dump_found(candidates: Sequence[Sequence[Candidate]], influences: Sequence[Influence]) -> bytes:
     """One safetensors file; what is no tensor is in its metadata."""
     tensors: dict[str, Tensor] = {}
-    for half, influence in enumerate(influences):
-        tensors[f"{half}.tokens"] = influence.tokens.contiguous()
-        tensors[f"{half}.channels"] = influence.channels.contiguous()
-    for half, offered in enumerate(candidates):
+    for place, influence in enumerate(influences):
+        tensors[f"{place}.tokens"] = influence.tokens.contiguous()
+        tensors[f"{place}.channels"] = influence.channels.contiguous()
+    for place, offered in enumerate(candidates):
         for number, candidate in enumerate(offered):
-            tensors[f"{half}.{number}"] = candidate.cut.kept.contiguous()
+            tensors[f"{place}.{number}"] = candidate.cut.kept.contiguous()
     table = [[(candidate.cut.left, candidate.harm) for candidate in offered] for offered in candidates]
     return safetensors.torch.save(tensors, {"candidates": json.dumps(table)})
 
@@ -36,12 +36,12 @@ def load_found(content: bytes) -> Found:
     table = json.loads(header["__metadata__"]["candidates"])
     candidates = tuple(
         tuple(
-            Candidate(cut=Cut(left=left, kept=tensors[f"{half}.{number}"]), harm=harm)
+            Candidate(cut=Cut(left=left, kept=tensors[f"{place}.{number}"]), harm=harm)
             for number, (left, harm) in enumerate(offered)
         )
-        for half, offered in enumerate(table)
+        for place, offered in enumerate(table)
     )
     influences = tuple(
-        Influence(tokens=tensors[f"{half}.tokens"], channels=tensors[f"{half}.channels"]) for half in range(len(table))
+        Influence(tokens=tensors[f"{place}.tokens"], channels=tensors[f"{place}.channels"]) for place in range(len(table))
     )
     return candidates, influences

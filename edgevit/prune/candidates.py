@@ -1,8 +1,8 @@
-"""What each half could be cut to, and the harm of it: one pass over calibration images, block by block.
+"""What each sublayer could be cut to, and the harm of it: one pass over calibration images, block by block.
 
-The error of every size at the half's own output comes from second moments, with the columns that stay making up for
+The error of every size at the sublayer's own output comes from second moments, with the columns that stay making up for
 those that go. What an error there does to the logits is measured by passing some images on through the rest of the
-network, once for half of the units, once for an affine map in the half's place, once for a bias: for other sizes
+network, once for half of the units, once for an affine map in the sublayer's place, once for a bias: for other sizes
 it is taken to be proportional to the error.
 """
 
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, run_block, run_head
+from edgevit.part import Sublayer
 from edgevit.prune.gradients import Influence
 from edgevit.prune.moments import Moments
 from edgevit.prune.refit import Refit, bias_only, damped, held_out_refit, mean_error, solve
 from edgevit.prune.scores import BATCH, DAMPING, SCORES, ascending, obs_order, summed, taylor
 from edgevit.prune.sublayers import (
     Cut,
-    Half,
     channels_of,
     cut_block,
     normalised,
@@ -40,7 +40,7 @@ PASSED_ON = 5  # batches of images that are passed on through the rest of the ne
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One way to cut a half."""
+    """One way to cut a sublayer."""
 
     cut: Cut
     harm: float
@@ -83,70 +83,70 @@ def sizes(whole: int, multiple: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """Moments of one half on images it is fitted to, and on others."""
+    """Moments of one sublayer on images it is fitted to, and on others."""
 
     inputs: tuple[Moments, Moments]
     """Of what the writer reads."""
     tokens: tuple[Moments, Moments]
-    """Of the normalised tokens with what the half writes, for a map in its place."""
+    """Of the normalised tokens with what the sublayer writes, for a map in its place."""
 
 
-def observe(model: FoldedVit, half: Half, stream: Stream, influence: Influence, advance: Callable[[int], None]) -> Seen:
-    """Run ``half`` on ``stream``, which becomes its output; tokens count by their ``influence``."""
-    width, channels = model.config.width, writer(model.blocks[half.index], half.kind).weight.shape[1]
+def observe(model: FoldedVit, sublayer: Sublayer, stream: Stream, influence: Influence, advance: Callable[[int], None]) -> Seen:
+    """Run ``sublayer`` on ``stream``, which becomes its output; tokens count by their ``influence``."""
+    width, channels = model.config.width, writer(model.blocks[sublayer.block], sublayer.kind).weight.shape[1]
     inputs = [Moments.none(channels), Moments.none(channels)]
     tokens = [Moments.none(width, width), Moments.none(width, width)]
     for batch in range(len(stream)):
         x = stream.read(batch)
-        kept, read = reads(model, half, x)
-        output, which = writes(model, half, read), int(is_held_out(batch))
-        if units(model.blocks[half.index], half.kind):  # else there is nothing to learn of it
+        kept, read = reads(model, sublayer, x)
+        output, which = writes(model, sublayer, read), int(is_held_out(batch))
+        if units(model.blocks[sublayer.block], sublayer.kind):  # else there is nothing to learn of it
             weights = influence.tokens if which else influence.counts
             inputs[which] = inputs[which].add(read, weights=weights)
-            tokens[which] = tokens[which].add(normalised(model, half, x), output, weights)
+            tokens[which] = tokens[which].add(normalised(model, sublayer, x), output, weights)
         stream.replace(batch, kept + output)
         advance(len(x))
     return Seen(inputs=(inputs[0], inputs[1]), tokens=(tokens[0], tokens[1]))
 
 
 def candidates(
-    model: FoldedVit, half: Half, seen: Seen, passed_on: Sequence[Tensor], wanted: Logits, *,
+    model: FoldedVit, sublayer: Sublayer, seen: Seen, passed_on: Sequence[Tensor], wanted: Logits, *,
     root: Tensor, multiple: int, score: str, contributions: Tensor | None,
 ) -> list[Candidate]:  # fmt: skip
-    """All ways to cut ``half``, the first of which is to leave it whole.
+    """All ways to cut ``sublayer``, the first of which is to leave it whole.
 
-    ``passed_on`` are batches of tokens [N, T, width] that block ``half.index`` takes; ``score`` is ``obs``, ``wifv``,
-    ``variance``, or ``taylor``, which wants ``contributions`` [images, channels]. Errors e of the half's output are compared
+    ``passed_on`` are batches of tokens [N, T, width] that block ``sublayer.block`` takes; ``score`` is ``obs``, ``wifv``,
+    ``variance``, or ``taylor``, which wants ``contributions`` [images, channels]. Errors e of the sublayer's output are compared
     by |``root`` e|^2, see `Influence.root`.
     """
-    block = model.blocks[half.index]
-    if not units(block, half.kind):  # pruned before: it stays as it is
-        left = "map" if writer(block, half.kind).weight.shape[1] else "bias"
+    block = model.blocks[sublayer.block]
+    if not units(block, sublayer.kind):  # pruned before: it stays as it is
+        left = "map" if writer(block, sublayer.kind).weight.shape[1] else "bias"
         return [Candidate(cut=Cut.gone(left), harm=0.0)]
-    weight = root @ writer(block, half.kind).weight.double()
-    order = unit_order(block_size(model, half), weight, seen.inputs[0], score, contributions)
+    weight = root @ writer(block, sublayer.kind).weight.double()
+    order = unit_order(block_size(model, sublayer), weight, seen.inputs[0], score, contributions)
     offered = [Cut.part(order[len(order) - size :].sort().values) for size in sizes(len(order), multiple)]
     known = _levels(offered)
-    errors = {len(cut.kept): _error(model, half, cut, seen, root) for cut in known}
+    errors = {len(cut.kept): _error(model, sublayer, cut, seen, root) for cut in known}
     harms = _interpolated(offered, errors)
 
     def harm(cut: Cut, refit: Refit) -> float:
-        changed = refitted(cut_block(block, half.kind, cut), half.kind, refit)
-        return wanted.harm(_passed_on(replace_block(model, half.index, changed), half.index, passed_on))
+        changed = refitted(cut_block(block, sublayer.kind, cut), sublayer.kind, refit)
+        return wanted.harm(_passed_on(replace_block(model, sublayer.block, changed), sublayer.block, passed_on))
 
     result = [Candidate(cut=offered[0], harm=0.0)]
     if len(offered) > 1:
         anchor = min(known[1:], key=lambda cut: abs(len(cut.kept) - len(order) / 2))
-        scale = harm(anchor, _made_up(model, half, anchor, seen)) / max(errors[len(anchor.kept)], 1e-300)
+        scale = harm(anchor, _made_up(model, sublayer, anchor, seen)) / max(errors[len(anchor.kept)], 1e-300)
         result += [Candidate(cut=cut, harm=scale * error) for cut, error in zip(offered[1:], harms[1:], strict=True)]
-    return result + _replacements(block, half, seen, harm)
+    return result + _replacements(block, sublayer, seen, harm)
 
 
 def _replacements(
-    block: FoldedBlock, half: Half, seen: Seen, harm: Callable[[Cut, Refit], float]
+    block: FoldedBlock, sublayer: Sublayer, seen: Seen, harm: Callable[[Cut, Refit], float]
 ) -> list[Candidate]:  # fmt: skip
-    """A map in the place of ``half``, whose harm is measured, and a bias, whose harm is taken to follow from its error."""
-    fit, held_out = (_without_bias(moments, writer(block, half.kind).bias) for moments in seen.tokens)
+    """A map in the place of ``sublayer``, whose harm is measured, and a bias, whose harm is taken to follow from its error."""
+    fit, held_out = (_without_bias(moments, writer(block, sublayer.kind).bias) for moments in seen.tokens)
     mapped = held_out_refit(fit, held_out)
     harm_of_map = harm(Cut.gone("map"), mapped)
     constant = bias_only(fit)
@@ -154,9 +154,9 @@ def _replacements(
     return [Candidate(cut=Cut.gone("map"), harm=harm_of_map), Candidate(cut=Cut.gone("bias"), harm=harm_of_map * max(1.0, ratio))]
 
 
-def block_size(model: FoldedVit, half: Half) -> int:
+def block_size(model: FoldedVit, sublayer: Sublayer) -> int:
     """Channels of one unit: head_dim, or 1."""
-    return model.config.head_dim if half.kind == "attention" else 1
+    return model.config.head_dim if sublayer.kind == "attention" else 1
 
 
 def unit_order(size: int, weight: Tensor, moments: Moments, score: str, contributions: Tensor | None) -> Tensor:
@@ -188,33 +188,33 @@ def _interpolated(offered: Sequence[Cut], errors: dict[int, float]) -> list[floa
     return found
 
 
-def _split(model: FoldedVit, half: Half, cut: Cut) -> tuple[Tensor, Tensor]:
+def _split(model: FoldedVit, sublayer: Sublayer, cut: Cut) -> tuple[Tensor, Tensor]:
     """The writer's channels that stay, and those that go."""
-    block = model.blocks[half.index]
-    stays = channels_of(block, half.kind, cut.kept)
-    gone = torch.ones(writer(block, half.kind).weight.shape[1], dtype=torch.bool)
+    block = model.blocks[sublayer.block]
+    stays = channels_of(block, sublayer.kind, cut.kept)
+    gone = torch.ones(writer(block, sublayer.kind).weight.shape[1], dtype=torch.bool)
     gone[stays] = False
     return stays, gone.nonzero().flatten()
 
 
-def _made_up(model: FoldedVit, half: Half, cut: Cut, seen: Seen) -> Refit:
+def _made_up(model: FoldedVit, sublayer: Sublayer, cut: Cut, seen: Seen) -> Refit:
     """What the columns that stay take over from those that go, on the images it is fitted to (CORP, arXiv 2602.05243)."""
-    stays, gone = _split(model, half, cut)
-    fit, weight = seen.inputs[0], writer(model.blocks[half.index], half.kind).weight.double()
+    stays, gone = _split(model, sublayer, cut)
+    fit, weight = seen.inputs[0], writer(model.blocks[sublayer.block], sublayer.kind).weight.double()
     lost = weight[:, gone]
     gain = solve(damped(fit.covariance[stays][:, stays], DAMPING), fit.covariance[stays][:, gone] @ lost.T).T
     bias = lost @ fit.mean[gone] - gain @ fit.mean[stays]
     return Refit(kind="ridge", ridge=DAMPING, weight=gain, bias=bias)
 
 
-def _error(model: FoldedVit, half: Half, cut: Cut, seen: Seen, root: Tensor) -> float:
-    """Mean |``root`` e|^2 of the error e that is left on the held-out images at the half's output."""
-    stays, gone = _split(model, half, cut)
+def _error(model: FoldedVit, sublayer: Sublayer, cut: Cut, seen: Seen, root: Tensor) -> float:
+    """Mean |``root`` e|^2 of the error e that is left on the held-out images at the sublayer's output."""
+    stays, gone = _split(model, sublayer, cut)
     if not len(gone):
         return 0.0
-    refit, held_out = _made_up(model, half, cut, seen), seen.inputs[1]
+    refit, held_out = _made_up(model, sublayer, cut, seen), seen.inputs[1]
     error = torch.zeros(len(refit.bias), len(stays) + len(gone), dtype=torch.float64)
-    error[:, gone], error[:, stays] = -writer(model.blocks[half.index], half.kind).weight.double()[:, gone], refit.weight
+    error[:, gone], error[:, stays] = -writer(model.blocks[sublayer.block], sublayer.kind).weight.double()[:, gone], refit.weight
     change = Refit(kind="ridge", ridge=0.0, weight=root @ error, bias=root @ refit.bias)
     return mean_error(_without_outputs(held_out, len(refit.bias)), change)
 
@@ -226,7 +226,7 @@ def _without_outputs(moments: Moments, outputs: int) -> Moments:
 
 
 def _without_bias(moments: Moments, bias: Tensor) -> Moments:
-    """``moments`` of y less a constant, which the cut half keeps."""
+    """``moments`` of y less a constant, which the cut sublayer keeps."""
     bias, count = bias.double(), moments.count
     yy = moments.yy - 2 * bias @ moments.y + count * bias @ bias
     return replace(moments, y=moments.y - count * bias, xy=moments.xy - torch.outer(moments.x, bias), yy=yy)

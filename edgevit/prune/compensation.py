@@ -1,7 +1,7 @@
 """Make up for what was cut, in closed form and in network order, against the unpruned model.
 
-The model and what is left of it run side by side. Behind every half the layer that writes to the stream is refitted on
-its own inputs in the pruned model, so that the pruned stream is what the unpruned one is: each half also makes up for what is
+The model and what is left of it run side by side. Behind every sublayer the layer that writes to the stream is refitted on
+its own inputs in the pruned model, so that the pruned stream is what the unpruned one is: each sublayer also makes up for what is
 left of the errors before it. (Layer-wise least squares against the teacher's output, as OB2C, arXiv 2608.17657, has it;
 here the target is the residual stream and not the layer's own output.)
 """
@@ -12,26 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edgevit.model.folded import FoldedBlock, FoldedVit
+from edgevit.part import Sublayer
 from edgevit.prune.gradients import Influence
 from edgevit.prune.moments import Moments
 from edgevit.prune.refit import Refit, bias_only, held_out_refit, mean_error, unchanged
-from edgevit.prune.sublayers import Cut, Half, cut_block, halves, reads, refitted, replace_block, writer, writes
+from edgevit.prune.sublayers import Cut, cut_block, reads, refitted, replace_block, sublayers, writer, writes
 from edgevit.prune.token_store import Stream, is_held_out
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalfReport:
-    """What happened to one half. Errors are shares 0.. of the variance of the unpruned stream behind it."""
+class SublayerReport:
+    """What happened to one sublayer. Errors are shares 0.. of the variance of the unpruned stream behind it."""
 
-    name: str
-    """``blocks.3.mlp``."""
+    sublayer: Sublayer
     before: int
     """Heads or hidden neurons."""
     after: int
     left: str
     """``part``, ``map`` or ``bias``; see `Cut`."""
     error_before: float
-    """On held-out images, with nothing made up for in this half."""
+    """On held-out images, with nothing made up for in this sublayer."""
     error: float
     """The same after the refit."""
     refit: str
@@ -41,7 +41,7 @@ class HalfReport:
 
 
 def cut_model(model: FoldedVit, cuts: Sequence[Cut]) -> FoldedVit:
-    """``model`` with every half cut, in network order; nothing makes up for it."""
+    """``model`` with every sublayer cut, in network order; nothing makes up for it."""
     blocks = []
     for index, block in enumerate(model.blocks):
         attention, mlp = cuts[2 * index], cuts[2 * index + 1]
@@ -52,29 +52,29 @@ def cut_model(model: FoldedVit, cuts: Sequence[Cut]) -> FoldedVit:
 def compensate(
     model: FoldedVit, cuts: Sequence[Cut], streams: tuple[Stream, Stream], influences: Sequence[Influence], method: str,
     advance: Callable[[int], None],
-) -> tuple[list[FoldedBlock], list[HalfReport]]:  # fmt: skip
-    """The blocks that are left of ``model``, refitted, and what happened to each half.
+) -> tuple[list[FoldedBlock], list[SublayerReport]]:  # fmt: skip
+    """The blocks that are left of ``model``, refitted, and what happened to each sublayer.
 
-    Both ``streams`` hold what block 0 takes, and are used up. ``influences``, by half, say how much each token counts.
+    Both ``streams`` hold what block 0 takes, and are used up. ``influences``, by sublayer, say how much each token counts.
     ``method``: ``ridge``, ``bias`` alone, or ``none``.
     """
     wanted, got = streams
     pruned, reports = cut_model(model, cuts), []
-    for half, cut, influence in zip(halves(model), cuts, influences, strict=True):
+    for sublayer, cut, influence in zip(sublayers(model), cuts, influences, strict=True):
         with Stream() as inputs:
-            lacking = _compare(model, pruned, half, (wanted, got, inputs), influence)
+            lacking = _compare(model, pruned, sublayer, (wanted, got, inputs), influence)
             refit = _refit(lacking, method)
-            pruned = replace_block(pruned, half.index, refitted(pruned.blocks[half.index], half.kind, refit))
+            pruned = replace_block(pruned, sublayer.block, refitted(pruned.blocks[sublayer.block], sublayer.kind, refit))
             for batch in range(len(got)):
-                got.replace(batch, got.read(batch) + writes(pruned, half, inputs.read(batch)))
+                got.replace(batch, got.read(batch) + writes(pruned, sublayer, inputs.read(batch)))
         advance(1)
-        reports.append(_report(half, model, cut, refit, lacking))
+        reports.append(_report(sublayer, model, cut, refit, lacking))
     return list(pruned.blocks), reports
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Lacking:
-    """What the pruned stream lacks behind a half, beside what the half's writer reads."""
+    """What the pruned stream lacks behind a sublayer, beside what the sublayer's writer reads."""
 
     fit: Moments
     held_out: Moments
@@ -83,17 +83,17 @@ class _Lacking:
 
 
 def _compare(
-    model: FoldedVit, pruned: FoldedVit, half: Half, streams: tuple[Stream, Stream, Stream], influence: Influence
+    model: FoldedVit, pruned: FoldedVit, sublayer: Sublayer, streams: tuple[Stream, Stream, Stream], influence: Influence
 ) -> _Lacking:  # fmt: skip
-    """Run a half of both. Afterwards the first stream is behind it, the second what it adds to, the third what it reads."""
+    """Run a sublayer of both. Afterwards the first stream is behind it, the second what it adds to, the third what it reads."""
     wanted, got, inputs = streams
-    channels, width = writer(pruned.blocks[half.index], half.kind).weight.shape[1], model.config.width
+    channels, width = writer(pruned.blocks[sublayer.block], sublayer.kind).weight.shape[1], model.config.width
     fit, held_out, output = Moments.none(channels, width), Moments.none(channels, width), Moments.none(0, width)
     for batch in range(len(got)):
-        kept, read = reads(model, half, wanted.read(batch))
-        target = kept + writes(model, half, read)
-        kept, read = reads(pruned, half, got.read(batch))
-        lacks = target - kept - writes(pruned, half, read)
+        kept, read = reads(model, sublayer, wanted.read(batch))
+        target = kept + writes(model, sublayer, read)
+        kept, read = reads(pruned, sublayer, got.read(batch))
+        lacks = target - kept - writes(pruned, sublayer, read)
         if is_held_out(batch):
             held_out, output = held_out.add(read, lacks, influence.tokens), output.add(target[..., :0], target, influence.tokens)
         else:
@@ -113,11 +113,11 @@ def _refit(lacking: _Lacking, method: str) -> Refit:
     return held_out_refit(lacking.fit, lacking.held_out)
 
 
-def _report(half: Half, model: FoldedVit, cut: Cut, refit: Refit, lacking: _Lacking) -> HalfReport:
-    block = model.blocks[half.index]
-    return HalfReport(
-        name=str(half),
-        before=block.heads if half.kind == "attention" else len(block.fc1.weight),
+def _report(sublayer: Sublayer, model: FoldedVit, cut: Cut, refit: Refit, lacking: _Lacking) -> SublayerReport:
+    block = model.blocks[sublayer.block]
+    return SublayerReport(
+        sublayer=sublayer,
+        before=block.heads if sublayer.kind == "attention" else len(block.fc1.weight),
         after=len(cut.kept),
         left=cut.left,
         error_before=mean_error(lacking.held_out, unchanged(lacking.held_out)) / lacking.variance,

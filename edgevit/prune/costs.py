@@ -1,4 +1,4 @@
-"""What the halves of a model cost on a target, so that pruning saves time and not just arithmetic."""
+"""What the sublayers of a model cost on a target, so that pruning saves time and not just arithmetic."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.measure import latency
 from edgevit.model.folded import fold
-from edgevit.model.macs import half_macs, macs
+from edgevit.model.macs import macs, sublayer_macs
 from edgevit.model.vit import Vit
+from edgevit.numberformat import FORMATS
+from edgevit.part import Part
 from edgevit.plan.preflight import examine
 from edgevit.plan.roofline import best_estimates
 from edgevit.preprocess import Preprocessing
@@ -36,7 +38,7 @@ RUNS = 30  # timed inferences of each
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Times of one block's halves by size, in any unit that is the same everywhere."""
+    """Times of one block's sublayers by size, in any unit that is the same everywhere."""
 
     source: str
     """Where they come from, for people."""
@@ -49,7 +51,7 @@ class Costs:
     ends: float
     """Patches and head."""
 
-    def half(self, config: VitConfig, index: int, kind: str, block: BlockConfig) -> float:
+    def sublayer(self, config: VitConfig, index: int, kind: str, block: BlockConfig) -> float:
         """Of ``attention`` or ``mlp`` of block ``index``, had it the widths of ``block``; between known sizes interpolated.
 
         The last block carries fewer tokens on: it takes the share that its arithmetic is of another block's.
@@ -59,13 +61,15 @@ class Costs:
             (block.hidden, block.mlp_map, self.mlp, 1)
         )  # fmt: skip
         time = self.maps[place] if is_map else float(np.interp(units, sorted(table), [table[size] for size in sorted(table)]))
-        full = half_macs(_uniform(config, block), 0, kind, block)
-        return time * half_macs(config, index, kind, block) / full if full else time
+        full = sublayer_macs(_uniform(config, block), 0, kind, block)
+        return time * sublayer_macs(config, index, kind, block) / full if full else time
 
     def total(self, config: VitConfig) -> float:
         """Of a whole model."""
         return self.ends + sum(
-            self.half(config, index, kind, block) for index, block in enumerate(config.blocks) for kind in ("attention", "mlp")
+            self.sublayer(config, index, kind, block)
+            for index, block in enumerate(config.blocks)
+            for kind in ("attention", "mlp")
         )
 
 
@@ -202,7 +206,8 @@ def _random_graph(config: VitConfig, engine: str, precision: str) -> bytes:
     """A model with random weights: what it takes depends on shapes alone."""
     import torch
 
-    from edgevit.model.quantplan import QuantizedLinear, QuantPlan, quantize_weight
+    from edgevit.model.quantplan import QuantizedLinear, QuantPlan
+    from edgevit.model.rounding import quantize_weight
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -212,11 +217,12 @@ def _random_graph(config: VitConfig, engine: str, precision: str) -> bytes:
         color="gray" if config.channels == 1 else "rgb",
     )  # fmt: skip
     plan = QuantPlan(model=fold(model.eval(), contract))
-    if precision == "int8":
+    to = FORMATS[precision]
+    if to.scaled:
         for index, folded in enumerate(plan.model.blocks):
             for kind, linear in folded.linears.items():
-                weight, scale = quantize_weight(linear.weight)
-                plan.linears[f"blocks.{index}.{kind}"] = QuantizedLinear(
-                    weight=weight, weight_scale=scale, input_scale=0.03125, bias=linear.bias
+                weight, scale = quantize_weight(linear.weight, to)
+                plan.linears[Part(index, kind)] = QuantizedLinear(
+                    weight=weight, weight_scale=scale, input_scale=0.03125, bias=linear.bias, format=to
                 )
     return write_graph(plan, form_for(engine, precision))

@@ -1,4 +1,4 @@
-"""The first pass of pruning: what every half of a block could be cut to, the harm of it, and what should go."""
+"""The first pass of pruning: what every sublayer of a block could be cut to, the harm of it, and what should go."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from edgevit.images.missing_truth import missing_truth
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
-from edgevit.model.macs import half_macs, macs
+from edgevit.model.macs import macs, sublayer_macs
+from edgevit.part import Sublayer
 from edgevit.prune.allocation import Choice, allocate
 from edgevit.prune.candidate_file import Found, dump_found, load_found
 from edgevit.prune.candidates import Candidate, candidates, logits_of, observe
 from edgevit.prune.costs import Costs, macs_only
 from edgevit.prune.settings import PruneSettings
 from edgevit.prune.shapes import cut_config
-from edgevit.prune.sublayers import KINDS, Cut, Half, halves
+from edgevit.prune.sublayers import Cut, sublayers
 from edgevit.prune.token_store import EVERY, Stream
 from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
@@ -42,17 +43,17 @@ LEAST = 8  # images, below which too little can be held out
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What the first pass found: every half's candidates, with the costs they are weighed against."""
+    """What the first pass found: every sublayer's candidates, with the costs they are weighed against."""
 
     checkpoint: Checkpoint
     images: ImageSet
     """In random order; the first `SCORED` of them were looked at."""
     settings: PruneSettings
     candidates: tuple[tuple[Candidate, ...], ...]
-    """Per half in network order; the first leaves the half whole."""
+    """Per sublayer in network order; the first leaves the sublayer whole."""
     costs: Costs
     influences: tuple[Influence, ...]
-    """Per half, how much each token counts."""
+    """Per sublayer, how much each token counts."""
 
     @property
     def config(self) -> VitConfig:
@@ -81,17 +82,19 @@ class Scored:
     def _choices(self) -> list[list[Choice]]:
         found = []
         for number, offered in enumerate(self.candidates):
-            index, kind = divmod(number, len(KINDS))
-            found.append([self._choice(Half(index, KINDS[kind]), candidate) for candidate in offered])
+            block, kind = divmod(number, len(Sublayer.KINDS))
+            found.append([self._choice(Sublayer(block, Sublayer.KINDS[kind]), candidate) for candidate in offered])
         return found
 
-    def _choice(self, half: Half, candidate: Candidate) -> Choice:
-        block = cut_config(self.config.blocks[half.index], half.kind, candidate.cut)
-        count = half_macs(self.config, half.index, half.kind, block)
-        # A little of the arithmetic counts, too: a half whose time is lost in the noise still has something to save.
+    def _choice(self, sublayer: Sublayer, candidate: Candidate) -> Choice:
+        block = cut_config(self.config.blocks[sublayer.block], sublayer.kind, candidate.cut)
+        count = sublayer_macs(self.config, sublayer.block, sublayer.kind, block)
+        # A little of the arithmetic counts, too: a sublayer whose time is lost in the noise still has something to save.
         arithmetic = ARITHMETIC * self.costs.total(self.config) * count / macs(self.config)
         return Choice(
-            seconds=self.costs.half(self.config, half.index, half.kind, block) + arithmetic, macs=count, harm=candidate.harm
+            seconds=self.costs.sublayer(self.config, sublayer.block, sublayer.kind, block) + arithmetic,
+            macs=count,
+            harm=candidate.harm,
         )
 
 
@@ -119,7 +122,7 @@ def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> 
 def score(
     checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench, costs: Costs | None = None
 ) -> Scored:
-    """The first pass: what every half of ``checkpoint`` could be cut to, from the cache if it was asked before.
+    """The first pass: what every sublayer of ``checkpoint`` could be cut to, from the cache if it was asked before.
 
     ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
     unreadable image.
@@ -150,7 +153,7 @@ def score(
 
 
 def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> Found:
-    """Run ``images`` through the network, half by half, and find what each half could be cut to."""
+    """Run ``images`` through the network, sublayer by sublayer, and find what each sublayer could be cut to."""
     model = fold(checkpoint.model, checkpoint.preprocessing)
     shares = _contributions(checkpoint, images, settings, bench)
     influence_of = _influences(checkpoint, images, settings, bench)
@@ -158,13 +161,13 @@ def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, ben
     with bench.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, Stream() as stream:
         write_embedded(model, images, checkpoint, stream)
         wanted = logits_of(model, stream)
-        for half, influence in zip(halves(model), influence_of, strict=True):
-            if half.kind == "attention":
+        for sublayer, influence in zip(sublayers(model), influence_of, strict=True):
+            if sublayer.kind == "attention":
                 passed_on = [stream.read(batch) for batch in range(len(wanted.batches))]
-            seen = observe(model, half, stream, influence, stage.advance)
+            seen = observe(model, sublayer, stream, influence, stage.advance)
             offered = candidates(
-                model, half, seen, passed_on, wanted, root=influence.root, contributions=shares.get(str(half)),
-                score=settings.score, multiple=settings.multiple if half.kind == "mlp" else 1,
+                model, sublayer, seen, passed_on, wanted, root=influence.root, contributions=shares.get(sublayer),
+                score=settings.score, multiple=settings.multiple if sublayer.kind == "mlp" else 1,
             )  # fmt: skip
             found.append(tuple(offered))
     return tuple(found), tuple(influence_of)
@@ -192,8 +195,8 @@ def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSetting
         return influences(checkpoint.model, checkpoint.preprocessing, batches, settings.seed, stage.advance)
 
 
-def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> dict[str, Tensor]:
-    """By half, for `taylor`; nothing for other scores."""
+def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> dict[Sublayer, Tensor]:
+    """By sublayer, for `taylor`; nothing for other scores."""
     if settings.score != "taylor":
         return {}
     from edgevit.prune.gradients import contributions

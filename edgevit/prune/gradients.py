@@ -17,6 +17,7 @@ from torch import Tensor
 
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Block, Vit
+from edgevit.part import Sublayer
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 
@@ -30,7 +31,7 @@ PROBES = 2  # random projections of the logits per image
 
 @dataclass(frozen=True, kw_only=True)
 class Influence:
-    """Of the stream behind one half on the logits."""
+    """Of the stream behind one sublayer on the logits."""
 
     tokens: Tensor
     """float32 [keep], mean 1: of each token; one value per prefix token, and one that all patches share."""
@@ -58,7 +59,7 @@ class Influence:
 def influences(
     model: Vit, contract: Preprocessing, batches: Iterable[Frame], seed: int, advance: Callable[[int], None]
 ) -> list[Influence]:
-    """Of every half of ``model``, in network order, on frames uint8 [N, H, W, 3]."""
+    """Of every sublayer of ``model``, in network order, on frames uint8 [N, H, W, 3]."""
     generator, found, count = torch.Generator().manual_seed(seed), dict[int, tuple[Tensor, Tensor]](), 0
     for batch in batches:
         streams = list[Tensor]()
@@ -79,22 +80,24 @@ def influences(
 def contributions(
     model: Vit, contract: Preprocessing, batches: Iterable[Frame], targets: NDArray[Any], advance: Callable[[int], None],
     problem_type: str = SINGLE_LABEL,
-) -> dict[str, Tensor]:  # fmt: skip
-    """Gradient of the cross entropy times activation, summed over tokens: [images, inputs of the writer] by half.
+) -> dict[Sublayer, Tensor]:  # fmt: skip
+    """Gradient of the cross entropy times activation, summed over tokens: [images, inputs of the writer] by sublayer.
 
     ``targets`` int64 [images] are the true classes; of a multi-label model, bool [images, classes] its labels, and the cross
     entropy is that of each label's sigmoid, summed.
     """
-    blocks, found, start = [cast("Block", block) for block in model.blocks], dict[str, list[Tensor]](), 0
-    writers = {f"blocks.{i}.{kind}": writer for i, block in enumerate(blocks)
+    blocks, found, start = [cast("Block", block) for block in model.blocks], dict[Sublayer, list[Tensor]](), 0
+    writers = {Sublayer(i, kind): writer for i, block in enumerate(blocks)
                for kind, writer in (("attention", block.proj), ("mlp", block.fc2))}  # fmt: skip
     for batch in batches:
-        inputs: dict[str, Tensor] = {}
+        inputs: dict[Sublayer, Tensor] = {}
 
-        def keep(name: str, x: Tensor, inputs: dict[str, Tensor] = inputs) -> None:
-            inputs[name] = x
+        def keep(place: Sublayer, x: Tensor, inputs: dict[Sublayer, Tensor] = inputs) -> None:
+            inputs[place] = x
 
-        hooks = [writer.register_forward_pre_hook(lambda _, x, name=name: keep(name, x[0])) for name, writer in writers.items()]
+        hooks = [
+            writer.register_forward_pre_hook(lambda _, x, place=place: keep(place, x[0])) for place, writer in writers.items()
+        ]
         try:
             with torch.enable_grad():
                 logits = model(normalise(torch.from_numpy(batch), contract))
@@ -107,15 +110,15 @@ def contributions(
         finally:
             for hook in hooks:
                 hook.remove()
-        for name, gradient in zip(inputs, gradients, strict=True):
-            found.setdefault(name, []).append((gradient * inputs[name]).sum(1).detach())
+        for place, gradient in zip(inputs, gradients, strict=True):
+            found.setdefault(place, []).append((gradient * inputs[place]).sum(1).detach())
         start += len(batch)
         advance(len(batch))
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return {place: torch.cat(parts) for place, parts in found.items()}
 
 
 def _watched(model: Vit, streams: list[Tensor], images: Tensor) -> Tensor:
-    """Logits with a graph; ``streams`` becomes the stream behind every half."""
+    """Logits with a graph; ``streams`` becomes the stream behind every sublayer."""
 
     def watch(_module: object, arguments: Sequence[Tensor], output: Tensor | None = None) -> None:
         streams.append(arguments[0] if output is None else output)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from edgevit.model.folded import fold
 from edgevit.model.macs import macs
 from edgevit.model.unfold import unfold
 from edgevit.model.vit import Vit
-from edgevit.prune.compensation import HalfReport, compensate
+from edgevit.part import named
+from edgevit.prune.compensation import SublayerReport, compensate
 from edgevit.prune.first_pass import Scored, write_embedded
 from edgevit.prune.sublayers import Cut
 from edgevit.prune.token_store import Stream
@@ -22,7 +23,7 @@ class Pruned:
     """A pruned model, and what was done to it."""
 
     model: Vit
-    halves: tuple[HalfReport, ...]
+    sublayers: tuple[SublayerReport, ...]
     macs_before: int
     """Multiply-accumulates of one image."""
     macs: int
@@ -41,22 +42,21 @@ class Pruned:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready report, without the model."""
         report = {key: getattr(self, key) for key in ("macs_before", "macs", "share", "speedup", "cost", "images")}
-        return report | {"halves": [asdict(half) for half in self.halves]}
+        return report | {"halves": [named(item) for item in self.sublayers]}
 
     def describe(self) -> str:
         """One line: what went."""
-        heads = sum(half.before - half.after for half in self.halves if half.name.endswith("attention"))
-        neurons = sum(half.before - half.after for half in self.halves if half.name.endswith("mlp"))
-        gone = [half.name for half in self.halves if half.left != "part" and half.before]
-        return (
-            f"{100 * self.share:.1f} % of the MACs removed: {heads} of {_total(self.halves, 'attention')} heads and {neurons} of "
-            f"{_total(self.halves, 'mlp')} hidden neurons"
-            + (f"; nothing but a map or a bias left of {', '.join(gone)}" if gone else "")
+        attention = [item for item in self.sublayers if item.sublayer.kind == "attention"]
+        mlp = [item for item in self.sublayers if item.sublayer.kind == "mlp"]
+        gone = [str(item.sublayer) for item in self.sublayers if item.left != "part" and item.before]
+        return f"{100 * self.share:.1f} % of the MACs removed: {_removed(attention)} heads and {_removed(mlp)} hidden neurons" + (
+            f"; nothing but a map or a bias left of {', '.join(gone)}" if gone else ""
         )
 
 
-def _total(reports: Sequence[HalfReport], kind: str) -> int:
-    return sum(half.before for half in reports if half.name.endswith(kind))
+def _removed(reports: Sequence[SublayerReport]) -> str:
+    before, after = sum(item.before for item in reports), sum(item.after for item in reports)
+    return f"{before - after} of {before}"
 
 
 def prune(scored: Scored, cuts: Sequence[Cut], bench: Workbench, images: int | None = None) -> Pruned:
@@ -70,7 +70,7 @@ def prune(scored: Scored, cuts: Sequence[Cut], bench: Workbench, images: int | N
     before, after = model.config, result.config
     return Pruned(
         model=result,
-        halves=tuple(reports),
+        sublayers=tuple(reports),
         macs_before=macs(before),
         macs=macs(after),
         speedup=scored.costs.total(before) / scored.costs.total(after),

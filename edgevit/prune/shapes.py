@@ -10,7 +10,7 @@ from edgevit.vitconfig import BlockConfig, VitConfig
 
 
 def cut_config(block: BlockConfig, kind: str, cut: Cut) -> BlockConfig:
-    """``block`` with what ``cut`` leaves of a half."""
+    """``block`` with what ``cut`` leaves of a sublayer."""
     left, is_map = len(cut.kept), cut.left == "map"
     if kind == "attention":
         return replace(block, heads=left, attention_map=is_map)
@@ -18,7 +18,7 @@ def cut_config(block: BlockConfig, kind: str, cut: Cut) -> BlockConfig:
 
 
 def cut_vit_config(config: VitConfig, cuts: Sequence[Cut]) -> VitConfig:
-    """``config`` with all halves cut, in network order."""
+    """``config`` with all sublayers cut, in network order."""
     blocks = []
     for index, block in enumerate(config.blocks):
         blocks.append(cut_config(cut_config(block, "attention", cuts[2 * index]), "mlp", cuts[2 * index + 1]))

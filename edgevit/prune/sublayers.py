@@ -1,4 +1,4 @@
-"""A block as two halves, attention and MLP: what each reads, what writes it to the residual stream, and less of it."""
+"""A block as two sublayers, attention and MLP: what each reads, what writes it to the residual stream, and less of it."""
 
 from __future__ import annotations
 
@@ -11,33 +11,21 @@ from edgevit.model.folded import (
     FoldedBlock,
     FoldedVit,
     Linear,
-    attention_half,
-    mlp_half,
+    attention_inputs,
+    mlp_inputs,
     plain_attention,
     plain_linear,
     written,
 )
+from edgevit.part import Sublayer
 from edgevit.prune.refit import Refit
 
-KINDS = ("attention", "mlp")
 WRITERS = {"attention": "proj", "mlp": "fc2"}
-
-
-@dataclass(frozen=True)
-class Half:
-    """Attention or MLP of one block; ``str`` gives ``blocks.3.mlp``."""
-
-    index: int
-    kind: str
-    """``attention`` or ``mlp``."""
-
-    def __str__(self) -> str:
-        return f"blocks.{self.index}.{self.kind}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """What is left of a half."""
+    """What is left of a sublayer."""
 
     left: str
     """``part``: units of it; ``map``: an affine map of the normalised tokens; ``bias``: a constant."""
@@ -55,13 +43,13 @@ class Cut:
         return cls(left=left, kept=torch.zeros(0, dtype=torch.int64))
 
 
-def halves(model: FoldedVit) -> list[Half]:
-    """In network order."""
-    return [Half(index, kind) for index in range(len(model.blocks)) for kind in KINDS]
+def sublayers(model: FoldedVit) -> list[Sublayer]:
+    """All of ``model``, in network order."""
+    return [Sublayer(block, kind) for block in range(len(model.blocks)) for kind in Sublayer.KINDS]
 
 
 def writer(block: FoldedBlock, kind: str) -> Linear:
-    """What writes a half to the residual stream: proj or fc2."""
+    """What writes a sublayer to the residual stream: proj or fc2."""
     linear: Linear = getattr(block, WRITERS[kind])
     return linear
 
@@ -71,31 +59,32 @@ def units(block: FoldedBlock, kind: str) -> int:
     return block.heads if kind == "attention" else len(block.fc1.weight)
 
 
-def rows_of(model: FoldedVit, half: Half) -> int:
-    """Tokens that leave a half: behind the last attention only those that the head depends on."""
-    return model.config.tokens_after(half.index)
+def rows_of(model: FoldedVit, sublayer: Sublayer) -> int:
+    """Tokens that leave a sublayer: behind the last attention only those that the head depends on."""
+    return model.config.tokens_after(sublayer.block)
 
 
 @torch.inference_mode()
-def reads(model: FoldedVit, half: Half, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What a half's writer adds to and what it reads, of tokens [N, T, width]: [N, keep, width] and [N, keep, inputs]."""
-    block, name = model.blocks[half.index], f"blocks.{half.index}"
-    if half.kind == "mlp":
-        return x, mlp_half(x, block, name, model.config, plain_linear)
-    keep = rows_of(model, half)
-    return x[:, :keep], attention_half(x, block, name, plain_linear, plain_attention, keep)
+def reads(model: FoldedVit, sublayer: Sublayer, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What a sublayer's writer adds to and what it reads, of tokens [N, T, width]: [N, keep, width] and [N, keep, inputs]."""
+    block, index = model.blocks[sublayer.block], sublayer.block
+    if sublayer.kind == "mlp":
+        return x, mlp_inputs(x, block, index, model.config, plain_linear)
+    keep = rows_of(model, sublayer)
+    return x[:, :keep], attention_inputs(x, block, index, plain_linear, plain_attention, keep)
 
 
 @torch.inference_mode()
-def writes(model: FoldedVit, half: Half, inputs: Tensor) -> Tensor:
-    """What a half adds to the stream [N, keep, width], of what `reads` gave."""
-    added = written(plain_linear, str(half), inputs, writer(model.blocks[half.index], half.kind))
+def writes(model: FoldedVit, sublayer: Sublayer, inputs: Tensor) -> Tensor:
+    """What a sublayer adds to the stream [N, keep, width], of what `reads` gave."""
+    added = written(plain_linear, sublayer.writer, inputs, writer(model.blocks[sublayer.block], sublayer.kind))
     return added.expand(*inputs.shape[:-1], -1)
 
 
-def normalised(model: FoldedVit, half: Half, x: Tensor) -> Tensor:
-    """What an affine map in the place of a half would read [N, keep, width]."""
-    return reads(replace_block(model, half.index, cut_block(model.blocks[half.index], half.kind, Cut.gone("map"))), half, x)[1]
+def normalised(model: FoldedVit, sublayer: Sublayer, x: Tensor) -> Tensor:
+    """What an affine map in the place of a sublayer would read [N, keep, width]."""
+    mapped = cut_block(model.blocks[sublayer.block], sublayer.kind, Cut.gone("map"))
+    return reads(replace_block(model, sublayer.block, mapped), sublayer, x)[1]
 
 
 def replace_block(model: FoldedVit, index: int, block: FoldedBlock) -> FoldedVit:
@@ -104,9 +93,9 @@ def replace_block(model: FoldedVit, index: int, block: FoldedBlock) -> FoldedVit
 
 
 def cut_block(block: FoldedBlock, kind: str, cut: Cut) -> FoldedBlock:
-    """``block`` with what ``cut`` leaves of a half; nothing makes up for what is gone. A map starts at zero.
+    """``block`` with what ``cut`` leaves of a sublayer; nothing makes up for what is gone. A map starts at zero.
 
-    A half without units was pruned before, and stays.
+    A sublayer without units was pruned before, and stays.
     """
     out = writer(block, kind)
     width = len(out.bias)
@@ -132,7 +121,7 @@ def channels_of(block: FoldedBlock, kind: str, chosen: Tensor) -> Tensor:
 
 
 def refitted(block: FoldedBlock, kind: str, refit: Refit) -> FoldedBlock:
-    """``block`` with ``refit`` added to what writes a half."""
+    """``block`` with ``refit`` added to what writes a sublayer."""
     old = writer(block, kind)
     new = Linear((old.weight.double() + refit.weight).float(), (old.bias.double() + refit.bias).float())
     return replace(block, proj=new) if kind == "attention" else replace(block, fc2=new)

@@ -22,6 +22,7 @@ from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
+from edgevit.part import Part, named
 from edgevit.quantize.quantize import Quantization
 from edgevit.quantize.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan
 from edgevit.workbench import Workbench
@@ -44,7 +45,7 @@ class Try:
 class Found:
     """The end of a search."""
 
-    parts: tuple[str, ...]
+    parts: tuple[Part, ...]
     """What goes back to floating point."""
     drop: float
     met: bool
@@ -52,7 +53,7 @@ class Found:
     tries: tuple[Try, ...]
 
 
-def search(ranked: list[str], drop_without: Callable[[tuple[str, ...]], float], max_drop: float) -> Found:
+def search(ranked: list[Part], drop_without: Callable[[tuple[Part, ...]], float], max_drop: float) -> Found:
     """The shortest prefix of ``ranked`` whose return to floating point keeps the drop within ``max_drop``.
 
     ``drop_without`` measures one prefix. Bisection: a longer prefix is taken to lose no more than a shorter one;
@@ -86,7 +87,7 @@ def within_budget(checkpoint: Checkpoint, result: Quantization, budget: Budget, 
     evaluator, max_drop = budget.evaluator, budget.max_drop
 
     @memoised  # two searches begin with all in INT8
-    def drop_without(parts: tuple[str, ...]) -> float:
+    def drop_without(parts: tuple[Part, ...]) -> float:
         return evaluator.drop(int8_from(revert(result.plan, parts), {}, bench.engine).model)
 
     found, scanned = search([], drop_without, max_drop), list[Sensitivity]()
@@ -99,19 +100,19 @@ def within_budget(checkpoint: Checkpoint, result: Quantization, budget: Budget, 
     search_report = {"max_drop": max_drop, "metric": evaluator.metric, "images": len(evaluator.images), "drop": found.drop,
                      "tries": [asdict(item) for item in found.tries]}  # fmt: skip
     report = result.report | {"reverted": _reasons(found, scanned), "search": search_report,
-                              "sensitivity": [asdict(part) for part in scanned]}  # fmt: skip
+                              "sensitivity": [named(item) for item in scanned]}  # fmt: skip
     return replace(result, plan=plan, report=report)
 
 
-def _affordable(scanned: list[Sensitivity]) -> list[str]:
-    """Names in order, as many as `MAX_FLOAT` of the arithmetic pays for."""
+def _affordable(scanned: list[Sensitivity]) -> list[Part]:
+    """Parts in order, as many as `MAX_FLOAT` of the arithmetic pays for."""
     shares = np.cumsum([part.macs for part in scanned])
-    return [part.name for part, share in zip(scanned, shares, strict=True) if share <= MAX_FLOAT]
+    return [part.part for part, share in zip(scanned, shares, strict=True) if share <= MAX_FLOAT]
 
 
 def _reasons(found: Found, scanned: list[Sensitivity]) -> dict[str, str]:
-    known = {part.name: part for part in scanned}
-    return {name: _reason(known[name]) for name in found.parts}
+    known = {item.part: item for item in scanned}
+    return {str(part): _reason(known[part]) for part in found.parts}
 
 
 def _reason(part: Sensitivity) -> str:
@@ -136,7 +137,7 @@ def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, bench:
             drawn, _ = images.split(IMAGES, 0)
             frames = np.concatenate(list(drawn.prepared(checkpoint.preprocessing, IMAGES)))
             folded = fold(checkpoint.model, checkpoint.preprocessing)
-            found = scan(folded, result.plan, frames, lambda _name: stage.advance(), checkpoint.problem_type)
-            stored = json.dumps([asdict(part) for part in found]).encode()
+            found = scan(folded, result.plan, frames, lambda _part: stage.advance(), checkpoint.problem_type)
+            stored = json.dumps([named(item) for item in found]).encode()
             bench.cache.store(SENSITIVITY, stored, **key)
-    return [Sensitivity(**part) for part in json.loads(stored)]
+    return [Sensitivity.from_dict(part) for part in json.loads(stored)]

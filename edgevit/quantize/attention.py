@@ -22,14 +22,15 @@ from torch import Tensor
 
 from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block
 from edgevit.model.quantplan import (
-    QMAX,
     QuantizedAttention,
     QuantizedLinear,
     QuantPlan,
-    quantize_input,
     quantized_attention,
     quantized_linear,
 )
+from edgevit.model.rounding import quantize_input
+from edgevit.numberformat import NumberFormat
+from edgevit.part import Part
 
 TOLERANCE = 0.5  # added noise, as a share of proj's own, up to which a block's attention becomes INT8
 JUDGED = 8  # images that a block's INT8 attention is judged on: thousands of tokens, and the search costs five passes over them
@@ -40,7 +41,7 @@ PEAKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125)  # candidates for softmax's lar
 class AttentionReport:
     """What was measured of one block's attention, and what was made of it."""
 
-    name: str
+    part: Part
     products: str
     """``off``, ``scores`` (q k^T is INT8) or ``full`` (softmax's output times the values, too)."""
     noise: dict[str, float]
@@ -48,38 +49,38 @@ class AttentionReport:
 
 
 def quantize_attention(
-    plan: QuantPlan, extremes: dict[str, tuple[Tensor, Tensor]], frames: Tensor, wanted: str
+    plan: QuantPlan, extremes: dict[int, tuple[Tensor, Tensor]], frames: Tensor, wanted: str
 ) -> tuple[QuantPlan, list[AttentionReport]]:
     """``plan`` with INT8 attention in the blocks where ``wanted`` (see `Quantize.attention`) lets it be.
 
-    ``extremes`` are lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
+    ``extremes`` are, by block, lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
     on the first of ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in
     floating point, attention is, too.
     """
-    linears, attention, reports = dict(plan.linears), dict[str, QuantizedAttention](), list[AttentionReport]()
+    linears, attention, reports = dict(plan.linears), dict[Part, QuantizedAttention](), list[AttentionReport]()
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
-        return quantized_linear(x, linears[name]) if name in linears else plain_linear(name, x, weights)
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        return quantized_linear(x, linears[part]) if part in linears else plain_linear(part, x, weights)
 
-    def attend(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        block = name.removesuffix(".attention")
-        qkv, proj, parts = linears.get(f"{block}.qkv"), linears.get(f"{block}.proj"), (queries, keys, values)
-        if qkv is None or proj is None:
-            return plain_attention(name, *parts)
+    def attend(part: Part, *operands: Tensor) -> Tensor:
+        proj = linears.get(Part(part.block, "proj"))
+        if part.block not in steps or proj is None:
+            return plain_attention(part, *operands)
+        queries, keys, values = operands
         some = (queries[:JUDGED], keys[:JUDGED], values[:JUDGED])
-        levels = {"scores": steps[block], "full": with_values(steps[block], some, reach[block])}
+        levels = {"scores": steps[part.block], "full": with_values(steps[part.block], some, reach[part.block])}
         noise = {level: added_noise(offered, some, proj) for level, offered in levels.items()}
         products = choose(noise, wanted)
-        reports.append(AttentionReport(name=name, products=products, noise=noise))
+        reports.append(AttentionReport(part=part, products=products, noise=noise))
         if products == "off":
-            return plain_attention(name, *parts)
-        attention[name] = levels[products]
-        return quantized_attention(*parts, levels[products])
+            return plain_attention(part, *operands)
+        attention[part] = levels[products]
+        return quantized_attention(queries, keys, values, levels[products])
 
-    steps, reach = dict[str, QuantizedAttention](), dict[str, Tensor]()
-    for name, (low, high) in extremes.items():
-        block, values = name.removesuffix(".qkv"), slice(len(low) // 3 * 2, None)
-        linears[name], steps[block] = even_scores(linears[name], low, high)
+    steps, reach = dict[int, QuantizedAttention](), dict[int, Tensor]()
+    for block, (low, high) in extremes.items():
+        qkv, values = Part(block, "qkv"), slice(len(low) // 3 * 2, None)
+        linears[qkv], steps[block] = even_scores(linears[qkv], low, high)
         reach[block] = torch.maximum(high[values], -low[values])
     x = embed(plan.model, frames)
     for i in range(len(plan.model.blocks)):
@@ -103,7 +104,8 @@ def even_scores(qkv: QuantizedLinear, low: Tensor, high: Tensor) -> tuple[Quanti
     factors = torch.cat([1 / even, even, torch.ones_like(centre)])
     shift = torch.cat([torch.zeros_like(centre), centre, torch.zeros_like(centre)])
     evened = replace(qkv, weight_scale=qkv.weight_scale * factors, bias=(qkv.bias - shift) * factors)
-    steps = QuantizedAttention(query_step=_step((query_range / even)[alive]), key_step=_step((key_range * even)[alive]))
+    query_step, key_step = _step((query_range / even)[alive], qkv.format), _step((key_range * even)[alive], qkv.format)
+    steps = QuantizedAttention(query_step=query_step, key_step=key_step, format=qkv.format)
     return evened, steps
 
 
@@ -113,21 +115,22 @@ def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor],
     ``parts`` are queries, keys and values [N, heads, tokens, head_dim]. Clipping softmax's peaks costs
     where attention is sharp, a coarse step where it is flat; the candidates of `PEAKS` are compared.
     """
-    queries, keys, values = parts
+    (queries, keys, values), to = parts, steps.format
     probabilities = (queries @ keys.transpose(-1, -2)).softmax(-1)
     wanted, largest = probabilities @ values, float(probabilities.max())
 
     def error(peak: float) -> float:
-        step = peak * largest / QMAX
-        return float((quantize_input(probabilities, step) * step @ values - wanted).square().sum(dtype=torch.float64))
+        step = peak * largest / to.largest
+        return float((quantize_input(probabilities, step, to) * step @ values - wanted).square().sum(dtype=torch.float64))
 
-    return replace(steps, value_step=_step(reach), probability_step=float(np.float32(min(PEAKS, key=error) * largest / QMAX)))
+    probability_step = float(np.float32(min(PEAKS, key=error) * largest / to.largest))
+    return replace(steps, value_step=_step(reach, to), probability_step=probability_step)
 
 
 def added_noise(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], proj: QuantizedLinear) -> float:
     """Noise that INT8 attention adds to proj's output, over the noise that proj's own input quantizer makes of it."""
-    plain = plain_attention("", *parts)
-    own = _noise(quantize_input(plain, proj.input_scale) * proj.input_scale - plain, proj)
+    plain = plain_attention(None, *parts)
+    own = _noise(quantize_input(plain, proj.input_scale, proj.format) * proj.input_scale - plain, proj)
     added = _noise(quantized_attention(*parts, steps) - plain, proj)
     return added / own if own else float("inf") if added else 0.0
 
@@ -145,6 +148,6 @@ def _noise(error: Tensor, proj: QuantizedLinear) -> float:
     return float((behind - behind.mean(0)).square().sum(dtype=torch.float64))
 
 
-def _step(reach: Tensor) -> float:
+def _step(reach: Tensor, to: NumberFormat) -> float:
     """The step whose largest code is the largest of ``reach``; a float32 value, 1 if there is none."""
-    return float(np.float32(float(reach.max()) / QMAX)) or 1.0 if reach.numel() else 1.0
+    return float(np.float32(float(reach.max()) / to.largest)) or 1.0 if reach.numel() else 1.0

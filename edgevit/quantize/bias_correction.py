@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgevit.model.folded import Linear, embed, plain_linear, run_block
 from edgevit.model.quantplan import QuantPlan, quantized_linear
+from edgevit.part import Part
 
 HALVES = 2
 
@@ -23,30 +24,30 @@ HALVES = 2
 class _Means:
     """A `LinearOp` that computes the float GEMM and keeps its output's mean over each half of the images, [2, out]."""
 
-    of: dict[str, Tensor]
+    of: dict[Part, Tensor]
 
-    def __call__(self, name: str, x: Tensor, weights: Linear) -> Tensor:
-        y = plain_linear(name, x, weights)
-        self.of[name] = _means(y)
+    def __call__(self, part: Part, x: Tensor, weights: Linear) -> Tensor:
+        y = plain_linear(part, x, weights)
+        self.of[part] = _means(y)
         return y
 
 
-def correct_biases(plan: QuantPlan, frames: Tensor) -> tuple[QuantPlan, set[str]]:
-    """``plan`` with corrected biases, and the names of the GEMMs whose correction held on both halves.
+def correct_biases(plan: QuantPlan, frames: Tensor) -> tuple[QuantPlan, set[Part]]:
+    """``plan`` with corrected biases, and the GEMMs whose correction held on both halves.
 
     ``frames`` uint8 [N, H, W, 3] are calibration images in random order, N at least 2, all in one batch.
     """
-    linears, corrected, means = dict(plan.linears), set[str](), _Means({})
+    linears, corrected, means = dict(plan.linears), set[Part](), _Means({})
 
-    def quantized(name: str, x: Tensor, weights: Linear) -> Tensor:
-        if name not in linears:
-            return plain_linear(name, x, weights)
-        y = quantized_linear(x, linears[name])
-        shift = _held_out_shift(means.of[name] - _means(y))
+    def quantized(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        if part not in linears:
+            return plain_linear(part, x, weights)
+        y = quantized_linear(x, linears[part])
+        shift = _held_out_shift(means.of[part] - _means(y))
         if shift is None:
             return y
-        corrected.add(name)
-        linears[name] = replace(linears[name], bias=linears[name].bias + shift)
+        corrected.add(part)
+        linears[part] = replace(linears[part], bias=linears[part].bias + shift)
         return y + shift
 
     wanted = got = embed(plan.model, frames)

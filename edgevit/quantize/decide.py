@@ -14,6 +14,8 @@ from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.numberformat import FORMATS, FP16
+from edgevit.part import Part
 from edgevit.quantize.accuracy_control import within_budget
 from edgevit.quantize.fp16_check import HalfModel, half_model
 from edgevit.quantize.quantize import legal_for, quantization, with_float_attention
@@ -37,20 +39,20 @@ class Decision:
     def variant(self, engine: str) -> Variant:
         """The graph for ``engine``. Raises ConfigError for a weight that FP16 cannot hold."""
         try:
-            if self.precision == "int8":
+            if FORMATS[self.precision].scaled:
                 return int8_from(self.plan, self.report, engine)
             return replace(float_variant(self.plan.model, self.precision, engine), report=self.report)
         except OverflowError as error:
             msg = f"FP16 cannot hold this model: {error}. Build with --precision fp32."
             raise ConfigError(msg) from error
 
-    def without(self, parts: list[str], reason: str) -> Decision:
+    def without(self, parts: list[Part], reason: str) -> Decision:
         """The same with ``parts`` in floating point."""
-        reverted = self.report.get("reverted", {}) | dict.fromkeys(parts, reason)
+        reverted = self.report.get("reverted", {}) | dict.fromkeys(map(str, parts), reason)
         return replace(self, plan=revert(self.plan, parts), report=self.report | {"reverted": reverted})
 
-    def with_float_attention(self, reasons: Mapping[str, str]) -> Decision:
-        """The same with attention in floating point where ``reasons``, by name (``blocks.3.attention``), say why."""
+    def with_float_attention(self, reasons: Mapping[Part, str]) -> Decision:
+        """The same with attention in floating point where ``reasons`` say why."""
         plan, report = with_float_attention(self.plan, self.report, reasons)
         return replace(self, plan=plan, report=report)
 
@@ -67,16 +69,17 @@ def decide(
     engine = bench.engine
     half: HalfModel | None = None
     notes: tuple[str, ...] = ()
-    if form_for(engine, precision).dtype == "fp16":
+    if form_for(engine, precision).dtype == FP16.name:
         half = half_model(checkpoint, calibration, precision, bench) if calibration else None
         notes = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
     # A model that FP16 holds as it is shares its quantization with other targets.
     changed = half.model if half and half.changed else None
     model = changed or fold(checkpoint.model, checkpoint.preprocessing)
     report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
-    if precision != "int8" or calibration is None:
+    number_format = FORMATS[precision]
+    if not number_format.scaled or calibration is None:
         return Decision(precision=precision, plan=QuantPlan(model=model), report=report, notes=notes)
-    result = legal_for(quantization(checkpoint, calibration, recipe, bench, changed), engine)
+    result = legal_for(quantization(checkpoint, calibration, recipe, bench, changed, number_format), engine)
     if budget is not None:
         result = within_budget(checkpoint, result, budget, bench)
-    return Decision(precision="int8", plan=result.plan, report=result.report | report, notes=notes)
+    return Decision(precision=precision, plan=result.plan, report=result.report | report, notes=notes)

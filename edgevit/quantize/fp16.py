@@ -35,6 +35,9 @@ from edgevit.model.folded import (
     run_head,
 )
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
+from edgevit.model.rounding import dtype_of, rounded, weight_codes
+from edgevit.numberformat import FP16
+from edgevit.part import WRITERS, Part
 from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_values
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
     from edgevit.preprocess import Frame
 
-LARGEST = 65504.0  # of FP16
+LARGEST = FP16.largest
 HEADROOM = 2.0  # by how much an unseen image may exceed the calibrated ones
 SMALLEST = 2.0**-24  # above 0, of FP16
 NORMAL = 2.0**-14  # the smallest that FP16 has in full precision
@@ -72,20 +75,20 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
     def see(place: str, x: Tensor) -> None:
         found[place] = max(found.get(place, 0.0), float(x.abs().max()))
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
-        y = plain_linear(name, x, weights)
-        see(f"{name} input", x)
-        see(name, y)
-        if name.endswith(".proj"):
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        y = plain_linear(part, x, weights)
+        see(f"{part} input", x)
+        see(str(part), y)
+        if part.kind == "proj":
             see("stream", stream[:, : y.shape[1]] + y)
         return y
 
-    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         scores = queries @ keys.transpose(-1, -2)
-        see(name, scores)
-        bias = _key_bias(model.blocks[int(name.split(".")[1])])
-        see(f"{name} without key bias", scores - (queries * bias[:, None]).sum(-1, keepdim=True))
-        return plain_attention(name, queries, keys, values)
+        see(str(part), scores)
+        bias = _key_bias(model.blocks[part.block])
+        see(_bare(part), scores - (queries * bias[:, None]).sum(-1, keepdim=True))
+        return plain_attention(part, queries, keys, values)
 
     for batch in batches:
         product = patch_product(model, torch.from_numpy(batch))
@@ -98,6 +101,11 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
             see("stream", stream)
         see("head", run_head(model, stream))
     return found
+
+
+def _bare(attention: Part) -> str:
+    """The place of scores without the bias of keys."""
+    return f"{attention} without key bias"
 
 
 def _key_bias(block: FoldedBlock) -> Tensor:
@@ -113,8 +121,8 @@ def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
     """
 
     def bare(index: int, block: FoldedBlock) -> FoldedBlock:
-        name = f"blocks.{index}.attention"
-        if not block.heads or found[f"{name} without key bias"] > 2 * found[name]:
+        part = Part(index, "attention")
+        if not block.heads or found[_bare(part)] > 2 * found[str(part)]:
             return block
         inner, bias = block.proj.weight.shape[1], block.qkv.bias.clone()
         bias[inner : 2 * inner] = 0
@@ -126,28 +134,23 @@ def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
 def fit(model: FoldedVit, found: dict[str, float]) -> Fitted:
     """``model`` as FP16 can hold it, given its `peaks`. Raises ConfigError where nothing helps."""
     limit = LARGEST / HEADROOM
-    stream = found.get("stream", 0.0)
-    for place, peak in found.items():
-        if place.endswith("without key bias"):  # as the model is, it is not
-            continue
-        written = _is_written(place)
-        if not np.isfinite(peak) or (peak > limit and (not written or not can_divide(model))):
+    blocks = range(len(model.blocks))
+    bare = {_bare(Part(i, "attention")) for i in blocks}  # as the model is, it is not
+    written = {"stream", "embed"} | {str(Part(i, kind)) for i in blocks for kind in WRITERS}  # it can be divided
+    for place, peak in ((place, peak) for place, peak in found.items() if place not in bare):
+        if not np.isfinite(peak) or (peak > limit and (place not in written or not can_divide(model))):
             msg = (
                 f"FP16 cannot hold this model: {place} reaches {peak:,.0f} on the calibration images, and FP16 ends at "
                 f"{LARGEST:,.0f} (a factor {HEADROOM:g} is kept for other images). Build with --precision fp32."
             )
             raise ConfigError(msg)
-    largest = max((peak for place, peak in found.items() if _is_written(place)), default=0.0)
+    largest = max((peak for place, peak in found.items() if place in written), default=0.0)
     if largest <= limit:
         return Fitted(model=model, shift=0, notes=())
     shift = int(np.ceil(np.log2(largest / limit)))
+    stream = found.get("stream", 0.0)
     note = f"fp16: the residual stream reaches {stream:,.0f} and is carried divided by {2**shift} (exact, no cost)"
     return Fitted(model=divided(model, shift), shift=shift, notes=(note,))
-
-
-def _is_written(place: str) -> bool:
-    """Whether it is part of what goes into the residual stream, which can be divided."""
-    return place in ("stream", "embed") or place.endswith((".proj", ".fc2"))
 
 
 def can_divide(model: FoldedVit) -> bool:
@@ -156,7 +159,7 @@ def can_divide(model: FoldedVit) -> bool:
 
 
 def _reads_by_norms(block: FoldedBlock) -> bool:
-    """Whether both halves read the stream through a LayerNorm, or not at all (a bias)."""
+    """Whether both sublayers read the stream through a LayerNorm, or not at all (a bias)."""
     attention = block.norm1 is not None or not block.proj.weight.shape[1]
     return attention and (block.norm2 is not None or not block.fc2.weight.shape[1])
 
@@ -189,35 +192,35 @@ def with_half_scales(plan: QuantPlan) -> QuantPlan:
     below FP16's normal range (LayerScale makes some) may lose so many digits that its channel is rounded anew.
     """
     plan = replace(plan, model=replace(plan.model, blocks=list(plan.model.blocks)), linears=dict(plan.linears))
-    for name in list(plan.linears):
-        plan = _with_small_steps(plan, name)
-    linears = {name: _half_linear(linear) for name, linear in plan.linears.items()}
-    return replace(plan, linears=linears, attention={name: _half_steps(steps) for name, steps in plan.attention.items()})
+    for part in list(plan.linears):
+        plan = _with_small_steps(plan, part)
+    linears = {part: _half_linear(linear) for part, linear in plan.linears.items()}
+    return replace(plan, linears=linears, attention={part: _half_steps(steps) for part, steps in plan.attention.items()})
 
 
-def _with_small_steps(plan: QuantPlan, name: str) -> QuantPlan:
+def _with_small_steps(plan: QuantPlan, part: Part) -> QuantPlan:
     """The input of one GEMM divided by a power of two, down to a step of `NORMAL`, and its weights multiplied by it.
 
     As `smoothing` does it: in the norm in front, the value rows, or fc2's multiplier. What has none of these stays.
     """
-    linear, (block, _, kind) = plan.linears[name], name.rpartition(".")
-    index, power = int(block.rpartition(".")[2]), int(np.floor(np.log2(linear.input_scale / NORMAL)))
-    if power <= 0 or not can_migrate(plan.model.blocks[index], kind) or _is_fixed(plan, name):
+    linear, block = plan.linears[part], plan.model.blocks[part.block]
+    power = int(np.floor(np.log2(linear.input_scale / NORMAL)))
+    if power <= 0 or not can_migrate(block, part.kind) or _is_fixed(plan, part):
         return plan
     factor = 2.0**power
     inputs = linear.weight.shape[1]
     transform = Transform(centre=torch.zeros(inputs), scales=torch.full((inputs,), factor))
-    plan.model.blocks[index] = migrate(plan.model.blocks[index], kind, transform)
-    plan.linears[name] = replace(
+    plan.model.blocks[part.block] = migrate(block, part.kind, transform)
+    plan.linears[part] = replace(
         linear,
         input_scale=linear.input_scale / factor,
         weight_scale=linear.weight_scale * factor,
         multiplier=None if linear.multiplier is None else linear.multiplier / factor,
         offset=None if linear.offset is None else linear.offset / factor,
     )
-    if kind != "proj":
+    if part.kind != "proj":
         return plan
-    qkv, products = f"{block}.qkv", f"{block}.attention"
+    qkv, products = Part(part.block, "qkv"), Part(part.block, "attention")
     if qkv in plan.linears:
         plan.linears[qkv] = migrate_values(plan.linears[qkv], transform)
     steps = plan.attention.get(products)
@@ -226,27 +229,26 @@ def _with_small_steps(plan: QuantPlan, name: str) -> QuantPlan:
     return replace(plan, attention=plan.attention | {products: replace(steps, value_step=steps.value_step / factor)})
 
 
-def _is_fixed(plan: QuantPlan, name: str) -> bool:
+def _is_fixed(plan: QuantPlan, part: Part) -> bool:
     """Whether it is an fc2 whose input nothing scales."""
-    block, _, kind = name.rpartition(".")
-    before = plan.model.blocks[int(block.rpartition(".")[2])].norm_of(kind)
-    return kind == "fc2" and before is None and plan.linears[name].multiplier is None
+    before = plan.model.blocks[part.block].norm_of(part.kind)
+    return part.kind == "fc2" and before is None and plan.linears[part].multiplier is None
 
 
 def _half_linear(linear: QuantizedLinear) -> QuantizedLinear:
     # Below the normal range upwards: a smaller scale would clip the largest weights.
     coarse = (linear.weight_scale / SMALLEST).ceil() * SMALLEST
-    scale = torch.where(linear.weight_scale < NORMAL, coarse, linear.weight_scale.half().float()).clamp_min(SMALLEST)
+    scale = torch.where(linear.weight_scale < NORMAL, coarse, _round(linear.weight_scale)).clamp_min(SMALLEST)
     ratio = linear.weight_scale / scale
-    codes = torch.where((ratio - 1).abs()[:, None] > EXACT, linear.weight * ratio[:, None], linear.weight.float())
-    return replace(
-        linear, weight=codes.round().clamp(-127, 127).to(torch.int8), weight_scale=scale, input_scale=_half(linear.input_scale)
-    )
+    codes = torch.where((ratio - 1).abs()[:, None] > EXACT, linear.weight.float() * ratio[:, None], linear.weight.float())
+    weight = weight_codes(codes, linear.format).to(dtype_of(linear.format))
+    return replace(linear, weight=weight, weight_scale=scale, input_scale=_half(linear.input_scale))
 
 
 def _half_steps(steps: QuantizedAttention) -> QuantizedAttention:
     value, probability = steps.value_step, steps.probability_step
-    return QuantizedAttention(
+    return replace(
+        steps,
         query_step=_half(steps.query_step),
         key_step=_half(steps.key_step),
         value_step=None if value is None else _half(value),
@@ -288,14 +290,14 @@ def half_logits(plan: QuantPlan, reference: FoldedVit, batch: Frame) -> tuple[ND
 
 
 def _half_ops(plan: QuantPlan) -> tuple[LinearOp, AttentionOp]:
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
-        quantized = plan.linears.get(name)
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        quantized = plan.linears.get(part)
         if quantized is not None:
             return _round(quantized_linear(_round(x), quantized))
         return _round(_round(F.linear(_round(x), _round(weights.weight))) + _round(weights.bias))
 
-    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        steps = plan.attention.get(name)
+    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        steps = plan.attention.get(part)
         if steps is not None:
             return _round(quantized_attention(queries, keys, values, steps))
         probabilities = _round(_round(queries @ keys.transpose(-1, -2)).softmax(-1))
@@ -305,4 +307,4 @@ def _half_ops(plan: QuantPlan) -> tuple[LinearOp, AttentionOp]:
 
 
 def _round(x: Tensor) -> Tensor:
-    return x.half().float()
+    return rounded(x, FP16)

@@ -14,6 +14,7 @@ from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.numberformat import FP16
 from edgevit.quantize.fp16 import fit, half_logits, peaks, without_key_biases
 from edgevit.quantize.linears import decibel
 from edgevit.quantize.quantize import BATCH, counted, quantize_key
@@ -48,8 +49,8 @@ def half_model(checkpoint: Checkpoint, images: ImageSet, precision: str, bench: 
         fitted = fit(folded, found)
         if stored is None:
             bench.cache.store(PEAKS, json.dumps(found).encode(), **key)
-    model = without_key_biases(fitted.model, found) if precision == "fp16" else fitted.model
-    return HalfModel(model=model, changed=precision == "fp16" or fitted.shift > 0, peaks=found, notes=fitted.notes)
+    model = without_key_biases(fitted.model, found) if precision == FP16.name else fitted.model
+    return HalfModel(model=model, changed=precision == FP16.name or fitted.shift > 0, peaks=found, notes=fitted.notes)
 
 
 @dataclass(frozen=True, kw_only=True)

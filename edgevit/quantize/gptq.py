@@ -1,26 +1,28 @@
-"""Round a weight to INT8 so that the GEMM's output changes least, not the weight itself."""
+"""Round a weight so that the GEMM's output changes least, not the weight itself."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from edgevit.model.quantplan import QMAX
+from edgevit.model.rounding import dtype_of, weight_codes
+from edgevit.numberformat import NumberFormat
 
 DAMPING = 0.01  # share of the mean diagonal added to it, as the paper does
 BLOCK = 128  # columns whose corrections are applied to the rest at once; changes speed, not the result
 
 
-def round_gptq(weight: Tensor, scale: Tensor, second_moment: Tensor) -> Tensor:
+def round_gptq(weight: Tensor, scale: Tensor, second_moment: Tensor, to: NumberFormat) -> Tensor:
     """Round column by column and let the columns still to come make up for each error (GPTQ, arXiv 2210.17323).
 
     Args:
         weight: float32 [out, in].
         scale: float32 [out], the step of each row.
         second_moment: float32 [in, in], mean of x x^T over the GEMM's inputs, quantization noise included.
+        to: what is rounded to.
 
     Returns:
-        int8 [out, in] within +-127.
+        [out, in] in the dtype of ``to``, within plus and minus its largest value.
     """
     order = torch.argsort(second_moment.diagonal(), descending=True, stable=True)  # columns that matter most go first
     factor = _error_propagation(second_moment[order][:, order])
@@ -30,13 +32,13 @@ def round_gptq(weight: Tensor, scale: Tensor, second_moment: Tensor) -> Tensor:
         end = min(start + BLOCK, columns)
         block, errors, local = rest[:, start:end].clone(), [], factor[start:end, start:end]
         for j in range(end - start):
-            codes[:, start + j] = torch.clamp(torch.round(block[:, j] / scale), -QMAX, QMAX)
+            codes[:, start + j] = weight_codes(block[:, j] / scale, to)
             errors.append((block[:, j] - codes[:, start + j] * scale) / local[j, j])
             block[:, j + 1 :] -= errors[-1][:, None] * local[j, j + 1 :]
         rest[:, end:] -= torch.stack(errors, 1) @ factor[start:end, end:]
     result = torch.empty_like(codes)
     result[:, order] = codes
-    return result.to(torch.int8)
+    return result.to(dtype_of(to))
 
 
 def _error_propagation(second_moment: Tensor) -> Tensor:

@@ -17,7 +17,10 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
-from edgevit.model.quantplan import QMAX, QuantizedLinear, QuantPlan, quantize_weight, quantized_linear
+from edgevit.model.quantplan import QuantizedLinear, QuantPlan, quantized_linear
+from edgevit.model.rounding import quantize_weight
+from edgevit.numberformat import INT8, NumberFormat
+from edgevit.part import Part
 from edgevit.quantize.attention import AttentionReport, quantize_attention
 from edgevit.quantize.bias_correction import correct_biases
 from edgevit.quantize.gptq import round_gptq
@@ -37,7 +40,7 @@ KEPT_TOKENS = 8192  # bounds the frames that pass once more in network order: 32
 class LayerReport:
     """What happened to one GEMM."""
 
-    name: str
+    part: Part
     input_scale: float
     migration: float
     """The accepted exponent; 0 is off."""
@@ -56,8 +59,8 @@ class LayerReport:
 class Calibration:
     """What one pass over the calibration images leaves."""
 
-    statistics: dict[str, InputStatistics]
-    """Of every GEMM's input, by name."""
+    statistics: dict[Part, InputStatistics]
+    """Of every GEMM's input."""
     frames: Tensor
     """uint8 [N, H, W, 3]: some of the images, evenly drawn, in random order, for the passes in network order."""
 
@@ -88,28 +91,29 @@ def collect(model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: 
 
 
 def quantize(
-    model: FoldedVit, calibration: Calibration, recipe: Recipe, progress: Callable[[str], None] = lambda _name: None
-) -> Quantized:
-    """Quantize the GEMMs that ``recipe`` names; ``model`` is left alone.
+    model: FoldedVit, calibration: Calibration, recipe: Recipe, progress: Callable[[Part], None] = lambda _part: None,
+    to: NumberFormat = INT8,
+) -> Quantized:  # fmt: skip
+    """Quantize the GEMMs that ``recipe`` names to ``to``; ``model`` is left alone.
 
-    ``progress`` is called with each GEMM's name before its search. Deterministic.
+    ``progress`` is called with each GEMM before its search. Deterministic.
     """
-    plan, layers = QuantPlan(model=replace(model, blocks=list(model.blocks))), dict[str, LayerReport]()
-    extremes: dict[str, tuple[Tensor, Tensor]] = {}
+    plan, layers = QuantPlan(model=replace(model, blocks=list(model.blocks))), dict[Part, LayerReport]()
+    extremes: dict[int, tuple[Tensor, Tensor]] = {}
     for i in range(len(model.blocks)):
         for kind in (kind for kind in recipe.quantize.linears if kind in model.blocks[i].linears):
-            name = f"blocks.{i}.{kind}"
-            progress(name)
-            known = calibration.statistics[name]
-            linear, transform, layers[name] = _quantize_gemm(name, plan.model.blocks[i], known, recipe.quantize)
-            _install(plan, i, kind, linear, transform)
+            part = Part(i, kind)
+            progress(part)
+            known = calibration.statistics[part]
+            linear, transform, layers[part] = _quantize_gemm(part, plan.model.blocks[i], known, recipe.quantize, to)
+            _install(plan, part, linear, transform)
             if kind == "qkv":
-                extremes[name] = (known.output_low, known.output_high)
-            elif kind == "proj" and f"blocks.{i}.qkv" in extremes and transform is not None:
-                extremes[f"blocks.{i}.qkv"] = migrate_outputs(extremes[f"blocks.{i}.qkv"], transform)
+                extremes[i] = (known.output_low, known.output_high)
+            elif kind == "proj" and i in extremes and transform is not None:
+                extremes[i] = migrate_outputs(extremes[i], transform)
     if recipe.quantize.bias == "network" and len(calibration.frames) > 1:
         plan, corrected = correct_biases(plan, calibration.frames)
-        layers |= {name: replace(layers[name], corrected=True) for name in corrected}
+        layers |= {part: replace(layers[part], corrected=True) for part in corrected}
     attention: list[AttentionReport] = []
     if recipe.quantize.attention != "off":  # last: it rescales queries and keys, which biases are compared by
         plan, attention = quantize_attention(plan, extremes, calibration.frames, recipe.quantize.attention)
@@ -117,47 +121,50 @@ def quantize(
 
 
 def _quantize_gemm(
-    name: str, block: FoldedBlock, known: InputStatistics, settings: Quantize
+    part: Part, block: FoldedBlock, known: InputStatistics, settings: Quantize, to: NumberFormat
 ) -> tuple[QuantizedLinear, Transform | None, LayerReport]:
     """The INT8 GEMM for a transformed input measured in steps, the transform (None: neither), and the report."""
-    kind = name.rpartition(".")[2]
-    linear: Linear = getattr(block, kind)
-    chosen = best_candidate(known, linear, settings) if can_migrate(block, kind) else OFF
+    linear: Linear = getattr(block, part.kind)
+    chosen = best_candidate(known, linear, settings, to) if can_migrate(block, part.kind) else OFF
     transform, largest = chosen.transform(known.highs.values, known.lows.values, linear.weight)
-    clip = clip_value(known, transform, float(largest), linear, settings)
-    trials = {"nearest": _nearest(transform.inverse(linear), clip)}
+    clip = clip_value(known, transform, float(largest), linear, settings, to)
+    trials = {"nearest": _nearest(transform.inverse(linear), clip, to)}
     if known.products is not None:
         trials["gptq"] = _rounded(trials["nearest"], known, transform, linear)
     finished = {rounding: _corrected(trial, known, transform, linear, settings) for rounding, trial in trials.items()}
     rounding = max(finished, key=lambda key: finished[key][1])
     quantized, sqnr = finished[rounding]
     report = LayerReport(
-        name=name, input_scale=quantized.input_scale, migration=chosen.alpha, tail=chosen.tail, centred=chosen.centring,
+        part=part, input_scale=quantized.input_scale, migration=chosen.alpha, tail=chosen.tail, centred=chosen.centring,
         rounding=rounding, corrected=False, sqnr_db=sqnr,
     )  # fmt: skip
     return (quantized, None, report) if chosen == OFF else (*_in_steps(quantized, transform), report)
 
 
-def _install(plan: QuantPlan, index: int, kind: str, linear: QuantizedLinear, transform: Transform | None) -> None:
+def _install(plan: QuantPlan, part: Part, linear: QuantizedLinear, transform: Transform | None) -> None:
     """Put an INT8 GEMM into ``plan`` and its input's transform where it belongs."""
-    name, qkv = f"blocks.{index}.{kind}", f"blocks.{index}.qkv"
-    plan.linears[name] = linear
+    blocks, qkv = plan.model.blocks, Part(part.block, "qkv")
+    plan.linears[part] = linear
     if transform is None:
         return
-    plan.model.blocks[index] = migrate(plan.model.blocks[index], kind, transform)
-    if kind == "proj" and qkv in plan.linears:
+    blocks[part.block] = migrate(blocks[part.block], part.kind, transform)
+    if part.kind == "proj" and qkv in plan.linears:
         plan.linears[qkv] = migrate_values(plan.linears[qkv], transform)
-    if kind == "fc2" and plan.model.blocks[index].norm_of(kind) is None:
+    if part.kind == "fc2" and blocks[part.block].norm_of("fc2") is None:
         offset = -transform.centre / transform.scales if bool(transform.centre.any()) else None
-        plan.linears[name] = replace(linear, multiplier=1 / transform.scales, offset=offset)
+        plan.linears[part] = replace(linear, multiplier=1 / transform.scales, offset=offset)
 
 
-def _nearest(linear: Linear, clip: float) -> QuantizedLinear:
-    """``linear`` in INT8 with weights to their nearest codes and inputs clipped at ``clip``."""
-    weight, weight_scale = quantize_weight(linear.weight)
+def _nearest(linear: Linear, clip: float, to: NumberFormat) -> QuantizedLinear:
+    """``linear`` in ``to`` with weights to their nearest codes and inputs clipped at ``clip``."""
+    weight, weight_scale = quantize_weight(linear.weight, to)
     # An input that is always zero (a dead layer) still needs a step.
     return QuantizedLinear(
-        weight=weight, weight_scale=weight_scale, input_scale=float(np.float32(clip / QMAX)) or 1.0, bias=linear.bias
+        weight=weight,
+        weight_scale=weight_scale,
+        input_scale=float(np.float32(clip / to.largest)) or 1.0,
+        bias=linear.bias,
+        format=to,
     )
 
 
@@ -170,14 +177,16 @@ def _rounded(quantized: QuantizedLinear, known: InputStatistics, transform: Tran
     # is what the subtraction in float32 may have lost, so that inputs that never change stay positive definite.
     lost = PRECISION * (known.products.diagonal() / known.count / transform.scales.square()).mean()
     moment.diagonal().add_(quantized.input_scale**2 / 12 + lost)
-    return replace(quantized, weight=round_gptq(transform.inverse(linear).weight, quantized.weight_scale, moment))
+    return replace(
+        quantized, weight=round_gptq(transform.inverse(linear).weight, quantized.weight_scale, moment, quantized.format)
+    )
 
 
 def _corrected(
     quantized: QuantizedLinear, known: InputStatistics, transform: Transform, linear: Linear, settings: Quantize
 ) -> tuple[QuantizedLinear, float]:
     """The GEMM with its mean output error moved into the bias, unless that is off, and the SQNR in dB that is left."""
-    wanted = plain_linear("", known.tokens, linear)
+    wanted = plain_linear(None, known.tokens, linear)
     error = wanted - quantized_linear(transform(known.tokens), quantized)
     mean = (error * known.shares).sum(0) if settings.bias != "off" else torch.zeros_like(linear.bias)
     signal, noise = (float((y.square() * known.shares).sum(dtype=torch.float64)) for y in (wanted, error - mean))

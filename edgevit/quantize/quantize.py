@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgevit.cache import Kind
@@ -18,6 +18,8 @@ from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
+from edgevit.numberformat import INT8, NumberFormat
+from edgevit.part import Part, named
 from edgevit.quantize.fp16 import with_half_scales
 from edgevit.quantize.linears import collect, quantize
 from edgevit.recipe import Recipe
@@ -56,33 +58,36 @@ def legal_for(result: Quantization, engine: str) -> Quantization:
     """
     half, config = form_for(engine, "int8").dtype == "fp16", result.plan.model.config
     whys = {
-        name: why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens, products=steps.products)
-        for name, steps in result.plan.attention.items()
+        part: why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens, products=steps.products)
+        for part, steps in result.plan.attention.items()
     }
-    reasons = {name: why for name, why in whys.items() if why}
+    reasons = {part: why for part, why in whys.items() if why}
     if not half and not reasons:
         return result
     plan = with_half_scales(result.plan) if half else result.plan
     plan, report = with_float_attention(plan, result.report, reasons)
-    return Quantization(plan=plan, report=report, key=result.key | {"engine": engine, "float attention": sorted(reasons)})
+    key = result.key | {"engine": engine, "float attention": [str(part) for part in sorted(reasons)]}
+    return Quantization(plan=plan, report=report, key=key)
 
 
 def with_float_attention(
-    plan: QuantPlan, report: dict[str, Any], reasons: Mapping[str, str]
+    plan: QuantPlan, report: dict[str, Any], reasons: Mapping[Part, str]
 ) -> tuple[QuantPlan, dict[str, Any]]:  # fmt: skip
-    """Both with attention in floating point where ``reasons``, by name (``blocks.3.attention``), say why."""
-    kept = {name: steps for name, steps in plan.attention.items() if name not in reasons}
+    """Both with attention in floating point where ``reasons`` say why."""
+    kept = {part: steps for part, steps in plan.attention.items() if part not in reasons}
+    texts = {str(part): reason for part, reason in reasons.items()}
     attention = [
-        item | {"products": "off", "reason": reasons[item["name"]]} if item["name"] in reasons else item
+        item | {"products": "off", "reason": texts[item["name"]]} if item["name"] in texts else item
         for item in report.get("attention", ())
     ]
     return replace(plan, attention=kept), report | {"attention": attention}
 
 
 def quantization(
-    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, bench: Workbench, model: FoldedVit | None = None
-) -> Quantization:
-    """Calibrate and quantize, or find the result in the cache. Raises as `int8_variant`.
+    checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, bench: Workbench, model: FoldedVit | None = None,
+    to: NumberFormat = INT8,
+) -> Quantization:  # fmt: skip
+    """Calibrate and quantize to ``to``, or find the result in the cache. Raises as `int8_variant`.
 
     ``model`` is the folded checkpoint, if it is not what `fold` gives; see `half_model`.
     """
@@ -90,7 +95,7 @@ def quantization(
         msg = "INT8 needs calibration images, and there are none. Pass --data DIR."
         raise DataError(msg)
     folded = model or fold(checkpoint.model, checkpoint.preprocessing)
-    key = quantize_key(checkpoint, images, recipe)
+    key = quantize_key(checkpoint, images, recipe) | {"format": to.name}
     if model is not None:
         key["epsilons"] = [block.norm1.eps if block.norm1 else None for block in model.blocks]  # a divided stream shows there
     with bench.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
@@ -100,8 +105,8 @@ def quantization(
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
             calibration = collect(folded, counted(batches, stage.advance), images=len(images), recipe=recipe)
-            result = quantize(folded, calibration, recipe, lambda _name: stage.advance())
-            report = {key: [asdict(item) for item in getattr(result, key)] for key in ("layers", "attention")}
+            result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to)
+            report = {key: [named(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             found, reports = dump_plan(result.plan), json.dumps(report).encode()
             cache.store(PLAN, found, **key)
             cache.store(PLAN_REPORT, reports, **key)

@@ -3,7 +3,7 @@
 Two questions. Per channel, before channels are evened: how far may unseen images go beyond what
 calibration saw (`widened`)? Then, for the one step of the whole tensor: clip nothing (min-max), or
 give up the rarest values for a finer step (`percentile`, `entropy`, `mse`, `output_aware`)? Each of
-these takes magnitudes or tokens and returns a clip value; the step is the clip value over 127.
+these takes magnitudes or tokens and returns a clip value; the step is the clip value over the format's largest value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor
 
-from edgevit.model.quantplan import QMAX, quantize_input
+from edgevit.model.rounding import quantize_input
+from edgevit.numberformat import NumberFormat
 
 TAIL = 4  # the TAIL-th largest image is where the tail's length is measured
 CLIPS = tuple(i / 20 for i in range(20, 5, -1))  # candidates as shares of the largest magnitude, 1.0 first so that it wins ties
@@ -38,21 +39,22 @@ def percentile(magnitudes: Tensor, share: float) -> float:
     return float(flat.kthvalue(rank).values)
 
 
-def mse(magnitudes: Tensor) -> float:
-    """The clip value of least mean squared rounding and clipping error of ``magnitudes`` (any shape)."""
+def mse(magnitudes: Tensor, to: NumberFormat) -> float:
+    """The clip value of least mean squared rounding and clipping error of ``magnitudes`` (any shape) in ``to``."""
     largest = float(magnitudes.max())
 
     def error(share: float) -> float:
-        step = share * largest / QMAX
-        return float((quantize_input(magnitudes, step) * step - magnitudes).square().mean(dtype=torch.float64))
+        step = share * largest / to.largest
+        return float((quantize_input(magnitudes, step, to) * step - magnitudes).square().mean(dtype=torch.float64))
 
     return largest * min(CLIPS, key=error) if largest else 0.0
 
 
-def entropy(magnitudes: Tensor) -> float:
+def entropy(magnitudes: Tensor, to: NumberFormat) -> float:
     """The clip value whose quantized histogram diverges least (Kullback-Leibler) from the clipped one.
 
-    TensorRT's calibration (Migacz, GTC 2017) on ``BINS`` bins of the magnitudes: 128 codes, what lies
+    TensorRT's calibration (Migacz, GTC 2017) on ``BINS`` bins of the magnitudes: as many evenly spaced codes as the
+    integers of ``to`` (128 for INT8), what lies
     beyond the clip is counted into the last bin, codes spread over the occupied bins that they cover.
     """
     largest = float(magnitudes.max())
@@ -60,7 +62,7 @@ def entropy(magnitudes: Tensor) -> float:
         return 0.0
     counts = torch.histc(magnitudes.float(), BINS, 0, largest).double()
     counts[0] = counts[1]  # exact zeros say nothing about the step
-    codes = QMAX + 1
+    codes = int(to.largest) + 1
     ends = range(codes, BINS + 1, 16)
     best = min(ends, key=lambda end: _divergence(counts, end, codes))
     return largest * best / BINS
@@ -81,15 +83,15 @@ def _divergence(counts: Tensor, end: int, codes: int) -> float:
     return float((p[both] * (p[both] / q[both]).log()).sum()) + lost
 
 
-def output_aware(tokens: Tensor, weight: Tensor) -> float:
-    """The clip value with the least squared error of ``tokens`` [N, C] after ``weight`` [out, C].
+def output_aware(tokens: Tensor, weight: Tensor, to: NumberFormat) -> float:
+    """The clip value with the least squared error of ``tokens`` [N, C], in ``to``, after ``weight`` [out, C].
 
     Unlike `mse` it sees which channels matter: the Gram-weighted search of PTQ4ViT (arXiv 2111.12293).
     """
     largest = float(tokens.abs().max())
 
     def error(share: float) -> float:
-        step = share * largest / QMAX
-        return float(((quantize_input(tokens, step) * step - tokens) @ weight.T).square().sum(dtype=torch.float64))
+        step = share * largest / to.largest
+        return float(((quantize_input(tokens, step, to) * step - tokens) @ weight.T).square().sum(dtype=torch.float64))
 
     return largest * min(CLIPS, key=error) if largest else 0.0

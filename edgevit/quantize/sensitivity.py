@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,12 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedVit, embed, forward, run_block, run_head
 from edgevit.model.quantplan import QuantPlan, fake_quant, fake_quant_attention
+from edgevit.part import LINEARS, Part
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
-from edgevit.recipe import LINEARS
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame
 
-GROUPS = ("qkv", "attention", "proj", "fc1", "fc2")
 IMAGES = 16  # frames the scan runs on: logits of 60 groups, not accuracies, are compared
 
 
@@ -30,8 +29,7 @@ IMAGES = 16  # frames the scan runs on: logits of 60 groups, not accuracies, are
 class Sensitivity:
     """What one part of one block costs."""
 
-    name: str
-    """``blocks.3.fc2``, or ``blocks.3.attention``."""
+    part: Part
     kl: float
     """By how much the Kullback-Leibler divergence from the float model's scores falls without it, in nats per image."""
     noise: float
@@ -39,25 +37,29 @@ class Sensitivity:
     macs: float
     """Its share of the model's multiply-accumulates in blocks."""
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Sensitivity:
+        """Inverse of `edgevit.part.named`."""
+        return cls(part=Part.parse(data["name"]), **{key: value for key, value in data.items() if key != "name"})
 
-def revert(plan: QuantPlan, names: Collection[str]) -> QuantPlan:
-    """``plan`` with the GEMMs and attentions ``names`` in floating point. INT8 attention goes with its qkv or proj."""
-    gone = {name.rpartition(".")[0] for name in names if name.rpartition(".")[2] in ("qkv", "proj", "attention")}
+
+def revert(plan: QuantPlan, parts: Collection[Part]) -> QuantPlan:
+    """``plan`` with ``parts`` in floating point. INT8 attention goes with its qkv or proj."""
+    gone = {part.sublayer for part in parts}
     return replace(
         plan,
-        linears={name: linear for name, linear in plan.linears.items() if name not in names},
-        attention={name: steps for name, steps in plan.attention.items() if name.rpartition(".")[0] not in gone},
+        linears={part: linear for part, linear in plan.linears.items() if part not in parts},
+        attention={part: steps for part, steps in plan.attention.items() if part.sublayer not in gone},
     )
 
 
-def groups(plan: QuantPlan) -> list[str]:
+def groups(plan: QuantPlan) -> list[Part]:
     """Everything that is INT8 in ``plan``, in network order."""
-    names = [f"blocks.{i}.{group}" for i in range(len(plan.model.blocks)) for group in GROUPS]
-    return [name for name in names if name in plan.linears or name in plan.attention]
+    return sorted([*plan.linears, *plan.attention])
 
 
 def scan(
-    model: FoldedVit, plan: QuantPlan, batch: Frame, progress: Callable[[str], None] = lambda _name: None,
+    model: FoldedVit, plan: QuantPlan, batch: Frame, progress: Callable[[Part], None] = lambda _part: None,
     problem_type: str = SINGLE_LABEL,
 ) -> list[Sensitivity]:  # fmt: skip
     """The sensitivity of every INT8 part of ``plan`` on up to `IMAGES` frames uint8 [N, H, W, 3]; ``model`` is the float one.
@@ -72,16 +74,15 @@ def scan(
         x = run_block(plan.model, i, x, fake_quant(plan), fake_quant_attention(plan))
     full = run_head(plan.model, x)
     noise = float((full - wanted).square().sum())
-    for name in groups(plan):
-        progress(name)
-        index, other = int(name.split(".")[1]), revert(plan, {name})
-        y = streams[index]  # what comes before it does not change
-        for i in range(index, len(plan.model.blocks)):
+    for part in groups(plan):
+        progress(part)
+        other, y = revert(plan, {part}), streams[part.block]  # what comes before it does not change
+        for i in range(part.block, len(plan.model.blocks)):
             y = run_block(plan.model, i, y, fake_quant(other), fake_quant_attention(other))
         logits = run_head(plan.model, y)
         left = float((logits - wanted).square().sum())
         gain = divergence(wanted, full, problem_type) - divergence(wanted, logits, problem_type)
-        found.append(Sensitivity(name=name, kl=gain, noise=(noise - left) / noise if noise else 0.0, macs=shares[name]))
+        found.append(Sensitivity(part=part, kl=gain, noise=(noise - left) / noise if noise else 0.0, macs=shares[part]))
     return found
 
 
@@ -99,17 +100,17 @@ def bernoulli_kl(wanted: Tensor, logits: Tensor) -> Tensor:
     return (p * (there - F.logsigmoid(logits)) + (1 - p) * (absent - F.logsigmoid(-logits))).sum(-1)
 
 
-def macs(plan: QuantPlan) -> dict[str, float]:
+def macs(plan: QuantPlan) -> dict[Part, float]:
     """Share of the blocks' multiply-accumulates of every GEMM and attention, INT8 or not."""
     config = plan.model.config
-    counts: dict[str, int] = {}
+    counts: dict[Part, int] = {}
     for i, block in enumerate(plan.model.blocks):
         tokens, kept = config.tokens_into(i), config.tokens_after(i)
         for kind in LINEARS:
-            counts[f"blocks.{i}.{kind}"] = getattr(block, kind).weight.numel() * (tokens if kind == "qkv" else kept)
-        counts[f"blocks.{i}.attention"] = 2 * kept * tokens * block.proj.weight.shape[1]
+            counts[Part(i, kind)] = getattr(block, kind).weight.numel() * (tokens if kind == "qkv" else kept)
+        counts[Part(i, "attention")] = 2 * kept * tokens * block.proj.weight.shape[1]
     total = sum(counts.values())
-    return {name: count / total for name, count in counts.items()}
+    return {part: count / total for part, count in counts.items()}
 
 
 def by_cost(found: list[Sensitivity]) -> list[Sensitivity]:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import Linear
-from edgevit.model.quantplan import QMAX, quantize_weight
+from edgevit.model.rounding import quantize_weight, rounded
+from edgevit.numberformat import NumberFormat
 from edgevit.quantize import ranges
 from edgevit.quantize.ranges import widened
 from edgevit.quantize.smoothing import Transform, migration_scales
@@ -58,17 +59,18 @@ class Judge:
     known: InputStatistics
     weight: Tensor
     rounding: str
+    to: NumberFormat
     highs: Tensor
     lows: Tensor
     place: Tensor
 
     @classmethod
-    def of(cls, known: InputStatistics, linear: Linear, rounding: str) -> Judge:
-        """The judge for one GEMM whose weights will be rounded by ``rounding``."""
+    def of(cls, known: InputStatistics, linear: Linear, rounding: str, to: NumberFormat) -> Judge:
+        """The judge for one GEMM whose weights will be rounded by ``rounding``, like its input to ``to``."""
         owners, place = known.owners[: known.used].unique(return_inverse=True)
         if known.images < 2:  # nothing is left if the only image is left out
-            return cls(known, linear.weight, rounding, known.highs.values[None], known.lows.values[None], place)
-        return cls(known, linear.weight, rounding, known.highs.without(owners), known.lows.without(owners), place)
+            return cls(known, linear.weight, rounding, to, known.highs.values[None], known.lows.values[None], place)
+        return cls(known, linear.weight, rounding, to, known.highs.without(owners), known.lows.without(owners), place)
 
     def noise(self, candidate: Candidate) -> float:
         """Mean squared output error: the input's, judged leave-one-out on the sampled tokens, and the weight's, estimated.
@@ -82,27 +84,27 @@ class Judge:
     def _rounding_error(self, candidate: Candidate) -> Tensor:
         """What quantizing the sampled tokens [N, C] adds to them, each with the ranges of the other images."""
         transform, largest = candidate.transform(self.highs, self.lows, self.weight)
-        steps = transform.scales * (largest / QMAX).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+        steps = transform.scales * (largest / self.to.largest).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
         x, steps = self.known.tokens - transform.centre[self.place], steps[self.place]
-        return torch.clamp(torch.round(x / steps), -QMAX - 1, QMAX) * steps - x
+        return rounded(x / steps, self.to) * steps - x
 
     def _weight_noise(self, candidate: Candidate) -> float:
         """Output noise of rounding the transformed weight, inputs taken as uncorrelated."""
         transform, _ = candidate.transform(self.known.highs.values, self.known.lows.values, self.weight)
         grown = self.weight * transform.scales
-        codes, scale = quantize_weight(grown)
+        codes, scale = quantize_weight(grown, self.to)
         x = transform(self.known.tokens)
         energy = ((x - (x * self.known.shares).sum(0)).square() * self.known.shares).sum(0)  # the bias takes the mean
         share = GPTQ_SHARE if self.rounding == "gptq" else 1.0
-        return share * float((codes * scale[:, None] - grown).square().sum(0) @ energy)
+        return share * float((codes.float() * scale[:, None] - grown).square().sum(0) @ energy)
 
 
-def best_candidate(known: InputStatistics, linear: Linear, settings: Quantize) -> Candidate:
-    """The candidate with the least expected noise at the GEMM's output: the exponent first, then the tail.
+def best_candidate(known: InputStatistics, linear: Linear, settings: Quantize, to: NumberFormat) -> Candidate:
+    """The candidate with the least expected noise at the GEMM's output in ``to``: the exponent first, then the tail.
 
     "Off" is among them and wins a tie.
     """
-    judge, tails = Judge.of(known, linear, settings.rounding), settings.tails or (0.0,)
+    judge, tails = Judge.of(known, linear, settings.rounding, to), settings.tails or (0.0,)
     first = min(tails, key=lambda tail: abs(tail - FIRST_TAIL))
     offered = [OFF]
     if settings.centring:
@@ -116,16 +118,18 @@ def best_candidate(known: InputStatistics, linear: Linear, settings: Quantize) -
     return min(noise, key=lambda candidate: noise[candidate])
 
 
-def clip_value(known: InputStatistics, transform: Transform, largest: float, linear: Linear, settings: Quantize) -> float:
-    """The magnitude of the largest code: ``largest`` for min-max, else as ``settings.ranges`` estimates it."""
+def clip_value(
+    known: InputStatistics, transform: Transform, largest: float, linear: Linear, settings: Quantize, to: NumberFormat
+) -> float:  # fmt: skip
+    """The magnitude of the largest code of ``to``: ``largest`` for min-max, else as ``settings.ranges`` estimates it."""
     x = transform(known.tokens)
     if settings.ranges == "percentile":
         return ranges.percentile(x.abs(), settings.percentile)
     if settings.ranges == "entropy":
-        return ranges.entropy(x.abs())
+        return ranges.entropy(x.abs(), to)
     if settings.ranges == "mse":
-        return ranges.mse(x.abs())
+        return ranges.mse(x.abs(), to)
     if settings.ranges == "output":
         # A share of the range, so that what unseen images may need beyond the sample is kept in proportion.
-        return largest * ranges.output_aware(x, transform.inverse(linear).weight) / float(x.abs().max() or 1.0)
+        return largest * ranges.output_aware(x, transform.inverse(linear).weight, to) / float(x.abs().max() or 1.0)
     return largest

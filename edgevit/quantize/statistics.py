@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import Linear, plain_linear
+from edgevit.part import Part
 
 TOP = 5  # images whose extremes are kept per channel: one to leave out, four to see how the tail ends
 
@@ -118,7 +119,7 @@ class Collector:
     """
 
     def __init__(self, *, images: int, tokens: int, seed: int, products: bool) -> None:
-        self.statistics: dict[str, InputStatistics] = {}
+        self.statistics: dict[Part, InputStatistics] = {}
         self._products = products
         self._limit = tokens
         # With more images than tokens, every stride-th image gives some.
@@ -126,17 +127,17 @@ class Collector:
         self._share = max(1, tokens // images)
         self._seed = seed
         # One for each GEMM, so that the sample does not depend on how images are batched.
-        self._generators: dict[str, torch.Generator] = {}
+        self._generators: dict[Part, torch.Generator] = {}
 
-    def __call__(self, name: str, x: Tensor, weights: Linear) -> Tensor:
-        """Observe x [N, T, C] of GEMM ``name`` and return the GEMM's output."""
-        if name not in self.statistics:
-            self.statistics[name] = self._empty(*weights.weight.shape)
-            self._generators[name] = torch.Generator().manual_seed(self._seed)
-        known, y = self.statistics[name], plain_linear(name, x, weights)
+    def __call__(self, part: Part, x: Tensor, weights: Linear) -> Tensor:
+        """Observe x [N, T, C] of GEMM ``part`` and return the GEMM's output."""
+        if part not in self.statistics:
+            self.statistics[part] = self._empty(*weights.weight.shape)
+            self._generators[part] = torch.Generator().manual_seed(self._seed)
+        known, y = self.statistics[part], plain_linear(part, x, weights)
         for number, image in enumerate(x, known.images):
             if number % self._stride == 0 and known.used < self._limit:
-                known.remember(image, number, self._others(len(image), self._generators[name]), self._share)
+                known.remember(image, number, self._others(len(image), self._generators[part]), self._share)
         known.add(x, y)
         return y
 

@@ -14,7 +14,6 @@ from edgevit.measure.details import ChangedImage, ChangedLabels, Layer, changed_
 from edgevit.measure.parts import PARTS, PartTime, by_part
 from edgevit.measure.recommend import is_worse, points
 from edgevit.plan.device_plan import device_lines, device_table
-from edgevit.recipe import LINEARS
 from edgevit.report import plots
 from edgevit.report.page import PAGE, reading
 from edgevit.report.plots import Bar, Point
@@ -191,9 +190,7 @@ def _sensitivity(comparison: Comparison, background: Background) -> str:
     layers = next((found for name in names if (found := background.layers.get(name))), ())
     cells = {}
     for layer in layers:
-        block, _, gemm = layer.name.rpartition(".")
-        if gemm in LINEARS:
-            cells[block.replace("blocks.", "block "), gemm] = layer.sqnr_db
+        cells[f"block {layer.part.block}", layer.part.kind] = layer.sqnr_db
     return plots.heat(cells, "dB", "Signal to quantization noise", worst=10, best=50) if cells else ""
 
 

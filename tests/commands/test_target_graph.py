@@ -11,6 +11,7 @@ from edgevit.commands import target_graph
 from edgevit.engine import tensorrt
 from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.export.variants import Variant
+from edgevit.part import Part
 from edgevit.target import load_target
 from edgevit.workbench import Workbench
 
@@ -44,7 +45,7 @@ def test_a_graph_is_written_once_for_each_try(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(tensorrt, "builder_version", lambda _engine: "tensorrt 10")
     monkeypatch.setattr(tensorrt, "build_engine", build_engine)
-    monkeypatch.setattr(target_graph, "groups", lambda _plan: {"blocks.0.fc1": ()})
+    monkeypatch.setattr(target_graph, "groups", lambda _plan: [Part(0, "fc1")])
     monkeypatch.setattr(target_graph, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=None))
     monkeypatch.setattr(target_graph, "_estimates", lambda *_: ())
     found = target_graph.compile_for(Decided(written), Workbench(target=load_target("jetson"), threads=1))  # type: ignore[arg-type]
@@ -66,7 +67,7 @@ def test_a_build_on_the_board_says_what_it_did_not_time(
     monkeypatch.setattr(tensorrt, "stamp_here", lambda _engine: {})
     decided = Decided([])
     if attention:
-        decided.plan.attention = {"blocks.0.attention": None}
+        decided.plan.attention = {Part(0, "attention"): None}
     found = target_graph.compile_for(decided, Workbench(target=load_target("jetson"), threads=1))  # type: ignore[arg-type]
     assert (target_graph.UNTIMED in found.notes) == said
 

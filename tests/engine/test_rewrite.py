@@ -16,6 +16,7 @@ from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import BlockConfig
+from edgevit.part import Part
 from edgevit.quantize.sensitivity import revert
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import folded, frames, int8
@@ -64,10 +65,10 @@ def test_a_block_in_floating_point_keeps_its_rounded_weights() -> None:
     found = float_block(graph, "blocks.1")
     assert ops(graph)["QuantizeLinear"] - ops(found)["QuantizeLinear"] == 8  # four linears, four operands of attention
     assert ops(graph)["DequantizeLinear"] - ops(found)["DequantizeLinear"] == 8  # not those of weights
-    plan = revert(FULL, [f"blocks.1.{kind}" for kind in ("qkv", "proj", "fc1", "fc2", "attention")])
+    plan = revert(FULL, [Part(1, kind) for kind in ("qkv", "proj", "fc1", "fc2", "attention")])
     np.testing.assert_array_less(np.abs(logits(found) - logits(graph)), 1)
     assert not np.array_equal(logits(found), logits(graph))
-    assert set(plan.linears) == {f"blocks.0.{kind}" for kind in ("qkv", "proj", "fc1", "fc2")}
+    assert set(plan.linears) == {Part(0, kind) for kind in ("qkv", "proj", "fc1", "fc2")}
     assert [node.name for node in nodes_of(found) if node.op == "QuantizeLinear"] == [
         node.name for node in nodes_of(write_graph(plan, Form())) if node.op == "QuantizeLinear"
     ]

@@ -14,7 +14,10 @@ from edgevit.export.expose import with_attention
 from edgevit.export.form import Form
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward, plain_attention
-from edgevit.model.quantplan import QuantPlan, fake_quant, quantize_input, quantized_attention
+from edgevit.model.quantplan import QuantPlan, fake_quant, quantized_attention
+from edgevit.model.rounding import quantize_input
+from edgevit.numberformat import INT8
+from edgevit.part import Part
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import ZOO, folded, frames, int8
 
@@ -23,16 +26,16 @@ def captured(plan: QuantPlan, images: np.ndarray) -> dict[int, np.ndarray]:
     """Attention weights by block as torch computes them, rounded where the plan rounds them."""
     found: dict[int, np.ndarray] = {}
 
-    def attention(name: str, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attention(name: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         steps = plan.attention.get(name)
         if steps is None:
             weights, mixed = (queries @ keys.transpose(-1, -2)).softmax(-1), plain_attention(name, queries, keys, values)
         else:
-            q, k = (quantize_input(x, step) * step for x, step in ((queries, steps.query_step), (keys, steps.key_step)))
+            q, k = (quantize_input(x, step, INT8) * step for x, step in ((queries, steps.query_step), (keys, steps.key_step)))
             weights, mixed = (q @ k.transpose(-1, -2)).softmax(-1), quantized_attention(queries, keys, values, steps)
             if steps.probability_step is not None:
-                weights = quantize_input(weights, steps.probability_step) * steps.probability_step
-        found[int(name.split(".")[1])] = weights[0].numpy()
+                weights = quantize_input(weights, steps.probability_step, INT8) * steps.probability_step
+        found[name.block] = weights[0].numpy()
         return mixed
 
     forward(plan.model, torch.from_numpy(images), fake_quant(plan), attention)
@@ -67,7 +70,7 @@ def test_int8_shows_what_int8_used(attention: str) -> None:
     for block, weights in found.items():
         assert np.abs(weights - wanted[block]).max() < 0.02  # one code may round the other way
         assert 0 < np.abs(weights - plain[block]).max() < 0.2
-        steps = plan.attention.get(f"blocks.{block}.attention")
+        steps = plan.attention.get(Part(block, "attention"))
         if attention == "full":
             assert steps is not None
             assert steps.probability_step is not None

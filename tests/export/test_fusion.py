@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
 from edgevit.export.variants import int8_from
 from edgevit.model.vit import BlockConfig
+from edgevit.part import Part, named
 from edgevit.quantize.attention import AttentionReport
 from edgevit.quantize.quantize import Quantization, legal_for
 from edgevit.recipe import Quantize, Recipe
@@ -23,7 +23,7 @@ from tests.zoo import folded, int8
 def quantized(products: str = "full", **changes: Any) -> Quantization:
     model = folded(width=32, blocks=(BlockConfig(heads=2, hidden=32),) * 2, **changes)
     plan = int8(model, Recipe(quantize=Quantize(attention=products)))
-    reports = [asdict(AttentionReport(name=name, products=products, noise={})) for name in plan.attention]
+    reports = [named(AttentionReport(part=part, products=products, noise={})) for part in plan.attention]
     return Quantization(plan=plan, report={"attention": reports, "layers": []}, key={})
 
 
@@ -40,7 +40,7 @@ def quantized(products: str = "full", **changes: Any) -> Quantization:
 def test_attention_outside_of_the_limits_is_in_floating_point(engine: str, changes: dict[str, Any], reason: str | None) -> None:
     result = quantized(**changes)
     found = legal_for(result, engine)
-    assert set(found.plan.attention) == (set() if reason else {"blocks.0.attention", "blocks.1.attention"})
+    assert set(found.plan.attention) == (set() if reason else {Part(0, "attention"), Part(1, "attention")})
     assert [item.get("reason") for item in found.report["attention"]] == [reason] * 2
     assert {item["products"] for item in found.report["attention"]} == ({"off"} if reason else {"full"})
     assert set(found.plan.linears) == set(result.plan.linears)  # linears have no such limit

@@ -20,11 +20,13 @@ from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_attenti
 from edgevit.model.quantplan import (
     QuantizedLinear,
     QuantPlan,
-    quantize_input,
     quantized_attention,
     quantized_linear,
     simulate,
 )
+from edgevit.model.rounding import quantize_input
+from edgevit.numberformat import INT8
+from edgevit.part import Part
 from edgevit.recipe import Quantize, Recipe
 from edgevit.unreported import import_onnxruntime
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, int8_of, normalised, vit
@@ -110,18 +112,18 @@ def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
         steps = x / step
         torch.minimum(nearest, ((steps - steps.floor()) - 0.5).abs().flatten(1).amin(1), out=nearest)
 
-    def linear(name: str, x: Tensor, _weights: Linear) -> Tensor:
+    def linear(name: Part, x: Tensor, _weights: Linear) -> Tensor:
         look(inside(x, plan.linears[name]), plan.linears[name].input_scale)
         return quantized_linear(x, plan.linears[name])
 
-    def attention(name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attention(name: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         steps = plan.attention.get(name)
         if steps is None:
             return plain_attention(name, q, k, v)
         look(q, steps.query_step)
         look(k, steps.key_step)
         if steps.probability_step is not None and steps.value_step is not None:
-            rounded = [quantize_input(part, step) * step for part, step in ((q, steps.query_step), (k, steps.key_step))]
+            rounded = [quantize_input(part, step, INT8) * step for part, step in ((q, steps.query_step), (k, steps.key_step))]
             look((rounded[0] @ rounded[1].transpose(-1, -2)).softmax(-1), steps.probability_step)
             look(v, steps.value_step)
         return quantized_attention(q, k, v, steps)
@@ -153,7 +155,7 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
     plan = int8_of(name, "off")
     images = frames(plan.model.config, 8, seed=9)
     proto = onnx.load_from_string(write_graph(plan))
-    codes = {key: f"blocks.{key.split('.')[1]}/{key.split('.')[2]}/QuantizeLinear" for key in plan.linears}
+    codes = {key: f"blocks.{key.block}/{key.kind}/QuantizeLinear" for key in plan.linears}
     products = {key: name.replace("QuantizeLinear", "Add") for key, name in codes.items()}
     for output, kind in [(code, onnx.TensorProto.INT8) for code in codes.values()] + [
         (product, onnx.TensorProto.FLOAT) for product in products.values()
@@ -163,12 +165,12 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
     values = dict(zip(outputs, unoptimized(proto.SerializeToString()).run(outputs, {"frames": images}), strict=True))
     differing = 0
 
-    def linear(key: str, x: Tensor, _weights: Linear) -> Tensor:
+    def linear(key: Part, x: Tensor, _weights: Linear) -> Tensor:
         nonlocal differing
         quantized = plan.linears[key]
         steps = inside(x, quantized) / quantized.input_scale
         written = torch.from_numpy(values[codes[key]]).float()
-        other = written != quantize_input(steps, 1.0)
+        other = written != quantize_input(steps, 1.0, INT8)
         differing += int(other.sum())
         assert ((steps - steps.floor())[other] - 0.5).abs().max() < CLEAR if other.any() else True, key
         product = torch.nn.functional.linear(written, quantized.weight.float())
@@ -188,7 +190,7 @@ def test_fc2_is_centred_in_its_input() -> None:
         plan = int8(folded(), Recipe(quantize=Quantize(centring=centring, migration=(0.75,), tails=(0.25,))))
         nodes = {node.name: node for node in onnx.load_from_string(write_graph(plan)).graph.node}
         for i in range(2):
-            linear, name = plan.linears[f"blocks.{i}.fc2"], f"blocks.{i}/fc2"
+            linear, name = plan.linears[Part(i, "fc2")], f"blocks.{i}/fc2"
             assert (linear.offset is None) or centring
             chain = [
                 f"{name}/input/{op}" for op, part in (("Mul", linear.multiplier), ("Add", linear.offset)) if part is not None
@@ -218,8 +220,8 @@ def test_every_operand_of_attention_is_exact(name: str) -> None:
     outputs = {f"{block}/{part}": kind for block in blocks for part, kind in kinds.items()}
     proto.graph.output.extend(onnx.helper.make_tensor_value_info(output, kind, None) for output, kind in outputs.items())
     values = dict(zip(outputs, unoptimized(proto.SerializeToString()).run(list(outputs), {"frames": images}), strict=True))
-    for block, weights in zip(blocks, plan.model.blocks, strict=True):
-        steps = plan.attention[f"{block}.attention"]
+    for index, (block, weights) in enumerate(zip(blocks, plan.model.blocks, strict=True)):
+        steps = plan.attention[Part(index, "attention")]
         assert steps.value_step is not None
         assert steps.probability_step is not None
         q, k, v = (part.unflatten(-1, (weights.heads, -1)).transpose(1, 2)
@@ -229,7 +231,7 @@ def test_every_operand_of_attention_is_exact(name: str) -> None:
         sources = (q, k, v, torch.from_numpy(values[f"{block}/attention/Softmax"]))
         grids = (steps.query_step, steps.key_step, steps.value_step, steps.probability_step)
         for part, codes, step in zip(sources, written, grids, strict=True):
-            assert torch.equal(codes, quantize_input(part, step)), block
+            assert torch.equal(codes, quantize_input(part, step, INT8)), block
             assert codes.abs().max() > 60  # the steps fit
         products = {
             "scores": written[0] @ written[1].transpose(2, 3) * (steps.query_step * steps.key_step),

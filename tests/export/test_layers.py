@@ -8,6 +8,7 @@ from edgevit.export.form import Form
 from edgevit.export.graph import write_graph
 from edgevit.export.layers import graph_layers
 from edgevit.model.quantplan import QuantPlan
+from edgevit.part import Part
 from edgevit.recipe import LINEARS, Quantize, Recipe
 from tests.zoo import ZOO, folded, int8
 
@@ -32,15 +33,15 @@ def test_macs(kind: str) -> None:
 def test_int8_scales_are_the_plans() -> None:
     plan = int8(folded(), Recipe(quantize=Quantize(attention="full")))
     found = {layer.name: layer for layer in graph_layers(write_graph(plan))}
-    for name, linear in plan.linears.items():
-        layer = found[name.replace(".qkv", "/qkv").replace(".proj", "/proj").replace(".fc", "/fc")]
+    for part, linear in plan.linears.items():
+        layer = found[f"blocks.{part.block}/{part.kind}"]
         assert layer.precision == "int8"
         assert layer.input_scale == pytest.approx(linear.input_scale)
         assert layer.weight_scale == pytest.approx((float(linear.weight_scale.min()), float(linear.weight_scale.max())))
         assert layer.weight_bytes == linear.weight.numel()
     scores = found["blocks.0/attention/scores"]
     assert (scores.precision, scores.weight_scale, scores.weight_bytes) == ("int8", None, 0)
-    assert scores.input_scale == pytest.approx(plan.attention["blocks.0.attention"].query_step)
+    assert scores.input_scale == pytest.approx(plan.attention[Part(0, "attention")].query_step)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16"])

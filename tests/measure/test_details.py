@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgevit.measure.details import Layer, changed_images, layers_of
+from edgevit.part import Part
 
 
 def logits(*rows: tuple[float, ...]) -> np.ndarray:
@@ -38,7 +39,7 @@ def test_limit() -> None:
 
 def test_layers_of_a_report() -> None:
     report = {"layers": [{"name": "blocks.0.qkv", "sqnr_db": 41.5, "input_scale": 1}, {"name": "blocks.0.proj", "sqnr_db": None}]}
-    assert layers_of(report) == layers_of(json.dumps(report).encode()) == (Layer(name="blocks.0.qkv", sqnr_db=41.5),)
+    assert layers_of(report) == layers_of(json.dumps(report).encode()) == (Layer(part=Part(0, "qkv"), sqnr_db=41.5),)
 
 
 @pytest.mark.parametrize(

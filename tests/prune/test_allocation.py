@@ -10,7 +10,7 @@ from edgevit.prune.allocation import Choice, allocate
 
 
 def choices(*pairs: tuple[float, float]) -> list[Choice]:
-    """(seconds, harm) of each size, the whole half first."""
+    """(seconds, harm) of each size, the whole sublayer first."""
     return [Choice(seconds=seconds, macs=int(seconds), harm=harm) for seconds, harm in pairs]
 
 
@@ -19,10 +19,10 @@ def seconds(chosen: list[Choice]) -> float:
 
 
 def test_the_cheapest_harm_goes_first() -> None:
-    halves = [choices((10, 0), (8, 1), (6, 2)), choices((10, 0), (5, 1), (0, 100))]
-    assert allocate(halves, lambda chosen: seconds(chosen) <= 15) == [0, 1]
-    assert allocate(halves, lambda chosen: seconds(chosen) <= 11) == [2, 1]
-    assert allocate(halves, lambda chosen: seconds(chosen) <= 20) == [0, 0]
+    offered = [choices((10, 0), (8, 1), (6, 2)), choices((10, 0), (5, 1), (0, 100))]
+    assert allocate(offered, lambda chosen: seconds(chosen) <= 15) == [0, 1]
+    assert allocate(offered, lambda chosen: seconds(chosen) <= 11) == [2, 1]
+    assert allocate(offered, lambda chosen: seconds(chosen) <= 20) == [0, 0]
 
 
 def test_what_cannot_be_saved_is_told() -> None:
@@ -31,8 +31,8 @@ def test_what_cannot_be_saved_is_told() -> None:
 
 def test_a_step_that_proves_needless_is_taken_back() -> None:
     """The large step alone saves enough; the small one before it did harm for nothing."""
-    halves = [choices((10, 0), (9, 0.1)), choices((10, 0), (2, 2))]
-    assert allocate(halves, lambda chosen: seconds(chosen) <= 12) == [0, 1]
+    offered = [choices((10, 0), (9, 0.1)), choices((10, 0), (2, 2))]
+    assert allocate(offered, lambda chosen: seconds(chosen) <= 12) == [0, 1]
 
 
 def test_a_size_that_takes_longer_than_the_whole_is_never_chosen() -> None:
@@ -43,13 +43,13 @@ def test_a_size_that_takes_longer_than_the_whole_is_never_chosen() -> None:
 @pytest.mark.parametrize("budget", range(4, 30, 3))
 def test_close_to_the_best_of_all(budget: int) -> None:
     """Against every combination: a relaxation may lose a little where steps are coarse, never the bound."""
-    halves = [choices((10, 0), (8, 0.5), (5, 1.7), (1, 6)), choices((9, 0), (6, 0.2), (3, 2), (2, 7)), choices((10, 0), (4, 3))]
-    chosen = allocate(halves, lambda picked: seconds(picked) <= budget)
-    best = min((sum(c.harm for c in picked) for picked in product(*halves) if seconds(list(picked)) <= budget), default=None)
+    offered = [choices((10, 0), (8, 0.5), (5, 1.7), (1, 6)), choices((9, 0), (6, 0.2), (3, 2), (2, 7)), choices((10, 0), (4, 3))]
+    chosen = allocate(offered, lambda picked: seconds(picked) <= budget)
+    best = min((sum(c.harm for c in picked) for picked in product(*offered) if seconds(list(picked)) <= budget), default=None)
     if best is None:
         assert chosen is None
         return
     assert chosen is not None
-    picked = [half[number] for half, number in zip(halves, chosen, strict=True)]
+    picked = [sublayer[number] for sublayer, number in zip(offered, chosen, strict=True)]
     assert seconds(picked) <= budget
     assert sum(choice.harm for choice in picked) <= best + 2.5

@@ -26,6 +26,7 @@ from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from edgevit.model.folded import fold, forward
 from edgevit.model.macs import macs
 from edgevit.model.vit import Vit
+from edgevit.part import Sublayer
 from edgevit.problem import MULTI_LABEL
 from edgevit.progress import Progress, Stage
 from edgevit.prune.costs import Costs, estimated, macs_only, measured
@@ -88,8 +89,8 @@ def test_as_much_as_asked_for_is_gone(checkpoint: Checkpoint, images: ImageSet, 
     assert share <= pruned.share < share + 0.1
     assert pruned.macs == macs(pruned.model.config)
     assert pruned.macs_before == macs(checkpoint.model.config)
-    for block, half in zip(pruned.model.config.blocks, pruned.halves[1::2], strict=True):
-        assert block.hidden == half.after
+    for block, report in zip(pruned.model.config.blocks, pruned.sublayers[1::2], strict=True):
+        assert block.hidden == report.after
         assert block.hidden % 4 == 0
 
 
@@ -121,7 +122,7 @@ def test_scores_disagree(checkpoint: Checkpoint, images: ImageSet) -> None:
     assert len(set(kept.values())) == len(SCORES)
 
 
-def test_halves_go_where_little_is_lost(checkpoint: Checkpoint, images: ImageSet, tmp_path: Path) -> None:
+def test_sublayers_go_where_little_is_lost(checkpoint: Checkpoint, images: ImageSet, tmp_path: Path) -> None:
     """An attention and an MLP that add nothing but a constant are what goes first, whole."""
     model = Vit(checkpoint.model.config)
     model.load_state_dict(checkpoint.model.state_dict())
@@ -292,7 +293,7 @@ def test_taylor_of_several_labels_takes_each_label_s_own_loss(checkpoint: Checkp
     truth = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1]], bool)
     batches = list(some.prepared(checkpoint.preprocessing, 3))
     model, contract = checkpoint.model, checkpoint.preprocessing
-    found = contributions(model, contract, batches, truth, lambda _: None, MULTI_LABEL)["blocks.1.mlp"]
+    found = contributions(model, contract, batches, truth, lambda _: None, MULTI_LABEL)[Sublayer(1, "mlp")]
 
     def loss(scale: float) -> torch.Tensor:
         def scaled(_module: object, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
@@ -340,7 +341,9 @@ def test_costs_of_layers(checkpoint: Checkpoint, tmp_path: Path) -> None:
     arithmetic = macs_only(config)
     assert arithmetic.total(config) == pytest.approx(macs(config), rel=1e-3)
     half = BlockConfig(heads=2, hidden=32)
-    assert arithmetic.half(config, 0, "mlp", half) == pytest.approx(0.5 * arithmetic.half(config, 0, "mlp", config.blocks[0]))
+    assert arithmetic.sublayer(config, 0, "mlp", half) == pytest.approx(
+        0.5 * arithmetic.sublayer(config, 0, "mlp", config.blocks[0])
+    )
     bench = Workbench(target=load_target("cpu").on("onnxruntime"), threads=1, cache=Cache(root=tmp_path))
     timed = measured(config, "int8", bench)
     assert isinstance(timed, Costs)
@@ -493,7 +496,7 @@ def test_models_of_every_kind(name: str, images: ImageSet) -> None:
 
 
 def test_the_first_pass_is_run_once(checkpoint: Checkpoint, images: ImageSet, tmp_path: Path) -> None:
-    """Another share finds what every half could be cut to, to the bit; another score does not."""
+    """Another share finds what every sublayer could be cut to, to the bit; another score does not."""
     cache = Cache(root=tmp_path / "cache")
     stages: list[tuple[str, bool]] = []
 

@@ -15,19 +15,20 @@ from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_linear
 from edgevit.model.macs import macs
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.unfold import unfold
+from edgevit.part import Part, Sublayer
 from edgevit.prune.compensation import cut_model
-from edgevit.prune.sublayers import Cut, Half, channels_of, cut_block, halves, reads, units, writer, writes
+from edgevit.prune.sublayers import Cut, channels_of, cut_block, reads, sublayers, units, writer, writes
 from tests.zoo import PLAIN, ZOO, contract, folded, frames, normalised, vit
 
 VITS = [name for name in ZOO if name not in ("maps and biases", "little left of the last block")]
 
 
 def cuts_of(model: FoldedVit, seed: int = 0) -> list[Cut]:
-    """Every half loses some units at random, one at least stays."""
+    """Every sublayer loses some units at random, one at least stays."""
     generator = torch.Generator().manual_seed(seed)
     cuts = []
-    for half in halves(model):
-        count = units(model.blocks[half.index], half.kind)
+    for sublayer in sublayers(model):
+        count = units(model.blocks[sublayer.block], sublayer.kind)
         keep = int(torch.randint(1, count + 1, (), generator=generator))
         cuts.append(Cut.part(torch.randperm(count, generator=generator)[:keep].sort().values))
     return cuts
@@ -36,14 +37,14 @@ def cuts_of(model: FoldedVit, seed: int = 0) -> list[Cut]:
 def masked(model: FoldedVit, cuts: list[Cut], images: Tensor) -> Tensor:
     """Logits of the whole ``model`` with zeros where what is cut would be read."""
     gone = {}
-    for half, cut in zip(halves(model), cuts, strict=True):
-        block = model.blocks[half.index]
-        mask = torch.zeros(writer(block, half.kind).weight.shape[1])
-        mask[channels_of(block, half.kind, cut.kept)] = 1
-        gone[f"blocks.{half.index}.{'proj' if half.kind == 'attention' else 'fc2'}"] = mask
+    for sublayer, cut in zip(sublayers(model), cuts, strict=True):
+        block = model.blocks[sublayer.block]
+        mask = torch.zeros(writer(block, sublayer.kind).weight.shape[1])
+        mask[channels_of(block, sublayer.kind, cut.kept)] = 1
+        gone[Part(sublayer.block, "proj" if sublayer.kind == "attention" else "fc2")] = mask
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
-        return plain_linear(name, x * gone[name] if name in gone else x, weights)
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        return plain_linear(part, x * gone[part] if part in gone else x, weights)
 
     return forward(model, images, linear)
 
@@ -54,8 +55,8 @@ def test_a_cut_model_is_the_masked_model(name: str) -> None:
     cuts, images = cuts_of(model), torch.from_numpy(frames(model.config, 3))
     cut = cut_model(model, cuts)
     torch.testing.assert_close(forward(cut, images), masked(model, cuts, images), rtol=1e-4, atol=1e-4)
-    for half, left in zip(halves(model), cuts, strict=True):
-        assert units(cut.blocks[half.index], half.kind) == len(left.kept)
+    for sublayer, left in zip(sublayers(model), cuts, strict=True):
+        assert units(cut.blocks[sublayer.block], sublayer.kind) == len(left.kept)
 
 
 @pytest.mark.parametrize("engine", sorted(CPU_ENGINES))
@@ -74,11 +75,11 @@ def test_a_half_that_is_gone_leaves_its_bias(kind: str, left: str) -> None:
     model = folded()
     block = cut_block(model.blocks[0], kind, Cut.gone(left))
     other = replace(model, blocks=[block, *model.blocks[1:]])
-    half, x = Half(0, kind), torch.randn(2, model.config.tokens, model.config.width)
-    kept, read = reads(other, half, x)
+    sublayer, x = Sublayer(0, kind), torch.randn(2, model.config.tokens, model.config.width)
+    kept, read = reads(other, sublayer, x)
     assert read.shape == (2, model.config.tokens, model.config.width if left == "map" else 0)
     expected = writer(model.blocks[0], kind).bias.expand_as(x)
-    torch.testing.assert_close(writes(other, half, read).expand_as(x), expected)
+    torch.testing.assert_close(writes(other, sublayer, read).expand_as(x), expected)
     torch.testing.assert_close(kept, x)
 
 
@@ -118,5 +119,5 @@ def test_macs_are_those_of_the_written_graph(name: str) -> None:
 
 
 def test_widths_of_plain() -> None:
-    """The numbers above rest on halves that can lose something."""
+    """The numbers above rest on sublayers that can lose something."""
     assert all(block.heads > 1 and block.hidden > 1 for block in PLAIN["blocks"])

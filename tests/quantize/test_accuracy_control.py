@@ -19,6 +19,7 @@ from edgevit.commands.build import build
 from edgevit.commands.build_request import BuildRequest
 from edgevit.errors import BudgetError, DataError
 from edgevit.measure.evaluator import Evaluator
+from edgevit.part import Part
 from edgevit.progress import Progress
 from edgevit.quantize import accuracy_control as budget
 from edgevit.recipe import Calibrate, load_recipe
@@ -86,8 +87,8 @@ def test_a_tight_budget_puts_parts_back_and_says_why(request_of, monkeypatch: py
     monkeypatch.setattr(budget, "MAX_FLOAT", 1.0)
     real = budget.search
 
-    def search(ranked: list[str], drop_without: Any, max_drop: float) -> Any:
-        def told(parts: tuple[str, ...]) -> float:
+    def search(ranked: list[Part], drop_without: Any, max_drop: float) -> Any:
+        def told(parts: tuple[Part, ...]) -> float:
             drop_without(parts)
             return 0.0 if len(parts) >= 2 else 3.0
 
@@ -97,10 +98,10 @@ def test_a_tight_budget_puts_parts_back_and_says_why(request_of, monkeypatch: py
     manifest, report = report_of(request_of(max_drop=0.5))
     assert manifest.precision == "mixed"
     assert len(report["reverted"]) == 2
-    for part, reason in report["reverted"].items():
-        _, index, kind = part.split(".")
-        assert manifest.blocks[int(index)].get(kind, "fp32") == "fp32"
-        assert manifest.reasons[part] == reason
+    for name, reason in report["reverted"].items():
+        part = Part.parse(name)
+        assert manifest.blocks[part.block].get(part.kind, "fp32") == "fp32"
+        assert manifest.reasons[name] == reason
         assert "% of the logit noise" in reason
     assert [part["name"] for part in report["sensitivity"]][:2] == list(report["reverted"])
 
@@ -121,11 +122,11 @@ def test_no_plan_is_measured_twice(request_of, monkeypatch: pytest.MonkeyPatch, 
     assert len(measured) > 3
 
 
-@pytest.mark.parametrize("ranked", [[], ["one"], ["one", "two", "three"]])
-def test_a_search_measures_each_prefix_once(ranked: list[str]) -> None:
+@pytest.mark.parametrize("ranked", [[], [Part(0, "fc1")], [Part(i, "fc1") for i in range(3)]])
+def test_a_search_measures_each_prefix_once(ranked: list[Part]) -> None:
     tried: list[int] = []
 
-    def drop(parts: tuple[str, ...]) -> float:
+    def drop(parts: tuple[Part, ...]) -> float:
         tried.append(len(parts))
         return 1.0
 

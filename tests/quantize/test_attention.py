@@ -8,13 +8,13 @@ from torch import Tensor
 
 from edgevit.model.folded import plain_attention
 from edgevit.model.quantplan import (
-    QMAX,
     QuantizedAttention,
     QuantizedLinear,
-    quantize_weight,
     quantized_attention,
     quantized_linear,
 )
+from edgevit.model.rounding import quantize_weight
+from edgevit.numberformat import INT8
 from edgevit.quantize.attention import PEAKS, TOLERANCE, added_noise, choose, even_scores, with_values
 
 INNER, TOKENS = 16, 40
@@ -99,7 +99,7 @@ def test_queries_and_keys_are_rounded_and_values_are_not(codes: Tensor, inputs: 
     query, key, value = heads(quantized_linear(inputs, after))
     rounded = [(part / step).round() * step for part, step in ((query, steps.query_step), (key, steps.key_step))]
     assert steps.products == "scores"
-    torch.testing.assert_close(quantized_attention(query, key, value, steps), plain_attention("", *rounded, value))
+    torch.testing.assert_close(quantized_attention(query, key, value, steps), plain_attention(None, *rounded, value))
     torch.testing.assert_close(value, heads(output)[2], rtol=1e-5, atol=1e-5)
 
 
@@ -152,7 +152,7 @@ def parts(sharpness: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def projection() -> QuantizedLinear:
-    weight, step = quantize_weight(torch.randn(12, 16, generator=torch.Generator().manual_seed(5)))
+    weight, step = quantize_weight(torch.randn(12, 16, generator=torch.Generator().manual_seed(5)), INT8)
     return QuantizedLinear(weight=weight, weight_scale=step, input_scale=0.02, bias=torch.zeros(12))
 
 
@@ -162,14 +162,14 @@ def test_steps_of_the_second_product() -> None:
     reach = value.abs().amax((0, 2)).flatten()
     steps = with_values(QuantizedAttention(query_step=0.1, key_step=0.2), (query, key, value), reach)
     assert (steps.query_step, steps.key_step, steps.products) == (0.1, 0.2, "full")
-    assert steps.value_step == pytest.approx(float(value.abs().max()) / QMAX)
+    assert steps.value_step == pytest.approx(float(value.abs().max()) / 127)
     assert steps.probability_step is not None
     probabilities = (query @ key.transpose(2, 3)).softmax(-1)
 
     def error(step: float) -> float:
         return float((((probabilities / step).round().clamp(-128, 127) * step - probabilities) @ value).square().sum())
 
-    candidates = [peak * float(probabilities.max()) / QMAX for peak in PEAKS]
+    candidates = [peak * float(probabilities.max()) / 127 for peak in PEAKS]
     assert any(steps.probability_step == pytest.approx(step) for step in candidates)
     assert error(steps.probability_step) == pytest.approx(min(map(error, candidates)))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedVit, forward
 from edgevit.model.quantplan import QuantPlan, simulate
+from edgevit.part import Part
 from edgevit.quantize.bias_correction import _held_out_shift, correct_biases
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import folded, frames, int8
@@ -32,26 +33,26 @@ def images(model: FoldedVit) -> Tensor:
     return torch.from_numpy(frames(model.config, 32, seed=5))
 
 
-def planted(plan: QuantPlan, name: str, shift: Tensor | float) -> QuantPlan:
-    return replace(plan, linears=plan.linears | {name: replace(plan.linears[name], bias=plan.linears[name].bias + shift)})
+def planted(plan: QuantPlan, part: Part, shift: Tensor | float) -> QuantPlan:
+    return replace(plan, linears=plan.linears | {part: replace(plan.linears[part], bias=plan.linears[part].bias + shift)})
 
 
-@pytest.mark.parametrize("name", ["blocks.0.qkv", "blocks.0.fc1", "blocks.1.proj", "blocks.1.fc2"])
-def test_a_planted_error_is_removed(model: FoldedVit, plan: QuantPlan, images: Tensor, name: str) -> None:
-    wrong = planted(plan, name, 0.5 * torch.randn(len(plan.linears[name].bias), generator=torch.Generator().manual_seed(0)))
+@pytest.mark.parametrize("part", [Part(0, "qkv"), Part(0, "fc1"), Part(1, "proj"), Part(1, "fc2")], ids=str)
+def test_a_planted_error_is_removed(model: FoldedVit, plan: QuantPlan, images: Tensor, part: Part) -> None:
+    wrong = planted(plan, part, 0.5 * torch.randn(len(plan.linears[part].bias), generator=torch.Generator().manual_seed(0)))
     right, corrected = correct_biases(wrong, images)
-    assert name in corrected
+    assert part in corrected
     wanted = forward(model, images)
     before, after, clean = (float((simulate(each, images) - wanted).square().sum()) for each in (wrong, right, plan))
     # Queries' and keys' biases change little; where the planted error shows, what is left is that of the plan without it.
     assert after < 1.5 * clean + 1e-6
     assert before > after
-    error = (right.linears[name].bias - plan.linears[name].bias).abs().mean()
-    assert error < 0.1 * (wrong.linears[name].bias - plan.linears[name].bias).abs().mean()
+    error = (right.linears[part].bias - plan.linears[part].bias).abs().mean()
+    assert error < 0.1 * (wrong.linears[part].bias - plan.linears[part].bias).abs().mean()
 
 
 def test_only_biases_of_the_named_gemms_change(plan: QuantPlan, images: Tensor) -> None:
-    wrong = planted(plan, "blocks.0.fc1", 0.3)
+    wrong = planted(plan, Part(0, "fc1"), 0.3)
     before = {name: linear.bias.clone() for name, linear in wrong.linears.items()}
     right, corrected = correct_biases(wrong, images)
     assert corrected <= set(plan.linears)
@@ -67,10 +68,10 @@ def test_a_float_model_has_nothing_to_correct(model: FoldedVit, images: Tensor) 
 
 
 def test_gemms_in_floating_point_are_passed_over(model: FoldedVit, images: Tensor) -> None:
-    part = int8(model, Recipe(quantize=Quantize(linears=("fc1",), bias="layer", attention="off")))
-    right, corrected = correct_biases(planted(part, "blocks.1.fc1", 0.4), images)
-    assert "blocks.1.fc1" in corrected <= {"blocks.0.fc1", "blocks.1.fc1"}
-    assert set(right.linears) == set(part.linears)
+    some = int8(model, Recipe(quantize=Quantize(linears=("fc1",), bias="layer", attention="off")))
+    right, corrected = correct_biases(planted(some, Part(1, "fc1"), 0.4), images)
+    assert Part(1, "fc1") in corrected <= {Part(0, "fc1"), Part(1, "fc1")}
+    assert set(right.linears) == set(some.linears)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from edgevit.errors import ConfigError
 from edgevit.model.folded import FoldedVit, Linear, forward
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan, simulate
+from edgevit.part import Part
 from edgevit.quantize.fp16 import (
     LARGEST,
     NORMAL,
@@ -49,9 +50,9 @@ def test_peaks_are_the_largest_magnitudes() -> None:
     images = frames(model.config, 6)
     seen: dict[str, float] = {}
 
-    def linear(name: str, x: torch.Tensor, weights: Linear) -> torch.Tensor:
+    def linear(name: Part, x: torch.Tensor, weights: Linear) -> torch.Tensor:
         seen[f"{name} input"] = float(x.abs().max())
-        seen[name] = float((x @ weights.weight.T + weights.bias).abs().max())
+        seen[str(name)] = float((x @ weights.weight.T + weights.bias).abs().max())
         return x @ weights.weight.T + weights.bias
 
     forward(model, torch.from_numpy(images), linear)
@@ -178,7 +179,7 @@ def test_inputs_in_steps_lend_their_weights_a_power_of_two() -> None:
         assert float(linear.weight_scale.median()) > NORMAL
         assert torch.equal(linear.weight, plan.linears[name].weight)
         # Values take their power from proj's side.
-        rows = slice(0, 64) if name.endswith("qkv") else slice(None)
+        rows = slice(0, 64) if name.kind == "qkv" else slice(None)
         assert torch.allclose(weights(linear)[rows], weights(plan.linears[name])[rows], rtol=2e-3)
     images = torch.from_numpy(frames(plan.model.config, 16, seed=9))
     assert sqnr(simulate(plan, images), simulate(half, images)) > 35
@@ -198,7 +199,7 @@ def test_half_scales_leave_the_float_model_what_it_computes(name: str) -> None:
 def test_a_scale_below_the_normal_range_never_clips_the_largest_weight(size: float) -> None:
     """A norm-free block has no power to lend: the scale is rounded up."""
     plan = int8(folded(block_norm=False, final_norm="none"))
-    name = "blocks.0.fc1"
+    name = Part(0, "fc1")
     old = plan.linears[name]
     codes = old.weight.clone()
     codes[:, 0] = 127
@@ -212,7 +213,7 @@ def test_a_scale_below_the_normal_range_never_clips_the_largest_weight(size: flo
 def test_scales_below_fp16_range_get_codes_of_their_own() -> None:
     """A channel whose scale has three digits left in FP16 keeps its weights to half a step of the new scale."""
     plan = int8(folded())
-    name = "blocks.0.proj"
+    name = Part(0, "proj")
     old = plan.linears[name]
     tiny = replace(old, weight_scale=torch.logspace(-13, -9, len(old.weight_scale)))
     half = with_half_scales(replace(plan, linears=plan.linears | {name: tiny})).linears[name]

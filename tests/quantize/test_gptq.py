@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgevit.model.quantplan import quantize_weight
+from edgevit.model.rounding import quantize_weight
+from edgevit.numberformat import INT8
 from edgevit.quantize import gptq
 from edgevit.quantize.gptq import round_gptq
 
@@ -24,8 +25,8 @@ def weights(channels: int = 48) -> Tensor:
 
 def test_the_output_moves_less() -> None:
     x, weight = inputs(), weights()
-    nearest, scale = quantize_weight(weight)
-    codes = round_gptq(weight, scale, x.T @ x / len(x))
+    nearest, scale = quantize_weight(weight, INT8)
+    codes = round_gptq(weight, scale, x.T @ x / len(x), INT8)
 
     def error(quantized: Tensor) -> float:
         return float((x @ (quantized * scale[:, None] - weight).T).square().mean())
@@ -36,8 +37,8 @@ def test_the_output_moves_less() -> None:
 def test_codes_are_int8_near_the_weights() -> None:
     """Within +-127, and moved by a few steps, not more."""
     x, weight = inputs(), weights()
-    _, scale = quantize_weight(weight)
-    codes = round_gptq(weight, scale, x.T @ x / len(x))
+    _, scale = quantize_weight(weight, INT8)
+    codes = round_gptq(weight, scale, x.T @ x / len(x), INT8)
     assert codes.dtype == torch.int8
     assert codes.shape == weight.shape
     assert codes.abs().max() <= 127
@@ -47,33 +48,33 @@ def test_codes_are_int8_near_the_weights() -> None:
 def test_independent_inputs_give_the_nearest_codes() -> None:
     """Nothing can make up for an error where no channel says anything about another."""
     weight = weights()
-    nearest, scale = quantize_weight(weight)
-    assert torch.equal(round_gptq(weight, scale, torch.diag(torch.rand(48) + 0.5)), nearest)
+    nearest, scale = quantize_weight(weight, INT8)
+    assert torch.equal(round_gptq(weight, scale, torch.diag(torch.rand(48) + 0.5), INT8), nearest)
 
 
 @pytest.mark.parametrize("block", [1, 7, 48, 1000])
 def test_the_block_changes_no_result(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = inputs(), weights()
-    _, scale = quantize_weight(weight)
-    expected = round_gptq(weight, scale, x.T @ x / len(x))
+    _, scale = quantize_weight(weight, INT8)
+    expected = round_gptq(weight, scale, x.T @ x / len(x), INT8)
     monkeypatch.setattr(gptq, "BLOCK", block)
-    assert (round_gptq(weight, scale, x.T @ x / len(x)) != expected).float().mean() < 0.01  # float32 sums in another order
+    assert (round_gptq(weight, scale, x.T @ x / len(x), INT8) != expected).float().mean() < 0.01  # float32 sums in another order
 
 
 def test_dead_inputs() -> None:
     """Channels that are always zero, or all of them: the matrix is singular and the codes are finite."""
     x, weight = inputs(), weights()
     x[:, ::5] = 0
-    nearest, scale = quantize_weight(weight)
-    codes = round_gptq(weight, scale, x.T @ x / len(x))
+    nearest, scale = quantize_weight(weight, INT8)
+    codes = round_gptq(weight, scale, x.T @ x / len(x), INT8)
     assert torch.equal(codes[:, ::5], nearest[:, ::5])
-    assert torch.equal(round_gptq(weight, scale, torch.zeros(48, 48)), nearest)
+    assert torch.equal(round_gptq(weight, scale, torch.zeros(48, 48), INT8), nearest)
 
 
 def test_arguments_are_left_alone() -> None:
     x, weight = inputs(), weights()
     moment = x.T @ x / len(x)
     before = weight.clone(), moment.clone()
-    round_gptq(weight, quantize_weight(weight)[1], moment)
+    round_gptq(weight, quantize_weight(weight, INT8)[1], moment, INT8)
     assert torch.equal(weight, before[0])
     assert torch.equal(moment, before[1])

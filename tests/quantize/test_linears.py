@@ -13,6 +13,7 @@ from torch import Tensor
 from edgevit.model.folded import FoldedVit, Linear, forward, plain_attention, plain_linear
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan, fake_quant, simulate
+from edgevit.part import Part
 from edgevit.quantize.linears import Calibration, collect, decibel, quantize
 from edgevit.quantize.smoothing_search import OFF, Candidate
 from edgevit.quantize.statistics import TOP, Extremes, InputStatistics
@@ -27,8 +28,8 @@ def model() -> FoldedVit:
     return folded()
 
 
-def names(model: FoldedVit, linears: tuple[str, ...] = LINEARS) -> list[str]:
-    return [f"blocks.{i}.{kind}" for i, block in enumerate(model.blocks) for kind in linears if kind in block.linears]
+def names(model: FoldedVit, linears: tuple[str, ...] = LINEARS) -> list[Part]:
+    return [Part(i, kind) for i, block in enumerate(model.blocks) for kind in linears if kind in block.linears]
 
 
 def logits(plan: QuantPlan, images: np.ndarray) -> Tensor:
@@ -58,12 +59,12 @@ def absmax(known: InputStatistics) -> Tensor:
 def test_ranges_are_the_extremes_of_every_token(model: FoldedVit) -> None:
     """Over all images and tokens, also those that the sample passes over."""
     images = frames(model.config, 10)
-    low: dict[str, Tensor] = {}
-    high: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
-    highs, lows, mean = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
+    low: dict[Part, Tensor] = {}
+    high: dict[Part, Tensor] = {}
+    outputs: dict[Part, Tensor] = {}
+    highs, lows, mean = dict[Part, Tensor](), dict[Part, Tensor](), dict[Part, Tensor]()
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+    def linear(name: Part, x: Tensor, weights: Linear) -> Tensor:
         highs[name], lows[name], mean[name] = x.amax(1), -x.amin(1), x.flatten(0, 1).mean(0)
         low[name], high[name] = x.flatten(0, 1).amin(0), x.flatten(0, 1).amax(0)
         outputs[name] = plain_linear(name, x, weights)
@@ -137,7 +138,7 @@ def test_second_moments_are_of_every_token(model: FoldedVit) -> None:
     """The sum of x x^T over all tokens of all images, and how many; only for the rounding that reads it."""
     images, seen = frames(model.config, 5), {}
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+    def linear(name: Part, x: Tensor, weights: Linear) -> Tensor:
         seen[name] = x.flatten(0, 1)
         return plain_linear(name, x, weights)
 
@@ -155,17 +156,17 @@ def test_second_moments_are_of_every_token(model: FoldedVit) -> None:
 def test_the_sample_begins_with_the_class_token(model: FoldedVit) -> None:
     """The first token that an image gives is its class token, which the head reads."""
     images = frames(model.config, 64)
-    known = collect(model, [images], images=64, recipe=Recipe(calibrate=Calibrate(tokens=64))).statistics["blocks.1.qkv"]
+    known = collect(model, [images], images=64, recipe=Recipe(calibrate=Calibrate(tokens=64))).statistics[Part(1, "qkv")]
     seen = {}
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+    def linear(name: Part, x: Tensor, weights: Linear) -> Tensor:
         seen[name] = x
         return plain_linear(name, x, weights)
 
     forward(model, torch.from_numpy(images), linear)
     owners = known.owners[: known.used]
     first = torch.cat([torch.tensor([True]), owners[1:] != owners[:-1]])
-    torch.testing.assert_close(known.tokens[first], seen["blocks.1.qkv"][owners[first], 0])
+    torch.testing.assert_close(known.tokens[first], seen[Part(1, "qkv")][owners[first], 0])
 
 
 def test_sampled_tokens_of_an_image_stand_for_all_of_it(model: FoldedVit) -> None:
@@ -173,7 +174,7 @@ def test_sampled_tokens_of_an_image_stand_for_all_of_it(model: FoldedVit) -> Non
     images = frames(model.config, 4)
     seen = {}
 
-    def linear(name: str, x: Tensor, weights: Linear) -> Tensor:
+    def linear(name: Part, x: Tensor, weights: Linear) -> Tensor:
         seen[name] = x
         return plain_linear(name, x, weights)
 
@@ -249,14 +250,14 @@ def test_outlier_channels_are_migrated_and_the_error_falls(model: FoldedVit) -> 
     migrated = quantize(model, calibration, Recipe())
     plain = quantize(model, calibration, Recipe(quantize=Quantize(migration=(), centring=False)))
     # In the last block fc1 sees the class token alone, whose channels differ in place more than in width: centring is enough.
-    outliers = ("blocks.0.qkv", "blocks.0.fc1", "blocks.1.qkv")
-    assert all(layer.migration in Quantize().migration for layer in migrated.layers if layer.name in outliers)
-    assert all(layer.migration or layer.centred for layer in migrated.layers if layer.name.endswith(("qkv", "fc1")))
+    outliers = (Part(0, "qkv"), Part(0, "fc1"), Part(1, "qkv"))
+    assert all(layer.migration in Quantize().migration for layer in migrated.layers if layer.part in outliers)
+    assert all(layer.migration or layer.centred for layer in migrated.layers if layer.part.kind in ("qkv", "fc1"))
     assert all((layer.migration, layer.centred, layer.tail) == (0, False, 0) for layer in plain.layers)
-    gains = {better.name: better.sqnr_db - fixed.sqnr_db for better, fixed in zip(migrated.layers, plain.layers, strict=True)}
+    gains = {better.part: better.sqnr_db - fixed.sqnr_db for better, fixed in zip(migrated.layers, plain.layers, strict=True)}
     # Ranges are widened for images that are not among these, so on these one may lose a little.
     assert min(gains.values()) > -1
-    assert all(gains[name] > 10 for name in outliers)
+    assert all(gains[part] > 10 for part in outliers)
     assert sqnr(migrated.plan, model) > sqnr(plain.plan, model) + 3
 
 
@@ -272,8 +273,7 @@ def test_weights_are_within_half_a_step(model: FoldedVit) -> None:
     """Nearest rounding: codes times steps, times what the input is multiplied with, are the migrated float weights."""
     plan = int8(model, Recipe(quantize=Quantize(rounding="nearest", attention="off")))
     for name, linear in plan.linears.items():
-        _, index, kind = name.split(".")
-        weight = getattr(plan.model.blocks[int(index)], kind).weight
+        weight = getattr(plan.model.blocks[name.block], name.kind).weight
         factor = torch.ones(weight.shape[1]) if linear.multiplier is None else linear.multiplier
         error = (linear.weight * linear.weight_scale[:, None] * factor - weight).abs()
         assert (error <= 0.501 * linear.weight_scale[:, None] * factor).all(), name
@@ -290,15 +290,14 @@ def test_the_step_is_folded_into_the_migration(name: str) -> None:
     result = quantize(model, calibration, Recipe(quantize=Quantize(attention="off")))
     assert any(layer.migration for layer in result.layers)
     for layer in result.layers:
-        linear, known = result.plan.linears[layer.name], calibration.statistics[layer.name]
-        _, index, kind = layer.name.split(".")
+        linear, known = result.plan.linears[layer.part], calibration.statistics[layer.part]
         chosen = Candidate(alpha=layer.migration, tail=layer.tail, centring=layer.centred)
         if chosen == OFF:
-            assert linear.input_scale == layer.input_scale == float(np.float32(absmax(known).max() / 127)), layer.name
+            assert linear.input_scale == layer.input_scale == float(np.float32(absmax(known).max() / 127)), layer.part
             assert linear.multiplier is linear.offset is None
             continue
-        assert linear.input_scale == 1.0, layer.name
-        before, after = model.blocks[int(index)], result.plan.model.blocks[int(index)]
+        assert linear.input_scale == 1.0, layer.part
+        kind, before, after = layer.part.kind, model.blocks[layer.part.block], result.plan.model.blocks[layer.part.block]
         weight = getattr(before, kind).weight
         wanted, largest = chosen.transform(known.highs.values, known.lows.values, weight)
         assert layer.input_scale == pytest.approx(float(largest) / 127, rel=1e-5)
@@ -331,7 +330,7 @@ def test_attention_is_quantized_where_its_gemms_are(model: FoldedVit) -> None:
         (Quantize(attention="full", linears=("proj", "fc1", "fc2")), None),
     ):
         plan = int8(model, Recipe(quantize=settings))
-        assert set(plan.attention) == {f"blocks.{i}.attention" for i in range(2) if wanted}
+        assert set(plan.attention) == {Part(i, "attention") for i in range(2) if wanted}
         for name, steps in plan.attention.items():
             assert steps.products == wanted
             values = (steps.value_step, steps.probability_step)
@@ -345,9 +344,9 @@ def test_attention_is_quantized_where_its_gemms_are(model: FoldedVit) -> None:
 def test_attention_chosen_block_by_block_is_what_its_report_says(model: FoldedVit) -> None:
     images = frames(model.config, CALIBRATION)
     result = quantize(model, collect(model, [images], images=CALIBRATION, recipe=Recipe()), Recipe())
-    assert [report.name for report in result.attention] == [f"blocks.{i}.attention" for i in range(2)]
+    assert [report.part for report in result.attention] == [Part(i, "attention") for i in range(2)]
     for report in result.attention:
-        steps = result.plan.attention.get(report.name)
+        steps = result.plan.attention.get(report.part)
         assert report.products == ("off" if steps is None else steps.products)
         assert 0 <= report.noise["scores"] <= report.noise["full"] * 1.1
 
@@ -356,13 +355,13 @@ def test_no_calibration_query_key_or_value_is_clipped(model: FoldedVit) -> None:
     """Steps come from the float model's extremes; the INT8 GEMM's own outputs pass them by its error at most."""
     images = frames(model.config, CALIBRATION)
     plan = int8(model, Recipe(quantize=Quantize(attention="full")), calibration=images)
-    largest: dict[str, list[float]] = {}
+    largest: dict[Part, list[float]] = {}
 
-    def attention(name: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attention(name: Part, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         steps = plan.attention[name]
         assert steps.value_step is not None
         pairs = ((query, steps.query_step), (key, steps.key_step), (value, steps.value_step))
-        if name == "blocks.0.attention":  # of the last block only one token's queries are left
+        if name.block == 0:  # of the last block only one token's queries are left
             largest[name] = [float(part.abs().max()) / step for part, step in pairs]
         else:
             largest[name] = [127.0, *(float(part.abs().max()) / step for part, step in pairs[1:])]
@@ -384,7 +383,7 @@ def test_no_calibration_input_is_clipped(model: FoldedVit) -> None:
         largest = {}
 
         def linear(
-            name: str, x: Tensor, weights: Linear, plan: QuantPlan = result.plan, largest: dict[str, float] = largest
+            name: Part, x: Tensor, weights: Linear, plan: QuantPlan = result.plan, largest: dict[Part, float] = largest
         ) -> Tensor:
             quantized = plan.linears[name]
             x_inside = x if quantized.multiplier is None else x * quantized.multiplier
@@ -394,9 +393,9 @@ def test_no_calibration_input_is_clipped(model: FoldedVit) -> None:
 
         forward(result.plan.model, torch.from_numpy(images), linear)
         for layer in result.layers:
-            assert largest[layer.name] < 127.1, layer.name
+            assert largest[layer.part] < 127.1, layer.part
             if not layer.tail:
-                assert largest[layer.name] == pytest.approx(127, abs=0.1), layer.name
+                assert largest[layer.part] == pytest.approx(127, abs=0.1), layer.part
 
 
 @pytest.mark.parametrize("ranges", ["percentile", "entropy", "mse", "output"])
@@ -407,7 +406,7 @@ def test_other_ranges_clip_no_more_than_they_save(model: FoldedVit, ranges: str)
     steps = {}
     for kind in ("minmax", ranges):
         result = quantize(model, calibration, Recipe(quantize=Quantize(ranges=kind, percentile=99.9)))
-        steps[kind] = {layer.name: layer.input_scale for layer in result.layers}
+        steps[kind] = {layer.part: layer.input_scale for layer in result.layers}
         assert sqnr(result.plan, model) > (10 if kind == "entropy" else 20), kind
     assert all(step <= steps["minmax"][name] * 1.0001 for name, step in steps[ranges].items())
     assert any(step < steps["minmax"][name] * 0.999 for name, step in steps[ranges].items())
@@ -417,12 +416,12 @@ def test_the_mean_error_is_in_the_bias(model: FoldedVit) -> None:
     """On the sampled tokens, each for what it stands for, each output channel is right in the mean; not with ``off``."""
     images = frames(model.config, 4)
     calibration = collect(model, [images], images=4, recipe=Recipe())
-    known, means = calibration.statistics["blocks.0.qkv"], dict[str, float]()
+    known, means = calibration.statistics[Part(0, "qkv")], dict[str, float]()
     for bias in ("off", "layer"):
         settings = Quantize(linears=("qkv",), migration=(), centring=False, attention="off", bias=bias)
         plan = quantize(model, calibration, Recipe(quantize=settings)).plan
         linear = model.blocks[0].qkv
-        error = fake_quant(plan)("blocks.0.qkv", known.tokens, linear) - plain_linear("", known.tokens, linear)
+        error = fake_quant(plan)(Part(0, "qkv"), known.tokens, linear) - plain_linear(None, known.tokens, linear)
         assert error.abs().max() > 1e-3
         means[bias] = float((error * known.shares).sum(0).abs().max())
     assert means["layer"] < 1e-5 < 1e-4 < means["off"]
@@ -438,7 +437,7 @@ def test_biases_are_corrected_in_network_order(model: FoldedVit) -> None:
     assert not any(report.corrected for report in layer.layers)
     assert any(report.corrected for report in network.layers)
     for report in network.layers:
-        before, after = layer.plan.linears[report.name], network.plan.linears[report.name]
+        before, after = layer.plan.linears[report.part], network.plan.linears[report.part]
         assert torch.equal(before.weight, after.weight)
         assert torch.equal(before.bias, after.bias) != report.corrected
     assert sqnr(network.plan, model) > sqnr(layer.plan, model) - 0.5
@@ -521,7 +520,7 @@ def test_rounding_with_the_inputs_in_view_is_no_worse(name: str) -> None:
 def test_progress_names_every_gemm(model: FoldedVit) -> None:
     images, seen = frames(model.config, 2), []
     reports = quantize(model, collect(model, [images], images=2, recipe=Recipe()), Recipe(), seen.append).layers
-    assert seen == names(model) == [report.name for report in reports]
+    assert seen == names(model) == [report.part for report in reports]
     assert all(math.isfinite(report.sqnr_db) and report.input_scale > 0 for report in reports)
 
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgevit.numberformat import INT8
 from edgevit.quantize.ranges import CLIPS, entropy, mse, output_aware, percentile, widened
 
 INF = float("inf")
 ESTIMATES: dict[str, Callable[[Tensor], float]] = {
     "percentile": lambda x: percentile(x, 99.0),
-    "mse": mse,
-    "entropy": entropy,
-    "output aware": lambda x: output_aware(x[:, None], torch.tensor([[1.0], [-2.0]])),
+    "mse": lambda x: mse(x, INT8),
+    "entropy": lambda x: entropy(x, INT8),
+    "output aware": lambda x: output_aware(x[:, None], torch.tensor([[1.0], [-2.0]]), INT8),
 }
 
 
@@ -75,7 +76,7 @@ def test_mse_is_the_best_of_its_candidates() -> None:
         step = clip / 127
         return float((((x / step).round().clamp(-128, 127) * step - x).double() ** 2).mean())
 
-    assert error(mse(x)) == pytest.approx(min(error(share * float(x.max())) for share in CLIPS), rel=1e-6)
+    assert error(mse(x, INT8)) == pytest.approx(min(error(share * float(x.max())) for share in CLIPS), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["percentile", "mse", "entropy", "output aware"])
@@ -101,7 +102,7 @@ def test_output_aware_sees_which_channels_matter() -> None:
     dead, read = weight.clone(), weight.clone()
     dead[:, 2], read[:, 2] = 0, 20.0
     largest = float(tokens.abs().max())
-    clip = output_aware(tokens, dead)
+    clip = output_aware(tokens, dead, INT8)
     assert clip < 0.6 * largest  # what the other channels need
-    assert output_aware(tokens, read) == pytest.approx(largest)
-    assert mse(tokens.abs()) > clip
+    assert output_aware(tokens, read, INT8) == pytest.approx(largest)
+    assert mse(tokens.abs(), INT8) > clip

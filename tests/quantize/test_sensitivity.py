@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, kl_divergence
 
 from edgevit.model.folded import FoldedVit, forward
 from edgevit.model.quantplan import QuantizedAttention, QuantPlan, simulate
+from edgevit.part import Part
 from edgevit.problem import MULTI_LABEL
 from edgevit.quantize.accuracy_control import search
 from edgevit.quantize.sensitivity import Sensitivity, bernoulli_kl, by_cost, divergence, groups, macs, revert, scan
@@ -25,7 +26,7 @@ def model() -> FoldedVit:
 def plan(model: FoldedVit) -> QuantPlan:
     """Everything INT8, attention of the first block, too."""
     steps = QuantizedAttention(query_step=0.05, key_step=0.05, value_step=0.05, probability_step=1 / 127)
-    return replace(int8(model), attention={"blocks.0.attention": steps})
+    return replace(int8(model), attention={Part(0, "attention"): steps})
 
 
 def test_everything_reverted_is_the_float_model(model: FoldedVit, plan: QuantPlan) -> None:
@@ -35,24 +36,24 @@ def test_everything_reverted_is_the_float_model(model: FoldedVit, plan: QuantPla
 
 def test_attention_goes_with_its_qkv_and_its_proj(plan: QuantPlan) -> None:
     for part in ("qkv", "proj", "attention"):
-        assert not revert(plan, {f"blocks.0.{part}"}).attention
-    for name in ("blocks.0.fc1", "blocks.1.qkv"):
-        assert revert(plan, {name}).attention == plan.attention
-        assert set(plan.linears) - set(revert(plan, {name}).linears) == {name}
+        assert not revert(plan, {Part(0, part)}).attention
+    for part in (Part(0, "fc1"), Part(1, "qkv")):
+        assert revert(plan, {part}).attention == plan.attention
+        assert set(plan.linears) - set(revert(plan, {part}).linears) == {part}
 
 
 def test_scan_finds_the_part_that_was_spoiled(model: FoldedVit, plan: QuantPlan) -> None:
     """A step sixteen times too coarse in one GEMM makes it the most sensitive; its own measurement is exact."""
-    name = "blocks.1.fc1"
-    spoiled = replace(plan, attention={}, linears=plan.linears | {name: replace(plan.linears[name], input_scale=16.0)})
+    worst = Part(1, "fc1")
+    spoiled = replace(plan, attention={}, linears=plan.linears | {worst: replace(plan.linears[worst], input_scale=16.0)})
     batch = frames(model.config, 8)
-    found = {part.name: part for part in scan(model, spoiled, batch)}
+    found = {item.part: item for item in scan(model, spoiled, batch)}
     assert list(found) == groups(spoiled)
-    assert max(found.values(), key=lambda part: part.noise).name == name
-    assert by_cost(list(found.values()))[0].name == name
+    assert max(found.values(), key=lambda item: item.noise).part == worst
+    assert by_cost(list(found.values()))[0].part == worst
     images = torch.from_numpy(batch)
-    wanted, full, without = forward(model, images), simulate(spoiled, images), simulate(revert(spoiled, {name}), images)
-    assert found[name].kl == pytest.approx(divergence(wanted, full) - divergence(wanted, without), rel=1e-4)
+    wanted, full, without = forward(model, images), simulate(spoiled, images), simulate(revert(spoiled, {worst}), images)
+    assert found[worst].kl == pytest.approx(divergence(wanted, full) - divergence(wanted, without), rel=1e-4)
 
 
 def test_divergence_of_several_labels_is_the_sum_of_bernoullis(model: FoldedVit, plan: QuantPlan) -> None:
@@ -67,7 +68,7 @@ def test_divergence_of_several_labels_is_the_sum_of_bernoullis(model: FoldedVit,
     images = torch.from_numpy(frames(model.config, 8))
     float_logits, full = forward(model, images), simulate(plan, images)
     for part in scan(model, plan, frames(model.config, 8), problem_type=MULTI_LABEL)[:2]:
-        without = simulate(revert(plan, {part.name}), images)
+        without = simulate(revert(plan, {part.part}), images)
         gain = divergence(float_logits, full, MULTI_LABEL) - divergence(float_logits, without, MULTI_LABEL)
         assert part.kl == pytest.approx(gain, rel=1e-3, abs=1e-9)
 
@@ -75,12 +76,12 @@ def test_divergence_of_several_labels_is_the_sum_of_bernoullis(model: FoldedVit,
 def test_shares_of_the_arithmetic_add_up(plan: QuantPlan) -> None:
     shares = macs(plan)
     assert sum(shares.values()) == pytest.approx(1)
-    assert shares["blocks.0.fc1"] > shares["blocks.1.fc1"]  # the last block carries the class token alone
+    assert shares[Part(0, "fc1")] > shares[Part(1, "fc1")]  # the last block carries the class token alone
 
 
 def test_parts_that_remove_no_noise_are_never_put_back() -> None:
-    parts = [Sensitivity(name=str(i), kl=0, noise=noise, macs=0.1) for i, noise in enumerate((0.1, -0.2, 0.4, 0.0))]
-    assert [part.name for part in by_cost(parts)] == ["2", "0"]
+    parts = [Sensitivity(part=Part(i, "fc1"), kl=0, noise=noise, macs=0.1) for i, noise in enumerate((0.1, -0.2, 0.4, 0.0))]
+    assert [item.part.block for item in by_cost(parts)] == [2, 0]
 
 
 # --- search ----------------------------------------------------------------------------------------------------------------
@@ -90,22 +91,22 @@ def test_parts_that_remove_no_noise_are_never_put_back() -> None:
 def test_search_finds_the_shortest_prefix(needed: int) -> None:
     tried: list[int] = []
 
-    def drop_without(parts: tuple[str, ...]) -> float:
+    def drop_without(parts: tuple[Part, ...]) -> float:
         tried.append(len(parts))
         return 0.1 if len(parts) >= needed else 2.0
 
     found = search([str(i) for i in range(10)], drop_without, 0.5)
     assert found.met
-    assert found.parts == tuple(str(i) for i in range(needed))
+    assert found.parts == tuple(Part(i, "fc1") for i in range(needed))
     assert found.drop == 0.1
     assert len(tried) == len(set(tried)) <= 6
     assert [item.parts for item in found.tries] == tried
 
 
 def test_a_budget_that_cannot_be_met_gives_the_best_that_was_found() -> None:
-    found = search(["a", "b", "c"], lambda parts: 3.0 - 0.5 * len(parts), 0.5)
+    found = search([Part(i, "fc1") for i in range(3)], lambda parts: 3.0 - 0.5 * len(parts), 0.5)
     assert not found.met
-    assert (found.parts, found.drop) == (("a", "b", "c"), 1.5)
+    assert (found.parts, found.drop) == (tuple(Part(i, "fc1") for i in range(3)), 1.5)
 
 
 def test_nothing_to_put_back() -> None:

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import FoldedVit, Linear, forward, plain_linear
-from edgevit.model.quantplan import QuantizedLinear, quantize_weight
+from edgevit.model.quantplan import QuantizedLinear
+from edgevit.model.rounding import quantize_weight
+from edgevit.numberformat import INT8
+from edgevit.part import Part
 from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_outputs, migrate_values, migration_scales
 from edgevit.recipe import LINEARS
 from tests.zoo import ZOO, as_double, folded, frames
@@ -37,27 +40,27 @@ def single(transform: Transform) -> Transform:
     return Transform(centre=transform.centre.float(), scales=transform.scales.float())
 
 
-def inputs_of(model: FoldedVit, name: str, images: Tensor) -> Tensor:
-    """What reaches GEMM ``name``."""
+def inputs_of(model: FoldedVit, part: Part, images: Tensor) -> Tensor:
+    """What reaches GEMM ``part``."""
     seen = {}
 
-    def linear(key: str, x: Tensor, weights: Linear) -> Tensor:
+    def linear(key: Part, x: Tensor, weights: Linear) -> Tensor:
         seen[key] = x
         return plain_linear(key, x, weights)
 
     forward(model, images, linear)
-    return seen[name]
+    return seen[part]
 
 
 @pytest.mark.parametrize("kind", ["qkv", "proj", "fc1"])
 def test_migration_keeps_the_function_and_transforms_the_input(model: FoldedVit, kind: str) -> None:
     images = torch.from_numpy(frames(model.config, 2))
     expected = forward(model, images)
-    before = [inputs_of(model, f"blocks.{i}.{kind}", images) for i in range(len(model.blocks))]
+    before = [inputs_of(model, Part(i, kind), images) for i in range(len(model.blocks))]
     for i in range(len(model.blocks)):
         transform = transform_for(before[i].shape[-1], seed=i)
         model.blocks[i] = migrate(model.blocks[i], kind, transform)
-        after = inputs_of(model, f"blocks.{i}.{kind}", images)
+        after = inputs_of(model, Part(i, kind), images)
         torch.testing.assert_close(after * transform.scales + transform.centre, before[i], rtol=1e-9, atol=1e-9)
     assert expected.dtype == torch.float64
     assert (forward(model, images) - expected).abs().max() < 1e-10
@@ -77,23 +80,23 @@ def test_migrations_add_up(model: FoldedVit) -> None:
 def test_fc2_stays_and_transforms_its_input(model: FoldedVit) -> None:
     """Nothing passes GELU, so the block is as it was; the GEMM's own multiplier and offset are the transform."""
     block = model.blocks[0]
-    x = inputs_of(model, "blocks.0.fc2", torch.from_numpy(frames(model.config, 1)))
+    x = inputs_of(model, Part(0, "fc2"), torch.from_numpy(frames(model.config, 1)))
     transform = transform_for(x.shape[-1])
     assert migrate(block, "fc2", transform) is block
     multiplier, offset = 1 / transform.scales, -transform.centre / transform.scales
     inside = x * multiplier + offset
     torch.testing.assert_close(inside, transform(x), rtol=1e-10, atol=1e-10)
-    assert (plain_linear("", inside, transform.inverse(block.fc2)) - plain_linear("", x, block.fc2)).abs().max() < 1e-10
+    assert (plain_linear(None, inside, transform.inverse(block.fc2)) - plain_linear(None, x, block.fc2)).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("kind", LINEARS)
 def test_a_transformed_input_and_its_inverse_give_the_product(model: FoldedVit, kind: str) -> None:
     """((x - c) / s) (W s)^T + b + W c = x W^T + b, also for a transform of its own per image."""
     linear = getattr(model.blocks[0], kind)
-    x = inputs_of(model, f"blocks.0.{kind}", torch.from_numpy(frames(model.config, 2)))
+    x = inputs_of(model, Part(0, kind), torch.from_numpy(frames(model.config, 2)))
     transform = transform_for(x.shape[-1])
-    before = plain_linear("", x, linear)
-    assert (plain_linear("", transform(x), transform.inverse(linear)) - before).abs().max() < 1e-10
+    before = plain_linear(None, x, linear)
+    assert (plain_linear(None, transform(x), transform.inverse(linear)) - before).abs().max() < 1e-10
     other = transform_for(x.shape[-1], seed=1)
     each = Transform(
         **{key: torch.stack([getattr(transform, key), getattr(other, key)])[:, None] for key in ("centre", "scales")}
@@ -121,11 +124,11 @@ def test_values_migrated_after_quantizing_are_values_quantized_after_migrating()
     # Powers of two divide without rounding, so the codes agree to the last one.
     scales = 2.0 ** torch.randint(-4, 5, (block.proj.weight.shape[1],), generator=torch.Generator().manual_seed(0))
     transform = Transform(centre=single(transform_for(len(scales))).centre, scales=scales)
-    weight, step = quantize_weight(block.qkv.weight)
+    weight, step = quantize_weight(block.qkv.weight, INT8)
     first = QuantizedLinear(weight=weight, weight_scale=step, input_scale=0.1, bias=block.qkv.bias)
     after = migrate_values(first, transform)
     migrated = migrate(block, "proj", transform).qkv
-    weight, step = quantize_weight(migrated.weight)
+    weight, step = quantize_weight(migrated.weight, INT8)
     assert torch.equal(after.weight, weight)
     torch.testing.assert_close(after.weight_scale, step, rtol=1e-6, atol=0)
     torch.testing.assert_close(after.bias, migrated.bias, rtol=1e-6, atol=0)
@@ -135,7 +138,7 @@ def test_values_migrated_after_quantizing_are_values_quantized_after_migrating()
 def test_migrated_values_are_exact(model: FoldedVit) -> None:
     """In float64, a quantized qkv whose values are transformed gives the values it gave, transformed, and their extremes."""
     block = model.blocks[0]
-    weight, step = quantize_weight(block.qkv.weight.float())
+    weight, step = quantize_weight(block.qkv.weight.float(), INT8)
     first = QuantizedLinear(weight=weight, weight_scale=step.double(), input_scale=0.25, bias=block.qkv.bias)
     transform = transform_for(block.proj.weight.shape[1])
 

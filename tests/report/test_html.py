@@ -22,6 +22,7 @@ from edgevit.measure.comparison import Comparison
 from edgevit.measure.details import Layer
 from edgevit.measure.parts import part_times
 from edgevit.model.quantplan import QuantPlan
+from edgevit.part import Part
 from edgevit.plan.device_plan import device_plan
 from edgevit.report.html import SIDE, THUMBNAILS, Background, thumbnail, to_html
 from edgevit.report.table import escape, explained, to_markdown
@@ -103,7 +104,7 @@ def background(comparison: Comparison) -> Background:
     return Background(
         title="<title> & co",
         notes=("a <note>",),
-        layers={comparison.rows[1].name: tuple(Layer(name=f"blocks.{i}.qkv", sqnr_db=20.0 + i) for i in range(2))},
+        layers={comparison.rows[1].name: tuple(Layer(part=Part(i, "qkv"), sqnr_db=20.0 + i) for i in range(2))},
         parts={row.name: tuple(part_times(times)) for row in comparison.rows},
     )
 

@@ -12,8 +12,11 @@ from edgevit.export.form import Form, form_for
 from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit, fold
-from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantize_weight
+from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
+from edgevit.model.rounding import quantize_weight
 from edgevit.model.vit import Vit
+from edgevit.numberformat import INT8
+from edgevit.part import Part
 from edgevit.plan.preflight import Preflight, examine
 from edgevit.plan.roofline import best_estimates, estimates
 from edgevit.preprocess import Preprocessing
@@ -45,12 +48,12 @@ def quantized(model: FoldedVit, *, attention: bool) -> QuantPlan:
     linears = {}
     for i, block in enumerate(model.blocks):
         for kind in LINEARS:
-            weight, scale = quantize_weight(getattr(block, kind).weight)
+            weight, scale = quantize_weight(getattr(block, kind).weight, INT8)
             bias = getattr(block, kind).bias + 0.1
-            linears[f"blocks.{i}.{kind}"] = QuantizedLinear(weight=weight, weight_scale=scale, input_scale=0.05, bias=bias)
+            linears[Part(i, kind)] = QuantizedLinear(weight=weight, weight_scale=scale, input_scale=0.05, bias=bias)
     steps = QuantizedAttention(query_step=0.05, key_step=0.05, value_step=0.05, probability_step=1 / 127)
-    names = [f"blocks.{i}.attention" for i in range(len(model.blocks))]
-    return QuantPlan(model=model, linears=linears, attention=dict.fromkeys(names, steps) if attention else {})
+    parts = [Part(i, "attention") for i in range(len(model.blocks))]
+    return QuantPlan(model=model, linears=linears, attention=dict.fromkeys(parts, steps) if attention else {})
 
 
 def compiled(plan: QuantPlan, form: Form) -> Preflight:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
 from edgevit.export.form import form_for
+from edgevit.numberformat import FORMATS, FP16
 from edgevit.quantize.decide import decide
 from edgevit.quantize.fp16_check import simulated
 from edgevit.recipe import Recipe
@@ -29,7 +30,7 @@ class Quantize:
     @property
     def spends(self) -> bool:
         """See `Step.spends`."""
-        return self.precision == "int8"
+        return FORMATS[self.precision].scaled
 
     def run(self, work: Work) -> Work:
         """See `Step.run`; on ``work.calibration``."""
@@ -47,9 +48,9 @@ class Quantize:
         if images is None:
             return
         on = f"{len(images)} images of {images.source}"
-        if form_for(work.bench.engine, self.precision).dtype == "fp16":
+        if form_for(work.bench.engine, self.precision).dtype == FP16.name:
             yield dry.stage("check fp16 range", on)
-        if self.precision != "int8":
+        if not FORMATS[self.precision].scaled:
             return
         yield dry.stage("quantize", f"recipe {self.recipe.name}, {on}")
         if work.bounded and (not kept or dry.seen("sensitivity")):
