@@ -76,10 +76,10 @@ def test_its_extra_is_one_of_edgevits(traits: EngineTraits) -> None:
     assert traits.extra in extras
 
 
-def test_its_own_module_comes_first(engine: str, traits: EngineTraits) -> None:
-    """The doctor and the messages about what is missing name it."""
-    assert traits.modules[0] == engine
-    assert set(traits.versioned) <= set(traits.modules)
+def test_what_running_takes_is_named(traits: EngineTraits) -> None:
+    """The doctor looks for it; a module may be called otherwise than its engine."""
+    assert traits.modules
+    assert all(module.isidentifier() for module in traits.modules)
 
 
 def test_its_graphs_are_of_its_forms(engine: str, traits: EngineTraits) -> None:
