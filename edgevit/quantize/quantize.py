@@ -58,7 +58,7 @@ def legal_for(result: Quantization, engine: str) -> Quantization:
     """
     half, config = form_for(engine, "int8").dtype == "fp16", result.plan.model.config
     whys = {
-        part: why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens, products=steps.products)
+        part: why_unfused(engine, head_dim=config.head_dim, tokens=config.tokens_into(part.block), products=steps.products)
         for part, steps in result.plan.attention.items()
     }
     reasons = {part: why for part, why in whys.items() if why}
