@@ -94,8 +94,8 @@ def _content(out: Path, frame: Any, views: list[Any], blocks: list[int]) -> byte
     import cv2
     import numpy as np
 
-    from edgevit.attention.maps import distance, stacked
-    from edgevit.attention.picture import Panel, draw_attention
+    from edgevit.attention_maps.maps import distance, stacked
+    from edgevit.attention_maps.picture import Panel, draw_attention
 
     stream, kind = io.BytesIO(), out.suffix.lower()
     if kind == ".npy":
@@ -124,7 +124,7 @@ def _title(view: Any) -> str:
 
 def _document(views: list[Any], blocks: list[int], out: Path) -> dict[str, Any]:
     """What was found, JSON-ready."""
-    from edgevit.attention.maps import correlation, distance
+    from edgevit.attention_maps.maps import correlation, distance
 
     first, last = views[0].attention, views[-1].attention
     moved = distance(first, last) if len(views) > 1 else {}

@@ -135,7 +135,7 @@ def prune_options(command: Command) -> Command:
 def prune_settings(values: dict[str, Any], multiple: int) -> Any:
     """`PruneSettings` from a command's parameters, which are removed from ``values``; None if nothing is to be pruned."""
     from edgevit.errors import ConfigError
-    from edgevit.prune.settings import PruneSettings
+    from edgevit.pruning.settings import PruneSettings
 
     asked, speedup = values.pop("prune"), values.pop("speedup")
     images, own = values.pop("prune_images"), values.pop("multiple")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.attention.maps import Attention
-from edgevit.attention.probe import Probe
+from edgevit.attention_maps.maps import Attention
+from edgevit.attention_maps.probe import Probe
 from edgevit.bundle import MODEL, REFERENCE, is_bundle, open_bundle
 from edgevit.errors import ConfigError, needs_extra
 from edgevit.images.dataset import load_images, read_image

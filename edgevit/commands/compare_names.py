@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgevit.errors import ConfigError, did_you_mean
-from edgevit.prune.settings import GREATEST
+from edgevit.pruning.settings import GREATEST
 
 BASES = ("fp32", "fp16", "int8-linear", "int8")
 """What a checkpoint can be compared in, each also as ``+pruneN``. A bundle holds what it was built with."""

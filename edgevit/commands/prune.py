@@ -34,7 +34,7 @@ class PrunedFile:
 
     path: Path
     report: dict[str, Any]
-    """As `edgevit.prune.goal.Outcome.report`."""
+    """As `edgevit.pruning.goal.Outcome.report`."""
     comparison: Comparison | None
     """In FP32, before and after; None without images to measure on."""
     notes: tuple[str, ...]

@@ -24,7 +24,7 @@ from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, St
 from edgevit.images.dataset import load_images
 from edgevit.measure import evaluate
 from edgevit.progress import Progress, Stage
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.quantize.samples import FRAMES
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.target import Machine, load_target
@@ -502,7 +502,7 @@ def twice_as_fast(_before: object, _after: object, _precision: str, bench: Workb
 def test_the_stages_planned_are_the_stages_run(request_of, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """In the same order, under the same names; and what is said to be cached is then found, no more and no less."""
     monkeypatch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)  # no builder, on any machine
-    monkeypatch.setattr("edgevit.prune.goal.timed_speedup", twice_as_fast)
+    monkeypatch.setattr("edgevit.pruning.goal.timed_speedup", twice_as_fast)
     request = request_of(**changes)
 
     def check(cached: set[str]) -> None:

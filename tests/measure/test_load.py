@@ -15,7 +15,7 @@ from edgevit.commands.compare_request import Request
 from edgevit.commands.prune import prune_checkpoint
 from edgevit.measure import machine
 from edgevit.progress import Progress, Stage
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 from edgevit.workbench import Workbench

@@ -17,7 +17,7 @@ from edgevit.model.folded import (
     plain_linear,
     written,
 )
-from edgevit.prune.refit import Refit
+from edgevit.pruning.refit import Refit
 
 KINDS = ("attention", "mlp")
 WRITERS = {"attention": "proj", "mlp": "fc2"}
