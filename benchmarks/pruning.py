@@ -41,12 +41,12 @@ from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
 from edgevit.plan.preflight import examine
 from edgevit.progress import Progress
-from edgevit.prune.costs import measured
-from edgevit.prune.distillation import RecoverSettings
-from edgevit.prune.first_pass import Scored, score
-from edgevit.prune.recover import recover
-from edgevit.prune.second_pass import prune
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.costs import measured
+from edgevit.pruning.distillation import RecoverSettings
+from edgevit.pruning.first_pass import Scored, score
+from edgevit.pruning.recover import recover
+from edgevit.pruning.second_pass import prune
+from edgevit.pruning.settings import PruneSettings
 from edgevit.quantize.quantize import legal_for, quantization
 from edgevit.recipe import load_recipe
 from edgevit.vitconfig import BlockConfig

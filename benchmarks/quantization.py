@@ -233,7 +233,8 @@ def write_rows(out: Path | None, rows: Sequence[Row], conditions: dict[str, Any]
 
 
 def print_rows(rows: Sequence[Row], conditions: dict[str, Any]) -> None:
-    from edgevit.cli.console import percent, table
+    from edgevit.cli.console import table
+    from edgevit.report.sheet import percent
 
     def figure(value: float | None, digits: int = 0) -> str:
         return "-" if value is None else f"{value:.{digits}f}"

@@ -92,7 +92,7 @@ def built(model: Path, folder: Path, **options: Any) -> Path:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "RUNS", 5)
-        build.build(request, Cache(enabled=False), Progress())
+        build.run_build(request, Cache(enabled=False), Progress())
     return out
 
 

@@ -21,10 +21,10 @@ from edgevit.images.dataset import ImageSet, load_images
 from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.progress import Progress, Stage
-from edgevit.prune.costs import measured
-from edgevit.prune.first_pass import score
-from edgevit.prune.goal import prune_to
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.costs import measured
+from edgevit.pruning.first_pass import score
+from edgevit.pruning.goal import prune_to
+from edgevit.pruning.settings import PruneSettings
 from edgevit.quantize.accuracy_control import within_budget
 from edgevit.quantize.fp16_check import half_model
 from edgevit.quantize.quantize import quantization
@@ -264,8 +264,8 @@ def test_threads_count_where_they_run(kind: str, checkpoint: Checkpoint, images:
 
 
 def test_recovery_knows_the_contract_and_the_labels(checkpoint: Checkpoint, images: ImageSet) -> None:
-    from edgevit.prune.distillation import RecoverSettings
-    from edgevit.prune.recover import recover
+    from edgevit.pruning.distillation import RecoverSettings
+    from edgevit.pruning.recover import recover
 
     def path(checkpoint: Checkpoint, student: Checkpoint) -> Path:
         keys = Keys()
@@ -302,8 +302,8 @@ def test_the_scan_knows_model_and_images(checkpoint: Checkpoint, images: ImageSe
 def test_a_search_knows_who_judged(checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruning within a budget depends on the evaluator's images, their labels, its engine and its threads."""
     few = images.subset(range(0, len(images), 6))
-    monkeypatch.setattr("edgevit.prune.goal.score", lambda *_: (_ for _ in ()).throw(EnoughError))
-    monkeypatch.setattr("edgevit.prune.goal.costs_for", lambda checkpoint, *_: sys.modules["edgevit.prune.costs"].macs_only(
+    monkeypatch.setattr("edgevit.pruning.goal.score", lambda *_: (_ for _ in ()).throw(EnoughError))
+    monkeypatch.setattr("edgevit.pruning.goal.costs_for", lambda checkpoint, *_: sys.modules["edgevit.pruning.costs"].macs_only(
         checkpoint.model.config))  # fmt: skip
 
     def path(judged: ImageSet, *, threads: int = 1, max_drop: float = 1.0, checkpoint: Checkpoint = checkpoint) -> Path:

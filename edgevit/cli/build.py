@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.files import OutputBundle, Writing, own_name
-from edgevit.cli.options import (
-    class_order_option,
-    import_options,
-    json_option,
-    model_options,
-    no_cache_option,
-    prune_options,
-    prune_settings,
-    threads_option,
-)
+from edgevit.cli.files import OutputBundle, Writing
+from edgevit.cli.options import class_order_option, json_option, model_options, no_cache_option, prune_options, threads_option
 from edgevit.cli.say import say
 from edgevit.target import PRECISIONS
+
+if TYPE_CHECKING:
+    from edgevit.commands.build_result import BuildResult
+
+
+def _out(values: dict[str, Any]) -> Path:
+    from edgevit.commands.arguments import bundle_named_after
+
+    return bundle_named_after(values["model"])
 
 
 @click.command(cls=Writing)
@@ -34,7 +34,7 @@ from edgevit.target import PRECISIONS
 @click.option(
     "-o",
     "--out",
-    type=OutputBundle(otherwise=lambda values: Path(f"{own_name(values['model'])}.edgevit")),
+    type=OutputBundle(otherwise=_out),
     help="Bundle folder, or .zip; MODEL.edgevit here by default.",
 )
 @click.option(
@@ -73,36 +73,37 @@ def build(**values: Any) -> None:
     from edgevit.errors import needs_extra
 
     with needs_extra("build"):
-        from edgevit.commands.build import build as run_build
+        from edgevit.commands.build import build as build_bundle
         from edgevit.commands.plan import plan
 
     from edgevit.cache import Cache
-    from edgevit.cli.console import ConsoleProgress, note, print_json
-    from edgevit.engine.check import summary
-    from edgevit.engines import traits_of
+    from edgevit.cli.console import ConsoleProgress, command_line, note, print_json
     from edgevit.progress import Progress
 
     as_json, dry_run, cache = values.pop("as_json"), values.pop("dry_run"), Cache(enabled=not values.pop("no_cache"), note=note)
-    request = _request(values)
     if dry_run:
-        planned = plan(request, cache)
+        planned = plan(**values, cache=cache)
         _print_plan(planned.stages, as_json=as_json)
         for text in () if as_json else planned.notes:
             note(text)
         return
-    result = run_build(request, cache, Progress() if as_json else ConsoleProgress())
-    manifest = result.bundle.manifest
+    progress = Progress() if as_json else ConsoleProgress()
+    result = build_bundle(**values, cache=cache, progress=progress, command=command_line())
     if as_json:
-        comparison = result.comparison.to_dict() if result.comparison else None
-        print_json({"bundle": str(result.bundle.path), "bytes": result.bundle.bytes, "seconds": result.seconds,
-                    "input": manifest.provenance["input"], "comparison": comparison, "compiled": manifest.compiled,
-                    "checks": manifest.checks, "notes": manifest.notes})  # fmt: skip
-        return
-    from edgevit.cli.compare import print_comparison, print_warnings
+        print_json(result.to_dict())
+    else:
+        _print(result)
 
-    warnings = result.comparison.warnings if result.comparison else ()
-    print_warnings(warnings)
-    for text in manifest.notes[len(warnings) :]:
+
+def _print(result: BuildResult) -> None:
+    from edgevit.cli.compare import print_comparison, print_warnings
+    from edgevit.cli.console import note
+    from edgevit.engine.check import summary
+    from edgevit.engines import traits_of
+
+    manifest = result.bundle.manifest
+    print_warnings(result.comparison.warnings if result.comparison else ())
+    for text in result.notes:
         note(text)
     for part, reason in manifest.reasons.items():
         if not part.endswith("attention"):
@@ -112,36 +113,12 @@ def build(**values: Any) -> None:
     if result.compiled.preflight:
         from edgevit.cli.preflight import print_preflight
 
-        print_preflight(result.compiled, request.target)
+        print_preflight(result.compiled, result.target)
     say(f"{summary(result.verdicts)}.")
     say(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB, input {manifest.input}")
     if traits_of(manifest.engine).ahead_of_time and not result.compiled.files:
         say(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")
     say(f"Classify with it: edgevit run {result.bundle.path} 0   (camera 0; or a video, a folder, an image)")
-
-
-def _request(values: dict[str, Any]) -> Any:
-    from edgevit.cli.console import command_line
-    from edgevit.commands.build_request import BuildRequest
-    from edgevit.device.jetson import here
-    from edgevit.errors import ConfigError
-    from edgevit.recipe import load_recipe
-    from edgevit.target import load_target
-
-    options = import_options(values)
-    target = here(load_target(values.pop("target")))
-    pruning = prune_settings(values, target.multiple)
-    if pruning is not None and pruning.auto and values["max_drop"] is None:
-        values["max_drop"] = 1.0  # for pruning and INT8 together
-    precision = values["precision"] or ("int8" if values["max_drop"] is None else "auto")
-    if precision != "auto" and values["max_drop"] is not None and not (pruning and pruning.auto):
-        msg = f"--precision {precision} leaves --max-drop nothing to choose. Give one of the two, or --precision auto."
-        raise ConfigError(msg)
-    if precision == "auto":
-        values["max_drop"] = 0.5 if values["max_drop"] is None else values["max_drop"]
-    values["precision"] = "int8" if precision == "auto" else precision
-    recipe = load_recipe(values.pop("recipe"))
-    return BuildRequest(**values, target=target, recipe=recipe, prune=pruning, options=options, command=command_line())
 
 
 def _print_plan(stages: Sequence[Any], *, as_json: bool) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgevit.cli.files import OutputFile, Writing
-from edgevit.cli.options import class_order_option, import_options, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.options import class_order_option, json_option, model_options, no_cache_option, threads_option
 from edgevit.cli.say import say
 from edgevit.files.own_kinds import COMPARISON, HTML, MARKDOWN
+
+if TYPE_CHECKING:
+    from edgevit.commands.compare_result import CompareResult
 
 WIDTH = 100  # columns that sentences are folded to
 KINDS = {"csv": COMPARISON, "html": HTML, "markdown": MARKDOWN}
@@ -52,83 +55,45 @@ def compare(**values: Any) -> None:
     """
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, command_line, note, print_json
-    from edgevit.commands.compare import find_field
-    from edgevit.commands.compare_names import parse_precisions
-    from edgevit.commands.compare_request import Request
-    from edgevit.device.jetson import here
-    from edgevit.engine import backend
+    from edgevit.commands.compare import compare as compare_models
     from edgevit.engine.check import summary
-    from edgevit.errors import EdgevitError
-    from edgevit.files.writing import write_whole
     from edgevit.progress import Progress
-    from edgevit.recipe import load_recipe
-    from edgevit.target import load_target
-    from edgevit.workbench import Workbench
 
-    as_json = values.pop("as_json")
+    as_json, models = values.pop("as_json"), values.pop("models")
     outputs = {kind: path for kind in KINDS if (path := values.pop(f"{kind}_path")) is not None}
-    cache, options = Cache(enabled=not values.pop("no_cache"), note=note), import_options(values)
-    engines, precisions = _names(values.pop("engines")), parse_precisions(_names(values.pop("precisions")))
-    # What can be wrong is found now, not after minutes of measuring.
-    for name in engines:
-        _ = backend(name).version
-    progress = Progress() if as_json else ConsoleProgress()
-    request = Request(
-        models=values["models"],
-        data=values["data"],
-        precisions=precisions,
-        calibration=values["calibration"],
-        limit=values["limit"],
-        recipe=load_recipe(values["recipe"]),
-        target=here(load_target(values["target"])) if values["target"] else None,
-        class_order=values["class_order"],
-        options=options,
-    )
-    target = request.target or load_target("cpu")
-    bench = Workbench(target=target, cache=cache, progress=progress, threads=values["threads"])
-    field = find_field(request, bench).checked(engines=engines, bench=bench)
-    comparison = field.compare(runs=values["runs"], bench=bench, command=command_line())
+    cache, progress = Cache(enabled=not values.pop("no_cache"), note=note), Progress() if as_json else ConsoleProgress()
+    found = compare_models(*models, **values, cache=cache, progress=progress, command=command_line())
     # What was measured is printed before anything is written: a full disk loses the file, not the figures.
     if as_json:
-        checks = [item.to_dict() for item in field.verdicts]
-        print_json({**comparison.to_dict(), "checks": checks, "notes": field.notes})
+        print_json(found.to_dict())
     else:
-        print_warnings(comparison.warnings)
-        for text in field.notes:
+        print_warnings(found.warnings)
+        for text in found.notes:
             note(text)
-        print_comparison(comparison)
-        if field.verdicts:
-            say(f"{summary(field.verdicts)}.")
+        print_comparison(found.comparison)
+        if found.verdicts:
+            say(f"{summary(found.verdicts)}.")
+    _write(found, outputs, quiet=as_json)
+
+
+def _write(found: CompareResult, outputs: dict[str, Path], *, quiet: bool) -> None:
+    """Write each of ``outputs``. What cannot be written is raised when the others, which may lie elsewhere, are."""
+    from edgevit.errors import EdgevitError
+    from edgevit.files.writing import write_whole
+
+    rendered = {"csv": found.to_csv, "html": found.to_html, "markdown": found.to_markdown}
     failed = []
     for kind, path in outputs.items():
-        text = _written(kind, comparison, field, bench)
+        text = rendered[kind]()
         try:
             write_whole(path, text, kind=KINDS[kind], option=f"--{kind}")
-        except EdgevitError as error:  # the others may lie elsewhere
+        except EdgevitError as error:
             failed.append(error)
             continue
-        if not as_json:
+        if not quiet:
             say(f"Written: {path}")
     if failed:
         raise failed[0]
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    """The names of a comma-separated list, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
-
-
-def _written(kind: str, comparison: Any, field: Any, bench: Any) -> str:
-    """The text of an output file."""
-    from edgevit.report.html import to_html
-    from edgevit.report.table import to_markdown
-
-    if kind == "csv":
-        text: str = comparison.to_csv()
-        return text
-    if kind == "markdown":
-        return to_markdown(comparison, field.notes)
-    return to_html(comparison, field.background(comparison, bench))
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
@@ -141,34 +106,24 @@ def print_warnings(warnings: Sequence[str]) -> None:
 
 def print_comparison(comparison: Any) -> None:
     """The recommendation, the table and its conditions, on stdout."""
-    from edgevit.cli.console import table
-    from edgevit.plan.device_plan import device_lines, device_table
-    from edgevit.report.table import (
-        SHORT,
-        conditions_line,
-        device_plans,
-        filled,
-        images_line,
-        legend,
-        origin_lines,
-        short_cells,
-    )
+    from edgevit.cli.console import print_sheet
+    from edgevit.plan.device_plan import device_lines
+    from edgevit.report.sheet import device_sheet, short_sheet
+    from edgevit.report.table import conditions_line, device_plans, legend, origin_lines
 
-    found = comparison.recommendation
+    found, sheet = comparison.recommendation, short_sheet(comparison)
     say(found.headline, bold=True)
     for reason in found.reasons:
         say(f"  {reason}")
     say()
-    shown, rows = filled(SHORT, [short_cells(comparison, row) for row in comparison.rows])
-    table(images_line(comparison), shown, rows, left=2)
-    if plans := device_plans(comparison):
+    print_sheet(sheet)
+    if device := device_sheet(comparison):
         say()
-        columns, cells = device_table(plans)
-        table("On the device", columns, cells)
-        for text in device_lines(plans):
+        print_sheet(device)
+        for text in device_lines(device_plans(comparison)):
             say(*textwrap.wrap(text, WIDTH))
         say()
-    for text in legend(comparison, shown, rows):
+    for text in legend(comparison, sheet.columns, sheet.rows):
         say(f"{text}.")
     say(conditions_line(comparison))
     for text in origin_lines(comparison):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -18,6 +18,9 @@ from rich.text import Text
 from edgevit.cli.say import say
 from edgevit.printable import json_text, printable
 from edgevit.progress import Progress, Stage
+
+if TYPE_CHECKING:
+    from edgevit.report.sheet import Sheet
 
 
 class ConsoleProgress(Progress):
@@ -53,6 +56,11 @@ class ConsoleProgress(Progress):
         self.console.print(Text(f"  {printable(stage.name):<32} {done}"))
 
 
+def print_sheet(sheet: Sheet) -> None:
+    """Print ``sheet`` as `table` does."""
+    table(sheet.title, sheet.columns, sheet.rows, left=sheet.left)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
     """Print a table on stdout; all but the ``left`` first columns are right-aligned."""
     style = {"title_justify": "left", "title_style": "bold", "header_style": "bold"}
@@ -85,13 +93,3 @@ def note(text: str) -> None:
 def command_line() -> str:
     """What was typed, as a shell would take it again."""
     return shlex.join(["edgevit", *sys.argv[1:]])
-
-
-def megabytes(size: int) -> str:
-    """Bytes as MB with one decimal."""
-    return f"{size / 1e6:.1f} MB"
-
-
-def percent(share: float | None) -> str:
-    """A share 0..1 as a percentage, or a dash."""
-    return "-" if share is None else f"{100 * share:.1f} %"

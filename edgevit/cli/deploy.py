@@ -116,7 +116,8 @@ def _watcher(*, quiet: bool) -> Any:
 
 
 def _print_plan(plan: Any, hosts: list[Any], *, as_json: bool) -> None:
-    from edgevit.cli.console import megabytes, print_json, table
+    from edgevit.cli.console import print_json, table
+    from edgevit.report.sheet import megabytes
 
     sizes = [(path.name, path.stat().st_size) for path in plan.wheels()] + [(plan.name, plan.bytes)]
     compiles = "compile there" if plan.ahead else f"nothing to compile: {plan.bundle.manifest.engine} does at every start"

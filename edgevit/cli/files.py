@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,8 +114,3 @@ def _names_file(text: str) -> bool:
         return is_file(Path(text), ConfigError)
     except ConfigError:  # it is no path at all, or the command says what is wrong with it
         return False
-
-
-def own_name(path: Path) -> str:
-    """Of a file or folder without its suffix, even where it is called ``.`` or is a link."""
-    return Path(os.path.realpath(path)).stem

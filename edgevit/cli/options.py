@@ -82,19 +82,10 @@ PREPROCESSING_OPTIONS = (
 
 
 def model_options(command: Command) -> Command:
-    """Add what `import_options` reads: how to import a checkpoint that does not tell everything."""
+    """Add `edgevit.commands.import_options.ImportOptions`: how to read a checkpoint that does not tell everything."""
     for option in reversed((*MODEL_OPTIONS, *PREPROCESSING_OPTIONS)):
         command = option(command)
     return command
-
-
-def import_options(values: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `load_checkpoint` from a command's parameters, which are removed from ``values``."""
-    options = {key: values.pop(key) for key in ("weights", "heads", "image_size", "activation", "labels", "problem_type")}
-    fields = {key: values.pop(key) for key in ("resize", "interpolation", "mean", "std", "color")}
-    fields["mode"] = values.pop("resize_mode")
-    options["preprocessing"] = {key: value for key, value in fields.items() if value is not None}
-    return {key: value for key, value in options.items() if value is not None}
 
 
 class Share(click.ParamType):  # type: ignore[type-arg]  # the same
@@ -126,30 +117,10 @@ PRUNE_OPTIONS = (
 
 
 def prune_options(command: Command) -> Command:
-    """Add what `prune_settings` reads."""
+    """Add how much to prune, and how."""
     for option in reversed(PRUNE_OPTIONS):
         command = option(command)
     return command
-
-
-def prune_settings(values: dict[str, Any], multiple: int) -> Any:
-    """`PruneSettings` from a command's parameters, which are removed from ``values``; None if nothing is to be pruned."""
-    from edgevit.errors import ConfigError
-    from edgevit.prune.settings import PruneSettings
-
-    asked, speedup = values.pop("prune"), values.pop("speedup")
-    images, own = values.pop("prune_images"), values.pop("multiple")
-    recover, score = values.pop("recover"), values.pop("score")
-    if asked is None and speedup is None:
-        if recover:
-            msg = "--recover trains a pruned model: say how much to prune with --prune or --speedup."
-            raise ConfigError(msg)
-        return None
-    auto = asked == "auto"
-    return PruneSettings(
-        share=None if auto else asked, speedup=speedup, auto=auto, multiple=own or multiple, images=images, score=score,
-        recover=recover,
-    )  # fmt: skip
 
 
 class_order_option = click.option(

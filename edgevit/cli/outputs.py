@@ -17,7 +17,7 @@ from edgevit.errors import ConfigError, StorageError
 from edgevit.files.own_kinds import RESULTS, TABLE, VIDEO
 
 if TYPE_CHECKING:
-    from edgevit.attention.probe import Glance
+    from edgevit.attention_maps.probe import Glance
     from edgevit.bundle import Bundle, Manifest
     from edgevit.engine.base import Session
     from edgevit.preview.telemetry import Sample
@@ -199,7 +199,7 @@ def _preview(
 
 
 def _glance(bundle: Bundle, part: str) -> Glance:
-    from edgevit.attention.probe import Glance
+    from edgevit.attention_maps.probe import Glance
     from edgevit.bundle import MODEL
 
     return Glance(bundle.read(MODEL), bundle.manifest.model, bundle.manifest.preprocessing, part)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 
-from edgevit.cli.console import percent, table
+from edgevit.cli.console import table
 from edgevit.cli.say import say
 from edgevit.commands.target_graph import Compiled
 from edgevit.plan.preflight import BlockRow
 from edgevit.plan.roofline import Estimate, assumptions
+from edgevit.report.sheet import percent
 from edgevit.target import Target, load_target
 
 WIDTH = 80  # columns of a terminal

@@ -1,33 +1,94 @@
-"""What `edgevit attention` does: run each precision of a model on an image and keep where it looks."""
+"""``edgevit attention`` as a library call: run each precision of a model on an image and keep where it looks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.attention.maps import Attention
-from edgevit.attention.probe import Probe
+from edgevit.attention_maps.probe import Probe
 from edgevit.bundle import MODEL, REFERENCE, is_bundle, open_bundle
+from edgevit.cache import Cache
+from edgevit.commands.arguments import cache_of, known_options, names_of, number_or_none, path_of, path_or_none, recipe_of
+from edgevit.commands.attention_result import AttentionResult, View, check_output
+from edgevit.commands.import_options import ImportOptions, import_options
 from edgevit.errors import ConfigError, needs_extra
-from edgevit.images.dataset import load_images, read_image
+from edgevit.images.dataset import load_images
+from edgevit.images.pictures import Picture, frame_of
 from edgevit.preprocess import Preprocessing, prepare
+from edgevit.progress import Progress
 from edgevit.recipe import Recipe
-from edgevit.runtime.classify import Prediction, top_k
+from edgevit.runtime.classify import top_k
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from edgevit.preprocess import Frame
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class View:
-    """What one precision made of the image."""
+def attention(
+    model: str | Path,
+    image: Picture,
+    *,
+    out: str | Path | None = None,
+    blocks: str | Sequence[int] | None = None,
+    data: str | Path | None = None,
+    recipe: str | Path | Recipe = "default",
+    threads: int | None = None,
+    cache: Cache | bool = True,
+    progress: Progress | None = None,
+    **options: Unpack[ImportOptions],
+) -> AttentionResult:
+    """What every head of a model attends to in an image; FP32 beside INT8 where there are both.
 
-    precision: str
-    prediction: Prediction
-    attention: Attention
+    >>> seen = edgevit.attention("out.edgevit", "image.jpg")
+    >>> seen.views[0].attention.maps(block=3)
+
+    Args:
+        model: a bundle or a checkpoint.
+        image: the path of an image; a Pillow image; or an array uint8 [H, W, 3] BGR, as OpenCV delivers it.
+        out: a file to write, too: a picture (.png, .jpg, .webp), .npy for the maps, .npz for all weights.
+        blocks: numbers from 0, a list or a text with commas; all by default.
+        data: for a checkpoint: images to calibrate INT8 on, to see that, too.
+        recipe: for a checkpoint: how to calibrate INT8.
+        threads, cache, progress: as `edgevit.build` takes them.
+        options: for a checkpoint: how to read it, see `ImportOptions`.
+
+    Raises:
+        TypeError: an argument is of a type that it cannot be.
+        ValueError: an array of another shape or dtype.
+        EdgevitError: whatever else a user can put right. Messages name an argument as the command line does.
+    """
+    written = path_or_none(out, "out")
+    if written is not None:
+        check_output(written)
+    bench = Workbench(cache=cache_of(cache), progress=progress or Progress(), threads=number_or_none(threads, "threads", 1))
+    how = import_options(known_options(dict(options), ImportOptions))
+    found = read_model(path_of(model, "model"), path_or_none(data, "data"), recipe_of(recipe), how, bench)
+    with bench.stage("look"):
+        frame, views = look_at(found, image, threads=bench.threads)
+    result = AttentionResult(frame=frame, views=views, blocks=_blocks(blocks, views), written=written)
+    if written is not None:
+        result.save(written)
+    return result
+
+
+def _blocks(asked: str | Sequence[int] | None, views: Sequence[View]) -> tuple[int, ...]:
+    """The blocks asked for, all of them by default. Raises ConfigError for one that has no attention."""
+    known = sorted({block for view in views for block in view.attention.weights})
+    if asked is None:
+        return tuple(known)
+    names = names_of(asked if isinstance(asked, str) else [str(block) for block in asked], "blocks")
+    for name in names:
+        if not name.isdecimal() or int(name) not in known:
+            msg = f"--blocks: {name!r} is no block with attention. Known: {', '.join(map(str, known))}."
+            raise ConfigError(msg)
+    if not names:
+        msg = f"--blocks: names none. Known: {', '.join(map(str, known))}."
+        raise ConfigError(msg)
+    return tuple(dict.fromkeys(map(int, names)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +102,16 @@ class Model:
     problem_type: str
 
 
-def look_at(model: Model, image: Path, *, threads: int | None = None) -> tuple[Frame, list[View]]:
-    """The prepared image, uint8 [H, W, 3] BGR, and how each precision of ``model`` sees it. Raises DataError for no image."""
-    frame = prepare(read_image(image), model.contract)
+def look_at(model: Model, image: Picture, *, threads: int | None = None) -> tuple[Frame, tuple[View, ...]]:
+    """The prepared image, uint8 [H, W, 3] BGR, and how each precision of ``model`` sees it. Raises as `frame_of` does."""
+    frame = prepare(frame_of(image), model.contract)
     views = []
     for precision, graph in model.graphs.items():
         logits, attention = Probe(graph, model.config, threads=threads).look(frame)
         views.append(
             View(precision=precision, prediction=top_k(logits, model.labels, 1, model.problem_type)[0], attention=attention)
         )
-    return frame, views
+    return frame, tuple(views)
 
 
 def read_model(path: Path, data: Path | None, recipe: Recipe, options: Mapping[str, Any], bench: Workbench) -> Model:

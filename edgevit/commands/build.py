@@ -1,19 +1,21 @@
-"""The pipeline: checkpoint and images in, bundle out. Every slow stage is cached by content."""
+"""``edgevit build`` as a library call: checkpoint and images in, bundle out. Every slow stage is cached by content."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from edgevit.bundle import ENGINE, Bundle, check_replaceable
+from edgevit.bundle import ENGINE, check_replaceable
 from edgevit.cache import Cache
+from edgevit.commands.arguments import cache_of
+from edgevit.commands.build_arguments import build_request
 from edgevit.commands.build_bundle import Made, write
 from edgevit.commands.build_inputs import Inputs, begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.build_result import BuildResult
 from edgevit.commands.steps import Work, run_steps
-from edgevit.commands.target_graph import Compiled, compile_for
+from edgevit.commands.target_graph import compile_for
 from edgevit.engine import alternatives
-from edgevit.engine.check import Verdict
 from edgevit.engine.here import is_here, proxy_engine, proxy_engine_of
 from edgevit.engine.samples import samples_bytes
 from edgevit.engine.trusted import CheckedGraph, Trusted, trusted_engine
@@ -27,21 +29,77 @@ from edgevit.quantize.checked import checked_graph
 from edgevit.quantize.samples import sample_frames
 from edgevit.workbench import Workbench
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Unpack
+
+    from edgevit.commands.build_arguments import PruneOptions
+    from edgevit.recipe import Recipe
+    from edgevit.target import Target
+
 RUNS = 60  # timed inferences per precision
 
 
-@dataclass(frozen=True, kw_only=True)
-class BuildResult:
-    """A finished build."""
+def build(
+    model: str | Path,
+    *,
+    data: str | Path | None = None,
+    target: str | Path | Target = "cpu",
+    precision: str | None = None,
+    max_drop: float | None = None,
+    prune: float | str | None = None,
+    speedup: float | None = None,
+    out: str | Path | None = None,
+    eval_data: str | Path | None = None,
+    eval_limit: int = 1024,
+    recipe: str | Path | Recipe = "default",
+    reference: bool = True,
+    class_order: str | None = None,
+    threads: int | None = None,
+    cache: Cache | bool = True,
+    progress: Progress | None = None,
+    command: str = "",
+    **options: Unpack[PruneOptions],
+) -> BuildResult:
+    """Turn a trained ViT into a bundle for a device. Interrupted, the same call goes on from there.
 
-    bundle: Bundle
-    comparison: Comparison | None
-    compiled: Compiled
-    """The target's engine, or what compiling for it here showed."""
-    seconds: dict[str, float]
-    """Wall time by stage, of all its turns together."""
-    verdicts: tuple[Verdict, ...] = ()
-    """Each graph on the engine that its figures are from, held against torch."""
+    >>> result = edgevit.build("model/", data="train/", target="jetson", max_drop=0.5)
+    >>> result.bundle.path, result.rows
+
+    Args:
+        model: a checkpoint: .safetensors, .pt, .pth, or a folder of transformers or timm.
+        data: images to calibrate on, a folder (class per subfolder) or an .npz; INT8 and pruning need them.
+        target: the device: a name in targets/, the path of a .toml file, or a `Target`.
+        precision: what GEMMs compute in: ``int8`` (the default), ``fp16``, ``fp32``, or ``auto``: INT8 as far as ``max_drop``
+            allows.
+        max_drop: percentage points of top-1 (several labels: of mAP; without labels: of agreement with FP32) that pruning and
+            INT8 together may cost. ``precision="auto"`` alone means 0.5, ``prune="auto"`` 1.
+        prune: share of the multiply-accumulates to remove first, 0 to 0.9, or ``auto``: what ``max_drop`` allows.
+        speedup: instead of ``prune``, how many times as fast the model is to be, 1 to 10.
+        out: the bundle to write, a folder or .zip; MODEL.edgevit in the working folder by default.
+        eval_data: images to measure accuracy on; what calibration leaves of ``data`` by default.
+        eval_limit: images measured on at most.
+        recipe: how to calibrate: a name in calibration/, the path of a .toml file, or a `Recipe`.
+        reference: whether the bundle keeps the FP32 graph, and frames of ``data`` that engines are checked with.
+        class_order: how the trainer sorted class folders, ``text`` or ``natural``, for a model without names; None asks it.
+        threads: CPU threads of an inference; all by default.
+        cache: whether stages are kept and found again; or where, as a `Cache`.
+        progress: who is told how far it is; nobody by default.
+        command: what was typed, for the conditions of what is measured.
+        options: how to prune and to read the checkpoint, see `PruneOptions` and `ImportOptions`.
+
+    Raises:
+        TypeError: an argument is of a type that it cannot be.
+        EdgevitError: whatever else a user can put right; `edgevit.errors` has the kinds. Messages name an argument as the
+            command line does: ``--max-drop`` is ``max_drop``.
+    """
+    request = build_request(
+        model, data=data, target=target, precision=precision, max_drop=max_drop, prune=prune, speedup=speedup, out=out,
+        eval_data=eval_data, eval_limit=eval_limit, recipe=recipe, reference=reference, class_order=class_order,
+        threads=threads, command=command, **options,
+    )  # fmt: skip
+    return run_build(request, cache_of(cache), progress or Progress())
 
 
 class _Timed(Progress):
@@ -62,7 +120,7 @@ class _Timed(Progress):
         self.inner.end(stage)
 
 
-def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:
+def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:
     """Run all stages and write the bundle to ``request.out``.
 
     Interrupted, it leaves no bundle, and every stage that had finished is found in the cache next time.
@@ -105,7 +163,10 @@ def build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResul
             verdicts=trusted.verdicts, samples=samples, notes=tuple(dict.fromkeys(notes)), seconds=timed.seconds,
         )  # fmt: skip
         bundle = write(request, made)
-    return BuildResult(bundle=bundle, comparison=comparison, compiled=compiled, seconds=timed.seconds, verdicts=trusted.verdicts)
+    return BuildResult(
+        bundle=bundle, target=request.target, comparison=comparison, compiled=compiled, seconds=timed.seconds,
+        verdicts=trusted.verdicts,
+    )  # fmt: skip
 
 
 def _on(trusted: Trusted, bench: Workbench) -> Workbench:

@@ -10,7 +10,7 @@ from typing import Any
 from edgevit.cache import Cache
 from edgevit.commands.steps import Step, steps_for
 from edgevit.progress import Progress
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
 from edgevit.target import Target
 from edgevit.workbench import Workbench

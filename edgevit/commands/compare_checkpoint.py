@@ -18,7 +18,7 @@ from edgevit.images.dataset import ImageSet
 from edgevit.images.labelmatch import open_images
 from edgevit.measure.details import layers_of
 from edgevit.plan.device_plan import DevicePlan, device_plan
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.target import Target
 from edgevit.workbench import Workbench
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.numberformat import FORMATS, MIXED
-from edgevit.prune.settings import GREATEST
+from edgevit.pruning.settings import GREATEST
 
 BASES = tuple(base for item in FORMATS.values() for base in ((f"{item.name}-linear", item.name) if item.scaled else (item.name,)))
 """What a checkpoint can be compared in, each also as ``+pruneN``. A bundle holds what it was built with."""

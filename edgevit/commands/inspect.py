@@ -1,83 +1,66 @@
-"""What `edgevit inspect --layers` does: a bundle's graph, part by part of each block, with times where an engine tells them."""
+"""``edgevit inspect`` as a library call: what is in a bundle, every file of it checked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgevit.bundle import MODEL, Bundle
-from edgevit.engine.of_bundle import compiled_here, in_order
-from edgevit.engine.profiling import layer_times
-from edgevit.engines import traits_of
-from edgevit.errors import needs_extra
-from edgevit.measure.parts import PARTS, part_times
+from edgevit.bundle import open_bundle
+from edgevit.commands.arguments import number_or_none, path_of, path_or_none
+from edgevit.commands.inspect_diff import differences
+from edgevit.commands.inspect_parts import parts_of
+from edgevit.commands.inspect_result import InspectResult
+from edgevit.engine import backend
+from edgevit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgevit.export.layers import GraphLayer
-
-RUNS = 10  # inferences under the profiler
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One part of one block."""
-
-    block: int | None
-    """None before the first block and after the last."""
-    part: str
-    """One of `edgevit.measure.parts.PARTS`."""
-    precision: str
-    """Of its products, such as ``int8`` or ``int8+fp32``; empty where it has none."""
-    input_scale: float | None
-    """Step of its first product's input; None in floating point."""
-    weight_scale: tuple[float, float] | None
-    """Smallest and largest step of its weights."""
-    macs: int
-    """Multiply-accumulates of one image."""
-    weight_bytes: int
-    milliseconds: float | None
-    """Median over `RUNS` inferences of a black image; None where nothing was timed."""
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
-def parts_of(bundle: Bundle, engine: str | None, *, threads: int | None) -> list[Part]:
-    """Every part of every block of ``bundle``, in network order.
+def inspect(
+    bundle: str | Path,
+    *,
+    layers: bool = False,
+    engine: str | None = None,
+    diff: str | Path | None = None,
+    require_signature: str | Path | Sequence[str | Path] = (),
+    threads: int | None = None,
+) -> InspectResult:
+    """Check every file of a bundle against its hash, and tell what it holds.
 
-    Timed on ``engine``, or on the bundle's own if that runs here. Raises MissingPackageError without onnx.
+    >>> edgevit.inspect("out.edgevit").bundle.manifest.precision
+    >>> edgevit.inspect("out.edgevit", layers=True).rows
+
+    Args:
+        bundle: a folder or a .zip.
+        layers: whether to list every part of every block: precision, scales, MACs, bytes, milliseconds.
+        engine: for ``layers``: what times them; the bundle's own by default.
+        diff: another bundle, to tell what differs in it.
+        require_signature: the public key that must confirm the signature, or several, of which one must.
+        threads: for ``layers``: CPU threads of the engine; all by default.
+
+    Raises:
+        TypeError: an argument is of a type that it cannot be.
+        BundleError: a bundle is missing, damaged or tampered with, or the signature is not confirmed.
+        ConfigError: ``engine`` is unknown, or given without ``layers``, as ``threads`` may not be, either.
+        MissingPackageError: ``layers`` needs a package that is not installed.
     """
-    with needs_extra("build"):
-        from edgevit.export.layers import graph_layers
-    model = bundle.read(MODEL)
-    groups: dict[tuple[int | None, str], list[GraphLayer]] = {}
-    for layer in graph_layers(model):
-        head, _, rest = layer.name.partition("/")
-        block = int(head.removeprefix("blocks.")) if head.startswith("blocks.") else None
-        groups.setdefault((block, rest.partition("/")[0] if block is not None else head), []).append(layer)
-    times: dict[tuple[int | None, str], float] = {}
-    name = engine or in_order(bundle.manifest.engine)[0]
-    own = compiled_here(bundle) if name == bundle.manifest.engine else None
-    if engine or own or not traits_of(name).ahead_of_time:
-        black = np.zeros((1, *bundle.manifest.preprocessing.size, 3), np.uint8)
-        found = part_times(layer_times(name, model, black, threads=threads, runs=RUNS, compiled=own))
-        times = {(item.block, item.part): item.milliseconds for item in found}
-    return [_part(key, groups.get(key, []), times.get(key)) for key in sorted({*groups, *times}, key=_order)]
-
-
-def _part(key: tuple[int | None, str], layers: list[GraphLayer], milliseconds: float | None) -> Part:
-    steps = [layer.weight_scale for layer in layers if layer.weight_scale is not None]
-    return Part(
-        block=key[0],
-        part=key[1],
-        precision="+".join(dict.fromkeys(layer.precision for layer in layers)),
-        input_scale=next((layer.input_scale for layer in layers if layer.input_scale is not None), None),
-        weight_scale=(min(low for low, _ in steps), max(high for _, high in steps)) if steps else None,
-        macs=sum(layer.macs for layer in layers),
-        weight_bytes=sum(layer.weight_bytes for layer in layers),
-        milliseconds=milliseconds,
+    number = number_or_none(threads, "threads", 1)
+    if (engine or number) and not layers:
+        msg = "--engine and --threads are for --layers, which times them. Add it, or leave them out."
+        raise ConfigError(msg)
+    if engine:
+        _ = backend(engine).version
+    several = isinstance(require_signature, list | tuple)
+    keys = tuple(path_of(key, "require_signature") for key in (require_signature if several else (require_signature,)))  # type: ignore[union-attr]
+    opened = open_bundle(path_of(bundle, "bundle"), keys)
+    opened.verify()
+    parts = parts_of(opened, engine, threads=number) if layers else None
+    place, other = path_or_none(diff, "diff"), None
+    if place is not None:
+        other = open_bundle(place)
+        other.verify()
+    changes = tuple(differences(opened.manifest, other.manifest)) if other is not None else None
+    return InspectResult(
+        bundle=opened, keys=keys, parts=None if parts is None else tuple(parts), other=other, differences=changes
     )
-
-
-def _order(key: tuple[int | None, str]) -> tuple[int, int, int]:
-    block, part = key
-    return 2 if part == "head" else 0 if block is None else 1, block or 0, PARTS.index(part)

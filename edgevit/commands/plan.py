@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from edgevit.bundle import check_replaceable, described_input
 from edgevit.cache import Cache, NotKeptError
+from edgevit.commands.arguments import cache_of
 from edgevit.commands.build import RUNS
+from edgevit.commands.build_arguments import build_request
 from edgevit.commands.build_inputs import read_inputs, spare_images, work_on
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.dry_run import DryRun, PlannedStage
@@ -33,8 +37,13 @@ class Planned:
     """Of reading the checkpoint and choosing the images."""
 
 
-def plan(request: BuildRequest, cache: Cache) -> Planned:
-    """What `build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
+def plan(model: str | Path, *, cache: Cache | bool = True, **arguments: Any) -> Planned:
+    """What `edgevit.build` with the same arguments would do. Computes nothing slow, writes nothing; raises what that does."""
+    return plan_build(build_request(model, **arguments), cache_of(cache))
+
+
+def plan_build(request: BuildRequest, cache: Cache) -> Planned:
+    """What `run_build` would do, stage by stage, and what of it is cached already. Computes nothing slow, writes nothing."""
     check_replaceable(request.out)
     planning = _Planning(request, cache)
     return Planned(stages=tuple(planning.stages()), notes=planning.inputs.notes)

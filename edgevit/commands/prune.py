@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgevit.cache import Cache
+from edgevit.commands.arguments import cache_of
+from edgevit.commands.build_arguments import prune_request
 from edgevit.commands.build_inputs import begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.prune_result import PruneResult
 from edgevit.commands.steps import Prune, run_step
 from edgevit.engine import alternatives
 from edgevit.engine.here import is_here, proxy_engine
@@ -18,29 +19,75 @@ from edgevit.export.variants import fp32_variant
 from edgevit.files.writing import require_writable
 from edgevit.measure import machine
 from edgevit.measure.compare import Candidate, compare
-from edgevit.measure.comparison import Comparison
 from edgevit.measure.doubt import budget_note
 from edgevit.model.checkpoint import check_replaceable, save_checkpoint
 from edgevit.progress import Progress
 from edgevit.quantize.checked import checked_graph
 from edgevit.quantize.samples import sample_frames
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Unpack
+
+    from edgevit.commands.build_arguments import PruneOptions
+    from edgevit.target import Target
+
 RUNS = 60  # timed inferences of each
 
 
-@dataclass(frozen=True, kw_only=True)
-class PrunedFile:
-    """A pruned checkpoint that was written."""
+def prune(
+    model: str | Path,
+    *,
+    data: str | Path,
+    share: float | str | None = None,
+    speedup: float | None = None,
+    max_drop: float | None = None,
+    out: str | Path | None = None,
+    eval_data: str | Path | None = None,
+    eval_limit: int = 1024,
+    target: str | Path | Target = "cpu",
+    precision: str | None = None,
+    class_order: str | None = None,
+    threads: int | None = None,
+    cache: Cache | bool = True,
+    progress: Progress | None = None,
+    command: str = "",
+    **options: Unpack[PruneOptions],
+) -> PruneResult:
+    """Write a smaller checkpoint: heads, hidden neurons and halves of blocks removed, what is left refitted in closed form.
 
-    path: Path
-    report: dict[str, Any]
-    """As `edgevit.prune.goal.Outcome.report`."""
-    comparison: Comparison | None
-    """In FP32, before and after; None without images to measure on."""
-    notes: tuple[str, ...]
+    >>> smaller = edgevit.prune("model/", data="train/", share=0.3)
+    >>> edgevit.build(smaller.path, data="train/")
+
+    Args:
+        model: a checkpoint: .safetensors, .pt, .pth, or a folder of transformers or timm.
+        data: images to prune on, a folder or an .npz; labels are not needed.
+        share: of the multiply-accumulates to remove, 0 to 0.9, or ``auto``: what ``max_drop`` allows. One of ``share``,
+            ``speedup`` and ``max_drop`` is needed.
+        speedup: how many times as fast the model is to be, 1 to 10: measured where the target is this machine's CPU, else
+            estimated.
+        max_drop: percentage points of top-1 (several labels: of mAP; without labels: of agreement) that pruning may cost;
+            0.5 where ``share="auto"`` stands alone.
+        out: the .safetensors to write; MODEL-pruned.safetensors in the working folder by default.
+        eval_data: images to measure accuracy on; what pruning leaves of ``data`` by default.
+        eval_limit: images measured on at most.
+        target: the device whose layer times count: a name in targets/, the path of a .toml file, or a `Target`.
+        precision: ``int8``, ``fp16`` or ``fp32``: what layer times are taken in; INT8 if the target has it.
+        class_order, threads, cache, progress, command, options: as `edgevit.build` takes them.
+
+    Raises:
+        TypeError: an argument is of a type that it cannot be.
+        EdgevitError: whatever else a user can put right. Messages name an argument as the command line does.
+    """
+    request = prune_request(
+        model, data=data, share=share, speedup=speedup, max_drop=max_drop, out=out, eval_data=eval_data, eval_limit=eval_limit,
+        target=target, precision=precision, class_order=class_order, threads=threads, command=command, **options,
+    )  # fmt: skip
+    return prune_checkpoint(request, cache_of(cache), progress or Progress())
 
 
-def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) -> PrunedFile:
+def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) -> PruneResult:
     """Prune ``request.model`` and write it to ``request.out``, an ordinary checkpoint. Raises EdgevitError as a build does."""
     assert request.prune is not None
     if request.out.suffix != ".safetensors":
@@ -80,4 +127,4 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     if comparison and work.budget and request.max_drop:
         note = budget_note(request.max_drop, comparison.rows[-1], len(work.budget.evaluator.images))
         notes = (*notes, note) if note else notes
-    return PrunedFile(path=request.out, report=work.report["pruning"], comparison=comparison, notes=notes)
+    return PruneResult(path=request.out, report=work.report["pruning"], comparison=comparison, notes=notes)

@@ -24,6 +24,11 @@ def expanded(text: str) -> Path:
     return path
 
 
+def own_name(path: Path) -> str:
+    """Of a file or folder without its suffix, even where it is called ``.`` or is a link."""
+    return Path(os.path.realpath(path)).stem
+
+
 def require_utf8(text: object, error: type[EdgevitError], *, called: str | None = None) -> None:
     """Raise ``error`` if ``text`` is not to be had in UTF-8, as a file's name need not be: OpenCV crashes on such a one.
 

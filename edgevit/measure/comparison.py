@@ -122,12 +122,13 @@ class Comparison:
             "conditions": self.conditions,
         }
 
-    def to_csv(self) -> str:
-        """One line per row, nested fields joined by underscores; an interval becomes two columns; classes are left out.
+    def records(self) -> list[dict[str, Any]]:
+        """A flat record per row, nested fields joined by underscores; an interval becomes two; classes are left out."""
+        return [_flat(asdict(row)) for row in self.rows]
 
-        A name that a spreadsheet would take for a formula has a ``'`` before it.
-        """
-        lines = [{key: cell(value) for key, value in _flat(asdict(row)).items()} for row in self.rows]
+    def to_csv(self) -> str:
+        """One line per row: `records`. A name that a spreadsheet would take for a formula has a ``'`` before it."""
+        lines = [{key: cell(value) for key, value in record.items()} for record in self.records()]
         fields = list(dict.fromkeys(key for line in lines for key in line))
         stream = io.StringIO()
         # Older Pythons put into quotes only what ends lines here.

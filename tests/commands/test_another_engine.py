@@ -14,7 +14,7 @@ from edgevit.bundle import ENGINE, MODEL, Bundle, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
 from edgevit.commands import compile_choice
-from edgevit.commands.build import build
+from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compile import compile_bundle
 from edgevit.commands.plan import plan
@@ -27,7 +27,7 @@ from edgevit.engine.of_bundle import session_of
 from edgevit.errors import ConfigError, EngineError
 from edgevit.model.checkpoint import load_checkpoint
 from edgevit.progress import Progress
-from edgevit.prune.goal import costs_for
+from edgevit.pruning.goal import costs_for
 from edgevit.recipe import load_recipe
 from edgevit.runtime.source import open_source
 from edgevit.target import Target, load_target
@@ -90,7 +90,7 @@ def test_a_build_elsewhere(elsewhere: None, request_of: Callable[[], BuildReques
     stages = [stage.name for stage in plan(request_of(), Cache()).stages]
     assert "compile with fake_npu 1.0" in stages
     assert not {"measure latency", "check fp16 range"} & set(stages)
-    result = build(request_of(), Cache(), Progress())
+    result = run_build(request_of(), Cache(), Progress())
     manifest = result.bundle.manifest
     assert (manifest.engine, manifest.latency, manifest.compiled) == ("fake_npu", None, None)
     assert ENGINE not in manifest.files
@@ -113,7 +113,7 @@ def test_from_the_build_to_the_device(request_of: Callable[[], BuildRequest], mo
     monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     monkeypatch.setattr(compile_choice, "RUNS", 5)
     with registered():
-        path = build(request_of(), Cache(), Progress()).bundle.path
+        path = run_build(request_of(), Cache(), Progress()).bundle.path
         assert "fake_npu cannot run here: no fake NPU (connect one)" in says(lambda: session_of(open_bundle(path)))
         assert "this one cannot: no fake NPU" in says(lambda: compile_bundle(path, BuildOptions()))
     with registered("123"):
@@ -135,7 +135,7 @@ def test_from_the_build_to_the_device(request_of: Callable[[], BuildRequest], mo
 
 def test_a_build_on_the_device(at_home: None, request_of: Callable[[], BuildRequest]) -> None:
     """Compiled for good, judged by it and timed on it."""
-    bundle = build(request_of(), Cache(), Progress()).bundle
+    bundle = run_build(request_of(), Cache(), Progress()).bundle
     manifest = bundle.manifest
     assert bundle.read(ENGINE) == HEADER + bundle.read(MODEL)
     assert manifest.compiled is not None
@@ -155,7 +155,7 @@ def profiled(bundle: Bundle) -> None:
 
 
 def test_the_command_line(elsewhere: None, edgevit: Callable[..., Outcome], request_of: Callable[[], BuildRequest]) -> None:
-    bundle = build(request_of(), Cache(), Progress()).bundle
+    bundle = run_build(request_of(), Cache(), Progress()).bundle
     told = edgevit("inspect", bundle.path)
     assert "not compiled; on the device that runs it: edgevit compile" in " ".join(told.stdout.split())
     assert "fake_npu cannot run here: no fake NPU" in " ".join(edgevit("doctor", bundle.path).stdout.split())

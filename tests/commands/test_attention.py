@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.attention.picture import overlay
-from edgevit.attention.probe import Glance, Probe
+from edgevit.attention_maps.picture import overlay
+from edgevit.attention_maps.probe import Glance, Probe
 from edgevit.bundle import MODEL, open_bundle
 from edgevit.errors import ConfigError
 from edgevit.preprocess import prepare

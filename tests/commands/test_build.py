@@ -15,16 +15,17 @@ import pytest
 from edgevit.bundle import MODEL, REFERENCE, REPORT, SAMPLES, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
-from edgevit.commands.build import BuildResult, build
+from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
-from edgevit.commands.plan import plan
+from edgevit.commands.build_result import BuildResult
+from edgevit.commands.plan import plan_build
 from edgevit.engine.base import SessionBase
 from edgevit.engine.check import REPEATS
 from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, StorageError
 from edgevit.images.dataset import load_images
 from edgevit.measure import evaluate
 from edgevit.progress import Progress, Stage
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.quantize.samples import FRAMES
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.target import Machine, load_target
@@ -99,7 +100,7 @@ def request_of(checkpoint_path: Path, image_folder: Path, tmp_path: Path) -> Cal
 
 def built(request: BuildRequest, **cache: Any) -> tuple[BuildResult, Recorder]:
     recorder = Recorder()
-    return build(request, Cache(**cache), recorder), recorder
+    return run_build(request, Cache(**cache), recorder), recorder
 
 
 def litter(request: BuildRequest) -> list[Path]:
@@ -230,7 +231,7 @@ def test_without_the_reference(request_of) -> None:
 
 def test_int8_without_images(request_of, never_slow) -> None:
     with pytest.raises(DataError, match="--data DIR"):
-        build(request_of(data=None), Cache(), Progress())
+        run_build(request_of(data=None), Cache(), Progress())
 
 
 def test_held_out_images_are_never_calibration_images(request_of, image_folder: Path) -> None:
@@ -299,7 +300,7 @@ def test_unreadable_image_is_named(request_of, tmp_path: Path) -> None:
     bad.write_bytes(b"not an image")
     request = request_of(data=data)
     with pytest.raises(DataError, match=r"1 of 60 images cannot be read: disc/003\.png \(no image\)"):
-        build(request, Cache(), Progress())
+        run_build(request, Cache(), Progress())
     assert not request.out.exists()
 
 
@@ -319,7 +320,7 @@ def test_provenance_is_complete(request_of, checkpoint_path: Path, image_folder:
 
 def test_compare_leaves_out_what_the_bundle_was_calibrated_on(bundle_path: Path, image_folder: Path) -> None:
     """The fingerprints in the manifest serve this."""
-    from edgevit.commands.compare import find_field
+    from edgevit.commands.compare_field import find_field
     from edgevit.commands.compare_request import Request
 
     request = Request(models=(bundle_path,), data=image_folder, limit=1024, recipe=load_recipe("default"))
@@ -365,7 +366,7 @@ def test_interrupted_evaluation_goes_on(request_of, monkeypatch: pytest.MonkeyPa
     checks = 2 * FRAMES * REPEATS  # fp32 and int8
     infer.at = checks + 12
     with pytest.raises(KeyboardInterrupt):
-        build(request, Cache(), Progress())
+        run_build(request, Cache(), Progress())
     assert litter(request) == []
     infer.calls, infer.at = 0, None
     monkeypatch.setattr("edgevit.quantize.quantize.collect", lambda *_, **__: pytest.fail("quantized again"))
@@ -386,7 +387,7 @@ def test_interrupted_elsewhere_leaves_nothing(request_of, when: str, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(when, interrupt)
         with pytest.raises(KeyboardInterrupt):
-            build(request, Cache(), Progress())
+            run_build(request, Cache(), Progress())
     assert litter(request) == []
     built(request)
     assert litter(request) == [request.out]
@@ -400,7 +401,7 @@ def test_failed_rebuild_keeps_the_older_bundle(request_of, monkeypatch: pytest.M
     infer = Interrupting(monkeypatch)
     infer.at = 3
     with pytest.raises(KeyboardInterrupt):
-        build(request, Cache(enabled=False), Progress())
+        run_build(request, Cache(enabled=False), Progress())
     assert {path: path.read_bytes() for path in request.out.iterdir()} == before
     assert litter(request) == [request.out]
 
@@ -435,7 +436,7 @@ def place(kind: str, folder: Path) -> Path:
 )
 def test_useless_output_fails_at_once(request_of, kind: str, error: type[EdgevitError], tmp_path: Path, never_slow) -> None:
     """Not after minutes of quantization; and a dry run says the same."""
-    for action in (build, lambda request, cache, _: plan(request, cache)):
+    for action in (run_build, lambda request, cache, _: plan_build(request, cache)):
         folder = tmp_path / action.__name__
         folder.mkdir()
         with pytest.raises(error) as caught:
@@ -452,7 +453,7 @@ def test_missing_engine_fails_at_once(request_of, never_slow, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "openvino", None)
     target = replace(TARGET, engines={"default": "openvino"})
     with pytest.raises(MissingPackageError, match="edgevit\\[cpu\\]"):
-        build(request_of(target=target), Cache(), Progress())
+        run_build(request_of(target=target), Cache(), Progress())
 
 
 def test_unwritable_cache_is_said_at_once(request_of, never_slow, tmp_path: Path) -> None:
@@ -460,7 +461,7 @@ def test_unwritable_cache_is_said_at_once(request_of, never_slow, tmp_path: Path
     (tmp_path / "file").write_text("")
     said: list[str] = []
     with pytest.raises(pytest.fail.Exception):  # of `never_slow`
-        build(request_of(), Cache(root=tmp_path / "file" / "cache", note=said.append), Progress())
+        run_build(request_of(), Cache(root=tmp_path / "file" / "cache", note=said.append), Progress())
     assert len(said) == 1
     assert "finished stages are not kept" in said[0]
 
@@ -468,7 +469,7 @@ def test_unwritable_cache_is_said_at_once(request_of, never_slow, tmp_path: Path
 def test_precision_that_the_target_lacks(request_of, never_slow) -> None:
     target = replace(TARGET, precisions=("fp32",))
     with pytest.raises(ConfigError, match="offers fp32, not int8"):
-        build(request_of(target=target), Cache(), Progress())
+        run_build(request_of(target=target), Cache(), Progress())
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
@@ -502,13 +503,13 @@ def twice_as_fast(_before: object, _after: object, _precision: str, bench: Workb
 def test_the_stages_planned_are_the_stages_run(request_of, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """In the same order, under the same names; and what is said to be cached is then found, no more and no less."""
     monkeypatch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)  # no builder, on any machine
-    monkeypatch.setattr("edgevit.prune.goal.timed_speedup", twice_as_fast)
+    monkeypatch.setattr("edgevit.pruning.goal.timed_speedup", twice_as_fast)
     request = request_of(**changes)
 
     def check(cached: set[str]) -> None:
-        planned = plan(request, Cache()).stages
+        planned = plan_build(request, Cache()).stages
         begun = Begun()
-        build(request, Cache(), begun)
+        run_build(request, Cache(), begun)
         known = [stage.name for stage in planned if stage.name in begun.names or stage.name not in SOMETIMES]
         assert known == begun.names
         assert {stage.name for stage in planned if stage.cached} == begun.cached
@@ -522,31 +523,31 @@ def test_a_plan_for_a_model_that_is_pruned_otherwise(request_of) -> None:
     """What is kept of one model is not there for another: neither of the unpruned one nor of another share."""
     built(request_of())
     pruned = request_of(prune=PruneSettings(share=0.2, multiple=8))
-    assert "quantize" not in {stage.name for stage in plan(pruned, Cache()).stages if stage.cached}
+    assert "quantize" not in {stage.name for stage in plan_build(pruned, Cache()).stages if stage.cached}
     built(pruned)
-    assert "quantize" in {stage.name for stage in plan(pruned, Cache()).stages if stage.cached}
-    other = plan(request_of(prune=PruneSettings(share=0.5, multiple=8)), Cache()).stages
+    assert "quantize" in {stage.name for stage in plan_build(pruned, Cache()).stages if stage.cached}
+    other = plan_build(request_of(prune=PruneSettings(share=0.5, multiple=8)), Cache()).stages
     assert {stage.name for stage in other if stage.cached} == {"measure layer times", "score", "evaluate fp32 on onnxruntime"}
 
 
 def test_a_plan_counts_the_images_of_each_stage(request_of) -> None:
     """With a budget half of those that are left go to the search: neither half is promised the others'."""
-    what = {stage.name: stage.what for stage in plan(request_of(max_drop=1.0), Cache()).stages}
+    what = {stage.name: stage.what for stage in plan_build(request_of(max_drop=1.0), Cache()).stages}
     assert "on 16 images set apart" in what["search"]
     assert what["evaluate int8 on onnxruntime"] == "16 held-out images"
-    plain = {stage.name: stage.what for stage in plan(request_of(), Cache()).stages}
+    plain = {stage.name: stage.what for stage in plan_build(request_of(), Cache()).stages}
     assert plain["evaluate int8 on onnxruntime"] == "32 held-out images"
 
 
 def test_a_plan_computes_nothing_slow(request_of, never_slow) -> None:
-    stages = plan(request_of(max_drop=1.0, prune=PruneSettings(auto=True, multiple=8)), Cache()).stages
+    stages = plan_build(request_of(max_drop=1.0, prune=PruneSettings(auto=True, multiple=8)), Cache()).stages
     assert not any(stage.cached for stage in stages)
 
 
 def test_plan_writes_nothing(request_of, cache_dir: Path) -> None:
     """Not even the output's parent folder."""
     request = request_of(out=request_of().out.parent / "new" / "b.edgevit")
-    plan(request, Cache())
+    plan_build(request, Cache())
     assert not request.out.parent.parent.exists()
     assert not cache_dir.exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.commands.compare import _names
+from edgevit.commands.compare_field import _names
 from edgevit.errors import ConfigError
 
 

@@ -41,7 +41,7 @@ def bundle(
 def built(model: Path, data: Path, folder: Path, **changes: Any) -> Bundle:
     target, recipe = load_target("jetson"), load_recipe("fast")
     wanted = BuildRequest(model=model, target=target, recipe=recipe, out=folder / "out.edgevit", data=data, threads=1, **changes)
-    return open_bundle(build_module.build(wanted, Cache(), Progress()).bundle.path)
+    return open_bundle(build_module.run_build(wanted, Cache(), Progress()).bundle.path)
 
 
 class Device(TensorRt):

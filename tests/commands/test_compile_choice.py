@@ -54,7 +54,7 @@ def source(checkpoint_path: Path, image_folder: Path, tmp_path_factory: pytest.T
         patch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)
         request = BuildRequest(model=checkpoint_path, target=load_target("jetson"), recipe=recipe, out=folder / "b.edgevit",
                                data=image_folder, threads=1)  # fmt: skip
-        return build_module.build(request, Cache(), Progress()).bundle.path
+        return build_module.run_build(request, Cache(), Progress()).bundle.path
 
 
 class Device(TensorRt):

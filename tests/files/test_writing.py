@@ -288,7 +288,7 @@ OTHERWISE = {
     "edgevit/engine/onnxruntime.py": SCRATCH,
     "edgevit/engine/profiling.py": SCRATCH,
     "edgevit/measure/startup.py": SCRATCH,
-    "edgevit/prune/token_store.py": SCRATCH,
+    "edgevit/pruning/token_store.py": SCRATCH,
     "edgevit/cache.py": "tries whether the folder can be written",
     "edgevit/deploy/ssh.py": "a socket of ssh's",
     "edgevit/cli/deploy.py": SCRATCH,

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from edgevit.cache import Cache
-from edgevit.commands.build import build
+from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
-from edgevit.commands.compare import find_field
+from edgevit.commands.compare_field import find_field
 from edgevit.commands.compare_request import Request
 from edgevit.commands.prune import prune_checkpoint
 from edgevit.measure import machine
 from edgevit.progress import Progress, Stage
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 from edgevit.workbench import Workbench
@@ -45,7 +45,7 @@ def request_to(checkpoint_path: Path, image_folder: Path, tmp_path: Path) -> Cal
 
 def test_of_a_build(request_to: Callable[..., BuildRequest], monkeypatch: pytest.MonkeyPatch) -> None:
     working = Working(monkeypatch)
-    result = build(request_to("out.edgevit"), Cache(), working)
+    result = run_build(request_to("out.edgevit"), Cache(), working)
     assert working.busy
     assert result.comparison.conditions["load"] == QUIET
     assert result.bundle.manifest.latency["conditions"]["load"] == QUIET

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from edgevit.prune.allocation import Choice, allocate
+from edgevit.pruning.allocation import Choice, allocate
 
 
 def choices(*pairs: tuple[float, float]) -> list[Choice]:

@@ -20,11 +20,11 @@ from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.vit import Vit
-from edgevit.prune import goal as goals
-from edgevit.prune.first_pass import Scored
-from edgevit.prune.goal import Outcome, prune_to
-from edgevit.prune.recover import Recovered
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning import goal as goals
+from edgevit.pruning.first_pass import Scored
+from edgevit.pruning.goal import Outcome, prune_to
+from edgevit.pruning.recover import Recovered
+from edgevit.pruning.settings import PruneSettings
 from edgevit.target import load_target
 from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench

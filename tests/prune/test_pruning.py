@@ -29,11 +29,11 @@ from edgevit.model.vit import Vit
 from edgevit.part import Sublayer
 from edgevit.problem import MULTI_LABEL
 from edgevit.progress import Progress, Stage
-from edgevit.prune.costs import Costs, estimated, macs_only, measured
-from edgevit.prune.first_pass import score
-from edgevit.prune.second_pass import Pruned, prune
-from edgevit.prune.settings import SCORES, PruneSettings
-from edgevit.prune.shapes import cut_vit_config
+from edgevit.pruning.costs import Costs, estimated, macs_only, measured
+from edgevit.pruning.first_pass import score
+from edgevit.pruning.second_pass import Pruned, prune
+from edgevit.pruning.settings import SCORES, PruneSettings
+from edgevit.pruning.shapes import cut_vit_config
 from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 from edgevit.vitconfig import BlockConfig
@@ -233,8 +233,8 @@ def test_a_budget_that_cannot_be_kept(
 
 
 def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, tmp_path: Path) -> None:
-    from edgevit.prune.distillation import RecoverSettings
-    from edgevit.prune.recover import recover
+    from edgevit.pruning.distillation import RecoverSettings
+    from edgevit.pruning.recover import recover
 
     student = run(checkpoint, images, share=0.5, compensation="bias").model
     before = {key: value.clone() for key, value in student.state_dict().items()}
@@ -265,8 +265,8 @@ def test_recovery_learns_and_resumes(checkpoint: Checkpoint, images: ImageSet, t
 
 def test_recovery_of_several_labels(checkpoint: Checkpoint, images: ImageSet) -> None:
     """The loss is of sigmoids: a common shift of the logits, which a softmax does not see, is unlearned."""
-    from edgevit.prune.distillation import RecoverSettings
-    from edgevit.prune.recover import recover
+    from edgevit.pruning.distillation import RecoverSettings
+    from edgevit.pruning.recover import recover
 
     several, student = replace(checkpoint, problem_type=MULTI_LABEL), copy.deepcopy(checkpoint.model)
     with torch.no_grad():
@@ -287,7 +287,7 @@ def test_recovery_of_several_labels(checkpoint: Checkpoint, images: ImageSet) ->
 def test_taylor_of_several_labels_takes_each_label_s_own_loss(checkpoint: Checkpoint, images: ImageSet) -> None:
     """Gradient times activation, against a finite difference of the binary cross entropy in one channel."""
     from edgevit.model.pixels import normalise
-    from edgevit.prune.gradients import contributions
+    from edgevit.pruning.gradients import contributions
 
     some = images.subset([0, 40, 80])
     truth = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1]], bool)
@@ -315,8 +315,8 @@ def test_taylor_of_several_labels_takes_each_label_s_own_loss(checkpoint: Checkp
 
 def test_training_that_does_not_help_is_left(checkpoint: Checkpoint, images: ImageSet) -> None:
     """The student is its teacher: any step leads away."""
-    from edgevit.prune.distillation import RecoverSettings
-    from edgevit.prune.recover import recover
+    from edgevit.pruning.distillation import RecoverSettings
+    from edgevit.pruning.recover import recover
 
     asked = RecoverSettings(epochs=1, rate=0.1)
     done = recover(checkpoint.model, checkpoint, images, asked, Workbench())
@@ -469,9 +469,9 @@ def test_streams_and_batches_do_not_change_the_result(
     checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch size bounds memory; which images are held out may differ, what is cut hardly."""
-    monkeypatch.setattr("edgevit.prune.first_pass.BATCH", 2)
+    monkeypatch.setattr("edgevit.pruning.first_pass.BATCH", 2)
     one = run(checkpoint, images)
-    monkeypatch.setattr("edgevit.prune.first_pass.BATCH", 4)
+    monkeypatch.setattr("edgevit.pruning.first_pass.BATCH", 4)
     assert abs(change(checkpoint, one.model, images) - change(checkpoint, run(checkpoint, images).model, images)) < 0.05
 
 

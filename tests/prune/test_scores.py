@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgevit.prune.moments import Moments
-from edgevit.prune.refit import bias_only, held_out_refit, mean_error, ridge_refit, unchanged
-from edgevit.prune.scores import ascending, obs, obs_order, summed, taylor, variance, wifv
+from edgevit.pruning.moments import Moments
+from edgevit.pruning.refit import bias_only, held_out_refit, mean_error, ridge_refit, unchanged
+from edgevit.pruning.scores import ascending, obs, obs_order, summed, taylor, variance, wifv
 
 CHANNELS, OUTPUTS, SIZE = 12, 5, 3
 

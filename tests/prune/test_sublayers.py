@@ -16,8 +16,8 @@ from edgevit.model.macs import macs
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.unfold import unfold
 from edgevit.part import Part, Sublayer
-from edgevit.prune.compensation import cut_model
-from edgevit.prune.sublayers import Cut, channels_of, cut_block, reads, sublayers, units, writer, writes
+from edgevit.pruning.compensation import cut_model
+from edgevit.pruning.sublayers import Cut, channels_of, cut_block, reads, sublayers, units, writer, writes
 from tests.zoo import PLAIN, ZOO, contract, folded, frames, normalised, vit
 
 VITS = [name for name in ZOO if name not in ("maps and biases", "little left of the last block")]

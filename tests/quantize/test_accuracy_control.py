@@ -15,7 +15,7 @@ import pytest
 from edgevit.bundle import REPORT
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
-from edgevit.commands.build import build
+from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
 from edgevit.errors import BudgetError, DataError
 from edgevit.measure.evaluator import Evaluator
@@ -45,7 +45,7 @@ def request_of(checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def report_of(request: BuildRequest) -> tuple[Any, dict[str, Any]]:
-    bundle = build(request, Cache(), Progress()).bundle
+    bundle = run_build(request, Cache(), Progress()).bundle
     return bundle.manifest, json.loads(bundle.read(REPORT))
 
 
@@ -66,7 +66,7 @@ def test_seconds_are_those_of_every_turn(request_of, monkeypatch: pytest.MonkeyP
             turns.setdefault(stage.name, []).append(stage.seconds)
 
     begin = time.perf_counter()
-    result = build(request_of(max_drop=100.0), Cache(enabled=False), Noted())
+    result = run_build(request_of(max_drop=100.0), Cache(enabled=False), Noted())
     whole = time.perf_counter() - begin
     assert len(turns["search"]) >= 2
     assert result.seconds == {name: pytest.approx(sum(each), abs=0.001 * len(each)) for name, each in turns.items()}
@@ -117,7 +117,7 @@ def test_no_plan_is_measured_twice(request_of, monkeypatch: pytest.MonkeyPatch, 
         return 3.0 if len(measured) == 1 else 0.0
 
     monkeypatch.setattr(Evaluator, "drop", drop)
-    build(request_of(max_drop=0.5), Cache(enabled=cached), Progress())
+    run_build(request_of(max_drop=0.5), Cache(enabled=cached), Progress())
     assert len(set(measured)) == len(measured)
     assert len(measured) > 3
 
@@ -141,13 +141,13 @@ def test_an_impossible_budget_tells_the_best_found(request_of, monkeypatch: pyte
     # Agreement, not top-1: a worse model may still be right more often.
     monkeypatch.setattr("edgevit.images.dataset.ImageSet.targets_for", lambda _self, _labels: None)
     with pytest.raises(BudgetError, match=r"--max-drop 0: not met\. Best found: \d+\.\d\d points of agreement with FP32"):
-        build(request, Cache(), Progress())
+        run_build(request, Cache(), Progress())
     assert not request.out.exists()
 
 
 def test_no_image_left_to_search_on(request_of, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--max-drop needs images"):
-        build(request_of(data=write_images(tmp_path / "few", 3), max_drop=0.5), Cache(), Progress())
+        run_build(request_of(data=write_images(tmp_path / "few", 3), max_drop=0.5), Cache(), Progress())
 
 
 def test_a_few_flips_need_many_images(request_of) -> None:

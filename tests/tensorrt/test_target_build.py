@@ -14,8 +14,9 @@ from onnx import TensorProto
 from edgevit.bundle import ENGINE, MODEL, REFERENCE, REPORT, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
-from edgevit.commands.build import build
+from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.build_result import BuildResult
 from edgevit.engine import tensorrt
 from edgevit.engine.tensorrt import BuilderRefusedError
 from edgevit.errors import ConfigError, DataError, EngineError
@@ -40,8 +41,8 @@ def request_of(checkpoint_path: Path, image_folder: Path, tmp_path: Path, monkey
     return make
 
 
-def built(request: BuildRequest) -> build_module.BuildResult:
-    return build(request, Cache(), Progress())
+def built(request: BuildRequest) -> BuildResult:
+    return run_build(request, Cache(), Progress())
 
 
 @pytest.mark.parametrize("target", ["jetson", "jetson-orin-nano-8gb", "rtx-ada"])

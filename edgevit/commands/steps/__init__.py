@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgevit.commands.steps.base import Step, Work, run_step, run_steps, shares_of
 from edgevit.commands.steps.prune import Prune
 from edgevit.commands.steps.quantize import Quantize
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
 
 __all__ = ["Prune", "Quantize", "Step", "Work", "run_step", "run_steps", "shares_of", "steps_for"]

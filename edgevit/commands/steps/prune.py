@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from edgevit.commands.steps.base import Work
 from edgevit.engine.here import is_here
 from edgevit.engines import traits_of
-from edgevit.prune.first_pass import score
-from edgevit.prune.goal import costs_for, prune_to
-from edgevit.prune.settings import PruneSettings
+from edgevit.pruning.first_pass import score
+from edgevit.pruning.goal import costs_for, prune_to
+from edgevit.pruning.settings import PruneSettings
 
 if TYPE_CHECKING:
     from edgevit.commands.dry_run import DryRun, PlannedStage
@@ -22,7 +22,7 @@ SHOWN = ("share", "speedup", "measured", "cost", "settings")
 
 @dataclass(frozen=True)
 class Prune:
-    """See `edgevit.prune.goal.prune_to`."""
+    """See `edgevit.pruning.goal.prune_to`."""
 
     settings: PruneSettings
     leaves = "fp32-pruned"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.attention.maps import Attention, correlation, distance, stacked
+from edgevit.attention_maps.maps import Attention, correlation, distance, stacked
 
 
 def softmaxed(seed: int, heads: int, queries: int, tokens: int) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.attention.maps import Attention
-from edgevit.attention.picture import MAX_WIDTH, Panel, draw_attention, overlay
-from tests.attention.test_maps import softmaxed, with_class_token
+from edgevit.attention_maps.maps import Attention
+from edgevit.attention_maps.picture import MAX_WIDTH, Panel, draw_attention, overlay
+from tests.attention_maps.test_maps import softmaxed, with_class_token
 
 IMAGE = np.full((60, 90, 3), 128, np.uint8)
 

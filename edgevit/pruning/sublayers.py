@@ -18,7 +18,7 @@ from edgevit.model.folded import (
     written,
 )
 from edgevit.part import Sublayer
-from edgevit.prune.refit import Refit
+from edgevit.pruning.refit import Refit
 
 WRITERS = {"attention": "proj", "mlp": "fc2"}
 

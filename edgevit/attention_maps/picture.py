@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.attention.maps import Attention
+from edgevit.attention_maps.maps import Attention
 from edgevit.errors import needs_extra
 from edgevit.runtime.overlay import ascii_label
 

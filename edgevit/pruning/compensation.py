@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from edgevit.model.folded import FoldedBlock, FoldedVit
 from edgevit.part import Sublayer
-from edgevit.prune.gradients import Influence
-from edgevit.prune.moments import Moments
-from edgevit.prune.refit import Refit, bias_only, held_out_refit, mean_error, unchanged
-from edgevit.prune.sublayers import Cut, cut_block, reads, refitted, replace_block, sublayers, writer, writes
-from edgevit.prune.token_store import Stream, is_held_out
+from edgevit.pruning.gradients import Influence
+from edgevit.pruning.moments import Moments
+from edgevit.pruning.refit import Refit, bias_only, held_out_refit, mean_error, unchanged
+from edgevit.pruning.sublayers import Cut, cut_block, reads, refitted, replace_block, sublayers, writer, writes
+from edgevit.pruning.token_store import Stream, is_held_out
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ class PruneSettings:
     """Calibration images at most."""
     seed: int = 0
     score: str = "obs"
-    """Which units go first within a sublayer; see `edgevit.prune.scores`. ``taylor`` needs labels."""
+    """Which units go first within a sublayer; see `edgevit.pruning.scores`. ``taylor`` needs labels."""
     compensation: str = "ridge"
     """What makes up for them: ``ridge``, ``bias`` alone, or ``none``."""
     recover: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgevit.prune.sublayers import Cut
+from edgevit.pruning.sublayers import Cut
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgevit.errors import CheckpointError
-from edgevit.prune.moments import Moments
+from edgevit.pruning.moments import Moments
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # shares of each input's variance
 JITTER = 1e-10  # of the largest variance, to begin with

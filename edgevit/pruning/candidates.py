@@ -16,11 +16,11 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, run_block, run_head
 from edgevit.part import Sublayer
-from edgevit.prune.gradients import Influence
-from edgevit.prune.moments import Moments
-from edgevit.prune.refit import Refit, bias_only, damped, held_out_refit, mean_error, solve
-from edgevit.prune.scores import BATCH, DAMPING, SCORES, ascending, obs_order, summed, taylor
-from edgevit.prune.sublayers import (
+from edgevit.pruning.gradients import Influence
+from edgevit.pruning.moments import Moments
+from edgevit.pruning.refit import Refit, bias_only, damped, held_out_refit, mean_error, solve
+from edgevit.pruning.scores import BATCH, DAMPING, SCORES, ascending, obs_order, summed, taylor
+from edgevit.pruning.sublayers import (
     Cut,
     channels_of,
     cut_block,
@@ -32,7 +32,7 @@ from edgevit.prune.sublayers import (
     writer,
     writes,
 )
-from edgevit.prune.token_store import Stream, is_held_out
+from edgevit.pruning.token_store import Stream, is_held_out
 
 LEVELS = 6  # sizes at which the error is computed; between them it is interpolated
 PASSED_ON = 5  # batches of images that are passed on through the rest of the network

@@ -11,10 +11,10 @@ from edgevit.model.macs import macs
 from edgevit.model.unfold import unfold
 from edgevit.model.vit import Vit
 from edgevit.part import named
-from edgevit.prune.compensation import SublayerReport, compensate
-from edgevit.prune.first_pass import Scored, write_embedded
-from edgevit.prune.sublayers import Cut
-from edgevit.prune.token_store import Stream
+from edgevit.pruning.compensation import SublayerReport, compensate
+from edgevit.pruning.first_pass import Scored, write_embedded
+from edgevit.pruning.sublayers import Cut
+from edgevit.pruning.token_store import Stream
 from edgevit.workbench import Workbench
 
 

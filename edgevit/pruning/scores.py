@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from edgevit.prune.refit import damped, factor
+from edgevit.pruning.refit import damped, factor
 
 DAMPING = 0.01  # share of each activation's variance: on few tokens the inverse believes too much
 BATCH = 32  # neurons taken out between two looks at the scores; heads go one by one

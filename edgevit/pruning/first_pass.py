@@ -17,21 +17,21 @@ from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit, fold
 from edgevit.model.macs import macs, sublayer_macs
 from edgevit.part import Sublayer
-from edgevit.prune.allocation import Choice, allocate
-from edgevit.prune.candidate_file import Found, dump_found, load_found
-from edgevit.prune.candidates import Candidate, candidates, logits_of, observe
-from edgevit.prune.costs import Costs, macs_only
-from edgevit.prune.settings import PruneSettings
-from edgevit.prune.shapes import cut_config
-from edgevit.prune.sublayers import Cut, sublayers
-from edgevit.prune.token_store import EVERY, Stream
+from edgevit.pruning.allocation import Choice, allocate
+from edgevit.pruning.candidate_file import Found, dump_found, load_found
+from edgevit.pruning.candidates import Candidate, candidates, logits_of, observe
+from edgevit.pruning.costs import Costs, macs_only
+from edgevit.pruning.settings import PruneSettings
+from edgevit.pruning.shapes import cut_config
+from edgevit.pruning.sublayers import Cut, sublayers
+from edgevit.pruning.token_store import EVERY, Stream
 from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgevit.prune.gradients import Influence
+    from edgevit.pruning.gradients import Influence
 
 SCORES = Kind("prune-scores", __name__)
 BATCH = 4  # images per forward pass; bounds memory
@@ -187,7 +187,7 @@ def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *
 
 
 def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> list[Influence]:
-    from edgevit.prune.gradients import influences
+    from edgevit.pruning.gradients import influences
 
     probed = images.subset(range(min(PROBED, len(images))))
     with bench.stage("gradients", total=len(probed)) as stage:
@@ -199,7 +199,7 @@ def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSett
     """By sublayer, for `taylor`; nothing for other scores."""
     if settings.score != "taylor":
         return {}
-    from edgevit.prune.gradients import contributions
+    from edgevit.pruning.gradients import contributions
 
     targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
     assert targets is not None  # `check`

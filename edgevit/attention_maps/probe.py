@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.attention.maps import Attention
-from edgevit.attention.picture import HOTTEST, overlay
+from edgevit.attention_maps.maps import Attention
+from edgevit.attention_maps.picture import HOTTEST, overlay
 from edgevit.engine.outputs import Outputs
 from edgevit.errors import ConfigError, EngineError, needs_extra
 from edgevit.preprocess import Preprocessing, prepare

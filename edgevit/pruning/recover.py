@@ -15,7 +15,7 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
-from edgevit.prune.distillation import Examples, RecoverSettings, Training
+from edgevit.pruning.distillation import Examples, RecoverSettings, Training
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import safetensors.torch
 from torch import Tensor
 
-from edgevit.prune.candidates import Candidate
-from edgevit.prune.gradients import Influence
-from edgevit.prune.sublayers import Cut
+from edgevit.pruning.candidates import Candidate
+from edgevit.pruning.gradients import Influence
+from edgevit.pruning.sublayers import Cut
 
 Found = tuple[tuple[tuple[Candidate, ...], ...], tuple[Influence, ...]]
 """Per sublayer in network order, candidates and influence."""

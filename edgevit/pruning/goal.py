@@ -21,14 +21,14 @@ from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint, checkpoint_bytes, model_from
 from edgevit.model.digest import model_digest
 from edgevit.model.vit import Vit
-from edgevit.prune.costs import Costs, estimated, macs_only, measured, timed_speedup
-from edgevit.prune.distillation import RecoverSettings
-from edgevit.prune.first_pass import Scored, check, score
-from edgevit.prune.recover import recover
-from edgevit.prune.second_pass import Pruned, prune
-from edgevit.prune.settings import PruneSettings
-from edgevit.prune.shapes import cut_vit_config
-from edgevit.prune.sublayers import Cut
+from edgevit.pruning.costs import Costs, estimated, macs_only, measured, timed_speedup
+from edgevit.pruning.distillation import RecoverSettings
+from edgevit.pruning.first_pass import Scored, check, score
+from edgevit.pruning.recover import recover
+from edgevit.pruning.second_pass import Pruned, prune
+from edgevit.pruning.settings import PruneSettings
+from edgevit.pruning.shapes import cut_vit_config
+from edgevit.pruning.sublayers import Cut
 from edgevit.target import load_target
 from edgevit.workbench import Workbench
 
@@ -58,7 +58,7 @@ def prune_to(
     ``precision`` (fp32, fp16 or int8) is what layer times are taken in. ``budget`` bounds ``settings.auto``; a speed-up is
     measured where this machine is the target's CPU. What is returned keeps the bound, or reaches the speed-up. Raises
     ConfigError for what cannot be reached, BudgetError if the smallest step costs more than the budget, DataError and
-    StorageError as `edgevit.prune.first_pass.score`.
+    StorageError as `edgevit.pruning.first_pass.score`.
     """
     check(checkpoint, images, settings)
     if settings.auto and budget is None:

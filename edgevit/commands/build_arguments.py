@@ -1,0 +1,153 @@
+"""From plain arguments to what a build or a pruning is asked to do: what goes with what, and what is assumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgevit.commands.arguments import (
+    bundle_named_after,
+    choice_of,
+    known_options,
+    number_of,
+    number_or_none,
+    path_of,
+    path_or_none,
+    pruned_named_after,
+    recipe_of,
+    target_of,
+    wrong_type,
+)
+from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.import_options import ImportOptions, import_options
+from edgevit.errors import ConfigError
+from edgevit.images.classes import ORDERS
+from edgevit.pruning.settings import PruneSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Unpack
+
+    from edgevit.recipe import Recipe
+    from edgevit.target import Target
+
+PRECISIONS = ("auto", "int8", "fp16", "fp32")
+
+
+class PruneOptions(ImportOptions, total=False):
+    """How to prune, where something is to be pruned, and how to read the checkpoint."""
+
+    recover: int
+    """Epochs of distillation from the unpruned model afterwards."""
+    score: str
+    """What goes first: obs, wifv, variance, or taylor, which needs labels."""
+    prune_images: int
+    """Images that pruning uses at most."""
+    multiple: int | None
+    """MLP widths stay a multiple of it; the target's by default."""
+
+
+class SharedArguments(PruneOptions, total=False):
+    """What `build_request` and `prune_request` take alike."""
+
+    data: str | Path | None
+    target: str | Path | Target
+    out: str | Path | None
+    eval_data: str | Path | None
+    eval_limit: int
+    recipe: str | Path | Recipe
+    reference: bool
+    class_order: str | None
+    threads: int | None
+    command: str
+
+
+def build_request(
+    model: str | Path,
+    *,
+    precision: str | None = None,
+    max_drop: float | None = None,
+    prune: float | str | None = None,
+    speedup: float | None = None,
+    **rest: Unpack[SharedArguments],
+) -> BuildRequest:
+    """What `edgevit.commands.build.build` is asked to do. Raises as it does for arguments that are wrong by themselves."""
+    given, target = known_options(dict(rest), SharedArguments), target_of(rest.get("target", "cpu"))
+    settings = _settings(prune, speedup, given, target.multiple)
+    precision, max_drop = choice_of(precision, "precision", PRECISIONS), number_or_none(max_drop, "max_drop", 0.0, 100.0)
+    auto = settings is not None and settings.auto
+    if auto and max_drop is None:
+        max_drop = 1.0  # for pruning and INT8 together
+    precision = precision or ("int8" if max_drop is None else "auto")
+    if precision != "auto" and max_drop is not None and not auto:
+        msg = f"--precision {precision} leaves --max-drop nothing to choose. Give one of the two, or --precision auto."
+        raise ConfigError(msg)
+    if precision == "auto":
+        precision, max_drop = "int8", 0.5 if max_drop is None else max_drop
+    source = path_of(model, "model")
+    out = path_or_none(given.pop("out", None), "out") or bundle_named_after(source)
+    return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, prune=settings)
+
+
+def prune_request(
+    model: str | Path,
+    *,
+    share: float | str | None = None,
+    speedup: float | None = None,
+    max_drop: float | None = None,
+    precision: str | None = None,
+    **rest: Unpack[SharedArguments],
+) -> BuildRequest:
+    """What `edgevit.commands.prune.prune` is asked to do. Raises as it does for arguments that are wrong by themselves."""
+    given, target = known_options(dict(rest), SharedArguments), target_of(rest.get("target", "cpu"))
+    max_drop = number_or_none(max_drop, "max_drop", 0.0, 100.0)
+    if max_drop is not None and share is None and speedup is None:
+        share = "auto"
+    settings = _settings(share, speedup, given, target.multiple) if (share, speedup) != (None, None) else None
+    if settings is None:
+        msg = "Say how much: --prune 0.2 (a share of the MACs), --speedup 1.2, or --prune auto --max-drop 0.5."
+        raise ConfigError(msg)
+    if settings.auto and max_drop is None:
+        max_drop = 0.5
+    if not settings.auto and max_drop is not None:
+        msg = "--max-drop bounds --prune auto; a share or a speed-up leaves it nothing to choose."
+        raise ConfigError(msg)
+    precision = choice_of(precision, "precision", PRECISIONS[1:]) or ("int8" if "int8" in target.precisions else "fp32")
+    source = path_of(model, "model")
+    out = path_or_none(given.pop("out", None), "out") or pruned_named_after(source)
+    return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, prune=settings)
+
+
+def _settings(share: Any, speedup: Any, given: dict[str, Any], multiple: int) -> PruneSettings | None:
+    """How much to prune, and how, which is taken out of ``given``; None if nothing is to be pruned."""
+    images, own = number_of(given.pop("prune_images", 512), "prune_images", 1), given.pop("multiple", multiple)
+    recover, score = number_of(given.pop("recover", 0), "recover", 0), given.pop("score", "obs")
+    if share is None and speedup is None:
+        if recover:
+            msg = "--recover trains a pruned model: say how much to prune with --prune or --speedup."
+            raise ConfigError(msg)
+        return None
+    auto = isinstance(share, str) and share == "auto"
+    for name, value in (("share to prune", None if auto else share), ("speedup", speedup)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise wrong_type(value, name, "a number, or 'auto'" if name != "speedup" else "a number")
+    return PruneSettings(
+        share=None if auto else share, speedup=speedup, auto=auto, multiple=number_of(own, "multiple", 1), images=images,
+        score=score, recover=recover,
+    )  # fmt: skip
+
+
+def _request(given: dict[str, Any], **decided: Any) -> BuildRequest:
+    """A request from what was ``decided`` and what of `SharedArguments` is ``given``, which need no rule."""
+    return BuildRequest(
+        data=path_or_none(given.pop("data", None), "data"),
+        eval_data=path_or_none(given.pop("eval_data", None), "eval_data"),
+        eval_limit=number_of(given.pop("eval_limit", 1024), "eval_limit", 1),
+        recipe=recipe_of(given.pop("recipe", "default")),
+        reference=bool(given.pop("reference", True)),
+        class_order=choice_of(given.pop("class_order", None), "class_order", ORDERS),
+        threads=number_or_none(given.pop("threads", None), "threads", 1),
+        command=given.pop("command", ""),
+        options=import_options({name: value for name, value in given.items() if name in ImportOptions.__annotations__}),
+        **decided,
+    )

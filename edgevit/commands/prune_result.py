@@ -1,0 +1,60 @@
+"""A pruned checkpoint that was written: as an object, as JSON, and as a notebook shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevit.measure.comparison import Comparison
+from edgevit.report.sheet import Sheet
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PruneResult:
+    """A pruned checkpoint that was written. A notebook shows what is left; ``pandas.DataFrame(result.rows)`` takes it."""
+
+    path: Path
+    report: dict[str, Any]
+    """As `edgevit.pruning.goal.Outcome.report`."""
+    comparison: Comparison | None
+    """In FP32, before and after; None without images to measure on."""
+    notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A record for each half of each block, in network order: what it was cut to, and the error that this leaves."""
+        return [dict(half) for half in self.report["halves"]]
+
+    def sheet(self) -> Sheet:
+        """The same as a table, a row for each block."""
+        halves, rows = self.report["halves"], list[tuple[str, ...]]()
+        for attention, mlp in zip(halves[::2], halves[1::2], strict=True):
+            rows.append((attention["name"].rpartition(".")[0], _left(attention), _left(mlp), f"{100 * mlp['error']:.2f} %"))
+        return Sheet(title="What is left", columns=("block", "heads", "hidden neurons", "error of the stream"), rows=rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``edgevit prune --json`` prints."""
+        return {
+            "checkpoint": str(self.path),
+            "bytes": self.path.stat().st_size,
+            "pruning": self.report,
+            "comparison": self.comparison.to_dict() if self.comparison else None,
+            "notes": self.notes,
+        }
+
+    def __repr__(self) -> str:
+        return f"PruneResult({str(self.path)!r}, {self.path.stat().st_size / 1e6:.1f} MB)"
+
+    def _repr_html_(self) -> str:
+        from edgevit.report.fragment import comparison_parts, fragment, lines, strong, table
+
+        figures = comparison_parts(self.comparison) if self.comparison else ""
+        size = f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB"
+        return fragment(strong(size), figures, table(self.sheet()), lines(self.notes))
+
+
+def _left(half: dict[str, Any]) -> str:
+    if half["left"] != "part":
+        return f"{half['before']} -> {'an affine map' if half['left'] == 'map' else 'a bias'}"
+    return str(half["before"]) if half["before"] == half["after"] else f"{half['before']} -> {half['after']}"
