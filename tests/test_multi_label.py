@@ -179,7 +179,7 @@ def test_no_report_speaks_of_classes_of_which_one_is_right(
             for word in ("top-1", "McNemar", "right answer", "ECE"):
                 assert word not in found, f"{word} in the report on {folder.name}"
             assert ("mAP %" in found) is (folder is data)
-    assert "on none of them stripes" in edgevit("compare", bundle, "--data", data, "--runs", 5, "--threads", 1).stdout
+        assert folder is without or "on none of them stripes" in done.stdout
 
 
 def test_folders_of_one_label_each_are_no_truth(
