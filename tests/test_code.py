@@ -40,13 +40,14 @@ READING = (
     "preprocess.py",
     "preprocess_averaging.py",
 )
-QUANTIZING = (*READING, "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py")
+REWRITES = ("part.py", "numberformat.py", "model/rounding.py", "model/rewrites/legal.py", "model/rewrites/migration.py")
+QUANTIZING = (*READING, "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py", *REWRITES)
 PRUNING = (*READING, "prune/compensation.py", "prune/candidates.py", "prune/allocation.py", "prune/first_pass.py")
 ENGINES = ("engine/base.py", "engine/openvino.py", "engine/onnxruntime.py", "engine/tensorrt.py", "engine/tensorrt_child.py")
 DEPENDS = {
     "quantize": QUANTIZING,
     "quantize-report": QUANTIZING,
-    "half": (*READING, "quantize/fp16.py"),
+    "half": (*READING, "quantize/fp16.py", "model/rewrites/scores.py", "model/rewrites/stream.py"),
     "sensitivity": (*QUANTIZING, "quantize/sensitivity.py"),
     "prune-scores": (*READING, "prune/candidates.py", "prune/gradients.py", "prune/candidate_file.py", "prune/first_pass.py"),
     "pruned": (
@@ -59,7 +60,15 @@ DEPENDS = {
     ),
     "pruned-report": (*PRUNING, "prune/second_pass.py", "prune/costs.py", "export/graph.py"),
     "recover": (*READING, "prune/distillation.py", "prune/recover.py", "model/pixels.py"),
-    "costs": (*ENGINES, "prune/costs.py", "export/graph.py", "measure/latency.py", "plan/roofline.py", "model/vit.py"),
+    "costs": (
+        *ENGINES,
+        "prune/costs.py",
+        "export/graph.py",
+        "numberformat.py",
+        "measure/latency.py",
+        "plan/roofline.py",
+        "model/vit.py",
+    ),
     "engine-check": (
         *ENGINES,
         "engine/cut.py",
