@@ -40,7 +40,10 @@ READING = (
     "preprocess.py",
     "preprocess_averaging.py",
 )
-QUANTIZING = (*READING, "engines.py", "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py")
+REWRITES = ("part.py", "numberformat.py", "model/rounding.py", "model/rewrites/legal.py", "model/rewrites/migration.py")
+QUANTIZING = (
+    *READING, "engines.py", "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py", *REWRITES
+)  # fmt: skip
 PRUNING = (*READING, "prune/compensation.py", "prune/candidates.py", "prune/allocation.py", "prune/first_pass.py")
 ENGINES = (
     "engines.py",
@@ -54,7 +57,7 @@ ENGINES = (
 DEPENDS = {
     "quantize": QUANTIZING,
     "quantize-report": QUANTIZING,
-    "half": (*READING, "quantize/fp16.py"),
+    "half": (*READING, "quantize/fp16.py", "model/rewrites/scores.py", "model/rewrites/stream.py"),
     "sensitivity": (*QUANTIZING, "quantize/sensitivity.py"),
     "prune-scores": (*READING, "prune/candidates.py", "prune/gradients.py", "prune/candidate_file.py", "prune/first_pass.py"),
     "pruned": (
@@ -67,7 +70,15 @@ DEPENDS = {
     ),
     "pruned-report": (*PRUNING, "prune/second_pass.py", "prune/costs.py", "export/graph.py"),
     "recover": (*READING, "prune/distillation.py", "prune/recover.py", "model/pixels.py"),
-    "costs": (*ENGINES, "prune/costs.py", "export/graph.py", "measure/latency.py", "plan/roofline.py", "model/vit.py"),
+    "costs": (
+        *ENGINES,
+        "prune/costs.py",
+        "export/graph.py",
+        "numberformat.py",
+        "measure/latency.py",
+        "plan/roofline.py",
+        "model/vit.py",
+    ),
     "engine-check": (
         *ENGINES,
         "engine/cut.py",

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.model.rewrites.legal import Rewrite, legal_rewrites
 from edgevit.model.vit import ACTIVATIONS, Block, Constant, Vit
 from edgevit.part import LINEARS, Part
 from edgevit.preprocess import Preprocessing
@@ -56,6 +57,13 @@ class FoldedBlock:
     norm2: Norm | None
     fc1: Linear
     fc2: Linear
+    forbidden: frozenset[Rewrite] = frozenset()
+    """Rewrites that what lies between the GEMMs forbids, and that these weights do not show."""
+
+    @property
+    def legal(self) -> frozenset[Rewrite]:
+        """The rewrites that keep what the block computes."""
+        return legal_rewrites(self)
 
     @property
     def linears(self) -> dict[str, Linear]:

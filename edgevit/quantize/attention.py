@@ -1,9 +1,7 @@
 """INT8 for the products of attention, block by block, after what rescaling is free.
 
-Two transforms leave softmax(q k^T) as it is and cost nothing at run time: a constant added to every
-key adds the same number to all scores of a query, which softmax ignores, so keys are centred; and
-channel c of the queries may be divided by d_c if the keys' is multiplied by it, so their ranges are
-evened. Values arrive centred and evened by the migration in front of proj.
+Keys are centred and evened with the queries, where that is exact (`edgevit.model.rewrites.scores`). Values arrive centred and
+evened by the migration in front of proj.
 
 The second product is another matter: softmax's output lies in 0..1, and a step of 1/127 turns the
 near-uniform weights of hundreds of tokens into 0 or 1/127. Centred values help (weights sum to 1, so
@@ -28,6 +26,7 @@ from edgevit.model.quantplan import (
     quantized_attention,
     quantized_linear,
 )
+from edgevit.model.rewrites.scores import even_scores
 from edgevit.model.rounding import quantize_input
 from edgevit.numberformat import NumberFormat
 from edgevit.part import Part
@@ -80,33 +79,14 @@ def quantize_attention(
     steps, reach = dict[int, QuantizedAttention](), dict[int, Tensor]()
     for block, (low, high) in extremes.items():
         qkv, values = Part(block, "qkv"), slice(len(low) // 3 * 2, None)
-        linears[qkv], steps[block] = even_scores(linears[qkv], low, high)
+        to = linears[qkv].format
+        linears[qkv], queries, keys = even_scores(linears[qkv], low, high, plan.model.blocks[block].legal)
+        steps[block] = QuantizedAttention(query_step=step_for(queries, to), key_step=step_for(keys, to), format=to)
         reach[block] = torch.maximum(high[values], -low[values])
     x = embed(plan.model, frames)
     for i in range(len(plan.model.blocks)):
         x = run_block(plan.model, i, x, linear, attend)
     return replace(plan, linears=linears, attention=attention), reports
-
-
-def even_scores(qkv: QuantizedLinear, low: Tensor, high: Tensor) -> tuple[QuantizedLinear, QuantizedAttention]:
-    """``qkv`` with keys centred and evened with the queries, and the steps of both.
-
-    ``low`` and ``high`` float32 [3 * inner] are the extremes of its output. A channel whose keys or
-    whose queries never leave zero adds nothing to any score and does not count.
-    """
-    inner = len(low) // 3
-    queries, keys = slice(0, inner), slice(inner, 2 * inner)
-    centre = (high[keys] + low[keys]) / 2
-    query_range, key_range = torch.maximum(high[queries], -low[queries]), (high[keys] - low[keys]) / 2
-    alive = (query_range > 0) & (key_range > 0)
-    even = torch.ones_like(centre)
-    even[alive] = (query_range[alive] / key_range[alive]).sqrt().clamp(1e-2, 1e2)
-    factors = torch.cat([1 / even, even, torch.ones_like(centre)])
-    shift = torch.cat([torch.zeros_like(centre), centre, torch.zeros_like(centre)])
-    evened = replace(qkv, weight_scale=qkv.weight_scale * factors, bias=(qkv.bias - shift) * factors)
-    query_step, key_step = _step((query_range / even)[alive], qkv.format), _step((key_range * even)[alive], qkv.format)
-    steps = QuantizedAttention(query_step=query_step, key_step=key_step, format=qkv.format)
-    return evened, steps
 
 
 def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], reach: Tensor) -> QuantizedAttention:
@@ -124,7 +104,7 @@ def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor],
         return float((quantize_input(probabilities, step, to) * step @ values - wanted).square().sum(dtype=torch.float64))
 
     probability_step = float(np.float32(min(PEAKS, key=error) * largest / to.largest))
-    return replace(steps, value_step=_step(reach, to), probability_step=probability_step)
+    return replace(steps, value_step=step_for(reach, to), probability_step=probability_step)
 
 
 def added_noise(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], proj: QuantizedLinear) -> float:
@@ -148,6 +128,6 @@ def _noise(error: Tensor, proj: QuantizedLinear) -> float:
     return float((behind - behind.mean(0)).square().sum(dtype=torch.float64))
 
 
-def _step(reach: Tensor, to: NumberFormat) -> float:
+def step_for(reach: Tensor, to: NumberFormat) -> float:
     """The step whose largest code is the largest of ``reach``; a float32 value, 1 if there is none."""
     return float(np.float32(float(reach.max()) / to.largest)) or 1.0 if reach.numel() else 1.0

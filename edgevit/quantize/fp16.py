@@ -25,7 +25,6 @@ from edgevit.model.folded import (
     FoldedVit,
     Linear,
     LinearOp,
-    Norm,
     forward,
     patch_product,
     plain_attention,
@@ -35,10 +34,13 @@ from edgevit.model.folded import (
     run_head,
 )
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
+from edgevit.model.rewrites.legal import MIGRATE, Rewrite
+from edgevit.model.rewrites.migration import Transform, migrate, migrate_values
+from edgevit.model.rewrites.scores import key_bias, without_key_bias
+from edgevit.model.rewrites.stream import can_divide, divided
 from edgevit.model.rounding import dtype_of, rounded, weight_codes
 from edgevit.numberformat import FP16
 from edgevit.part import WRITERS, Part
-from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +70,7 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
 
     ``stream`` is the residual stream, ``embed`` the product of patches and weights, with and without positions;
     ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input, ``blocks.3.attention`` the scores,
-    ``blocks.3.attention without key bias`` the same; ``head`` the logits.
+    ``blocks.3.attention without key bias`` the same, where it may be left out; ``head`` the logits.
     """
     found: dict[str, float] = {}
 
@@ -86,8 +88,9 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
     def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         scores = queries @ keys.transpose(-1, -2)
         see(str(part), scores)
-        bias = _key_bias(model.blocks[part.block])
-        see(_bare(part), scores - (queries * bias[:, None]).sum(-1, keepdim=True))
+        if Rewrite.DROP_KEY_BIAS in model.blocks[part.block].legal:
+            bias = key_bias(model.blocks[part.block])
+            see(_bare(part), scores - (queries * bias[:, None]).sum(-1, keepdim=True))
         return plain_attention(part, queries, keys, values)
 
     for batch in batches:
@@ -108,12 +111,6 @@ def _bare(attention: Part) -> str:
     return f"{attention} without key bias"
 
 
-def _key_bias(block: FoldedBlock) -> Tensor:
-    """[heads, head_dim]."""
-    inner = block.proj.weight.shape[1]
-    return block.qkv.bias[inner : 2 * inner].view(block.heads, -1)
-
-
 def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
     """``model`` without the biases of keys, which add the same to all scores of a query: a kernel less, the same softmax.
 
@@ -122,11 +119,9 @@ def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
 
     def bare(index: int, block: FoldedBlock) -> FoldedBlock:
         part = Part(index, "attention")
-        if not block.heads or found[_bare(part)] > 2 * found[str(part)]:
+        if Rewrite.DROP_KEY_BIAS not in block.legal or found[_bare(part)] > 2 * found[str(part)]:
             return block
-        inner, bias = block.proj.weight.shape[1], block.qkv.bias.clone()
-        bias[inner : 2 * inner] = 0
-        return replace(block, qkv=Linear(block.qkv.weight, bias))
+        return without_key_bias(block)
 
     return replace(model, blocks=[bare(i, block) for i, block in enumerate(model.blocks)])
 
@@ -153,37 +148,6 @@ def fit(model: FoldedVit, found: dict[str, float]) -> Fitted:
     return Fitted(model=divided(model, shift), shift=shift, notes=(note,))
 
 
-def can_divide(model: FoldedVit) -> bool:
-    """Whether every reader of the residual stream is a LayerNorm."""
-    return model.final_norm is not None and all(_reads_by_norms(block) for block in model.blocks)
-
-
-def _reads_by_norms(block: FoldedBlock) -> bool:
-    """Whether both sublayers read the stream through a LayerNorm, or not at all (a bias)."""
-    attention = block.norm1 is not None or not block.proj.weight.shape[1]
-    return attention and (block.norm2 is not None or not block.fc2.weight.shape[1])
-
-
-def divided(model: FoldedVit, shift: int) -> FoldedVit:
-    """``model`` computing the same logits with its residual stream divided by 2^shift. Needs `can_divide`."""
-    factor = 2.0**-shift
-
-    def reading(norm: Norm | None) -> Norm | None:
-        return None if norm is None else replace(norm, eps=norm.eps * factor**2)
-
-    def writing(linear: Linear) -> Linear:
-        return Linear(linear.weight * factor, linear.bias * factor)
-
-    def block(old: FoldedBlock) -> FoldedBlock:
-        return replace(old, norm1=reading(old.norm1), norm2=reading(old.norm2), proj=writing(old.proj), fc2=writing(old.fc2))
-
-    start, entry = replace(model, patch=model.patch * factor, positions=model.positions * factor), model.embedding_norm
-    if entry is not None:  # it reads what is divided, and writes the stream
-        divided_entry = Norm(entry.weight * factor, entry.bias * factor, entry.eps * factor**2)
-        start = replace(start, embedding_norm=divided_entry)
-    return replace(start, blocks=[block(old) for old in model.blocks], final_norm=reading(model.final_norm))
-
-
 def with_half_scales(plan: QuantPlan) -> QuantPlan:
     """``plan`` with every scale a value that FP16 has, and codes to match; what it computes stays.
 
@@ -205,7 +169,7 @@ def _with_small_steps(plan: QuantPlan, part: Part) -> QuantPlan:
     """
     linear, block = plan.linears[part], plan.model.blocks[part.block]
     power = int(np.floor(np.log2(linear.input_scale / NORMAL)))
-    if power <= 0 or not can_migrate(block, part.kind) or _is_fixed(plan, part):
+    if power <= 0 or MIGRATE[part.kind] not in block.legal or _is_fixed(plan, part):
         return plan
     factor = 2.0**power
     inputs = linear.weight.shape[1]

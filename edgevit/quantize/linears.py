@@ -18,13 +18,14 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan, quantized_linear
+from edgevit.model.rewrites.legal import MIGRATE
+from edgevit.model.rewrites.migration import Transform, migrate, migrate_outputs, migrate_values
 from edgevit.model.rounding import quantize_weight
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part
 from edgevit.quantize.attention import AttentionReport, quantize_attention
 from edgevit.quantize.bias_correction import correct_biases
 from edgevit.quantize.gptq import round_gptq
-from edgevit.quantize.smoothing import Transform, can_migrate, migrate, migrate_outputs, migrate_values
 from edgevit.quantize.smoothing_search import OFF, best_candidate, clip_value
 from edgevit.quantize.statistics import Collector, InputStatistics
 from edgevit.recipe import Quantize, Recipe
@@ -125,7 +126,7 @@ def _quantize_gemm(
 ) -> tuple[QuantizedLinear, Transform | None, LayerReport]:
     """The INT8 GEMM for a transformed input measured in steps, the transform (None: neither), and the report."""
     linear: Linear = getattr(block, part.kind)
-    chosen = best_candidate(known, linear, settings, to) if can_migrate(block, part.kind) else OFF
+    chosen = best_candidate(known, linear, settings, to) if MIGRATE[part.kind] in block.legal else OFF
     transform, largest = chosen.transform(known.highs.values, known.lows.values, linear.weight)
     clip = clip_value(known, transform, float(largest), linear, settings, to)
     trials = {"nearest": _nearest(transform.inverse(linear), clip, to)}

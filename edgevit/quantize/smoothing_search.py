@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import Linear
+from edgevit.model.rewrites.migration import Transform
 from edgevit.model.rounding import quantize_weight, rounded
 from edgevit.numberformat import NumberFormat
 from edgevit.quantize import ranges
 from edgevit.quantize.ranges import widened
-from edgevit.quantize.smoothing import Transform, migration_scales
+from edgevit.quantize.smoothing import migration_scales
 from edgevit.quantize.statistics import InputStatistics
 from edgevit.recipe import Quantize
 

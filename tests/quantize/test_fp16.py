@@ -16,8 +16,6 @@ from edgevit.quantize.fp16 import (
     LARGEST,
     NORMAL,
     SMALLEST,
-    can_divide,
-    divided,
     fit,
     peaks,
     simulate_half,
@@ -26,8 +24,6 @@ from edgevit.quantize.fp16 import (
 )
 from edgevit.recipe import Quantize, Recipe
 from tests.zoo import ZOO, folded, frames, int8, int8_of
-
-DIVISIBLE = [name for name in ZOO if can_divide(folded(**ZOO[name]))]
 
 
 def grown(model: FoldedVit, factor: float) -> FoldedVit:
@@ -102,18 +98,6 @@ def test_an_overflowing_embedding_is_seen() -> None:
     assert not torch.isfinite(simulate_half(QuantPlan(model=model), torch.from_numpy(images))).all()
     fitted = fit(model, found)
     assert sqnr(wanted, simulate_half(QuantPlan(model=fitted.model), torch.from_numpy(images))) > 40
-
-
-@pytest.mark.parametrize("name", DIVISIBLE)
-def test_a_divided_stream_changes_no_logit(name: str) -> None:
-    model = folded(**ZOO[name])
-    images = torch.from_numpy(frames(model.config, 4))
-    assert torch.equal(forward(divided(model, 0), images), forward(model, images))
-    assert (forward(divided(model, 7), images) - forward(model, images)).abs().max() < 1e-4
-
-
-def test_what_reads_the_stream_without_a_norm_cannot_be_divided() -> None:
-    assert set(ZOO) - set(DIVISIBLE) == {"no final norm", "no norm in blocks"}
 
 
 def test_a_stream_beyond_fp16_is_divided_and_then_holds() -> None:

@@ -95,7 +95,7 @@ def test_search_finds_the_shortest_prefix(needed: int) -> None:
         tried.append(len(parts))
         return 0.1 if len(parts) >= needed else 2.0
 
-    found = search([str(i) for i in range(10)], drop_without, 0.5)
+    found = search([Part(i, "fc1") for i in range(10)], drop_without, 0.5)
     assert found.met
     assert found.parts == tuple(Part(i, "fc1") for i in range(needed))
     assert found.drop == 0.1
