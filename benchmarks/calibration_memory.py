@@ -36,7 +36,7 @@ def main() -> None:
 def calibrate(model: Path, data: Path, recipe_name: str, count: int) -> None:
     from edgevit.images.dataset import load_images
     from edgevit.model import load_checkpoint
-    from edgevit.model.folded import fold
+    from edgevit.model.rewrites.folding import fold
     from edgevit.quantize.linears import collect, quantize
     from edgevit.quantize.quantize import BATCH
     from edgevit.recipe import load_recipe

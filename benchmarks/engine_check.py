@@ -24,8 +24,9 @@ from edgevit.engine import CPU_ENGINES, backend, open_session
 from edgevit.engine.base import processor, saturates
 from edgevit.engine.check import TIES
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import fold, forward
+from edgevit.model.folded import forward
 from edgevit.model.quantplan import simulate
+from edgevit.model.rewrites.folding import fold
 from edgevit.vitconfig import BlockConfig
 from tests.engine.shapes import PATCH, TOKENS, boundaries, drawn, worst
 from tests.zoo import contract, frames, int8, vit

@@ -24,8 +24,8 @@ from edgevit.engine import open_session
 from edgevit.engine.base import Session, SessionBase, processor
 from edgevit.export.graph import write_graph
 from edgevit.measure import latency
-from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.linears import collect, quantize

@@ -356,7 +356,7 @@ def products(fp32: Path, *, chosen: bool) -> list[str]:
 def edgevit_recipe(task: Task, clock: Stopwatch) -> Path:
     from edgevit.export.graph import write_graph
     from edgevit.model import load_checkpoint
-    from edgevit.model.folded import fold
+    from edgevit.model.rewrites.folding import fold
     from edgevit.quantize.linears import collect, quantize
     from edgevit.quantize.quantize import BATCH
     from edgevit.recipe import load_recipe

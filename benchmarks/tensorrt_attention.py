@@ -21,8 +21,9 @@ from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import form_for
 from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
 from edgevit.plan.preflight import examine
 from edgevit.preprocess import Preprocessing

@@ -34,6 +34,8 @@ class BlockConfig:
     hidden: Count
     attention_map: bool = False
     mlp_map: bool = False
+    merged: Count = 0
+    """Tokens that are merged away behind attention, in front of the MLP; see `edgevit.model.merging`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,21 @@ class VitConfig:
         if any((block.heads and block.attention_map) or (block.hidden and block.mlp_map) for block in self.blocks):
             msg = "an affine map takes the place of attention or of an MLP that is there, too"
             raise ValueError(msg)
+        for index, block in enumerate(self.blocks):
+            if block.merged and (problem := self._why_unmerged(index)):
+                msg = f"block {index} cannot merge {block.merged} tokens away: {problem}"
+                raise ValueError(msg)
+
+    def _why_unmerged(self, index: int) -> str:
+        """What keeps block ``index`` from merging as many tokens as it says; empty if nothing does."""
+        if index == len(self.blocks) - 1:
+            return "behind the last block's attention they save nothing"
+        if not self.blocks[index].heads:
+            return "tokens are matched by their keys, and it has no heads"
+        patches = self.tokens_into(index) - self.prefix_tokens
+        if self.blocks[index].merged > patches // 2:
+            return f"{patches} patches come in, and at most half of them can go"
+        return ""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -107,22 +124,34 @@ class VitConfig:
 
     @property
     def output_tokens(self) -> int:
-        """How many leading tokens the head depends on; all of them when patches are averaged."""
+        """How many leading tokens the head depends on; all that are left when patches are averaged."""
         if "mean" in self.pooling:
-            return self.tokens
+            return self.tokens_into(len(self.blocks) - 1) if self.blocks else self.tokens
         return 1 + max(POOLINGS.index(name) for name in self.pooling)
 
     def tokens_into(self, block: int) -> int:
         """Tokens that block ``block`` (0 .. blocks - 1) takes, and that its keys and values are made of."""
-        return self.tokens
+        return self.tokens - sum(before.merged for before in self.blocks[:block])
 
-    def tokens_after(self, block: int) -> int:
-        """Tokens that leave block ``block``: behind the last attention, only those that the head depends on."""
+    def tokens_attended(self, block: int) -> int:
+        """Tokens that attention of block ``block`` gives: of the last block only those that the head depends on."""
         return self.output_tokens if block == len(self.blocks) - 1 else self.tokens_into(block)
 
+    def tokens_after(self, block: int) -> int:
+        """Tokens that leave block ``block``, and that its MLP works on: those of its attention, less those merged away."""
+        return self.tokens_attended(block) - self.blocks[block].merged
+
+    def merges_before(self, block: int) -> bool:
+        """Whether tokens that block ``block`` takes may stand for several patches each, since blocks before it merge."""
+        return any(before.merged for before in self.blocks[:block])
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` is the inverse."""
-        return asdict(self)
+        """JSON-ready form; `from_dict` is the inverse. What merges nothing is as it was before there was merging."""
+        data = asdict(self)
+        for block in data["blocks"]:
+            if not block["merged"]:
+                del block["merged"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Any) -> VitConfig:

@@ -40,11 +40,18 @@ READING = (
     "preprocess.py",
     "preprocess_averaging.py",
 )
-REWRITES = ("part.py", "numberformat.py", "model/rounding.py", "model/rewrites/legal.py", "model/rewrites/migration.py")
+REWRITES = (
+    "part.py",
+    "numberformat.py",
+    "model/rounding.py",
+    "model/rewrites/legal.py",
+    "model/rewrites/folding.py",
+    "model/rewrites/migration.py",
+)
 QUANTIZING = (
     *READING, "engines.py", "quantize/gptq.py", "quantize/smoothing.py", "quantize/quantize.py", "model/planfile.py", *REWRITES
 )  # fmt: skip
-PRUNING = (*READING, "prune/compensation.py", "prune/candidates.py", "prune/allocation.py", "prune/first_pass.py")
+PRUNING = (*READING, "pruning/compensation.py", "pruning/candidates.py", "pruning/allocation.py", "pruning/first_pass.py")
 ENGINES = (
     "engines.py",
     "engine/base.py",
@@ -59,26 +66,41 @@ DEPENDS = {
     "quantize-report": QUANTIZING,
     "half": (*READING, "quantize/fp16.py", "model/rewrites/scores.py", "model/rewrites/stream.py"),
     "sensitivity": (*QUANTIZING, "quantize/sensitivity.py"),
-    "prune-scores": (*READING, "prune/candidates.py", "prune/gradients.py", "prune/candidate_file.py", "prune/first_pass.py"),
+    "prune-scores": (
+        *READING,
+        "pruning/candidates.py",
+        "pruning/gradients.py",
+        "pruning/candidate_file.py",
+        "pruning/first_pass.py",
+    ),
     "pruned": (
         *PRUNING,
         *ENGINES,
-        "prune/second_pass.py",
-        "prune/distillation.py",
+        "pruning/second_pass.py",
+        "pruning/distillation.py",
         "measure/evaluator.py",
         "measure/accuracy.py",
     ),
-    "pruned-report": (*PRUNING, "prune/second_pass.py", "prune/costs.py", "export/graph.py"),
-    "recover": (*READING, "prune/distillation.py", "prune/recover.py", "model/pixels.py"),
+    "pruned-report": (*PRUNING, "pruning/second_pass.py", "pruning/costs.py", "export/graph.py"),
+    "recover": (*READING, "pruning/distillation.py", "pruning/recover.py", "model/pixels.py"),
     "costs": (
         *ENGINES,
-        "prune/costs.py",
+        "pruning/costs.py",
         "export/graph.py",
         "numberformat.py",
         "measure/latency.py",
         "plan/roofline.py",
         "model/vit.py",
     ),
+    "merged": (
+        *READING,
+        "model/merging.py",
+        "tokens/refit.py",
+        "tokens/merge.py",
+        "pruning/compensation.py",
+        "pruning/gradients.py",
+    ),
+    "merged-report": (*READING, "model/merging.py", "tokens/refit.py", "pruning/compensation.py"),
     "engine-check": (
         *ENGINES,
         "engine/cut.py",

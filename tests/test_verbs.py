@@ -232,6 +232,7 @@ def test_wrong_types(verb: str, arguments: tuple[Any, ...], options: dict[str, A
         ("build", ("m.pt",), {"class_order": "size"}, "class_order: unknown 'size'"),
         ("build", ("",), {}, "model: expected a path, got ''"),
         ("prune", ("m.pt",), {"data": "d"}, "Say how much"),
+        ("prune", ("m.pt",), {"data": "d", "recover": 3}, "--recover trains a pruned model"),
         ("prune", ("m.pt",), {"data": "d", "share": 0.3, "max_drop": 1}, "leaves it nothing to choose"),
         ("prune", ("m.pt",), {"data": "d", "share": 3}, "share of the MACs to remove is above 0"),
         ("compare", ("a",), {"data": "d", "engines": "openvin"}, "Did you mean 'openvino'?"),

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgevit.model.folded import LUMA_BGR, FoldedVit, fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import LUMA_BGR, fold
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.linears import collect, quantize
@@ -26,6 +27,12 @@ PLAIN: dict[str, Any] = {
     "image_size": (16, 16), "patch_size": 4, "width": 32, "head_dim": 8,
     "blocks": (BlockConfig(heads=4, hidden=48),) * 2, "classes": CLASSES,
 }  # fmt: skip
+
+
+def _merging(*counts: int) -> tuple[BlockConfig, ...]:
+    """Blocks that merge so many tokens each, and one behind them."""
+    return tuple(BlockConfig(heads=4, hidden=48, merged=count) for count in (*counts, 0))
+
 
 # What may vary between ViTs, one thing (or one family's habits) at a time: changes to PLAIN.
 ZOO: dict[str, dict[str, Any]] = {
@@ -55,6 +62,20 @@ ZOO: dict[str, dict[str, Any]] = {
     ), "layer_scale": True},
     "little left of the last block": {"blocks": (
         BlockConfig(heads=4, hidden=48), BlockConfig(heads=0, hidden=0, attention_map=True, mlp_map=True),
+    )},
+    "merging": {"blocks": _merging(5, 4)},
+    "merging half of an odd number": {"image_size": (12, 12), "blocks": _merging(4, 2), "layer_scale": True},
+    "merging beside prefix tokens": {"registers": 2, "pooling": ("class", "mean"), "blocks": _merging(0, 6)},
+    "merging without prefix tokens": {
+        "class_token": False, "pooling": ("mean",), "final_norm": "after_pooling", "blocks": _merging(3, 3),
+    },
+    "merging without norms": {
+        "distillation_token": True, "pooling": ("class", "distillation"), "block_norm": False, "final_norm": "none",
+        "blocks": _merging(8, 4),
+    },
+    "merging in pruned blocks": {"blocks": (
+        BlockConfig(heads=3, hidden=0, mlp_map=True, merged=5), BlockConfig(heads=0, hidden=24, attention_map=True),
+        BlockConfig(heads=1, hidden=16, merged=2), BlockConfig(heads=4, hidden=32),
     )},
     "one block": {"blocks": (BlockConfig(heads=2, hidden=24),)},
     "large epsilon": {"norm_eps": 1e-2},

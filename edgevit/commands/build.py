@@ -50,6 +50,7 @@ def build(
     max_drop: float | None = None,
     prune: float | str | None = None,
     speedup: float | None = None,
+    merge: float | str | None = None,
     out: str | Path | None = None,
     eval_data: str | Path | None = None,
     eval_limit: int = 1024,
@@ -81,6 +82,7 @@ def build(
         eval_data: images to measure accuracy on; what calibration leaves of ``data`` by default.
         eval_limit: images measured on at most.
         recipe: how to calibrate: a name in calibration/, the path of a .toml file, or a `Recipe`.
+        merge: how many tokens to merge, without training: a share of the multiply-accumulates, or by hand, ``64@2,64@5``.
         reference: whether the bundle keeps the FP32 graph, and frames of ``data`` that engines are checked with.
         class_order: how the trainer sorted class folders, ``text`` or ``natural``, for a model without names; None asks it.
         threads: CPU threads of an inference; all by default.
@@ -95,8 +97,8 @@ def build(
             command line does: ``--max-drop`` is ``max_drop``.
     """
     request = build_request(
-        model, data=data, target=target, precision=precision, max_drop=max_drop, prune=prune, speedup=speedup, out=out,
-        eval_data=eval_data, eval_limit=eval_limit, recipe=recipe, reference=reference, class_order=class_order,
+        model, data=data, target=target, precision=precision, max_drop=max_drop, prune=prune, speedup=speedup, merge=merge,
+        out=out, eval_data=eval_data, eval_limit=eval_limit, recipe=recipe, reference=reference, class_order=class_order,
         threads=threads, command=command, **options,
     )  # fmt: skip
     return run_build(request, cache_of(cache), progress or Progress())

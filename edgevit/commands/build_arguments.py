@@ -22,6 +22,7 @@ from edgevit.commands.import_options import ImportOptions, import_options
 from edgevit.errors import ConfigError
 from edgevit.images.classes import ORDERS
 from edgevit.pruning.settings import PruneSettings
+from edgevit.tokens.settings import MergeSettings, merge_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +70,7 @@ def build_request(
     max_drop: float | None = None,
     prune: float | str | None = None,
     speedup: float | None = None,
+    merge: float | str | None = None,
     **rest: Unpack[SharedArguments],
 ) -> BuildRequest:
     """What `edgevit.commands.build.build` is asked to do. Raises as it does for arguments that are wrong by themselves."""
@@ -86,7 +88,9 @@ def build_request(
         precision, max_drop = "int8", 0.5 if max_drop is None else max_drop
     source = path_of(model, "model")
     out = path_or_none(given.pop("out", None), "out") or bundle_named_after(source)
-    return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, prune=settings)
+    return _request(
+        given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, prune=settings, merge=_merges(merge)
+    )
 
 
 def prune_request(
@@ -103,7 +107,7 @@ def prune_request(
     max_drop = number_or_none(max_drop, "max_drop", 0.0, 100.0)
     if max_drop is not None and share is None and speedup is None:
         share = "auto"
-    settings = _settings(share, speedup, given, target.multiple) if (share, speedup) != (None, None) else None
+    settings = _settings(share, speedup, given, target.multiple)
     if settings is None:
         msg = "Say how much: --prune 0.2 (a share of the MACs), --speedup 1.2, or --prune auto --max-drop 0.5."
         raise ConfigError(msg)
@@ -116,6 +120,15 @@ def prune_request(
     source = path_of(model, "model")
     out = path_or_none(given.pop("out", None), "out") or pruned_named_after(source)
     return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, prune=settings)
+
+
+def _merges(merge: Any) -> MergeSettings | None:
+    """How many tokens to merge; None if none are."""
+    if merge is None:
+        return None
+    if isinstance(merge, bool) or not isinstance(merge, str | int | float):
+        raise wrong_type(merge, "merge", "a share of the MACs, or a text such as '64@2,64@5'")
+    return merge_settings(merge if isinstance(merge, str) else f"{merge:g}")
 
 
 def _settings(share: Any, speedup: Any, given: dict[str, Any], multiple: int) -> PruneSettings | None:

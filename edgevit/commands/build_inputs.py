@@ -182,6 +182,6 @@ def begin(request: BuildRequest, inputs: Inputs, bench: Workbench) -> tuple[Inpu
 def work_on(request: BuildRequest, inputs: Inputs, bench: Workbench, budget: Budget | None) -> Work:
     """Work that nothing was done to yet."""
     return Work(
-        bench=bench, checkpoint=inputs.checkpoint, precision=request.precision, calibration=inputs.calibration,
-        fitting=inputs.fitting, bounded=request.max_drop is not None, budget=budget,
+        bench=bench, checkpoint=inputs.checkpoint, original=inputs.checkpoint, precision=request.precision,
+        calibration=inputs.calibration, fitting=inputs.fitting, bounded=request.max_drop is not None, budget=budget,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from edgevit.progress import Progress
 from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
 from edgevit.target import Target
+from edgevit.tokens.settings import MergeSettings
 from edgevit.workbench import Workbench
 
 
@@ -39,6 +40,8 @@ class BuildRequest:
     threads: int | None = None
     prune: PruneSettings | None = None
     """What to prune first, on images of ``data``."""
+    merge: MergeSettings | None = None
+    """How many tokens to merge, refitted on images of ``data``, if there are any."""
     class_order: str | None = None
     """How the trainer sorted class folders, `edgevit.images.classes.ORDERS`, where the model has no names; None asks it."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +52,7 @@ class BuildRequest:
     @property
     def steps(self) -> tuple[Step, ...]:
         """What is done to the model, in order."""
-        return steps_for(self.precision, self.recipe, prune=self.prune)
+        return steps_for(self.precision, self.recipe, prune=self.prune, merge=self.merge)
 
     def bench(self, cache: Cache, progress: Progress) -> Workbench:
         """Where it is done."""

@@ -20,6 +20,7 @@ from edgevit.measure.details import layers_of
 from edgevit.plan.device_plan import DevicePlan, device_plan
 from edgevit.pruning.settings import PruneSettings
 from edgevit.target import Target
+from edgevit.tokens.settings import MergeSettings
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _fitted(source: ImageSet, wanted: tuple[Precision, ...], request: Request) -
     quantized = any(precision.quantized for precision in wanted)
     half = request.target is not None and any(precision.computed == "fp16" for precision in wanted)
     calibration = source.split(settings.images, settings.seed)[0] if quantized or half else None
-    if not any(precision.pruned for precision in wanted):
+    if not any(precision.fitted for precision in wanted):
         return calibration, None
     most = len(source) // 2 if request.calibration is None else len(source)
     count = min(PruneSettings(auto=True).images, most)
@@ -164,17 +165,19 @@ class _Maker:
     def _steps(self, precision: Precision) -> tuple[Step, ...]:
         from edgevit.commands.steps import steps_for
 
-        recipe, prune = self._request.recipe, None
+        recipe, prune, merge = self._request.recipe, None, None
         if precision.base == "int8-linear":
             recipe = replace(recipe, quantize=replace(recipe.quantize, attention="off"))
         if precision.pruned is not None:
             prune = PruneSettings(share=precision.pruned, multiple=self._bench.target.multiple)
-        return steps_for(precision.computed, recipe, prune=prune)
+        if precision.merged is not None:
+            merge = MergeSettings(share=precision.merged)
+        return steps_for(precision.computed, recipe, prune=prune, merge=merge)
 
     def _work(self, precision: Precision) -> Work:
         from edgevit.commands.steps import Work
 
         return Work(
-            bench=self._bench, checkpoint=self._checkpoint, precision=precision.computed, calibration=self._calibration,
-            fitting=self._fitting,
+            bench=self._bench, checkpoint=self._checkpoint, original=self._checkpoint, precision=precision.computed,
+            calibration=self._calibration, fitting=self._fitting,
         )  # fmt: skip

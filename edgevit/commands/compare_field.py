@@ -188,7 +188,7 @@ def find_field(request: Request, bench: Workbench) -> Field:
     if held_out.class_names and held_out.truth_for(first.labels, first.problem_type) is None:
         notes.append(f"accuracy: unknown, as {missing_truth(held_out, first.labels, first.problem_type)}")
     if missing:
-        used_for = "calibrated or pruned on" if any(item.pruned for item in request.precisions) else "calibrated on"
+        used_for = "calibrated or fitted on" if any(item.fitted for item in request.precisions) else "calibrated on"
         notes.append(f"{missing} images of {images.source} were {used_for} and are left out")
     if len({subject.contract for subject in subjects}) > 1:
         notes.append("the models prepare frames differently, so each is given its own input")

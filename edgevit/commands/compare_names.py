@@ -1,4 +1,4 @@
-"""Names of what a model can be compared in: ``int8``, ``int8+prune20``."""
+"""Names of what a model can be compared in: ``int8``, ``int8+prune20+merge35``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.numberformat import FORMATS, MIXED
 from edgevit.pruning.settings import GREATEST
+from edgevit.tokens.settings import GREATEST as MOST_MERGED
 
 BASES = tuple(base for item in FORMATS.values() for base in ((f"{item.name}-linear", item.name) if item.scaled else (item.name,)))
-"""What a checkpoint can be compared in, each also as ``+pruneN``. A bundle holds what it was built with."""
+"""What a checkpoint can be compared in, each also as ``+pruneN``, ``+mergeN``, or both. A bundle holds what it was built with."""
 DEFAULT = ("fp32", "int8")
-_PRUNED = re.compile(r"prune(\d+(?:\.\d+)?)")
+LIMITS = {"prune": GREATEST, "merge": MOST_MERGED}
+"""Steps that may follow a +, each with the largest share."""
+_STEP = re.compile(r"(prune|merge)(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,9 @@ class Precision:
     base: str
     """One of `BASES`, or ``mixed``, which only a bundle is."""
     pruned: float | None = None
-    """Share of the multiply-accumulates that is removed first, 0..1."""
+    """Share of the multiply-accumulates that is pruned first, 0..1."""
+    merged: float | None = None
+    """Share of the multiply-accumulates, of what pruning leaves, that is saved by merging tokens, 0..1."""
 
     @property
     def computed(self) -> str:
@@ -37,21 +42,27 @@ class Precision:
         """Whether it takes calibration images."""
         return self.computed not in FORMATS or FORMATS[self.computed].scaled
 
+    @property
+    def fitted(self) -> bool:
+        """Whether anything is fitted to images beside those of calibration."""
+        return self.pruned is not None or self.merged is not None
+
 
 def parse_precision(name: str) -> Precision:
-    """``base`` or ``base+pruneN``, N in percent of the multiply-accumulates. Raises ConfigError for anything else."""
-    base, plus, cut = name.partition("+")
+    """``base``, ``base+pruneN``, ``base+mergeN`` or both, N in percent of the MACs. Raises ConfigError for anything else."""
+    base, *steps = name.split("+")
     if base not in (*BASES, MIXED):
         msg = f"--precisions: unknown {name!r}. {did_you_mean(base, (*BASES, MIXED))}"
         raise ConfigError(msg)
-    if not plus:
-        return Precision(name=name, base=base)
-    match = _PRUNED.fullmatch(cut)
-    if match is None or not 0 < float(match[1]) <= 100 * GREATEST:
-        most = f"{100 * GREATEST:g}"
-        msg = f"--precisions: {name!r}: after the + comes prune with a percentage of the MACs up to {most}: {base}+prune20."
-        raise ConfigError(msg)
-    return Precision(name=name, base=base, pruned=float(match[1]) / 100)
+    shares = dict[str, float]()
+    for step in steps:
+        match = _STEP.fullmatch(step)
+        if match is None or match[1] in shares or not 0 < float(match[2]) <= 100 * LIMITS[match[1]]:
+            most = " and ".join(f"{kind} up to {100 * limit:g}" for kind, limit in LIMITS.items())
+            msg = f"--precisions: {name!r}: after a + comes a step with a percentage of the MACs, {most}: {base}+prune20+merge35."
+            raise ConfigError(msg)
+        shares[match[1]] = float(match[2]) / 100
+    return Precision(name=name, base=base, pruned=shares.get("prune"), merged=shares.get("merge"))
 
 
 def parse_precisions(names: Sequence[str]) -> tuple[Precision, ...]:

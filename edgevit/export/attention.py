@@ -26,6 +26,10 @@ class Heads:
     tokens: int
     keep: int
     steps: QuantizedAttention | None
+    bias: str | None = None
+    """Added to scores: [N, 1, 1, tokens] where layout is rank5, [N, 1, tokens, tokens] op, [1, N, 1, tokens] rank4,
+    [N, 1, tokens] rank3.
+    None adds nothing."""
 
     @property
     def width(self) -> int:
@@ -46,11 +50,24 @@ def write_attention(nodes: Nodes, qkv: str, at: Heads) -> str:
     return merge_heads_first(nodes, split_heads_first(nodes, qkv, at), at)
 
 
+def log_sizes(nodes: Nodes, sizes: str, name: str, tokens: int) -> str:
+    """What is added to scores for ``sizes`` [N, 1, tokens], as `Heads.bias` has it; made once for all blocks behind a merge."""
+    log = nodes.node("Log", name, sizes)
+    layout = nodes.form.attention
+    if layout == "rank3":
+        return log
+    shape = [1, -1, 1, tokens] if layout == "rank4" else [-1, 1, 1, tokens]
+    bias = nodes.node("Reshape", f"{name}/bias", log, nodes.constant(f"shape/bias_{tokens}", shape))
+    if layout == "op":  # ONNX Runtime's takes a row for each query
+        bias = nodes.node("Add", f"{name}/bias", bias, nodes.constant(f"{name}/rows", np.zeros((tokens, 1))))
+    return bias
+
+
 # rank5: one transposition, q, k and v gathered from it. Queries are cut before the products: OpenVINO computes fewer.
 
 
 def _split_rank5(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]:
-    shape = nodes.constant(f"shape/heads_{at.heads}_{at.depth}", [0, at.tokens, 3, at.heads, at.depth])
+    shape = nodes.shape(f"shape/heads_{at.heads}_{at.depth}", [0, at.tokens, 3, at.heads, at.depth])
     split = nodes.node("Reshape", f"{at.name}/split", qkv, shape)
     split = nodes.node("Transpose", f"{at.name}/split", split, perm=[2, 0, 3, 1, 4])
     q, k, v = (nodes.node("Gather", f"{at.name}/{part}", split, nodes.constant(f"index/{i}", np.int64(i)), axis=0)
@@ -65,7 +82,7 @@ def _split_joint(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]:
 
 
 def _joint_parts(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, ...]:
-    shape = nodes.constant(f"shape/joint_{at.heads}_{at.depth}", [0, at.tokens, 3 * at.heads, at.depth])
+    shape = nodes.shape(f"shape/joint_{at.heads}_{at.depth}", [0, at.tokens, 3 * at.heads, at.depth])
     split = nodes.node("Transpose", f"{at.name}/split", nodes.node("Reshape", f"{at.name}/split", qkv, shape), perm=[0, 2, 1, 3])
     return nodes.node_with(
         "Split", f"{at.name}/split", tuple(f"{at.name}/{part}" for part in "qkv"), split, axis=1, num_outputs=3
@@ -74,7 +91,7 @@ def _joint_parts(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, ...]:
 
 def _merge_batch_first(nodes: Nodes, mixed: str, at: Heads) -> str:
     """Heads [N, heads, keep, depth] merged to [N, keep, width]."""
-    flat = nodes.constant(f"shape/flat_{at.keep}_{at.width}", [0, at.keep, at.width])
+    flat = nodes.shape(f"shape/flat_{at.keep}_{at.width}", [0, at.keep, at.width])
     return nodes.node("Reshape", f"{at.name}/merge", nodes.node("Transpose", f"{at.name}/merge", mixed, perm=[0, 2, 1, 3]), flat)
 
 
@@ -84,7 +101,7 @@ def _merge_batch_first(nodes: Nodes, mixed: str, at: Heads) -> str:
 
 def split_heads_first(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]:
     """q, k and v of a joint qkv as [heads, N, T, depth] or [heads * N, T, depth]."""
-    rows = nodes.constant(f"shape/rows_{3 * at.heads}_{at.depth}", [-1, 3 * at.heads, at.depth])
+    rows = nodes.shape(f"shape/rows_{3 * at.heads}_{at.depth}", [-1, 3 * at.heads, at.depth])
     split = nodes.node("Transpose", f"{at.name}/split", nodes.node("Reshape", f"{at.name}/split", qkv, rows), perm=[1, 0, 2])
     parts = nodes.node_with(
         "Split", f"{at.name}/split", tuple(f"{at.name}/{part}" for part in "qkv"), split, axis=0, num_outputs=3
@@ -95,7 +112,7 @@ def split_heads_first(nodes: Nodes, qkv: str, at: Heads) -> tuple[str, str, str]
 
 def heads_first(nodes: Nodes, part: str, at: Heads, name: str, bias: str | None = None) -> str:
     """One of q, k, v [N, T, width] as [heads, N, T, depth] or [heads * N, T, depth]; ``bias`` is [heads, 1, depth]."""
-    rows = nodes.constant(f"shape/rows_{at.heads}_{at.depth}", [-1, at.heads, at.depth])
+    rows = nodes.shape(f"shape/rows_{at.heads}_{at.depth}", [-1, at.heads, at.depth])
     x = nodes.node("Transpose", f"{name}/heads", nodes.node("Reshape", f"{name}/rows", part, rows), perm=[1, 0, 2])
     if bias is not None:  # behind the transposition: in front of it TensorRT fuses less
         x = nodes.node("Add", name, x, bias)
@@ -108,17 +125,17 @@ def merge_heads_first(nodes: Nodes, parts: tuple[str, str, str], at: Heads) -> s
     mixed = _products(nodes, parts, at, rank=rank)
     # Cut here, not at the queries: TensorRT's fused attention takes as many queries as keys.
     mixed = nodes.first_tokens(mixed, at.keep, at.tokens, f"{at.name}/kept", axis=rank - 2)
-    unfold = nodes.constant(f"shape/unfold_{at.heads}_{at.depth}", [at.heads, -1, at.depth])
+    unfold = nodes.shape(f"shape/unfold_{at.heads}_{at.depth}", [at.heads, -1, at.depth])
     mixed = nodes.node("Transpose", f"{at.name}/merge", nodes.node("Reshape", f"{at.name}/unfold", mixed, unfold), perm=[1, 0, 2])
     return nodes.node(
-        "Reshape", f"{at.name}/merge", mixed, nodes.constant(f"shape/merged_{at.keep}_{at.width}", [-1, at.keep, at.width])
+        "Reshape", f"{at.name}/merge", mixed, nodes.shape(f"shape/merged_{at.keep}_{at.width}", [-1, at.keep, at.width])
     )
 
 
 def _heads_shape(nodes: Nodes, at: Heads) -> str:
     if nodes.form.attention == "rank4":
-        return nodes.constant(f"shape/heads_first_{at.heads}_{at.depth}", [at.heads, -1, at.tokens, at.depth])
-    return nodes.constant(f"shape/heads_first_{at.depth}", [-1, at.tokens, at.depth])
+        return nodes.shape(f"shape/heads_first_{at.heads}_{at.depth}", [at.heads, -1, at.tokens, at.depth])
+    return nodes.shape(f"shape/heads_first_{at.depth}", [-1, at.tokens, at.depth])
 
 
 # op: the ONNX Attention node, on [N, heads, T, depth].
@@ -128,7 +145,8 @@ def _attention_op(nodes: Nodes, qkv: str, at: Heads) -> str:
     if at.steps is not None:
         msg = f"{at.name}: the Attention op has no place for the Q/DQ pair behind softmax; write INT8 attention in another layout"
         raise ValueError(msg)
-    return nodes.node("Attention", at.name, *_joint_parts(nodes, qkv, at), scale=1.0)
+    bias = () if at.bias is None else (at.bias,)
+    return nodes.node("Attention", at.name, *_joint_parts(nodes, qkv, at), *bias, scale=1.0)
 
 
 def _merge_op(nodes: Nodes, mixed: str, at: Heads) -> str:
@@ -146,7 +164,13 @@ def _products(nodes: Nodes, parts: tuple[str, str, str], at: Heads, *, rank: int
         # In front of the transpose: OpenVINO fuses MatMul and Transpose, with a Q/DQ between them it does not.
         k = nodes.fake_quantized(k, steps.key_step, f"{name}/k", steps.format)
     k = nodes.node("Transpose", f"{name}/k", k, perm=[0, 1, 3, 2] if rank == 4 else [0, 2, 1])
-    probabilities = nodes.node("Softmax", name, nodes.node("MatMul", f"{name}/scores", q, k), axis=-1)
+    scores = nodes.node("MatMul", f"{name}/scores", q, k)
+    if at.bias is not None:
+        bias = at.bias
+        if rank == 3 and nodes.form.batch != 1:  # heads and frames are one axis
+            bias = nodes.node("Concat", f"{name}/bias", *[bias] * at.heads, axis=0)
+        scores = nodes.node("Add", f"{name}/scores", scores, bias)
+    probabilities = nodes.node("Softmax", name, scores, axis=-1)
     if steps is not None and steps.value_step is not None and steps.probability_step is not None:
         probabilities = nodes.fake_quantized(probabilities, steps.probability_step, f"{name}/probabilities", steps.format)
         v = nodes.fake_quantized(v, steps.value_step, f"{name}/v", steps.format)

@@ -12,10 +12,11 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from edgevit.export.attention import Heads, heads_first, merge_heads_first, write_attention
+from edgevit.export.attention import Heads, heads_first, log_sizes, merge_heads_first, write_attention
 from edgevit.export.form import CPU, Form
+from edgevit.export.merging import Merging, write_merge
 from edgevit.export.nodes import Nodes, element_type
-from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
+from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm, mean_keys
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
 from edgevit.numberformat import FP32
 from edgevit.part import Part
@@ -44,6 +45,10 @@ class _Writer(Nodes):
         super().__init__(form)
         self.plan = plan
         self.config: VitConfig = plan.model.config
+        self.sizes: str | None = None
+        """[N, 1, T]: patches that each token stands for; None before any were merged."""
+        self.bias: str | None = None
+        """What attention adds to scores for it, as `edgevit.export.attention.Heads` has it."""
 
     def write(self) -> onnx.ModelProto:
         model = self.plan.model
@@ -111,14 +116,27 @@ class _Writer(Nodes):
 
     def block(self, x: str, block: FoldedBlock, index: int) -> str:
         """Attention and MLP with their residuals, on as many tokens as `VitConfig.tokens_after` says."""
-        name, tokens, keep = f"blocks.{index}", self.config.tokens_into(index), self.config.tokens_after(index)
-        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, index, tokens, keep) if block.heads else None
+        name, tokens, keep = f"blocks.{index}", self.config.tokens_into(index), self.config.tokens_attended(index)
+        normed = self.norm(x, block.norm1, f"{name}/norm1") if block.heads else ""
+        mixed = self.attention(normed, block, index, tokens, keep) if block.heads else None
         x = self.first_tokens(x, keep, tokens, f"{name}/kept")
         attended = self.written(x, mixed, block.proj, block.norm1, f"{name}/norm1", Part(index, "proj"))
         x = self.node("Add", f"{name}/residual1", x, attended)
+        if self.config.blocks[index].merged:
+            x = self.merged(x, normed, index)
         hidden = self.hidden(x, block, index) if len(block.fc1.weight) else None
         expanded = self.written(x, hidden, block.fc2, block.norm2, f"{name}/norm2", Part(index, "fc2"))
         return self.node("Add", f"{name}/residual2", x, expanded)
+
+    def merged(self, x: str, normed: str, index: int) -> str:
+        """Fewer tokens, and from here on their sizes and what attention adds to scores for them."""
+        config, name = self.config, f"blocks.{index}/merge"
+        at = Merging(
+            name=name, tokens=config.tokens_into(index), prefix=config.prefix_tokens, merged=config.blocks[index].merged
+        )  # fmt: skip
+        x, self.sizes = write_merge(self, x, normed, mean_keys(self.plan.model.blocks[index]), self.sizes, at)
+        self.bias = log_sizes(self, self.sizes, name, at.kept)
+        return x
 
     def hidden(self, x: str, block: FoldedBlock, index: int) -> str:
         """The MLP's activations [N, T, hidden]."""
@@ -136,7 +154,7 @@ class _Writer(Nodes):
         qkv, products, inner = Part(index, "qkv"), Part(index, "attention"), block.proj.weight.shape[1]
         at = Heads(
             name=products.node, heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
-            steps=self.plan.attention.get(products),
+            steps=self.plan.attention.get(products), bias=self.bias,
         )  # fmt: skip
         if self.form.joint_qkv or qkv in self.plan.linears:
             return write_attention(self, self.linear(x, block.qkv, qkv), at)
@@ -183,8 +201,13 @@ class _Writer(Nodes):
         if kind != "mean":
             index = {"class": 0, "distillation": 1}[kind]
             return self.node("Gather", f"head/{kind}", x, self.constant(f"index/{index}", np.int64(index)), axis=1)
-        if self.config.prefix_tokens:
-            first, last = self.config.prefix_tokens, self.config.tokens_after(len(self.config.blocks) - 1)
-            ends = (self.constant(f"index/from_{first}", [first]), self.constant(f"index/end_{last}", [last]))
+        prefix, tokens = self.config.prefix_tokens, self.config.tokens_after(len(self.config.blocks) - 1)
+        if self.sizes is not None:  # of the patches that a token stands for its share
+            patches = self.config.grid[0] * self.config.grid[1]
+            share = self.constant("head/share", np.where(np.arange(tokens) < prefix, 0, 1 / patches)[None, None])
+            mean = self.node("MatMul", "head/mean", self.node("Mul", "head/mean", self.sizes, share), x)
+            return self.node("Reshape", "head/mean", mean, self.constant("shape/mean", [0, self.config.width]))
+        if prefix:
+            ends = (self.constant(f"index/from_{prefix}", [prefix]), self.constant(f"index/end_{tokens}", [tokens]))
             x = self.node("Slice", "head/patches", x, *ends, self.constant("index/axis_1", [1]))
         return self.node("ReduceMean", "head/mean", x, self.constant("index/axes_1", [1]), keepdims=0)

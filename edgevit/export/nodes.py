@@ -43,6 +43,13 @@ class Nodes:
             self.constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
+    def shape(self, name: str, value: list[int]) -> str:
+        """An initializer of ints that many may share; another value than the first of its name gets a name of its own."""
+        known = self.constants.get(name)
+        if known is not None and numpy_helper.to_array(known).tolist() != value:
+            name = f"{name}/{'_'.join(map(str, value))}"
+        return self.constant(name, value)
+
     def _cast(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             cast = array.astype(self.format.storage)

@@ -8,8 +8,9 @@ from typing import Any
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import FP16, FP32, MIXED
 from edgevit.part import Part
 

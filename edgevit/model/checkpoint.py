@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,15 @@ class Checkpoint:
     """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
     sized_by: str = ""
     """What gives the input size: a settings file's name, ``--image-size``, or how it was told from the weights."""
+
+    def to_bytes(self) -> bytes:
+        """A file in edgevit's own format; see `checkpoint_bytes`."""
+        return checkpoint_bytes(self.model, preprocessing=self.preprocessing, labels=self.labels, problem_type=self.problem_type)
+
+    def with_model(self, model: Vit) -> Checkpoint:
+        """The same with another model, and a digest of that."""
+        changed = replace(self, model=model)
+        return replace(changed, digest=hashlib.sha256(changed.to_bytes()).hexdigest())
 
 
 def load_checkpoint(

@@ -9,9 +9,10 @@ def macs(config: VitConfig) -> int:
     """Of the whole model, from patches to head."""
     ends = config.grid[0] * config.grid[1] * config.width * 3 * config.patch_size**2
     ends += config.width * len(config.pooling) * config.classes
-    return ends + sum(
+    sublayers = sum(
         sublayer_macs(config, index, kind, block) for index, block in enumerate(config.blocks) for kind in ("attention", "mlp")
     )
+    return ends + sublayers + merging_macs(config)
 
 
 def sublayer_macs(config: VitConfig, index: int, kind: str, block: BlockConfig) -> int:
@@ -19,8 +20,19 @@ def sublayer_macs(config: VitConfig, index: int, kind: str, block: BlockConfig) 
 
     Behind the last attention only the tokens that the head depends on are left.
     """
-    width, tokens, rows = config.width, config.tokens_into(index), config.tokens_after(index)
+    width, tokens, rows = config.width, config.tokens_into(index), config.tokens_attended(index)
     if kind == "mlp":
-        return rows * width * (2 * block.hidden + width * block.mlp_map)
+        return config.tokens_after(index) * width * (2 * block.hidden + width * block.mlp_map)
     inner = block.heads * config.head_dim
     return tokens * width * 3 * inner + 2 * rows * tokens * inner + rows * width * (inner + width * block.attention_map)
+
+
+def merging_macs(config: VitConfig) -> int:
+    """Of finding which tokens become one, of averaging them, and of a mean over patches that weighs them."""
+    total = 0
+    for index, block in enumerate(config.blocks):
+        if block.merged:
+            tokens = config.tokens_into(index)
+            total += tokens * config.head_dim * (config.width + tokens) + config.tokens_after(index) * tokens * config.width
+    weighted = total and "mean" in config.pooling
+    return total + (config.output_tokens * config.width if weighted else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from edgevit.model.folded import LUMA_BGR
+from edgevit.model.rewrites.folding import LUMA_BGR
 from edgevit.preprocess import Preprocessing
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevit.model.folded import AttentionOp, FoldedVit, Linear, LinearOp, forward, plain_attention, plain_linear, streams
+from edgevit.model.folded import AttentionOp, FoldedVit, Linear, LinearOp, forward, plain_attention, plain_linear, scores, streams
+from edgevit.model.merging import Tokens
 from edgevit.model.rounding import quantize_input
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part
@@ -86,11 +87,12 @@ def quantized_linear(x: Tensor, linear: QuantizedLinear) -> Tensor:
     return accumulated * (linear.weight_scale * linear.input_scale) + linear.bias
 
 
-def quantized_attention(queries: Tensor, keys: Tensor, values: Tensor, steps: QuantizedAttention) -> Tensor:
-    """softmax(q k^T) v over [N, heads, tokens, head_dim] with the operands of its products rounded to ``steps``."""
+def quantized_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, steps: QuantizedAttention, bias: Tensor | None = None
+) -> Tensor:  # fmt: skip
+    """`plain_attention` with the operands of its products rounded to ``steps``; the bias is not."""
     to = steps.format
-    scores = _on_grid(queries, steps.query_step, to) @ _on_grid(keys, steps.key_step, to).transpose(-1, -2)
-    probabilities = scores.softmax(-1)
+    probabilities = scores(_on_grid(queries, steps.query_step, to), _on_grid(keys, steps.key_step, to), bias).softmax(-1)
     if steps.probability_step is None or steps.value_step is None:
         return probabilities @ values
     return _on_grid(probabilities, steps.probability_step, to) @ _on_grid(values, steps.value_step, to)
@@ -113,11 +115,11 @@ def fake_quant(plan: QuantPlan) -> LinearOp:
 def fake_quant_attention(plan: QuantPlan) -> AttentionOp:
     """The attention of the quantized graph, for `edgevit.model.folded.forward`."""
 
-    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         steps = plan.attention.get(part)
         if steps is None:
-            return plain_attention(part, queries, keys, values)
-        return quantized_attention(queries, keys, values, steps)
+            return plain_attention(part, queries, keys, values, bias)
+        return quantized_attention(queries, keys, values, steps, bias)
 
     return attention
 
@@ -127,6 +129,6 @@ def simulate(plan: QuantPlan, frames: Tensor) -> Tensor:
     return forward(plan.model, frames, fake_quant(plan), fake_quant_attention(plan))
 
 
-def simulated_streams(plan: QuantPlan, frames: Tensor) -> Iterator[Tensor]:
+def simulated_streams(plan: QuantPlan, frames: Tensor) -> Iterator[Tokens]:
     """The residual stream of `simulate`, as `edgevit.model.folded.streams` gives it."""
     return streams(plan.model, frames, fake_quant(plan), fake_quant_attention(plan))

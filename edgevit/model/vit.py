@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.model.merging import Merge, Tokens, matched
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -37,7 +38,7 @@ class Block(nn.Module):
     def __init__(self, config: VitConfig, widths: BlockConfig) -> None:
         super().__init__()
         width, inner = config.width, widths.heads * config.head_dim
-        self.heads = widths.heads
+        self.heads, self.merged, self.prefix = widths.heads, widths.merged, config.prefix_tokens
         self.activation = ACTIVATIONS[config.activation]
         reads_tokens = config.block_norm and (widths.heads > 0 or widths.attention_map)
         self.norm1 = nn.LayerNorm(width, config.norm_eps) if reads_tokens else nn.Identity()
@@ -50,25 +51,34 @@ class Block(nn.Module):
         self.scale1 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
         self.scale2 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
 
-    def attend(self, x: Tensor) -> Tensor:
-        """Multi-head self-attention of normalised tokens, [N, T, width] to [N, T, width]."""
+    def attend(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Multi-head self-attention of normalised tokens [N, T, width] to the same; ``bias`` [N, 1, 1, T] is added to scores."""
         if self.qkv is None:
             return self.proj(x)
         n, t, _ = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(mixed.transpose(1, 2).reshape(n, t, -1))
 
     def expand(self, x: Tensor) -> Tensor:
         """The MLP on normalised tokens, [N, T, width] to [N, T, width]."""
         return self.fc2(x if self.fc1 is None else self.activation(self.fc1(x)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens [N, T, width] to the same shape."""
-        attended = self.attend(self.norm1(x))
-        x = x + (attended if self.scale1 is None else attended * self.scale1)
-        expanded = self.expand(self.norm2(x))
-        return x + (expanded if self.scale2 is None else expanded * self.scale2)
+    def match(self, x: Tensor) -> Merge:
+        """Which of the normalised tokens [N, T, width] become one, by the mean of their keys over heads, without a bias."""
+        assert self.qkv is not None  # `VitConfig`
+        _, keys, _ = self.qkv.weight.detach().chunk(3)
+        return matched(F.linear(x, keys.unflatten(0, (self.heads, -1)).mean(0)), prefix=self.prefix, merged=self.merged)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Map tokens to as many, or to fewer where the block merges some."""
+        x, normed = tokens.x, self.norm1(tokens.x)
+        attended = self.attend(normed, tokens.bias)
+        tokens = tokens.with_x(x + (attended if self.scale1 is None else attended * self.scale1))
+        if self.merged:
+            tokens = tokens.merged(self.match(normed))
+        expanded = self.expand(self.norm2(tokens.x))
+        return tokens.with_x(tokens.x + (expanded if self.scale2 is None else expanded * self.scale2))
 
 
 def _writer(inputs: int, width: int) -> nn.Linear | Constant:
@@ -120,18 +130,18 @@ class Vit(nn.Module):
             x = torch.cat([self.prefix.expand(len(x), -1, -1), x], dim=1)
         return self.embedding_norm(x)
 
-    def pool(self, tokens: Tensor) -> Tensor:
-        """Tokens [N, T, width] to the head's input [N, len(pooling) * width]."""
-        features = {"class": lambda: tokens[:, 0], "distillation": lambda: tokens[:, 1],
-                    "mean": lambda: tokens[:, self.config.prefix_tokens:].mean(1)}  # fmt: skip
+    def pool(self, tokens: Tokens) -> Tensor:
+        """Normalised tokens to the head's input [N, len(pooling) * width]."""
+        features = {"class": lambda: tokens.x[:, 0], "distillation": lambda: tokens.x[:, 1],
+                    "mean": lambda: tokens.mean(self.config.prefix_tokens)}  # fmt: skip
         return torch.cat([features[name]() for name in self.config.pooling], dim=-1)
 
     def features(self, images: Tensor) -> Tensor:
         """Normalised images [N, channels, H, W] to what the head sees, [N, len(pooling) * width]."""
-        x = self.embed(images)
+        tokens = Tokens(self.embed(images))
         for block in self.blocks:
-            x = block(x)
-        return self.pooled_norm(self.pool(self.norm(x)))
+            tokens = block(tokens)
+        return self.pooled_norm(self.pool(tokens.with_x(self.norm(tokens.x))))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [N, channels, H, W] to logits [N, classes]."""

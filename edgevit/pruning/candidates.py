@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, run_block, run_head
+from edgevit.model.merging import Tokens
 from edgevit.part import Sublayer
 from edgevit.pruning.gradients import Influence
 from edgevit.pruning.moments import Moments
@@ -24,6 +25,7 @@ from edgevit.pruning.sublayers import (
     Cut,
     channels_of,
     cut_block,
+    merge_behind,
     normalised,
     reads,
     refitted,
@@ -69,10 +71,10 @@ def logits_of(model: FoldedVit, stream: Stream) -> Logits:
     """The reference: ``stream`` is what block 0 takes."""
     found = []
     for batch in range(min(PASSED_ON, len(stream))):
-        x = stream.read(batch)
+        tokens = stream.read(batch)
         for index in range(len(model.blocks)):
-            x = run_block(model, index, x)
-        found.append(run_head(model, x))
+            tokens = run_block(model, index, tokens)
+        found.append(run_head(model, tokens))
     return Logits(batches=tuple(found))
 
 
@@ -97,20 +99,21 @@ def observe(model: FoldedVit, sublayer: Sublayer, stream: Stream, influence: Inf
     inputs = [Moments.none(channels), Moments.none(channels)]
     tokens = [Moments.none(width, width), Moments.none(width, width)]
     for batch in range(len(stream)):
-        x = stream.read(batch)
-        kept, read = reads(model, sublayer, x)
+        taken = stream.read(batch)
+        kept, read = reads(model, sublayer, taken)
         output, which = writes(model, sublayer, read), int(is_held_out(batch))
         if units(model.blocks[sublayer.block], sublayer.kind):  # else there is nothing to learn of it
             weights = influence.tokens if which else influence.counts
             inputs[which] = inputs[which].add(read, weights=weights)
-            tokens[which] = tokens[which].add(normalised(model, sublayer, x), output, weights)
-        stream.replace(batch, kept + output)
-        advance(len(x))
+            tokens[which] = tokens[which].add(normalised(model, sublayer, taken), output, weights)
+        merge, behind = merge_behind(model, sublayer, taken), kept.with_x(kept.x + output)
+        stream.replace(batch, behind.merged(merge) if merge else behind)
+        advance(len(taken.x))
     return Seen(inputs=(inputs[0], inputs[1]), tokens=(tokens[0], tokens[1]))
 
 
 def candidates(
-    model: FoldedVit, sublayer: Sublayer, seen: Seen, passed_on: Sequence[Tensor], wanted: Logits, *,
+    model: FoldedVit, sublayer: Sublayer, seen: Seen, passed_on: Sequence[Tokens], wanted: Logits, *,
     root: Tensor, multiple: int, score: str, contributions: Tensor | None,
 ) -> list[Candidate]:  # fmt: skip
     """All ways to cut ``sublayer``, the first of which is to leave it whole.
@@ -139,6 +142,8 @@ def candidates(
         anchor = min(known[1:], key=lambda cut: abs(len(cut.kept) - len(order) / 2))
         scale = harm(anchor, _made_up(model, sublayer, anchor, seen)) / max(errors[len(anchor.kept)], 1e-300)
         result += [Candidate(cut=cut, harm=scale * error) for cut, error in zip(offered[1:], harms[1:], strict=True)]
+    if sublayer.kind == "attention" and model.config.blocks[sublayer.block].merged:
+        return result  # tokens are matched by its keys: something of it stays
     return result + _replacements(block, sublayer, seen, harm)
 
 
@@ -232,11 +237,11 @@ def _without_bias(moments: Moments, bias: Tensor) -> Moments:
     return replace(moments, y=moments.y - count * bias, xy=moments.xy - torch.outer(moments.x, bias), yy=yy)
 
 
-def _passed_on(model: FoldedVit, index: int, batches: Sequence[Tensor]) -> list[Tensor]:
+def _passed_on(model: FoldedVit, index: int, batches: Sequence[Tokens]) -> list[Tensor]:
     """Logits of tokens that block ``index`` takes."""
     found = []
-    for x in batches:
+    for tokens in batches:
         for number in range(index, len(model.blocks)):
-            x = run_block(model, number, x)
-        found.append(run_head(model, x))
+            tokens = run_block(model, number, tokens)
+        found.append(run_head(model, tokens))
     return found

@@ -1,35 +1,35 @@
-"""Make up for what was cut, in closed form and in network order, against the unpruned model.
+"""Make up for what a model lost, in closed form and in network order, against the model as it was.
 
-The model and what is left of it run side by side. Behind every sublayer the layer that writes to the stream is refitted on
-its own inputs in the pruned model, so that the pruned stream is what the unpruned one is: each sublayer also makes up for what is
-left of the errors before it. (Layer-wise least squares against the teacher's output, as OB2C, arXiv 2608.17657, has it;
-here the target is the residual stream and not the layer's own output.)
+The model and what was made of it, pruned or merging tokens, run side by side. Behind every sublayer the layer that writes to the
+stream is refitted on its own inputs in the changed model, so that the changed stream is what the unchanged one is: each sublayer
+also makes up for what is left of the errors before it. (Layer-wise least squares against the teacher's output, as OB2C, arXiv
+2608.17657, has it; here the target is the residual stream and not the layer's own output.) Where the changed model has merged
+tokens, what it should be is the unchanged stream averaged over the tokens that became one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit
+from edgevit.model.merging import Merge, Tokens
 from edgevit.part import Sublayer
 from edgevit.pruning.gradients import Influence
 from edgevit.pruning.moments import Moments
 from edgevit.pruning.refit import Refit, bias_only, held_out_refit, mean_error, unchanged
-from edgevit.pruning.sublayers import Cut, cut_block, reads, refitted, replace_block, sublayers, writer, writes
+from edgevit.pruning.sublayers import merge_behind, reads, refitted, replace_block, sublayers, writer, writes
 from edgevit.pruning.token_store import Stream, is_held_out
 
 
 @dataclass(frozen=True, kw_only=True)
-class SublayerReport:
-    """What happened to one sublayer. Errors are shares 0.. of the variance of the unpruned stream behind it."""
+class Compensation:
+    """What was made up for in one sublayer. Errors are shares 0.. of the variance of the unchanged stream behind it."""
 
     sublayer: Sublayer
-    before: int
-    """Heads or hidden neurons."""
-    after: int
-    left: str
-    """``part``, ``map`` or ``bias``; see `Cut`."""
     error_before: float
     """On held-out images, with nothing made up for in this sublayer."""
     error: float
@@ -40,67 +40,97 @@ class SublayerReport:
     """Share of each input's variance."""
 
 
-def cut_model(model: FoldedVit, cuts: Sequence[Cut]) -> FoldedVit:
-    """``model`` with every sublayer cut, in network order; nothing makes up for it."""
-    blocks = []
-    for index, block in enumerate(model.blocks):
-        attention, mlp = cuts[2 * index], cuts[2 * index + 1]
-        blocks.append(cut_block(cut_block(block, "attention", attention), "mlp", mlp))
-    return replace(model, blocks=blocks)
-
-
 def compensate(
-    model: FoldedVit, cuts: Sequence[Cut], streams: tuple[Stream, Stream], influences: Sequence[Influence], method: str,
+    model: FoldedVit, changed: FoldedVit, streams: tuple[Stream, Stream], influences: Sequence[Influence], method: str,
     advance: Callable[[int], None],
-) -> tuple[list[FoldedBlock], list[SublayerReport]]:  # fmt: skip
-    """The blocks that are left of ``model``, refitted, and what happened to each sublayer.
+) -> tuple[list[FoldedBlock], list[Compensation]]:  # fmt: skip
+    """The blocks of ``changed``, refitted to do what ``model`` does, and what that made up for in each sublayer.
 
-    Both ``streams`` hold what block 0 takes, and are used up. ``influences``, by sublayer, say how much each token counts.
-    ``method``: ``ridge``, ``bias`` alone, or ``none``.
+    ``changed`` has as many blocks, of the same width; of tokens it merges those that ``model`` does, or ``model`` merges none.
+    Both ``streams`` hold what block 0 takes, and are used up. ``influences``, by sublayer, say how much each token of ``model``
+    counts. ``method``: ``ridge``, ``bias`` alone, or ``none``.
     """
     wanted, got = streams
-    pruned, reports = cut_model(model, cuts), []
-    for sublayer, cut, influence in zip(sublayers(model), cuts, influences, strict=True):
+    pairs, made = [_Pair() for _ in range(len(got))], []
+    for sublayer, influence in zip(sublayers(model), influences, strict=True):
         with Stream() as inputs:
-            lacking = _compare(model, pruned, sublayer, (wanted, got, inputs), influence)
+            lacking = _compare(model, changed, sublayer, (wanted, got, inputs), influence, pairs)
             refit = _refit(lacking, method)
-            pruned = replace_block(pruned, sublayer.block, refitted(pruned.blocks[sublayer.block], sublayer.kind, refit))
-            for batch in range(len(got)):
-                got.replace(batch, got.read(batch) + writes(pruned, sublayer, inputs.read(batch)))
+            changed = replace_block(changed, sublayer.block, refitted(changed.blocks[sublayer.block], sublayer.kind, refit))
+            for batch, pair in enumerate(pairs):
+                kept = got.read(batch)
+                got.replace(batch, pair.merged(kept.with_x(kept.x + writes(changed, sublayer, inputs.read(batch).x))))
         advance(1)
-        reports.append(_report(sublayer, model, cut, refit, lacking))
-    return list(pruned.blocks), reports
+        made.append(_made(sublayer, refit, lacking))
+    return list(changed.blocks), made
+
+
+class _Pair:
+    """Which tokens of the unchanged model each token of the changed one stands for, in one batch."""
+
+    def __init__(self) -> None:
+        self._groups: Merge | None = None
+        self._next: Merge | None = None
+
+    def target(self, tokens: Tensor, kept: Tokens) -> Tensor:
+        """What ``kept`` should be [N, keep, width], of the unchanged model's ``tokens`` at the same place."""
+        if self._groups is None or tokens.shape[1] == kept.x.shape[1]:
+            return tokens
+        return Tokens(tokens).merged(self._groups).x
+
+    def weights(self, weights: Tensor, prefix: int, kept: Tokens) -> Tensor:
+        """How much each of ``kept`` counts [N, keep], of ``weights`` by token of the unchanged model: a patch for every patch."""
+        images, count = kept.x.shape[:2]
+        if self._groups is None or kept.sizes is None or count <= prefix:
+            return weights[:count].expand(images, -1)
+        return torch.cat([weights[:prefix].expand(images, -1), weights[prefix] * kept.sizes[:, prefix:count]], 1)
+
+    def behind(self, own: Merge | None, changed: Merge | None) -> None:
+        """What becomes one behind this sublayer: in the unchanged model, which the changed one then follows, or in that alone."""
+        self._next = own or changed
+        if own is None and changed is not None:
+            self._groups = changed.after(self._groups)
+
+    def merged(self, tokens: Tokens) -> Tokens:
+        """``tokens`` of the changed model as they leave this sublayer."""
+        return tokens if self._next is None else tokens.merged(self._next)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Lacking:
-    """What the pruned stream lacks behind a sublayer, beside what the sublayer's writer reads."""
+    """What the changed stream lacks behind a sublayer, beside what the sublayer's writer reads."""
 
     fit: Moments
     held_out: Moments
     variance: float
-    """Of the unpruned stream on the held-out images, summed over channels."""
+    """Of the unchanged stream on the held-out images, summed over channels."""
 
 
 def _compare(
-    model: FoldedVit, pruned: FoldedVit, sublayer: Sublayer, streams: tuple[Stream, Stream, Stream], influence: Influence
+    model: FoldedVit, changed: FoldedVit, sublayer: Sublayer, streams: tuple[Stream, Stream, Stream], influence: Influence,
+    pairs: Sequence[_Pair],
 ) -> _Lacking:  # fmt: skip
     """Run a sublayer of both. Afterwards the first stream is behind it, the second what it adds to, the third what it reads."""
     wanted, got, inputs = streams
-    channels, width = writer(pruned.blocks[sublayer.block], sublayer.kind).weight.shape[1], model.config.width
-    fit, held_out, output = Moments.none(channels, width), Moments.none(channels, width), Moments.none(0, width)
-    for batch in range(len(got)):
-        kept, read = reads(model, sublayer, wanted.read(batch))
-        target = kept + writes(model, sublayer, read)
-        kept, read = reads(pruned, sublayer, got.read(batch))
-        lacks = target - kept - writes(pruned, sublayer, read)
+    channels, config = writer(changed.blocks[sublayer.block], sublayer.kind).weight.shape[1], model.config
+    fit, held_out, output = (Moments.none(count, config.width) for count in (channels, channels, 0))
+    for batch, pair in enumerate(pairs):
+        before, taken = wanted.read(batch), got.read(batch)
+        kept, read = reads(model, sublayer, before)
+        behind = kept.with_x(kept.x + writes(model, sublayer, read))
+        kept, read = reads(changed, sublayer, taken)
+        target = pair.target(behind.x, kept)
+        lacks = target - kept.x - writes(changed, sublayer, read)
         if is_held_out(batch):
-            held_out, output = held_out.add(read, lacks, influence.tokens), output.add(target[..., :0], target, influence.tokens)
+            weights = pair.weights(influence.tokens, config.prefix_tokens, kept)
+            held_out, output = held_out.add(read, lacks, weights), output.add(target[..., :0], target, weights)
         else:
-            fit = fit.add(read, lacks, influence.counts)
-        wanted.replace(batch, target)
+            fit = fit.add(read, lacks, pair.weights(influence.counts, config.prefix_tokens, kept))
+        own = merge_behind(model, sublayer, before)
+        pair.behind(own, merge_behind(changed, sublayer, taken))
+        wanted.replace(batch, behind.merged(own) if own else behind)
         got.replace(batch, kept)
-        inputs.append(read)
+        inputs.append(Tokens(read))
     variance = float(output.yy) / output.count - float((output.y / output.count).square().sum())
     return _Lacking(fit=fit, held_out=held_out, variance=variance)
 
@@ -113,13 +143,9 @@ def _refit(lacking: _Lacking, method: str) -> Refit:
     return held_out_refit(lacking.fit, lacking.held_out)
 
 
-def _report(sublayer: Sublayer, model: FoldedVit, cut: Cut, refit: Refit, lacking: _Lacking) -> SublayerReport:
-    block = model.blocks[sublayer.block]
-    return SublayerReport(
+def _made(sublayer: Sublayer, refit: Refit, lacking: _Lacking) -> Compensation:
+    return Compensation(
         sublayer=sublayer,
-        before=block.heads if sublayer.kind == "attention" else len(block.fc1.weight),
-        after=len(cut.kept),
-        left=cut.left,
         error_before=mean_error(lacking.held_out, unchanged(lacking.held_out)) / lacking.variance,
         error=mean_error(lacking.held_out, refit) / lacking.variance,
         refit=refit.kind,

@@ -18,8 +18,8 @@ from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.measure import latency
-from edgevit.model.folded import fold
 from edgevit.model.macs import macs, sublayer_macs
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import Vit
 from edgevit.numberformat import FORMATS
 from edgevit.part import Part
@@ -195,7 +195,7 @@ def _sizes(config: VitConfig) -> list[BlockConfig]:
 
 def _uniform(config: VitConfig, block: BlockConfig) -> VitConfig:
     """`DEPTH` such blocks, which all carry every token on."""
-    return replace(config, blocks=(block,) * DEPTH, pooling=("mean",), layer_scale=False, classes=1)
+    return replace(config, blocks=(replace(block, merged=0),) * DEPTH, pooling=("mean",), layer_scale=False, classes=1)
 
 
 def _graph(config: VitConfig, block: BlockConfig, engine: str, precision: str) -> bytes:

@@ -14,8 +14,9 @@ from edgevit.images.dataset import ImageSet
 from edgevit.images.missing_truth import missing_truth
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
-from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.macs import macs, sublayer_macs
+from edgevit.model.rewrites.folding import fold
 from edgevit.part import Sublayer
 from edgevit.pruning.allocation import Choice, allocate
 from edgevit.pruning.candidate_file import Found, dump_found, load_found

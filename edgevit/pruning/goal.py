@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from edgevit.errors import BudgetError, ConfigError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
-from edgevit.model.checkpoint import Checkpoint, checkpoint_bytes, model_from
+from edgevit.model.checkpoint import Checkpoint, model_from
 from edgevit.model.digest import model_digest
 from edgevit.model.vit import Vit
 from edgevit.pruning.costs import Costs, estimated, macs_only, measured, timed_speedup
@@ -69,13 +68,13 @@ def prune_to(
     stored, report = cache.find(PRUNED, **key), cache.find(PRUNED_REPORT, **key)
     if stored is None or report is None:
         outcome = _prune_to(checkpoint, images, settings, precision, bench, budget, costs)
-        cache.store(PRUNED, _bytes(outcome.checkpoint), **key)
+        cache.store(PRUNED, outcome.checkpoint.to_bytes(), **key)
         cache.store(PRUNED_REPORT, json.dumps([outcome.report, outcome.summary]).encode(), **key)
         return outcome
     with bench.stage("prune and refit") as stage:
         stage.cached = True
         found, summary = json.loads(report)
-    return Outcome(checkpoint=_with_model(checkpoint, model_from(stored)), report=found, summary=summary)
+    return Outcome(checkpoint=checkpoint.with_model(model_from(stored)), report=found, summary=summary)
 
 
 def _key(
@@ -130,7 +129,7 @@ def _prune_to(
         made, report["search"] = _search(scored, make, budget, bench)
     report = made.pruned.to_dict() | {"settings": asdict(settings)} | made.report | report
     summary = f"pruned: {made.pruned.describe()}{faster}"
-    return Outcome(checkpoint=_with_model(checkpoint, made.model), report=report, summary=summary)
+    return Outcome(checkpoint=checkpoint.with_model(made.model), report=report, summary=summary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,18 +150,6 @@ def _make(scored: Scored, cuts: Sequence[Cut], checkpoint: Checkpoint, images: I
     recovered = recover(pruned.model, checkpoint, images, epochs, bench)
     report = {"loss_before": recovered.before, "loss": recovered.after, "kept": recovered.kept}
     return _Made(pruned=pruned, model=recovered.model, report={"recovery": report})
-
-
-def _with_model(checkpoint: Checkpoint, model: Vit) -> Checkpoint:
-    """``checkpoint`` with another model, and a digest of that."""
-    changed = replace(checkpoint, model=model)
-    return replace(changed, digest=hashlib.sha256(_bytes(changed)).hexdigest())
-
-
-def _bytes(checkpoint: Checkpoint) -> bytes:
-    return checkpoint_bytes(
-        checkpoint.model, preprocessing=checkpoint.preprocessing, labels=checkpoint.labels, problem_type=checkpoint.problem_type
-    )
 
 
 def _cuts_for_speedup(

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgevit.model.merging import Tokens
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Block, Vit
 from edgevit.part import Sublayer
@@ -120,8 +121,8 @@ def contributions(
 def _watched(model: Vit, streams: list[Tensor], images: Tensor) -> Tensor:
     """Logits with a graph; ``streams`` becomes the stream behind every sublayer."""
 
-    def watch(_module: object, arguments: Sequence[Tensor], output: Tensor | None = None) -> None:
-        streams.append(arguments[0] if output is None else output)
+    def watch(_module: object, arguments: Sequence[Tensor], output: Tokens | None = None) -> None:
+        streams.append(arguments[0] if output is None else output.x)
 
     hooks = []
     for block in model.blocks:
@@ -136,9 +137,11 @@ def _watched(model: Vit, streams: list[Tensor], images: Tensor) -> Tensor:
 
 def _influence(model: Vit, place: int, tokens: Tensor, channels: Tensor, count: int) -> Influence:
     config, prefix = model.config, model.config.prefix_tokens
-    keep = config.tokens_after(place // 2)
-    tokens = tokens[:keep].clone()
-    tokens[prefix:] = tokens[prefix:].mean() if keep > prefix else tokens[prefix:]
+    left = config.tokens_after(place // 2)
+    keep = left if place % 2 else config.tokens_attended(place // 2)
+    # What attention writes to is seen behind the merge, if there is one: patches count there as they do once merged.
+    shared = tokens[prefix:left].mean().expand(max(0, keep - prefix))
+    tokens = torch.cat([tokens[: min(prefix, keep)], shared])
     mean = float(tokens.mean())
     weights = tokens / mean if mean > 0 else torch.ones_like(tokens)
     return Influence(tokens=weights, channels=channels / count)

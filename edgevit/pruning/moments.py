@@ -31,13 +31,13 @@ class Moments:
         return cls(0.0, *(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
 
     def add(self, x: Tensor, y: Tensor | None = None, weights: Tensor | None = None) -> Moments:
-        """Moments with tokens x [N, T, C], and y [N, T, out], taken in, position t ``weights``[t] times.
+        """Moments with tokens x [N, T, C], and y [N, T, out], taken in, each as often as its ``weights`` [N, T] or [T] say.
 
         The sums are changed in place. One batch is multiplied in the tokens' own precision, batches are added in float64.
         """
-        weights = torch.ones(x.shape[1]) if weights is None else weights
         y = x[..., :0] if y is None else y
-        each, channels = weights.repeat(len(x))[:, None], x.shape[2]
+        weights = torch.ones(x.shape[1]) if weights is None else weights
+        each, channels = weights.expand(x.shape[:2]).reshape(-1, 1), x.shape[2]
         x, y = x.flatten(0, 1), y.flatten(0, 1)
         products = (x * each).T @ torch.cat([x, y], 1)
         self.x.add_((x * each).sum(0))

@@ -6,16 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgevit.model.folded import fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.macs import macs
-from edgevit.model.unfold import unfold
+from edgevit.model.rewrites.folding import fold
+from edgevit.model.rewrites.unfolding import unfold
 from edgevit.model.vit import Vit
 from edgevit.part import named
-from edgevit.pruning.compensation import SublayerReport, compensate
+from edgevit.pruning.compensation import Compensation, compensate
 from edgevit.pruning.first_pass import Scored, write_embedded
-from edgevit.pruning.sublayers import Cut
+from edgevit.pruning.sublayers import Cut, cut_model, units
 from edgevit.pruning.token_store import Stream
 from edgevit.workbench import Workbench
+
+
+@dataclass(frozen=True, kw_only=True)
+class SublayerReport(Compensation):
+    """What happened to one sublayer."""
+
+    before: int
+    """Heads or hidden neurons."""
+    after: int
+    left: str
+    """``part``, ``map`` or ``bias``; see `Cut`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +77,25 @@ def prune(scored: Scored, cuts: Sequence[Cut], bench: Workbench, images: int | N
     model = fold(checkpoint.model, checkpoint.preprocessing)
     with bench.stage("prune and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
         write_embedded(model, chosen, checkpoint, wanted, got)
-        blocks, reports = compensate(model, cuts, (wanted, got), scored.influences, scored.settings.compensation, stage.advance)
+        blocks, made = compensate(
+            model, cut_model(model, cuts), (wanted, got), scored.influences, scored.settings.compensation, stage.advance
+        )
     result = unfold(checkpoint.model, blocks)
     before, after = model.config, result.config
     return Pruned(
         model=result,
-        sublayers=tuple(reports),
+        sublayers=tuple(_reported(item, cut, model) for item, cut in zip(made, cuts, strict=True)),
         macs_before=macs(before),
         macs=macs(after),
         speedup=scored.costs.total(before) / scored.costs.total(after),
         cost=scored.costs.source,
         images=len(chosen),
     )
+
+
+def _reported(made: Compensation, cut: Cut, model: FoldedVit) -> SublayerReport:
+    before = units(model.blocks[made.sublayer.block], made.sublayer.kind)
+    return SublayerReport(
+        sublayer=made.sublayer, before=before, after=len(cut.kept), left=cut.left, error_before=made.error_before,
+        error=made.error, refit=made.refit, ridge=made.ridge,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,13 +13,16 @@ from edgevit.model.folded import (
     FoldedVit,
     Linear,
     attention_inputs,
+    merge_of,
     mlp_inputs,
     plain_attention,
     plain_linear,
     written,
 )
+from edgevit.model.merging import Merge, Tokens
 from edgevit.part import Sublayer
 from edgevit.pruning.refit import Refit
+from edgevit.vitconfig import VitConfig
 
 WRITERS = {"attention": "proj", "mlp": "fc2"}
 
@@ -59,19 +63,25 @@ def units(block: FoldedBlock, kind: str) -> int:
     return block.heads if kind == "attention" else len(block.fc1.weight)
 
 
-def rows_of(model: FoldedVit, sublayer: Sublayer) -> int:
-    """Tokens that leave a sublayer: behind the last attention only those that the head depends on."""
-    return model.config.tokens_after(sublayer.block)
+def rows_of(config: VitConfig, sublayer: Sublayer) -> int:
+    """Tokens that a sublayer writes to: those of the last block's attention are only those that the head depends on."""
+    return config.tokens_attended(sublayer.block) if sublayer.kind == "attention" else config.tokens_after(sublayer.block)
 
 
 @torch.inference_mode()
-def reads(model: FoldedVit, sublayer: Sublayer, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What a sublayer's writer adds to and what it reads, of tokens [N, T, width]: [N, keep, width] and [N, keep, inputs]."""
+def reads(model: FoldedVit, sublayer: Sublayer, tokens: Tokens) -> tuple[Tokens, Tensor]:
+    """What a sublayer's writer adds to and what it reads, of ``tokens``: [N, keep, width] and [N, keep, inputs]."""
     block, index = model.blocks[sublayer.block], sublayer.block
     if sublayer.kind == "mlp":
-        return x, mlp_inputs(x, block, index, model.config, plain_linear)
-    keep = rows_of(model, sublayer)
-    return x[:, :keep], attention_inputs(x, block, index, plain_linear, plain_attention, keep)
+        return tokens, mlp_inputs(tokens.x, block, index, model.config, plain_linear)
+    keep = rows_of(model.config, sublayer)
+    read = attention_inputs(tokens, block, index, plain_linear, plain_attention, keep)
+    return tokens.with_x(tokens.x[:, :keep]), read
+
+
+def merge_behind(model: FoldedVit, sublayer: Sublayer, tokens: Tokens) -> Merge | None:
+    """Which of the ``tokens`` that a sublayer takes become one behind it; None where none do."""
+    return merge_of(model, sublayer.block, tokens) if sublayer.kind == "attention" else None
 
 
 @torch.inference_mode()
@@ -81,10 +91,19 @@ def writes(model: FoldedVit, sublayer: Sublayer, inputs: Tensor) -> Tensor:
     return added.expand(*inputs.shape[:-1], -1)
 
 
-def normalised(model: FoldedVit, sublayer: Sublayer, x: Tensor) -> Tensor:
+def normalised(model: FoldedVit, sublayer: Sublayer, tokens: Tokens) -> Tensor:
     """What an affine map in the place of a sublayer would read [N, keep, width]."""
-    mapped = cut_block(model.blocks[sublayer.block], sublayer.kind, Cut.gone("map"))
-    return reads(replace_block(model, sublayer.block, mapped), sublayer, x)[1]
+    mapped = replace_block(model, sublayer.block, cut_block(model.blocks[sublayer.block], sublayer.kind, Cut.gone("map")))
+    return reads(mapped, sublayer, tokens)[1]
+
+
+def cut_model(model: FoldedVit, cuts: Sequence[Cut]) -> FoldedVit:
+    """``model`` with every sublayer cut, in network order; nothing makes up for it."""
+    blocks = []
+    for index, block in enumerate(model.blocks):
+        attention, mlp = cuts[2 * index], cuts[2 * index + 1]
+        blocks.append(cut_block(cut_block(block, "attention", attention), "mlp", mlp))
+    return replace(model, blocks=blocks)
 
 
 def replace_block(model: FoldedVit, index: int, block: FoldedBlock) -> FoldedVit:

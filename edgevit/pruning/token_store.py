@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from edgevit.errors import storage_errors
+from edgevit.model.merging import Tokens
 
 EVERY = 4  # of so many batches, one is held out
 
 
 class Stream:
-    """Batches of float32 tokens [N, T, width], written and read by number, in any order once all are there.
+    """Batches of float32 tokens [N, T, width] with their sizes, written and read by number, in any order once all are there.
 
     Use it in a ``with``; the file has no name, and is gone afterwards. Batches may differ in N.
     """
@@ -24,6 +25,7 @@ class Stream:
         with storage_errors(tempfile.gettempdir(), "TMPDIR"):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._shapes: list[tuple[int, ...]] = []
+        self._sized: list[bool] = []
         self._room: list[int] = []
 
     def __enter__(self) -> Stream:
@@ -35,28 +37,35 @@ class Stream:
     def __len__(self) -> int:
         return len(self._shapes)
 
-    def append(self, tokens: Tensor) -> None:
+    def append(self, tokens: Tokens) -> None:
         """Write one more batch. Raises StorageError if the disk is full."""
-        self._shapes.append(tuple(tokens.shape))
-        self._room.append(tokens.numel())
+        images, count, width = tokens.x.shape
+        self._shapes.append((images, count, width))
+        self._sized.append(False)
+        self._room.append(images * count * (width + 1))  # sizes come with the first merge
         self.replace(len(self) - 1, tokens)
 
-    def replace(self, number: int, tokens: Tensor) -> None:
+    def replace(self, number: int, tokens: Tokens) -> None:
         """Write batch ``number`` anew, with as many tokens or fewer. Raises StorageError if the disk is full."""
-        if tokens.numel() > self._room[number]:
-            msg = f"batch {number} has room for {self._room[number]} values, got {tuple(tokens.shape)}"
+        parts = [tokens.x, *([] if tokens.sizes is None else [tokens.sizes])]
+        if sum(part.numel() for part in parts) > self._room[number]:
+            msg = f"batch {number} has room for {self._room[number]} values, got {tuple(tokens.x.shape)}"
             raise ValueError(msg)
-        self._shapes[number] = tuple(tokens.shape)
+        self._shapes[number], self._sized[number] = tuple(tokens.x.shape), tokens.sizes is not None
         with storage_errors(tempfile.gettempdir(), "TMPDIR"):
             self._file.seek(self._offset(number))
-            self._file.write(tokens.contiguous().numpy().data)
+            for part in parts:
+                self._file.write(part.contiguous().numpy().data)
             self._file.flush()  # now, not at the next read: the error belongs here
 
-    def read(self, number: int) -> Tensor:
+    def read(self, number: int) -> Tokens:
         """Batch ``number``."""
+        shape = self._shapes[number]
         self._file.seek(self._offset(number))
-        data = np.fromfile(self._file, np.float32, int(np.prod(self._shapes[number])))
-        return torch.from_numpy(data.reshape(self._shapes[number]))
+        return Tokens(self._next(shape), self._next(shape[:2]) if self._sized[number] else None)
+
+    def _next(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(np.fromfile(self._file, np.float32, int(np.prod(shape))).reshape(shape))
 
     def _offset(self, number: int) -> int:
         return 4 * sum(self._room[:number])

@@ -21,7 +21,7 @@ from edgevit.export.variants import int8_from
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import fold
+from edgevit.model.rewrites.folding import fold
 from edgevit.part import Part, named
 from edgevit.quantize.quantize import Quantization
 from edgevit.quantize.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block
+from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block, scores
 from edgevit.model.quantplan import (
     QuantizedAttention,
     QuantizedLinear,
@@ -34,6 +34,9 @@ from edgevit.part import Part
 TOLERANCE = 0.5  # added noise, as a share of proj's own, up to which a block's attention becomes INT8
 JUDGED = 8  # images that a block's INT8 attention is judged on: thousands of tokens, and the search costs five passes over them
 PEAKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125)  # candidates for softmax's largest code, as shares of its largest output
+
+Parts = tuple[Tensor, Tensor, Tensor, Tensor | None]
+"""Queries, keys and values [N, heads, tokens, head_dim], and what is added to scores (`edgevit.model.merging.Tokens.bias`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +64,12 @@ def quantize_attention(
     def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
         return quantized_linear(x, linears[part]) if part in linears else plain_linear(part, x, weights)
 
-    def attend(part: Part, *operands: Tensor) -> Tensor:
+    def attend(part: Part, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        operands = (queries, keys, values, bias)
         proj = linears.get(Part(part.block, "proj"))
         if part.block not in steps or proj is None:
             return plain_attention(part, *operands)
-        queries, keys, values = operands
-        some = (queries[:JUDGED], keys[:JUDGED], values[:JUDGED])
+        some = (queries[:JUDGED], keys[:JUDGED], values[:JUDGED], None if bias is None else bias[:JUDGED])
         levels = {"scores": steps[part.block], "full": with_values(steps[part.block], some, reach[part.block])}
         noise = {level: added_noise(offered, some, proj) for level, offered in levels.items()}
         products = choose(noise, wanted)
@@ -74,7 +77,7 @@ def quantize_attention(
         if products == "off":
             return plain_attention(part, *operands)
         attention[part] = levels[products]
-        return quantized_attention(queries, keys, values, levels[products])
+        return quantized_attention(queries, keys, values, levels[products], bias)
 
     steps, reach = dict[int, QuantizedAttention](), dict[int, Tensor]()
     for block, (low, high) in extremes.items():
@@ -89,14 +92,14 @@ def quantize_attention(
     return replace(plan, linears=linears, attention=attention), reports
 
 
-def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], reach: Tensor) -> QuantizedAttention:
+def with_values(steps: QuantizedAttention, parts: Parts, reach: Tensor) -> QuantizedAttention:
     """``steps`` with those of the second product: values up to ``reach`` [inner], softmax's output searched on ``parts``.
 
-    ``parts`` are queries, keys and values [N, heads, tokens, head_dim]. Clipping softmax's peaks costs
+    Clipping softmax's peaks costs
     where attention is sharp, a coarse step where it is flat; the candidates of `PEAKS` are compared.
     """
-    (queries, keys, values), to = parts, steps.format
-    probabilities = (queries @ keys.transpose(-1, -2)).softmax(-1)
+    (queries, keys, values, bias), to = parts, steps.format
+    probabilities = scores(queries, keys, bias).softmax(-1)
     wanted, largest = probabilities @ values, float(probabilities.max())
 
     def error(peak: float) -> float:
@@ -107,11 +110,12 @@ def with_values(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor],
     return replace(steps, value_step=step_for(reach, to), probability_step=probability_step)
 
 
-def added_noise(steps: QuantizedAttention, parts: tuple[Tensor, Tensor, Tensor], proj: QuantizedLinear) -> float:
+def added_noise(steps: QuantizedAttention, parts: Parts, proj: QuantizedLinear) -> float:
     """Noise that INT8 attention adds to proj's output, over the noise that proj's own input quantizer makes of it."""
     plain = plain_attention(None, *parts)
     own = _noise(quantize_input(plain, proj.input_scale, proj.format) * proj.input_scale - plain, proj)
-    added = _noise(quantized_attention(*parts, steps) - plain, proj)
+    queries, keys, values, bias = parts
+    added = _noise(quantized_attention(queries, keys, values, steps, bias) - plain, proj)
     return added / own if own else float("inf") if added else 0.0
 
 

@@ -12,8 +12,8 @@ from edgevit.export.variants import Variant, float_variant, int8_from
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import fold
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import FORMATS, FP16
 from edgevit.part import Part
 from edgevit.quantize.accuracy_control import within_budget

@@ -32,7 +32,9 @@ from edgevit.model.folded import (
     positioned,
     run_block,
     run_head,
+    scores,
 )
+from edgevit.model.merging import Tokens
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
 from edgevit.model.rewrites.legal import MIGRATE, Rewrite
 from edgevit.model.rewrites.migration import Transform, migrate, migrate_values
@@ -82,26 +84,28 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
         see(f"{part} input", x)
         see(str(part), y)
         if part.kind == "proj":
-            see("stream", stream[:, : y.shape[1]] + y)
+            see("stream", stream.x[:, : y.shape[1]] + y)
         return y
 
-    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        scores = queries @ keys.transpose(-1, -2)
-        see(str(part), scores)
+    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None) -> Tensor:
+        reached = scores(queries, keys, added)
+        see(str(part), reached)
         if Rewrite.DROP_KEY_BIAS in model.blocks[part.block].legal:
             bias = key_bias(model.blocks[part.block])
-            see(_bare(part), scores - (queries * bias[:, None]).sum(-1, keepdim=True))
-        return plain_attention(part, queries, keys, values)
+            see(_bare(part), reached - (queries * bias[:, None]).sum(-1, keepdim=True))
+        return plain_attention(part, queries, keys, values, added)
 
     for batch in batches:
         product = patch_product(model, torch.from_numpy(batch))
         see("embed", product)
         see("embed", product + model.positions[model.config.prefix_tokens :])
-        stream = positioned(model, product)
-        see("stream", stream)
+        stream = Tokens(positioned(model, product))
+        see("stream", stream.x)
         for i in range(len(model.blocks)):
             stream = run_block(model, i, stream, linear, attention)
-            see("stream", stream)
+            see("stream", stream.x)
+            if stream.sizes is not None and model.config.blocks[i].merged:  # summed before they are averaged
+                see("stream", stream.x * stream.sizes[..., None])
         see("head", run_head(model, stream))
     return found
 
@@ -236,15 +240,16 @@ def simulate_half(plan: QuantPlan, frames: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def half_streams(plan: QuantPlan, frames: Tensor) -> Iterator[Tensor]:
+def half_streams(plan: QuantPlan, frames: Tensor) -> Iterator[Tokens]:
     """The residual stream of `simulate_half`, as `edgevit.model.folded.streams` gives it."""
     linear, attention = _half_ops(plan)
     model = replace(plan.model, patch=_round(plan.model.patch), positions=_round(plan.model.positions))
-    x = _round(positioned(model, _round(patch_product(model, frames))))
-    yield x
+    tokens = Tokens(_round(positioned(model, _round(patch_product(model, frames)))))
+    yield tokens
     for i in range(len(model.blocks)):
-        x = _round(run_block(model, i, x, linear, attention))
-        yield x
+        tokens = run_block(model, i, tokens, linear, attention)
+        tokens = tokens.with_x(_round(tokens.x))
+        yield tokens
 
 
 def half_logits(plan: QuantPlan, reference: FoldedVit, batch: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -260,11 +265,11 @@ def _half_ops(plan: QuantPlan) -> tuple[LinearOp, AttentionOp]:
             return _round(quantized_linear(_round(x), quantized))
         return _round(_round(F.linear(_round(x), _round(weights.weight))) + _round(weights.bias))
 
-    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         steps = plan.attention.get(part)
         if steps is not None:
-            return _round(quantized_attention(queries, keys, values, steps))
-        probabilities = _round(_round(queries @ keys.transpose(-1, -2)).softmax(-1))
+            return _round(quantized_attention(queries, keys, values, steps, bias))
+        probabilities = _round(_round(scores(queries, keys, bias)).softmax(-1))
         return _round(probabilities @ values)
 
     return linear, attention

@@ -12,8 +12,9 @@ from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import FP16
 from edgevit.quantize.fp16 import fit, half_logits, peaks, without_key_biases
 from edgevit.quantize.linears import decibel

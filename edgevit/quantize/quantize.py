@@ -15,9 +15,10 @@ from edgevit.export.variants import Variant, int8_from
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
-from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part, named
 from edgevit.quantize.fp16 import with_half_scales

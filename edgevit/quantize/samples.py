@@ -12,9 +12,10 @@ from edgevit.engine.samples import Samples, Stream
 from edgevit.export.graph import stream_tensors
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import fold, run_head, streams
+from edgevit.model.folded import run_head, streams
 from edgevit.model.pixels import normalise
 from edgevit.model.quantplan import QuantPlan, simulated_streams
+from edgevit.model.rewrites.folding import fold
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.fp16 import half_streams
 
@@ -65,7 +66,7 @@ def samples_of(checkpoint: Checkpoint, frames: Frame, plan: QuantPlan | None = N
     simulated = half_streams(plan, batch) if half else simulated_streams(plan, batch)
     found, last = list[Stream](), None
     for tensor, exact, last in zip(stream_tensors(plan.model.config), streams(plan.model, batch), simulated, strict=True):
-        found.append(_stream(tensor, exact, last))
+        found.append(_stream(tensor, exact.x, last.x))
     assert last is not None  # there is the embedding
     rounded = half or plan.linears or plan.attention
     expected = run_head(plan.model, last).numpy() if rounded else logits

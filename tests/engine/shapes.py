@@ -12,9 +12,9 @@ import torch
 
 from edgevit.engine import open_session
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import fold
 from edgevit.model.pixels import normalise
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.vitconfig import BlockConfig
 from tests.zoo import contract, frames, vit
 

@@ -23,8 +23,9 @@ from edgevit.errors import BundleError, EngineError
 from edgevit.export import attention as attention_module
 from edgevit.export.graph import stream_tensors, write_graph
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import fold, streams
+from edgevit.model.folded import streams
 from edgevit.model.quantplan import QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.samples import sample_frames, samples_of
@@ -209,7 +210,7 @@ def test_a_cut_graph_gives_the_stream(name: str, engine: str) -> None:
     graph = write_graph(plan)
     for tensor, wanted in zip(stream_tensors(model.config), streams(plan.model, torch.from_numpy(images)), strict=True):
         with open_session(engine, cut(graph, tensor), threads=1) as session:
-            assert np.abs(session.infer(images) - wanted.numpy()).max() < 1e-4, tensor
+            assert np.abs(session.infer(images) - wanted.x.numpy()).max() < 1e-4, tensor
 
 
 def test_a_cut_graph_has_one_output() -> None:

@@ -13,7 +13,7 @@ from edgevit.errors import EngineError
 from edgevit.export.expose import with_attention
 from edgevit.export.form import Form
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import forward, plain_attention
+from edgevit.model.folded import forward, plain_attention, scores
 from edgevit.model.quantplan import QuantPlan, fake_quant, quantized_attention
 from edgevit.model.rounding import quantize_input
 from edgevit.numberformat import INT8
@@ -26,13 +26,13 @@ def captured(plan: QuantPlan, images: np.ndarray) -> dict[int, np.ndarray]:
     """Attention weights by block as torch computes them, rounded where the plan rounds them."""
     found: dict[int, np.ndarray] = {}
 
-    def attention(name: Part, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attention(name: Part, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         steps = plan.attention.get(name)
         if steps is None:
-            weights, mixed = (queries @ keys.transpose(-1, -2)).softmax(-1), plain_attention(name, queries, keys, values)
+            weights, mixed = scores(queries, keys, bias).softmax(-1), plain_attention(name, queries, keys, values, bias)
         else:
             q, k = (quantize_input(x, step, INT8) * step for x, step in ((queries, steps.query_step), (keys, steps.key_step)))
-            weights, mixed = (q @ k.transpose(-1, -2)).softmax(-1), quantized_attention(queries, keys, values, steps)
+            weights, mixed = scores(q, k, bias).softmax(-1), quantized_attention(queries, keys, values, steps, bias)
             if steps.probability_step is not None:
                 weights = quantize_input(weights, steps.probability_step, INT8) * steps.probability_step
         found[name.block] = weights[0].numpy()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgevit.engine import CPU_ENGINES, open_session
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_attention
+from edgevit.model.folded import FoldedVit, Linear, forward, plain_attention, scores
 from edgevit.model.quantplan import (
     QuantizedLinear,
     QuantPlan,
@@ -24,6 +24,7 @@ from edgevit.model.quantplan import (
     quantized_linear,
     simulate,
 )
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.rounding import quantize_input
 from edgevit.numberformat import INT8
 from edgevit.part import Part
@@ -116,17 +117,17 @@ def margins(plan: QuantPlan, images: NDArray[np.uint8]) -> Tensor:
         look(inside(x, plan.linears[name]), plan.linears[name].input_scale)
         return quantized_linear(x, plan.linears[name])
 
-    def attention(name: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attention(name: Part, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         steps = plan.attention.get(name)
         if steps is None:
-            return plain_attention(name, q, k, v)
+            return plain_attention(name, q, k, v, bias)
         look(q, steps.query_step)
         look(k, steps.key_step)
         if steps.probability_step is not None and steps.value_step is not None:
             rounded = [quantize_input(part, step, INT8) * step for part, step in ((q, steps.query_step), (k, steps.key_step))]
-            look((rounded[0] @ rounded[1].transpose(-1, -2)).softmax(-1), steps.probability_step)
+            look(scores(*rounded, bias).softmax(-1), steps.probability_step)
             look(v, steps.value_step)
-        return quantized_attention(q, k, v, steps)
+        return quantized_attention(q, k, v, steps, bias)
 
     forward(plan.model, torch.from_numpy(images), linear, attention)
     return nearest
@@ -415,6 +416,9 @@ def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
         "Add", "Cast", "Concat", "DequantizeLinear", "Gather", "Gelu", "LayerNormalization", "MatMul", "Mul", "Pad",
         "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Transpose",
     }  # fmt: skip
+    if any(block.merged for block in config.blocks):
+        known |= {"And", "Div", "Equal", "Greater", "Less", "Log", "Max", "Or", "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSum",
+                  "Sub", "Where"}  # fmt: skip
     assert ops.keys() <= known
     assert len({node.name for node in graph.nodes}) == len(graph.nodes)
 
@@ -422,13 +426,15 @@ def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
 def test_the_last_block_carries_what_the_head_reads(pair: tuple[FoldedVit, Graph]) -> None:
     """The class token alone, with its distillation token if that is read; all tokens where patches are averaged."""
     model, graph = pair
-    keep, last = model.config.output_tokens, len(model.blocks) - 1
+    config, last = model.config, len(model.blocks) - 1
+    keep = config.output_tokens
     for kind in ("proj", "fc1", "fc2"):
         if kind in model.blocks[last].linears:
             assert graph.shapes[f"blocks.{last}/{kind}/MatMul"][1] == keep
         if last and kind in model.blocks[0].linears:
-            assert graph.shapes[f"blocks.0/{kind}/MatMul"][1] == model.config.tokens
+            rows = config.tokens if kind == "proj" else config.tokens - config.blocks[0].merged
+            assert graph.shapes[f"blocks.0/{kind}/MatMul"][1] == rows
     if not model.blocks[last].heads:
         return
-    assert graph.shapes[f"blocks.{last}/attention/Softmax"][2:] == [keep, model.config.tokens]
-    assert graph.shapes[f"blocks.{last}/qkv/MatMul"][1] == model.config.tokens
+    assert graph.shapes[f"blocks.{last}/attention/Softmax"][2:] == [keep, config.tokens_into(last)]
+    assert graph.shapes[f"blocks.{last}/qkv/MatMul"][1] == config.tokens_into(last)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from edgevit.errors import StorageError
 from edgevit.model import Checkpoint, load_checkpoint, save_checkpoint
-from edgevit.model.folded import fold, forward
+from edgevit.model.folded import forward
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import resize
 from edgevit.preprocess import Preprocessing
 from tests.model import references as ref

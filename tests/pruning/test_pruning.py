@@ -23,8 +23,9 @@ from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet, load_images
 from edgevit.measure.evaluator import Evaluator
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgevit.model.folded import fold, forward
+from edgevit.model.folded import forward
 from edgevit.model.macs import macs
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import Vit
 from edgevit.part import Sublayer
 from edgevit.problem import MULTI_LABEL
@@ -475,7 +476,8 @@ def test_streams_and_batches_do_not_change_the_result(
     assert abs(change(checkpoint, one.model, images) - change(checkpoint, run(checkpoint, images).model, images)) < 0.05
 
 
-@pytest.mark.parametrize("name", ["maps and biases", "little left of the last block", "one block", "no norm in blocks", "gray"])
+@pytest.mark.parametrize("name", ["maps and biases", "little left of the last block", "one block", "no norm in blocks", "gray",
+                                  "merging in pruned blocks", "merging beside prefix tokens"])  # fmt: skip
 def test_models_of_every_kind(name: str, images: ImageSet) -> None:
     """What was pruned before stays as it is; the rest is pruned further."""
     from tests.zoo import ZOO, contract, vit

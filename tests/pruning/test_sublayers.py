@@ -11,16 +11,16 @@ from torch import Tensor
 
 from edgevit.engine import CPU_ENGINES, open_session
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import FoldedVit, Linear, fold, forward, plain_linear
+from edgevit.model.folded import FoldedVit, Linear, forward, plain_linear
 from edgevit.model.macs import macs
+from edgevit.model.merging import Tokens
 from edgevit.model.quantplan import QuantPlan
-from edgevit.model.unfold import unfold
 from edgevit.part import Part, Sublayer
-from edgevit.pruning.compensation import cut_model
-from edgevit.pruning.sublayers import Cut, channels_of, cut_block, reads, sublayers, units, writer, writes
-from tests.zoo import PLAIN, ZOO, contract, folded, frames, normalised, vit
+from edgevit.pruning.sublayers import Cut, channels_of, cut_block, cut_model, reads, sublayers, units, writer, writes
+from tests.zoo import PLAIN, ZOO, folded, frames
 
-VITS = [name for name in ZOO if name not in ("maps and biases", "little left of the last block")]
+# Where tokens merge, they are matched by the keys of the heads that are left: cutting is then more than masking.
+VITS = [name for name in ZOO if name not in ("maps and biases", "little left of the last block") and "merging" not in name]
 
 
 def cuts_of(model: FoldedVit, seed: int = 0) -> list[Cut]:
@@ -76,27 +76,11 @@ def test_a_half_that_is_gone_leaves_its_bias(kind: str, left: str) -> None:
     block = cut_block(model.blocks[0], kind, Cut.gone(left))
     other = replace(model, blocks=[block, *model.blocks[1:]])
     sublayer, x = Sublayer(0, kind), torch.randn(2, model.config.tokens, model.config.width)
-    kept, read = reads(other, sublayer, x)
+    kept, read = reads(other, sublayer, Tokens(x))
     assert read.shape == (2, model.config.tokens, model.config.width if left == "map" else 0)
     expected = writer(model.blocks[0], kind).bias.expand_as(x)
     torch.testing.assert_close(writes(other, sublayer, read).expand_as(x), expected)
-    torch.testing.assert_close(kept, x)
-
-
-@pytest.mark.parametrize("name", ZOO)
-def test_unfolding_gives_a_model_that_folds_to_the_same(name: str) -> None:
-    """Through the trainable model, on normalised images: LayerScale and the values' bias went elsewhere, exactly."""
-    model = vit(**ZOO[name])
-    settings = contract(model.config)
-    image = frames(model.config, 2)
-    again = unfold(model, fold(model, settings).blocks)
-    with torch.inference_mode():
-        torch.testing.assert_close(again(normalised(image, settings)), model(normalised(image, settings)), rtol=1e-4, atol=1e-4)
-    assert not again.config.layer_scale
-    assert [block.heads for block in again.config.blocks] == [block.heads for block in model.config.blocks]
-    assert {parameter.data_ptr() for parameter in again.parameters()}.isdisjoint(
-        parameter.data_ptr() for parameter in model.parameters()
-    )
+    torch.testing.assert_close(kept.x, x)
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -16,11 +16,11 @@ from edgevit.quantize.attention import PEAKS, TOLERANCE, added_noise, choose, wi
 TOKENS = 40
 
 
-def parts(sharpness: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of one image whose attention is flat (0) or nearly one-hot (large)."""
+def parts(sharpness: float) -> tuple[Tensor, Tensor, Tensor, None]:
+    """Queries, keys, values and no bias, of one image whose attention is flat (0) or nearly one-hot (large)."""
     generator = torch.Generator().manual_seed(4)
     query, key, value = (torch.randn(1, 2, TOKENS, 8, generator=generator) for _ in range(3))
-    return query * sharpness, key, value
+    return query * sharpness, key, value, None
 
 
 def projection() -> QuantizedLinear:
@@ -30,9 +30,9 @@ def projection() -> QuantizedLinear:
 
 def test_steps_of_the_second_product() -> None:
     """Values end at their largest code; softmax's step is a candidate, and no other candidate has less error."""
-    query, key, value = parts(0.5)
+    query, key, value, _ = parts(0.5)
     reach = value.abs().amax((0, 2)).flatten()
-    steps = with_values(QuantizedAttention(query_step=0.1, key_step=0.2), (query, key, value), reach)
+    steps = with_values(QuantizedAttention(query_step=0.1, key_step=0.2), (query, key, value, None), reach)
     assert (steps.query_step, steps.key_step, steps.products) == (0.1, 0.2, "full")
     assert steps.value_step == pytest.approx(float(value.abs().max()) / 127)
     assert steps.probability_step is not None
@@ -48,9 +48,9 @@ def test_steps_of_the_second_product() -> None:
 
 def test_noise_is_measured_in_that_of_proj() -> None:
     """None for a product that is exact, more for coarser steps, less beside a coarser proj."""
-    query, key, value = (part.round() for part in parts(3.0))
+    query, key, value = (part.round() for part in parts(3.0)[:3])
     exact_steps = QuantizedAttention(query_step=1.0, key_step=1.0)
-    assert added_noise(exact_steps, (query, key, value), projection()) == 0
+    assert added_noise(exact_steps, (query, key, value, None), projection()) == 0
     coarse = [
         added_noise(QuantizedAttention(query_step=step, key_step=step), parts(1.0), projection()) for step in (0.03, 0.1, 0.3)
     ]

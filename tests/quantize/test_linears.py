@@ -357,7 +357,7 @@ def test_no_calibration_query_key_or_value_is_clipped(model: FoldedVit) -> None:
     plan = int8(model, Recipe(quantize=Quantize(attention="full")), calibration=images)
     largest: dict[Part, list[float]] = {}
 
-    def attention(name: Part, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attention(name: Part, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         steps = plan.attention[name]
         assert steps.value_step is not None
         pairs = ((query, steps.query_step), (key, steps.key_step), (value, steps.value_step))
@@ -365,7 +365,7 @@ def test_no_calibration_query_key_or_value_is_clipped(model: FoldedVit) -> None:
             largest[name] = [float(part.abs().max()) / step for part, step in pairs]
         else:
             largest[name] = [127.0, *(float(part.abs().max()) / step for part, step in pairs[1:])]
-        return plain_attention(name, query, key, value)
+        return plain_attention(name, query, key, value, bias)
 
     forward(plan.model, torch.from_numpy(images), fake_quant(plan), attention)
     assert set(largest) == set(plan.attention)

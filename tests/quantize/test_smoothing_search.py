@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from edgevit.model.folded import Linear
+from edgevit.model.rewrites.migration import Transform
 from edgevit.numberformat import INT8
 from edgevit.quantize.ranges import percentile
-from edgevit.quantize.smoothing import Transform
 from edgevit.quantize.smoothing_search import OFF, Candidate, Judge, best_candidate, clip_value
 from edgevit.quantize.statistics import TOP, Collector, Extremes, InputStatistics
 from edgevit.recipe import Quantize

@@ -11,8 +11,9 @@ from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
-from edgevit.model.folded import FoldedVit, fold
+from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
+from edgevit.model.rewrites.folding import fold
 from edgevit.model.rounding import quantize_weight
 from edgevit.model.vit import Vit
 from edgevit.numberformat import INT8

@@ -26,6 +26,8 @@ class Work:
 
     bench: Workbench
     checkpoint: Checkpoint
+    original: Checkpoint
+    """As it came: what every step is held against."""
     precision: str
     """That the model will have in the end: fp32, fp16 or int8."""
     calibration: ImageSet | None = None

@@ -24,8 +24,9 @@ def unfold(model: Vit, blocks: Sequence[FoldedBlock]) -> Vit:
             hidden=len(block.fc1.weight),
             attention_map=not block.heads and block.proj.weight.shape[1] > 0,
             mlp_map=not len(block.fc1.weight) and block.fc2.weight.shape[1] > 0,
+            merged=old.merged,
         )
-        for block in blocks
+        for old, block in zip(model.config.blocks, blocks, strict=True)
     )
     config = replace(model.config, blocks=widths, layer_scale=False)
     state = {key: value.detach().clone() for key, value in model.state_dict().items() if not key.startswith("blocks.")}

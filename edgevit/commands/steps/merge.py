@@ -1,0 +1,55 @@
+"""Token merging as a step: fewer tokens from some blocks on, the rest refitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgevit.commands.steps.base import Work
+from edgevit.tokens.refit import merge
+from edgevit.tokens.settings import MergeSettings, merges_of, merges_text
+
+if TYPE_CHECKING:
+    from edgevit.commands.dry_run import DryRun, PlannedStage
+
+SHOWN = ("merges", "tokens_before", "tokens", "share")
+"""Of the report, what a manifest keeps."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """See `edgevit.tokens.refit.merge`."""
+
+    settings: MergeSettings
+    leaves = "fp32-merged"
+    spends = False
+
+    @property
+    def images(self) -> int:
+        """See `Step.images`."""
+        return self.settings.images if self.settings.refit else 0
+
+    def run(self, work: Work) -> Work:
+        """See `Step.run`; on ``work.fitting``, held against the model as it came."""
+        done = merge(work.checkpoint, self.settings, work.fitting, work.bench, work.original)
+        return replace(
+            work,
+            checkpoint=done.checkpoint,
+            between=(*work.between, (self.leaves, done.checkpoint)),
+            notes=(*work.notes, done.summary),
+            report={**work.report, "merging": done.report},
+            provenance={**work.provenance, "merging": {key: done.report[key] for key in SHOWN}},
+        )
+
+    def stages(self, work: Work, dry: DryRun, *, kept: bool) -> Iterator[PlannedStage]:
+        """See `Step.stages`."""
+        images = work.fitting
+        if images is None or not self.settings.refit:
+            return
+        if not kept:
+            yield dry.stage("gradients", "how much each token and channel counts")
+        merges = merges_text(merges_of(self.settings, work.checkpoint.model.config))
+        yield dry.stage(
+            "merge and refit", f"{merges} tokens, on {min(len(images), self.settings.images)} images of {images.source}"
+        )

@@ -1,0 +1,139 @@
+"""Merging of tokens as a graph: what `edgevit.model.merging` computes, with static shapes, for one frame and for several.
+
+Nothing is sorted, gathered or scattered. The rank of a source is counted by comparing it with all others, a token's new place
+is compared with all places, and what comes out, a matrix of zeros and ones, is multiplied with the tokens: of matrix products,
+comparisons and sums engines make few kernels (TensorRT seven, eight where the number of tokens is no multiple of eight).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevit.export.nodes import Nodes, element_type
+from edgevit.model.folded import Linear
+from edgevit.model.merging import SMALLEST
+
+BELOW = -4.0  # less than any cosine, by more than FP16 rounds away
+BEYOND = 2.0**15  # more than any place
+MOST = 2048  # places that FP16 counts exactly
+WAYS = {"columns": (1, -1), "rows": (-1, 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merging:
+    """Sizes of one merge."""
+
+    name: str
+    """``blocks.3/merge``."""
+    tokens: int
+    prefix: int
+    merged: int
+
+    @property
+    def kept(self) -> int:
+        """Tokens that are left."""
+        return self.tokens - self.merged
+
+    @property
+    def sources(self) -> int:
+        """Patches that may go."""
+        return (self.tokens - self.prefix + 1) // 2
+
+    @property
+    def is_source(self) -> NDArray[np.bool_]:
+        """[tokens]."""
+        return self._by_turns(0)
+
+    @property
+    def is_destination(self) -> NDArray[np.bool_]:
+        """[tokens]."""
+        return self._by_turns(1)
+
+    def _by_turns(self, first: int) -> NDArray[np.bool_]:
+        patch = np.arange(self.tokens) - self.prefix
+        return (patch >= 0) & (patch % 2 == first)
+
+    @property
+    def places(self) -> NDArray[np.float32]:
+        """[tokens]: the new places of prefix tokens and destinations; of sources anything."""
+        found = np.arange(self.tokens, dtype=np.float32)
+        first = self.prefix + self.sources - self.merged
+        found[self.is_destination] = first + np.arange(self.is_destination.sum())
+        return found
+
+
+def write_merge(nodes: Nodes, x: str, normed: str, keys: Linear, sizes: str | None, at: Merging) -> tuple[str, str]:
+    """The merged tokens [N, kept, width] of ``x`` [N, tokens, width], and their sizes [N, 1, kept].
+
+    ``normed`` is what ``keys`` is multiplied with; ``sizes`` [N, 1, tokens] are those before, None before any were merged.
+    Raises OverflowError for more tokens than FP16 counts, in FP16.
+    """
+    if nodes.form.dtype == "fp16" and at.tokens > MOST:
+        msg = f"{at.name}: FP16 counts to {MOST}, and there are {at.tokens} tokens"
+        raise OverflowError(msg)
+    place = _row(nodes, _place(nodes, _unit_keys(nodes, normed, keys, at), at), at.tokens, f"{at.name}/place")
+    kept = nodes.constant(f"{at.name}/kept", np.arange(at.kept, dtype=np.float32)[:, None])
+    members = nodes.node("Equal", f"{at.name}/members", place, kept)
+    members = nodes.node("Cast", f"{at.name}/members", members, to=element_type(nodes.format))
+    if sizes is not None:
+        members = nodes.node("Mul", f"{at.name}/members", members, sizes)
+    count = _reduced(nodes, "ReduceSum", f"{at.name}/sizes", members)
+    # Divided behind the product: weights of their own would be one more kernel.
+    merged = nodes.node("Div", at.name, nodes.node("MatMul", at.name, members, x), count)
+    return merged, _row(nodes, count, at.kept, f"{at.name}/sizes")
+
+
+def _unit_keys(nodes: Nodes, normed: str, keys: Linear, at: Merging) -> str:
+    """What tokens are compared by, of length one [N, tokens, depth]."""
+    name = f"{at.name}/keys"
+    product = nodes.node("MatMul", name, normed, nodes.constant(f"{name}/weight", keys.weight.T))
+    if bool(keys.bias.any()):
+        product = nodes.node("Add", name, product, nodes.constant(f"{name}/bias", keys.bias))
+    length = nodes.node("Max", name, _reduced(nodes, "ReduceL2", name, product), nodes.constant("merge/smallest", SMALLEST))
+    return nodes.node("Div", name, product, length)
+
+
+def _place(nodes: Nodes, unit: str, at: Merging) -> str:
+    """The new place of every token [N, tokens, 1]."""
+    name = at.name
+    product = nodes.node("MatMul", f"{name}/scores", unit, nodes.node("Transpose", f"{name}/scores", unit, perm=[0, 2, 1]))
+    destinations = nodes.constant(f"{name}/destinations", np.where(at.is_destination, 0.0, BELOW))
+    scores = nodes.node("Add", f"{name}/scores", product, destinations)
+    best = _reduced(nodes, "ReduceMax", f"{name}/best", scores)
+    # Of equally near destinations the first. (Told from the same reduction: an ArgMax is one more kernel.)
+    near = nodes.node("Equal", f"{name}/nearest", scores, best)
+    places = nodes.node("Where", f"{name}/nearest", near, nodes.constant(f"{name}/places", at.places),
+                        nodes.constant("merge/beyond", BEYOND))  # fmt: skip
+    nearest = _reduced(nodes, "ReduceMin", f"{name}/nearest", places)
+    sources = nodes.constant(f"{name}/sources", np.where(at.is_source, 0.0, BELOW)[:, None])
+    rank = _rank(nodes, nodes.node("Add", f"{name}/best", best, sources), at)
+    goes = nodes.node("Less", f"{name}/goes", rank, nodes.constant(f"{name}/merged", np.float32(at.merged)))
+    last = nodes.constant(f"{name}/last", np.float32(at.prefix + at.sources - 1))
+    source = nodes.node("Where", f"{name}/source", goes, nearest, nodes.node("Sub", f"{name}/stays", last, rank))
+    fixed = nodes.constant(f"{name}/fixed", at.places[:, None])
+    return nodes.node("Where", f"{name}/place", nodes.constant(f"{name}/is_source", at.is_source[:, None]), source, fixed)
+
+
+def _rank(nodes: Nodes, best: str, at: Merging) -> str:
+    """How many sources are to go before each [N, tokens, 1]: those more alike, of equals those in front."""
+    name = f"{at.name}/rank"
+    others = _row(nodes, best, at.tokens, name)
+    order = np.arange(at.tokens, dtype=np.float32)
+    columns, rows = (nodes.constant(f"merge/{way}_{at.tokens}", order.reshape(shape)) for way, shape in WAYS.items())
+    in_front = nodes.node("Less", f"{name}/in_front", columns, rows)  # of constants: engines compute it once
+    equal = nodes.node("And", name, nodes.node("Equal", name, others, best), in_front)
+    before = nodes.node("Or", name, nodes.node("Greater", name, others, best), equal)
+    return _reduced(nodes, "ReduceSum", name, nodes.node("Cast", name, before, to=element_type(nodes.format)))
+
+
+def _reduced(nodes: Nodes, op: str, name: str, x: str) -> str:
+    """``x`` reduced over its last axis, which stays with length one."""
+    return nodes.node(op, name, x, nodes.constant("index/axes_last", [-1]), keepdims=1)
+
+
+def _row(nodes: Nodes, column: str, tokens: int, name: str) -> str:
+    """[N, tokens, 1] as [N, 1, tokens]."""
+    return nodes.node("Reshape", f"{name}/row", column, nodes.constant(f"shape/row_{tokens}", [-1, 1, tokens]))

@@ -1,0 +1,125 @@
+"""From a trainable `Vit` to the weights of the written graph: everything that can be folded into weights, folded.
+
+Input is the uint8 BGR frame; colour order, 1/255, mean and std go into the patch embedding; LayerScale
+goes into proj and fc2; the attention scale goes into the query rows; the V bias, which softmax rows
+pass through unchanged (they sum to 1), goes into proj's bias. All of it is exact. Keys of a block that merges tokens
+have no bias, which softmax does not see either: they are what tokens are matched by, and so stay the same whatever is made
+of attention.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
+from edgevit.model.vit import Block, Constant, Vit
+from edgevit.preprocess import Preprocessing
+
+# ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
+LUMA_BGR = (0.114, 0.587, 0.299)
+
+
+def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
+    """Fold ``model`` and its preprocessing into a graph over uint8 frames; ``model`` is left alone.
+
+    Raises ValueError if the contract's size is not the model's.
+    """
+    if contract.size != model.config.image_size:
+        msg = f"preprocessing delivers {contract.size}, the model wants {model.config.image_size} (height, width)"
+        raise ValueError(msg)
+    patch, patch_bias = _fold_pixels(model.patch_embedding, contract)
+    positions = torch.zeros(model.config.tokens, model.config.width, dtype=torch.float64)
+    prefix = model.config.prefix_tokens
+    positions[prefix:] = patch_bias + (0.0 if model.positions is None else model.positions.detach().double())
+    if model.prefix is not None:
+        positions[:prefix] = model.prefix.detach().double()
+    final = model.norm if model.config.final_norm == "before_pooling" else model.pooled_norm
+    return FoldedVit(
+        config=model.config,
+        patch=patch.float(),
+        positions=positions.float(),
+        embedding_norm=_norm(model.embedding_norm),
+        blocks=[_fold_block(cast("Block", block)) for block in model.blocks],
+        final_norm=_norm(final),
+        head=Linear(model.head.weight.detach().float().clone(), _bias(model.head).float()),
+    )
+
+
+def _fold_pixels(conv: nn.Conv2d, contract: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Patch weights over uint8 BGR pixels [width, patch * patch * 3] and bias [width], float64."""
+    weight = conv.weight.detach().double()
+    mean = torch.tensor(contract.mean, dtype=torch.float64).view(1, -1, 1, 1)
+    std = torch.tensor(contract.std, dtype=torch.float64).view(1, -1, 1, 1)
+    bias = _bias(conv) - (weight * mean / std).sum((1, 2, 3))
+    weight = weight / (255 * std)
+    if contract.color == "rgb":
+        weight = weight.flip(1)
+    elif contract.color == "gray":
+        weight = weight * torch.tensor(LUMA_BGR, dtype=torch.float64).view(1, 3, 1, 1)
+    return weight.permute(0, 2, 3, 1).flatten(1), bias
+
+
+def _fold_block(block: Block) -> FoldedBlock:
+    qkv, proj = _fold_attention(block)
+    fc1, fc2 = _of(block.fc1, block.fc2.bias), _of(block.fc2, block.fc2.bias)
+    if block.scale1 is not None and block.scale2 is not None:
+        proj, fc2 = _scaled(proj, block.scale1.detach().double()), _scaled(fc2, block.scale2.detach().double())
+    return FoldedBlock(
+        heads=block.heads,
+        norm1=_norm(block.norm1),
+        qkv=_float(qkv),
+        proj=_float(proj),
+        norm2=_norm(block.norm2),
+        fc1=_float(fc1),
+        fc2=_float(fc2),
+    )
+
+
+def _fold_attention(block: Block) -> tuple[Linear, Linear]:
+    """qkv with the scale in the queries, and proj with the values' bias; float64."""
+    qkv, proj = _of(block.qkv, block.proj.bias), _of(block.proj, block.proj.bias)
+    if not block.heads:
+        return qkv, proj
+    inner = proj.weight.shape[1]
+    scale = (inner // block.heads) ** -0.5
+    qkv.weight[:inner] *= scale
+    qkv.bias[:inner] *= scale
+    proj.bias += proj.weight @ qkv.bias[2 * inner :]
+    qkv.bias[2 * inner :] = 0
+    if block.merged:
+        qkv.bias[inner : 2 * inner] = 0
+    return qkv, proj
+
+
+def _of(layer: nn.Module | None, writes: Tensor) -> Linear:
+    """Copies in float64; [0, width] for a layer that is not there, [width, 0] for one of which only a bias is left."""
+    width = len(writes)
+    if layer is None:
+        return Linear(torch.zeros(0, width, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+    if isinstance(layer, Constant):
+        return Linear(torch.zeros(width, 0, dtype=torch.float64), layer.bias.detach().double().clone())
+    linear = cast("nn.Linear", layer)
+    return Linear(linear.weight.detach().double().clone(), _bias(linear).clone())
+
+
+def _scaled(linear: Linear, scale: Tensor) -> Linear:
+    return Linear(linear.weight * scale[:, None], linear.bias * scale)
+
+
+def _float(linear: Linear) -> Linear:
+    return Linear(linear.weight.float(), linear.bias.float())
+
+
+def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    if layer.bias is None:
+        return torch.zeros(layer.weight.shape[0], dtype=torch.float64)
+    return layer.bias.detach().double()
+
+
+def _norm(layer: nn.Module) -> Norm | None:
+    if not isinstance(layer, nn.LayerNorm):
+        return None
+    return Norm(layer.weight.detach().float().clone(), layer.bias.detach().float().clone(), layer.eps)

@@ -1,0 +1,1 @@
+"""Fewer tokens without training: where a model merges how many, and the model that does."""

@@ -1,0 +1,111 @@
+"""A model that merges tokens, refitted in closed form to do on them what it did on all of them.
+
+The same least squares as pruning's (`edgevit.pruning.compensation`): behind every sublayer the merged stream is drawn to the
+unmerged model's, averaged over the tokens that became one. Labels are not read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgevit.cache import Kind
+from edgevit.images.dataset import ImageSet
+from edgevit.model.checkpoint import Checkpoint, model_from
+from edgevit.model.digest import model_digest
+from edgevit.model.macs import macs
+from edgevit.model.rewrites.folding import fold
+from edgevit.model.rewrites.unfolding import unfold
+from edgevit.model.vit import Vit
+from edgevit.part import named
+from edgevit.pruning.compensation import Compensation, compensate
+from edgevit.pruning.first_pass import LEAST, write_embedded
+from edgevit.pruning.token_store import Stream
+from edgevit.tokens.merge import merging
+from edgevit.tokens.settings import Merges, MergeSettings, merges_of, merges_text
+from edgevit.workbench import Workbench
+
+MERGED, MERGED_REPORT = Kind("merged", __name__), Kind("merged-report", __name__)
+PROBED = 32  # images whose gradients are taken
+BATCH = 4  # images per forward pass; bounds memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """A checkpoint that merges tokens, and how it came about."""
+
+    checkpoint: Checkpoint
+    report: dict[str, Any]
+    """JSON-ready: ``merges`` by block, tokens before and after, multiply-accumulates, what was made up for where."""
+    summary: str
+    """One line: what became less."""
+
+
+def merge(
+    checkpoint: Checkpoint, settings: MergeSettings, images: ImageSet | None, bench: Workbench,
+    reference: Checkpoint | None = None,
+) -> Merged:  # fmt: skip
+    """``checkpoint`` with tokens merged as ``settings`` ask, refitted on ``images`` to do what ``reference`` does.
+
+    ``reference`` merges nothing and has blocks of the same width; None is ``checkpoint`` itself. Without `LEAST` images, and
+    where the settings say so, nothing is refitted. Raises ConfigError for merges that the model cannot have, DataError for an
+    unreadable image.
+    """
+    merges = merges_of(settings, checkpoint.model.config)
+    changed, made = merging(checkpoint.model, merges), list[dict[str, Any]]()
+    fitted = images is not None and len(images) >= LEAST and settings.refit
+    if fitted and images is not None:
+        changed, made = _kept_refit(checkpoint, changed, merges, settings, images, reference or checkpoint, bench)
+    config, after = checkpoint.model.config, changed.config
+    left = after.tokens_into(len(after.blocks) - 1)
+    share = 1 - macs(after) / macs(config)
+    summary = f"merged: {config.tokens} tokens to {left} ({merges_text(merges)}), {100 * share:.1f} % of the MACs less" + (
+        "" if fitted else f"; not refitted, which takes {LEAST} images" if settings.refit else "; not refitted"
+    )
+    report = {
+        "merges": {str(block): count for block, count in merges.items()}, "tokens_before": config.tokens, "tokens": left,
+        "macs_before": macs(config), "macs": macs(after), "share": share, "refit": made,
+    }  # fmt: skip
+    return Merged(checkpoint=checkpoint.with_model(changed), report=report, summary=summary)
+
+
+def _kept_refit(
+    checkpoint: Checkpoint, changed: Vit, merges: Merges, settings: MergeSettings, images: ImageSet, reference: Checkpoint,
+    bench: Workbench,
+) -> tuple[Vit, list[dict[str, Any]]]:  # fmt: skip
+    """`_refit`, or what it gave before."""
+    chosen, _ = images.split(settings.images, settings.seed)
+    chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
+    key: dict[str, Any] = {
+        "model": model_digest(checkpoint.model), "reference": model_digest(reference.model), "images": chosen.digest(),
+        "merges": merges_text(merges), "contract": checkpoint.preprocessing.to_dict(), "seed": settings.seed,
+    }  # fmt: skip
+    stored, report = bench.cache.find(MERGED, **key), bench.cache.find(MERGED_REPORT, **key)
+    if stored is not None and report is not None:
+        with bench.stage("merge and refit") as stage:
+            stage.cached = True
+            return model_from(stored), json.loads(report)
+    model, made = _refit(reference, changed, chosen, settings.seed, bench)
+    listed = [named(item) for item in made]
+    bench.cache.store(MERGED, checkpoint.with_model(model).to_bytes(), **key)
+    bench.cache.store(MERGED_REPORT, json.dumps(listed).encode(), **key)
+    return model, listed
+
+
+def _refit(
+    reference: Checkpoint, changed: Vit, images: ImageSet, seed: int, bench: Workbench
+) -> tuple[Vit, list[Compensation]]:  # fmt: skip
+    from edgevit.pruning.gradients import influences
+
+    contract = reference.preprocessing
+    probed = images.subset(range(min(PROBED, len(images))))
+    with bench.stage("gradients", total=len(probed)) as stage:
+        counted = influences(reference.model, contract, probed.prepared(contract, BATCH), seed, stage.advance)
+    model = fold(reference.model, contract)
+    with bench.stage("merge and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
+        write_embedded(model, images, reference, wanted, got)
+        blocks, made = compensate(model, fold(changed, contract), (wanted, got), counted, "ridge", stage.advance)
+    return unfold(changed, blocks), made

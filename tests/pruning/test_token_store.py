@@ -1,0 +1,35 @@
+"""Tokens in a file: they come back as they were written, and take no more room than they had."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgevit.pruning.token_store import EVERY, Stream, is_held_out
+
+
+def test_batches_come_back_in_any_order_to_the_bit() -> None:
+    written = [torch.randn(n, 5, 3, generator=torch.Generator().manual_seed(n)) for n in (2, 1, 4)]
+    with Stream() as stream:
+        for tokens in written:
+            stream.append(tokens)
+        assert len(stream) == 3
+        for number in (2, 0, 1, 2):
+            assert torch.equal(stream.read(number), written[number])
+
+
+def test_a_batch_may_lose_tokens_and_its_neighbours_stay() -> None:
+    """As behind the last attention; a view that is not contiguous, too."""
+    with Stream() as stream:
+        first, second = torch.arange(24.0).view(2, 4, 3), torch.ones(1, 4, 3)
+        stream.append(first)
+        stream.append(second)
+        stream.replace(0, first[:, :1])
+        assert torch.equal(stream.read(0), first[:, :1])
+        assert torch.equal(stream.read(1), second)
+        with pytest.raises(ValueError, match="room for 24 values"):
+            stream.replace(0, torch.zeros(3, 4, 3))
+
+
+def test_one_batch_of_four_is_held_out() -> None:
+    assert [batch for batch in range(3 * EVERY) if is_held_out(batch)] == [3, 7, 11]
