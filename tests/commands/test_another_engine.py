@@ -17,7 +17,7 @@ from edgevit.commands import compile_choice
 from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compile import compile_bundle
-from edgevit.commands.plan import plan
+from edgevit.commands.plan import plan_build
 from edgevit.commands.profile import profile_bundle
 from edgevit.engine import runs_here
 from edgevit.engine.builder import BuildOptions
@@ -87,7 +87,7 @@ def test_what_the_table_decides(elsewhere: None, target: Target, checkpoint_path
 
 def test_a_build_elsewhere(elsewhere: None, request_of: Callable[[], BuildRequest]) -> None:
     """Judged by this machine's engine, timed by none, compiled as a trial, and left to the device."""
-    stages = [stage.name for stage in plan(request_of(), Cache()).stages]
+    stages = [stage.name for stage in plan_build(request_of(), Cache()).stages]
     assert "compile with fake_npu 1.0" in stages
     assert not {"measure latency", "check fp16 range"} & set(stages)
     result = run_build(request_of(), Cache(), Progress())

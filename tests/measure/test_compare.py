@@ -118,9 +118,7 @@ def test_what_the_recommendation_rests_on(comparison: Comparison) -> None:
 
 def test_noise_is_measured_over_turns(graphs: dict[str, bytes], images: ImageSet) -> None:
     candidates = [Candidate(precision=p, engine="onnxruntime", model=graphs["fp32"]) for p in ("fp32", "same")]
-    found = compare(
-        candidates, images, CONTRACT, LABELS, runs=40, threads=1, cache=Cache(enabled=False), progress=Progress(), startup=True
-    )
+    found = compare(candidates, images, CONTRACT, LABELS, runs=40, bench=Workbench(threads=1), startup=True)
     row = found.rows[1]
     assert row.speedup is not None
     assert row.speedup_interval is not None
@@ -333,9 +331,7 @@ def test_energy_where_the_board_measures_power(
         (monitor / name).write_text(f"{text}\n")
     monkeypatch.setattr(module, "measure_energy", partial(measure_energy, seconds=0.1, rounds=1, every=0.01))
     candidates = [Candidate(precision=name, engine="onnxruntime", model=graph) for name, graph in graphs.items()]
-    found = compare(
-        candidates, images, CONTRACT, LABELS, runs=5, threads=1, cache=Cache(enabled=False), progress=Progress(), root=tmp_path
-    )
+    found = compare(candidates, images, CONTRACT, LABELS, runs=5, bench=Workbench(threads=1), root=tmp_path)
     for row in found.rows:
         assert row.energy is not None
         assert row.energy.watts == pytest.approx(10, rel=0.01)
