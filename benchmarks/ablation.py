@@ -21,7 +21,7 @@ from edgevit.engine import open_session
 from edgevit.export.graph import write_graph
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import load_images
-from edgevit.measure.accuracy import measure
+from edgevit.measure.accuracy import measure_accuracy
 from edgevit.model import load_checkpoint
 from edgevit.quantize.quantize import BATCH, collect, fold, quantize
 from edgevit.recipe import Recipe, load_recipe
@@ -71,7 +71,7 @@ def main() -> None:
         start = time.perf_counter()
         plan = quantize(model, without_products(known, settings), Recipe(quantize=settings)).plan
         seconds = time.perf_counter() - start
-        found = measure(infer(write_graph(plan), frames), reference, images.targets_for(checkpoint.labels))
+        found = measure_accuracy(infer(write_graph(plan), frames), reference, images.targets_for(checkpoint.labels))
         rows.append(
             {"step": name, "sqnr_db": found.sqnr_db, "agreement": found.agreement, "top1": found.top1, "seconds": seconds}
         )

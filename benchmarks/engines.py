@@ -61,7 +61,7 @@ def main() -> None:
         "ONNX Runtime INT8, edgevit": open_session("onnxruntime", int8),
     }
     with ConsoleProgress().stage("measure latency", total=args.runs) as stage:
-        times = latency.measure(sessions, frames, runs=args.runs, stage=stage)
+        times = latency.measure_latency(sessions, frames, runs=args.runs, stage=stage)
     print_table(args.model, times)
 
 

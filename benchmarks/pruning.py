@@ -39,7 +39,7 @@ from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
-from edgevit.plan.preflight import examine
+from edgevit.plan.preflight import read_plan
 from edgevit.progress import Progress
 from edgevit.pruning.costs import measured
 from edgevit.pruning.distillation import RecoverSettings
@@ -129,7 +129,7 @@ class Bench:
 
     def row(self, method: str, share: float, model: Vit, seconds: float) -> dict[str, Any]:
         logits = self._logits(fp32_variant(replace(self.checkpoint, model=model)).model)
-        found = accuracy.measure(logits, self._reference, self.held_out.targets_for(self.checkpoint.labels))
+        found = accuracy.measure_accuracy(logits, self._reference, self.held_out.targets_for(self.checkpoint.labels))
         removed = 1 - macs(model.config) / macs(self.checkpoint.model.config)
         line = {"method": method, "share": share, "removed": removed, "top1": found.top1, "agreement": found.agreement,
                 "sqnr_db": found.sqnr_db, "seconds": seconds}  # fmt: skip
@@ -146,13 +146,15 @@ class Bench:
         for engine in ("openvino", "onnxruntime"):
             sessions = {name: open_session(engine, graph) for name, graph in graphs.items()}
             with Progress().stage("time", total=RUNS) as stage:
-                times = latency.measure(sessions, frames, runs=RUNS, stage=stage)
+                times = latency.measure_latency(sessions, frames, runs=RUNS, stage=stage)
             for session in sessions.values():
                 session.close()
             line |= {f"{engine} whole ms": times["whole"].p50_ms, f"{engine} pruned ms": times["pruned"].p50_ms,
                      f"{engine} ratio": times["whole"].p50_ms / times["pruned"].p50_ms}  # fmt: skip
         for name, graph in graphs.items():
-            found = accuracy.measure(self._logits(graph), self._reference, self.held_out.targets_for(self.checkpoint.labels))
+            found = accuracy.measure_accuracy(
+                self._logits(graph), self._reference, self.held_out.targets_for(self.checkpoint.labels)
+            )
             line |= {f"{name} top1": found.top1, f"{name} agreement": found.agreement}
         print(line, flush=True)
         return line
@@ -162,7 +164,7 @@ class Bench:
         checkpoint = self.checkpoint if not share else replace(self.checkpoint, model=self.ridge(share)[0])
         checkpoint = replace(checkpoint, digest=f"{self.checkpoint.digest} pruned {share}" if share else checkpoint.digest)
         graph = self._int8(checkpoint, "tensorrt")
-        plan = examine(build_engine(graph, BuildOptions()), blocks=len(checkpoint.model.config.blocks))
+        plan = read_plan(build_engine(graph, BuildOptions()), blocks=len(checkpoint.model.config.blocks))
         line = {"method": "tensorrt plan", "share": share} | plan.summary()
         print(line, flush=True)
         return line

@@ -442,10 +442,10 @@ def evaluate(folder: Path, *, graph: str, engine: str) -> dict[str, Any]:
 
 
 def scores(folder: Path, logits: Logits) -> dict[str, Any]:
-    from edgevit.measure.accuracy import measure
+    from edgevit.measure.accuracy import measure_accuracy
 
     targets = folder / "targets.npy"
-    accuracy = measure(logits, np.load(folder / "reference.npy"), np.load(targets) if targets.exists() else None)
+    accuracy = measure_accuracy(logits, np.load(folder / "reference.npy"), np.load(targets) if targets.exists() else None)
     return {"top1": accuracy.top1, "agreement": accuracy.agreement, "sqnr_db": accuracy.sqnr_db}
 
 

@@ -19,7 +19,7 @@ from edgevit.engine.tensorrt import BuildOptions, build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
-from edgevit.plan.preflight import examine
+from edgevit.plan.preflight import read_plan
 from edgevit.plan.roofline import ASSUMPTIONS, EFFICIENCY, estimate, roof_of
 from edgevit.target import load_target
 
@@ -44,7 +44,7 @@ def main() -> None:
         ("FP16, edgevit's form", QuantPlan(model=bare(model)), form_for("tensorrt", "fp16"), None),
         ("INT8 linears, edgevit's form", random_plan(model, attention=False), form_for("tensorrt", "int8"), None),
     ):
-        compiled = examine(build_engine(write_graph(plan, form), BuildOptions()), blocks=len(model.blocks)).plan
+        compiled = read_plan(build_engine(write_graph(plan, form), BuildOptions()), blocks=len(model.blocks)).plan
         found = estimate(compiled, roof, target=board.name, mode=mode.name).milliseconds
         against = f"{published:.2f} | {100 * (found / published - 1):+.0f} %" if published else "- | -"
         print(f"| {name} | {len(compiled.kernels)} | {compiled.megabytes:.0f} | {found:.2f} | {against} |", flush=True)

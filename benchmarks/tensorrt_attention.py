@@ -25,7 +25,7 @@ from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import BlockConfig, Vit, VitConfig
-from edgevit.plan.preflight import examine
+from edgevit.plan.preflight import read_plan
 from edgevit.preprocess import Preprocessing
 
 INPUTS = {197: (224, 16), 257: (224, 14), 577: (384, 16), 1370: (518, 14)}
@@ -87,7 +87,7 @@ def random_vit(tokens: int, head_dim: int) -> FoldedVit:
 
 def compiled(plan: QuantPlan, precision: str) -> Cell:
     built = build_engine(write_graph(plan, form_for("tensorrt", precision)), BuildOptions())
-    found = examine(built, blocks=BLOCKS).plan
+    found = read_plan(built, blocks=BLOCKS).plan
     return Cell(fused=found.fused_attention, kernels=len(found.kernels), megabytes=found.megabytes)
 
 

@@ -25,7 +25,7 @@ from edgevit.model.rounding import quantize_weight
 from edgevit.model.vit import Vit
 from edgevit.numberformat import INT8
 from edgevit.part import Part
-from edgevit.plan.preflight import examine
+from edgevit.plan.preflight import read_plan
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.fp16 import without_key_biases
 from edgevit.recipe import LINEARS
@@ -79,7 +79,7 @@ def table(name: str) -> list[dict[str, object]]:
 def judged(graph: bytes, *, blocks: int) -> dict[str, object]:
     """The plan's figures, or why there is no plan."""
     try:
-        return examine(build_engine(graph, BuildOptions()), blocks=blocks).summary()
+        return read_plan(build_engine(graph, BuildOptions()), blocks=blocks).summary()
     except BuilderRefusedError as error:
         return {"error": str(error)}
 

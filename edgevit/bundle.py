@@ -225,7 +225,7 @@ def _opened(path: Path, keys: Sequence[Path] | None) -> tuple[Bundle, bytes]:
         msg = f"{path}: {MANIFEST} is over {_MANIFEST_LIMIT} bytes; this is no edgevit bundle."
         raise BundleError(msg)
     if keys is not None and (trusted := tuple(keys) or signing.required_keys()):
-        signing.check(content, read_signature(path), trusted, path)
+        signing.check_signature(content, read_signature(path), trusted, path)
     bundle = Bundle(path, Manifest.from_json(content, f"{path}/{MANIFEST}"))
     names = bundle.manifest.files
     for name in names:

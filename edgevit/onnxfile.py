@@ -97,7 +97,7 @@ def _value(info: memoryview) -> End:
     return name, kind, tuple(sizes[1:])
 
 
-def _within(part: protobuf.Field, number: int, inner: int) -> list[memoryview]:
+def _within(part: protobuf.WireField, number: int, inner: int) -> list[memoryview]:
     return [item.content for item in protobuf.fields(part.content) if item.number == inner] if part.number == number else []
 
 

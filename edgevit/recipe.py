@@ -29,7 +29,7 @@ class Calibrate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantize:
+class QuantizeSettings:
     """What becomes INT8, and how scales are chosen."""
 
     linears: tuple[str, ...] = LINEARS
@@ -57,7 +57,7 @@ class Recipe:
 
     name: str = "default"
     calibrate: Calibrate = Calibrate()
-    quantize: Quantize = Quantize()
+    quantize: QuantizeSettings = QuantizeSettings()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, as the manifest keeps it."""
@@ -70,7 +70,7 @@ def load_recipe(name: str) -> Recipe:
     data = read_toml(path)
     check_keys(path, "", data, {"calibrate", "quantize"})
     sections: dict[str, Any] = {}
-    kinds: dict[str, type[Calibrate] | type[Quantize]] = {"calibrate": Calibrate, "quantize": Quantize}
+    kinds: dict[str, type[Calibrate] | type[QuantizeSettings]] = {"calibrate": Calibrate, "quantize": QuantizeSettings}
     for key, section in kinds.items():
         table = data.get(key, {})
         if not isinstance(table, dict):

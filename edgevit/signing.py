@@ -88,7 +88,7 @@ def sign(content: bytes, private: Path) -> bytes:
     return key.sign(content)
 
 
-def check(content: bytes, signature: bytes | None, keys: Sequence[Path], where: object) -> None:
+def check_signature(content: bytes, signature: bytes | None, keys: Sequence[Path], where: object) -> None:
     """Raise BundleError, naming ``where``, unless ``signature`` is one of ``content`` by any of ``keys``, files of public keys.
 
     Raises ConfigError for a file that is no public ed25519 key, whatever the others say: a typing error is not to weaken it.

@@ -12,7 +12,7 @@ import pytest
 from edgevit import shipped
 from edgevit.engines import ENGINES
 from edgevit.errors import ConfigError
-from edgevit.recipe import Calibrate, Quantize, Recipe, load_recipe
+from edgevit.recipe import Calibrate, QuantizeSettings, Recipe, load_recipe
 from edgevit.shipped import shipped_dir, shipped_names
 from edgevit.target import Device, JetPack, Machine, PowerMode, load_target
 
@@ -228,7 +228,7 @@ def test_the_defaults_ship() -> None:
 
 def test_every_recipe_key_is_explained() -> None:
     text = (shipped_dir("calibration") / "README.md").read_text(encoding="utf-8")
-    for table, section in (("calibrate", Calibrate), ("quantize", Quantize)):
+    for table, section in (("calibrate", Calibrate), ("quantize", QuantizeSettings)):
         for item in fields(section):
             assert f"`{table}.{item.name}`" in text
 
@@ -274,21 +274,21 @@ def test_found_in_a_checkout(kind: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_recipe_file(tmp_path: Path) -> None:
     recipe = load_recipe(toml(tmp_path, '[calibrate]\nimages = 8\n[quantize]\nlinears = ["fc1"]\nmigration = []\n'))
-    assert recipe == Recipe(name="mine", calibrate=Calibrate(images=8), quantize=Quantize(linears=("fc1",), migration=()))
+    assert recipe == Recipe(name="mine", calibrate=Calibrate(images=8), quantize=QuantizeSettings(linears=("fc1",), migration=()))
 
 
 def test_recipe_file_of_attention_and_rounding(tmp_path: Path) -> None:
     """INT8 attention without qkv is no mistake: it is INT8 where qkv and proj are."""
     recipe = load_recipe(toml(tmp_path, '[quantize]\nattention = "off"\nrounding = "nearest"\n'))
-    assert recipe.quantize == Quantize(attention="off", rounding="nearest")
+    assert recipe.quantize == QuantizeSettings(attention="off", rounding="nearest")
     recipe = load_recipe(toml(tmp_path, '[quantize]\nattention = "full"\nlinears = ["fc1"]\n'))
-    assert recipe.quantize == Quantize(attention="full", linears=("fc1",))
+    assert recipe.quantize == QuantizeSettings(attention="full", linears=("fc1",))
 
 
 @pytest.mark.parametrize("ranges", ["minmax", "percentile", "entropy", "mse", "output"])
 def test_recipe_file_of_ranges(ranges: str, tmp_path: Path) -> None:
     text = f'[quantize]\nranges = "{ranges}"\npercentile = 100\ncentring = false\ntails = [2, 0.5]\nbias = "layer"\n'
-    wanted = Quantize(ranges=ranges, percentile=100, centring=False, tails=(2, 0.5), bias="layer")
+    wanted = QuantizeSettings(ranges=ranges, percentile=100, centring=False, tails=(2, 0.5), bias="layer")
     assert load_recipe(toml(tmp_path, text)).quantize == wanted
 
 

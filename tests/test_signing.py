@@ -11,7 +11,7 @@ import pytest
 
 from edgevit.bundle import MANIFEST, MODEL, SIGNATURE, Bundle, open_bundle, read_signature, sign_bundle, write_bundle
 from edgevit.errors import BundleError, ConfigError
-from edgevit.signing import REQUIRE, check, generate, required_keys, sign
+from edgevit.signing import REQUIRE, check_signature, generate, required_keys, sign
 
 pytest.importorskip("cryptography")
 
@@ -81,9 +81,9 @@ def test_wrong_keys(key: Path, public: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"this is a public key, and a private one is needed here: the file without \.pub"):
         sign(b"", public)
     with pytest.raises(ConfigError, match=r"this is a private key, and a public one is needed here: the file with \.pub"):
-        check(b"", b"", [key], "b")
+        check_signature(b"", b"", [key], "b")
     for path in (rubbish, empty, tmp_path / "none", tmp_path):
-        for use in (lambda path=path: sign(b"", path), lambda path=path: check(b"", b"", [path], "b")):
+        for use in (lambda path=path: sign(b"", path), lambda path=path: check_signature(b"", b"", [path], "b")):
             with pytest.raises(ConfigError, match="edgevit keygen NAME"):
                 use()
 
@@ -101,7 +101,7 @@ def test_openssl(key: Path, public: Path, bundle_path: Path, tmp_path: Path) -> 
     own, rsa, locked = tmp_path / "own", tmp_path / "rsa", tmp_path / "locked"
     openssl("genpkey", "-algorithm", "ed25519", "-out", own)
     openssl("pkey", "-in", own, "-pubout", "-out", tmp_path / "own.pub")
-    check(b"content", sign(b"content", own), [tmp_path / "own.pub"], "b")
+    check_signature(b"content", sign(b"content", own), [tmp_path / "own.pub"], "b")
     openssl("genpkey", "-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", rsa)
     with pytest.raises(ConfigError, match="no private ed25519 key"):
         sign(b"", rsa)

@@ -205,7 +205,7 @@ OfTorch.__module__ = "torch.nn.modules.module"
         ("build", ("m.pt",), {"labels": 3}, "labels: expected a list of names"),
         ("build", ("m.pt",), {"image_size": "224"}, "image_size: expected the side in pixels"),
         ("build", ("m.pt",), {"hedas": 3}, "unexpected keyword argument 'hedas'. Did you mean 'heads'?"),
-        ("prune", ("m.pt",), {"data": None, "share": 0.3}, "Pruning needs images"),
+        ("prune", ("m.pt",), {"data": None, "share": 0.3}, "Pruning and merging need images"),
         ("compare", (), {"data": "d"}, "name at least one model"),
         ("compare", ("a", None), {"data": "d"}, "model: expected a path"),
         ("compare", ("a",), {"data": None}, "data: expected a path"),

@@ -17,7 +17,7 @@ from edgevit.model.rewrites.folding import LUMA_BGR, fold
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.linears import collect, quantize
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 Frames = NDArray[np.uint8]
@@ -156,7 +156,7 @@ def int8(model: FoldedVit, recipe: Recipe | None = None, calibration: Frames | N
 
 @cache
 def _quantized(name: str) -> QuantPlan:
-    return int8(folded(**ZOO[name]), Recipe(quantize=Quantize(attention="full")))
+    return int8(folded(**ZOO[name]), Recipe(quantize=QuantizeSettings(attention="full")))
 
 
 def int8_of(name: str, attention: str = "full") -> QuantPlan:

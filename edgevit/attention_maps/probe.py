@@ -9,7 +9,7 @@ import numpy as np
 
 from edgevit.attention_maps.maps import Attention
 from edgevit.attention_maps.picture import HOTTEST, overlay
-from edgevit.engine.outputs import Outputs
+from edgevit.engine.outputs import NamedOutputs
 from edgevit.errors import ConfigError, EngineError, needs_extra
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.unreported import import_onnxruntime
@@ -27,6 +27,9 @@ class Probe:
 
     def __init__(self, model: bytes, config: Mapping[str, Any], *, threads: int | None = None) -> None:
         """Load ``model``, an ONNX graph that edgevit wrote; ``config`` is ``Manifest.model``. Raises EngineError if it cannot."""
+        if any(block.get("merged") for block in config.get("blocks", ())):
+            msg = "this model's attention cannot be shown: it merges tokens, and a merged token is no one patch"
+            raise EngineError(msg)
         import_onnxruntime("attention")  # said here, so that one line names all that is needed
         with needs_extra("attention"):
             from edgevit.export.expose import with_attention
@@ -38,7 +41,7 @@ class Probe:
         side = config["patch_size"]
         self._grid = (config["image_size"][0] // side, config["image_size"][1] // side)
         self._class_token = bool(config["class_token"])
-        self._outputs = Outputs(exposed, threads=threads)
+        self._outputs = NamedOutputs(exposed, threads=threads)
 
     @property
     def blocks(self) -> tuple[int, ...]:

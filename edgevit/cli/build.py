@@ -104,7 +104,7 @@ def build(**values: Any) -> None:
 def _print(result: BuildResult) -> None:
     from edgevit.cli.compare import print_comparison, print_warnings
     from edgevit.cli.console import note
-    from edgevit.engine.check import summary
+    from edgevit.engine.check import verdict_summary
     from edgevit.engines import traits_of
 
     manifest = result.bundle.manifest
@@ -120,7 +120,7 @@ def _print(result: BuildResult) -> None:
         from edgevit.cli.preflight import print_preflight
 
         print_preflight(result.compiled, result.target)
-    say(f"{summary(result.verdicts)}.")
+    say(f"{verdict_summary(result.verdicts)}.")
     say(f"{result.bundle.path}  {result.bundle.bytes / 1e6:.1f} MB, input {manifest.input}")
     if traits_of(manifest.engine).ahead_of_time and not result.compiled.files:
         say(f"Copy it to the device, and there: edgevit compile {result.bundle.path}")

@@ -57,7 +57,7 @@ def compare(**values: Any) -> None:
     from edgevit.cache import Cache
     from edgevit.cli.console import ConsoleProgress, command_line, note, print_json
     from edgevit.commands.compare import compare as compare_models
-    from edgevit.engine.check import summary
+    from edgevit.engine.check import verdict_summary
     from edgevit.progress import Progress
 
     as_json, models = values.pop("as_json"), values.pop("models")
@@ -73,7 +73,7 @@ def compare(**values: Any) -> None:
             note(text)
         print_comparison(found.comparison)
         if found.verdicts:
-            say(f"{summary(found.verdicts)}.")
+            say(f"{verdict_summary(found.verdicts)}.")
     _write(found, outputs, quiet=as_json)
 
 

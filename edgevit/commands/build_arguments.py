@@ -19,6 +19,7 @@ from edgevit.commands.arguments import (
 )
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.import_options import ImportOptions, import_options
+from edgevit.commands.steps import Merge, Prune
 from edgevit.errors import ConfigError
 from edgevit.images.classes import ORDERS
 from edgevit.pruning.settings import PruneSettings
@@ -75,7 +76,7 @@ def build_request(
 ) -> BuildRequest:
     """What `edgevit.commands.build.build` is asked to do. Raises as it does for arguments that are wrong by themselves."""
     given, target = known_options(dict(rest), SharedArguments), target_of(rest.get("target", "cpu"))
-    settings = _settings(prune, speedup, given, target.multiple)
+    settings, merges = _settings(prune, speedup, given, target.multiple), _merges(merge)
     precision, max_drop = choice_of(precision, "precision", PRECISIONS), number_or_none(max_drop, "max_drop", 0.0, 100.0)
     auto = settings is not None and settings.auto
     if auto and max_drop is None:
@@ -88,9 +89,8 @@ def build_request(
         precision, max_drop = "int8", 0.5 if max_drop is None else max_drop
     source = path_of(model, "model")
     out = path_or_none(given.pop("out", None), "out") or bundle_named_after(source)
-    return _request(
-        given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, prune=settings, merge=_merges(merge)
-    )
+    smaller = (*((Prune(settings),) if settings else ()), *((Merge(merges),) if merges else ()))
+    return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, smaller=smaller)
 
 
 def prune_request(
@@ -119,7 +119,9 @@ def prune_request(
     precision = choice_of(precision, "precision", PRECISIONS[1:]) or ("int8" if "int8" in target.precisions else "fp32")
     source = path_of(model, "model")
     out = path_or_none(given.pop("out", None), "out") or pruned_named_after(source)
-    return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, prune=settings)
+    return _request(
+        given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, smaller=(Prune(settings),)
+    )
 
 
 def _merges(merge: Any) -> MergeSettings | None:

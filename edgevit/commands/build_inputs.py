@@ -56,8 +56,8 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if request.precision not in request.target.precisions:
         msg = f"target {request.target.name} offers {', '.join(request.target.precisions)}, not {request.precision}"
         raise ConfigError(msg)
-    if request.prune is not None and request.data is None:
-        msg = "Pruning needs images: pass --data DIR (a folder of images, or an .npz), a few hundred if there are."
+    if any(step.images for step in request.steps) and request.data is None:
+        msg = "Pruning and merging need images: pass --data DIR (a folder of images, or an .npz), a few hundred if there are."
         raise DataError(msg)
     if FORMATS[request.precision].scaled and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."

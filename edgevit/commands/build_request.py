@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.cache import Cache
-from edgevit.commands.steps import Step, steps_for
+from edgevit.commands.steps import Quantize, Step
 from edgevit.progress import Progress
-from edgevit.pruning.settings import PruneSettings
 from edgevit.recipe import Recipe
 from edgevit.target import Target
-from edgevit.tokens.settings import MergeSettings
 from edgevit.workbench import Workbench
 
 
@@ -38,10 +36,8 @@ class BuildRequest:
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
     checked with from the images. False: neither; they are synthetic."""
     threads: int | None = None
-    prune: PruneSettings | None = None
-    """What to prune first, on images of ``data``."""
-    merge: MergeSettings | None = None
-    """How many tokens to merge, refitted on images of ``data``, if there are any."""
+    smaller: tuple[Step, ...] = ()
+    """What is done to the model before it is quantized, in order: pruning, merging."""
     class_order: str | None = None
     """How the trainer sorted class folders, `edgevit.images.classes.ORDERS`, where the model has no names; None asks it."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +48,7 @@ class BuildRequest:
     @property
     def steps(self) -> tuple[Step, ...]:
         """What is done to the model, in order."""
-        return steps_for(self.precision, self.recipe, prune=self.prune, merge=self.merge)
+        return (*self.smaller, Quantize(self.precision, self.recipe))
 
     def bench(self, cache: Cache, progress: Progress) -> Workbench:
         """Where it is done."""

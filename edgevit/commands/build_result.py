@@ -7,7 +7,7 @@ from typing import Any
 
 from edgevit.bundle import Bundle
 from edgevit.commands.target_graph import Compiled
-from edgevit.engine.check import Verdict, summary
+from edgevit.engine.check import Verdict, verdict_summary
 from edgevit.measure.comparison import Comparison
 from edgevit.target import Target
 
@@ -59,4 +59,4 @@ class BuildResult:
 
         size = f"{self.bundle.path}: {self.bundle.bytes / 1e6:.1f} MB, input {self.bundle.manifest.input}"
         figures = comparison_parts(self.comparison) if self.comparison else ""
-        return fragment(strong(size), figures, lines((*self.notes, f"{summary(self.verdicts)}.")))
+        return fragment(strong(size), figures, lines((*self.notes, f"{verdict_summary(self.verdicts)}.")))

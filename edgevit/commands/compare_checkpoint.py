@@ -18,9 +18,7 @@ from edgevit.images.dataset import ImageSet
 from edgevit.images.labelmatch import open_images
 from edgevit.measure.details import layers_of
 from edgevit.plan.device_plan import DevicePlan, device_plan
-from edgevit.pruning.settings import PruneSettings
 from edgevit.target import Target
-from edgevit.tokens.settings import MergeSettings
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def subject_of_checkpoint(path: Path, name: str, images: ImageSet, request: Requ
     source, said = images, list[str]()
     if request.calibration is not None:
         source, said = open_images(request.calibration, checkpoint.labels, bench.progress, option="--calibration")
-    calibration, fitting = _fitted(source, wanted, request)
+    calibration, fitting = _fitted(source, wanted, request, target)
     seen = fitting or calibration
     if seen is not None and request.calibration is None and len(seen) == len(images):
         msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or --calibration DIR with others."
@@ -117,11 +115,15 @@ def _notes(made: Mapping[str, _Made]) -> list[str]:
     return [f"{', '.join(precisions)}: {note}" for note, precisions in said.items()]
 
 
-def _fitted(source: ImageSet, wanted: tuple[Precision, ...], request: Request) -> tuple[ImageSet | None, ImageSet | None]:
+def _fitted(
+    source: ImageSet, wanted: tuple[Precision, ...], request: Request, target: Target
+) -> tuple[ImageSet | None, ImageSet | None]:
     """Images to calibrate on and, the first of these among them, to fit on; None for what is not needed.
 
     Without a folder of their own they leave half of the images to compare on.
     """
+    from edgevit.commands.steps import steps_of
+
     settings = request.recipe.calibrate
     quantized = any(precision.quantized for precision in wanted)
     half = request.target is not None and any(precision.computed == "fp16" for precision in wanted)
@@ -129,7 +131,8 @@ def _fitted(source: ImageSet, wanted: tuple[Precision, ...], request: Request) -
     if not any(precision.fitted for precision in wanted):
         return calibration, None
     most = len(source) // 2 if request.calibration is None else len(source)
-    count = min(PruneSettings(auto=True).images, most)
+    asked = max(step.images for precision in wanted for step in steps_of(precision.shares, target))
+    count = min(asked, most)
     return calibration, source.to_fit(count, settings.images if calibration else 0, settings.seed)
 
 
@@ -163,16 +166,12 @@ class _Maker:
         return _Made(checkpoint=work.checkpoint, variant=found.variant, plan=plan, compiled=compiled, notes=notes)
 
     def _steps(self, precision: Precision) -> tuple[Step, ...]:
-        from edgevit.commands.steps import steps_for
+        from edgevit.commands.steps import Quantize, steps_of
 
-        recipe, prune, merge = self._request.recipe, None, None
+        recipe = self._request.recipe
         if precision.base == "int8-linear":
             recipe = replace(recipe, quantize=replace(recipe.quantize, attention="off"))
-        if precision.pruned is not None:
-            prune = PruneSettings(share=precision.pruned, multiple=self._bench.target.multiple)
-        if precision.merged is not None:
-            merge = MergeSettings(share=precision.merged)
-        return steps_for(precision.computed, recipe, prune=prune, merge=merge)
+        return (*steps_of(precision.shares, self._bench.target), Quantize(precision.computed, recipe))
 
     def _work(self, precision: Precision) -> Work:
         from edgevit.commands.steps import Work

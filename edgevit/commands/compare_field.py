@@ -41,7 +41,7 @@ PROFILED = 10  # inferences of each row under its engine's profiler
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
+class CompareField:
     """All subjects, and the images that none of them was fitted to."""
 
     subjects: tuple[Subject, ...]
@@ -95,7 +95,7 @@ class Lane:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CheckedField(Field):
+class CheckedField(CompareField):
     """A field whose engines were held against torch."""
 
     lanes: tuple[Lane, ...]
@@ -162,7 +162,7 @@ class CheckedField(Field):
         return Background(title=f"{names} on {self.images.source}", notes=self.notes, layers=layers, parts=parts)
 
 
-def find_field(request: Request, bench: Workbench) -> Field:
+def find_field(request: Request, bench: Workbench) -> CompareField:
     """Read the subjects and choose the images.
 
     Raises ConfigError for models that cannot be compared with one another or precisions that none has, DataError without images.
@@ -192,7 +192,7 @@ def find_field(request: Request, bench: Workbench) -> Field:
         notes.append(f"{missing} images of {images.source} were {used_for} and are left out")
     if len({subject.contract for subject in subjects}) > 1:
         notes.append("the models prepare frames differently, so each is given its own input")
-    return Field(subjects=subjects, images=held_out, notes=tuple(dict.fromkeys(notes)), load=load)
+    return CompareField(subjects=subjects, images=held_out, notes=tuple(dict.fromkeys(notes)), load=load)
 
 
 def _answers(subject: Subject, threads: int | None) -> Callable[[ImageSet], Logits]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.numberformat import FORMATS, MIXED
@@ -14,7 +14,7 @@ from edgevit.tokens.settings import GREATEST as MOST_MERGED
 BASES = tuple(base for item in FORMATS.values() for base in ((f"{item.name}-linear", item.name) if item.scaled else (item.name,)))
 """What a checkpoint can be compared in, each also as ``+pruneN``, ``+mergeN``, or both. A bundle holds what it was built with."""
 DEFAULT = ("fp32", "int8")
-LIMITS = {"prune": GREATEST, "merge": MOST_MERGED}
+STEPS = {"prune": GREATEST, "merge": MOST_MERGED}
 """Steps that may follow a +, each with the largest share."""
 _STEP = re.compile(r"(prune|merge)(\d+(?:\.\d+)?)")
 
@@ -27,10 +27,8 @@ class Precision:
     """As it was given."""
     base: str
     """One of `BASES`, or ``mixed``, which only a bundle is."""
-    pruned: float | None = None
-    """Share of the multiply-accumulates that is pruned first, 0..1."""
-    merged: float | None = None
-    """Share of the multiply-accumulates, of what pruning leaves, that is saved by merging tokens, 0..1."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """By name of the step, of `STEPS`: the share (0..1) of the multiply-accumulates that it is to remove."""
 
     @property
     def computed(self) -> str:
@@ -45,7 +43,7 @@ class Precision:
     @property
     def fitted(self) -> bool:
         """Whether anything is fitted to images beside those of calibration."""
-        return self.pruned is not None or self.merged is not None
+        return bool(self.shares)
 
 
 def parse_precision(name: str) -> Precision:
@@ -57,12 +55,12 @@ def parse_precision(name: str) -> Precision:
     shares = dict[str, float]()
     for step in steps:
         match = _STEP.fullmatch(step)
-        if match is None or match[1] in shares or not 0 < float(match[2]) <= 100 * LIMITS[match[1]]:
-            most = " and ".join(f"{kind} up to {100 * limit:g}" for kind, limit in LIMITS.items())
+        if match is None or match[1] in shares or not 0 < float(match[2]) <= 100 * STEPS[match[1]]:
+            most = " and ".join(f"{kind} up to {100 * limit:g}" for kind, limit in STEPS.items())
             msg = f"--precisions: {name!r}: after a + comes a step with a percentage of the MACs, {most}: {base}+prune20+merge35."
             raise ConfigError(msg)
         shares[match[1]] = float(match[2]) / 100
-    return Precision(name=name, base=base, pruned=shares.get("prune"), merged=shares.get("merge"))
+    return Precision(name=name, base=base, shares=shares)
 
 
 def parse_precisions(names: Sequence[str]) -> tuple[Precision, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgevit.commands.compare_field import CheckedField
-from edgevit.engine.check import Verdict, summary
+from edgevit.engine.check import Verdict, verdict_summary
 from edgevit.measure.comparison import Comparison, Recommendation
 from edgevit.workbench import Workbench
 
@@ -71,5 +71,5 @@ class CompareResult:
     def _repr_html_(self) -> str:
         from edgevit.report.fragment import comparison_parts, fragment, lines
 
-        checked = [f"{summary(self.verdicts)}."] if self.verdicts else []
+        checked = [f"{verdict_summary(self.verdicts)}."] if self.verdicts else []
         return fragment(comparison_parts(self.comparison), lines((*self.notes, *checked)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifest, open_bundle, write_bundle
-from edgevit.commands.compile_choice import Choice, Question, Tried, choose
+from edgevit.commands.compile_choice import FormChoice, Question, Tried, choose_form
 from edgevit.device.jetson import detect
 from edgevit.engine import backend, runs_here
 from edgevit.engine.base import processor
@@ -27,7 +27,7 @@ def compile_bundle(
 ) -> tuple[Bundle, BuiltEngine]:
     """Compile the bundle at ``path`` for this machine and put the engine into it, whole or not at all.
 
-    Of several forms of its graph the fastest right one is kept, see `edgevit.commands.compile_choice.choose`.
+    Of several forms of its graph the fastest right one is kept, see `edgevit.commands.compile_choice.choose_form`.
 
     ``keys`` as in `open_bundle`. What is written has no signature: it is other content than was signed.
 
@@ -52,14 +52,14 @@ def compile_bundle(
         bare=tuple(i for i, block in enumerate(manifest.blocks) if "qkv" not in block), options=options,
         timing_cache=files.get(TIMING_CACHE, b""),
     )  # fmt: skip
-    choice = choose(asked, advance)
+    choice = choose_form(asked, advance)
     built = choice.kept.built
     assert built is not None
     manifest = _with_choice(manifest, choice, built, backend(name).stamp())
     return write_bundle(path, manifest, files | {ENGINE: built.engine, TIMING_CACHE: built.timing_cache}), built
 
 
-def _with_choice(manifest: Manifest, choice: Choice, built: BuiltEngine, stamp: dict[str, str]) -> Manifest:
+def _with_choice(manifest: Manifest, choice: FormChoice, built: BuiltEngine, stamp: dict[str, str]) -> Manifest:
     """What the manifest says once the engine is the device's own: its plan takes the place of the stand-in's."""
     kept, before = choice.kept, manifest.compiled or {}
     stand_in = before.get("stand_in") or _stand_in(before.get("plan") or {})
@@ -110,7 +110,7 @@ def _in_form(blocks: tuple[dict[str, str], ...], model: bytes) -> tuple[dict[str
     return tuple({part: kind(i, part, before) for part, before in block.items()} for i, block in enumerate(blocks))
 
 
-def _measured(manifest: Manifest, built: BuiltEngine, choice: Choice) -> dict[str, Any]:
+def _measured(manifest: Manifest, built: BuiltEngine, choice: FormChoice) -> dict[str, Any]:
     """As a build on its own device keeps it, with what the figures depend on."""
     board, latency, clock = detect(), choice.kept.latency, choice.clock
     assert latency is not None

@@ -18,14 +18,14 @@ from edgevit.engine import backend, builder
 from edgevit.engine.base import GraphUse, Session
 from edgevit.engine.builder import Advance, BuildOptions, BuiltEngine
 from edgevit.engine.check import HALF_FLOOR_DB, PEAK, Verdict
-from edgevit.engine.check import examine as examine_engine
+from edgevit.engine.check import check_outputs as examine_engine
 from edgevit.engine.forms import GraphForm, careful_forms, equal_forms
 from edgevit.engine.samples import load_samples
 from edgevit.engines import traits_of
 from edgevit.errors import EngineError
-from edgevit.measure.accuracy import measure
+from edgevit.measure.accuracy import measure_accuracy
 from edgevit.measure.latency import Latency, summary, take_turns
-from edgevit.plan.preflight import Preflight, examine
+from edgevit.plan.preflight import Preflight, read_plan
 from edgevit.problem import SINGLE_LABEL
 from edgevit.progress import Progress
 
@@ -107,7 +107,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class FormChoice:
     """What is kept, and beside what."""
 
     kept: Tried
@@ -117,7 +117,7 @@ class Choice:
     """While they were timed."""
 
 
-def choose(asked: Question, advance: Advance | None = None) -> Choice:
+def choose_form(asked: Question, advance: Advance | None = None) -> FormChoice:
     """Compile and check the forms of a graph and keep the fastest right one.
 
     Raises EngineError if none can be compiled, or none is right: with what was tried, the first place that goes wrong, and
@@ -133,7 +133,7 @@ def choose(asked: Question, advance: Advance | None = None) -> Choice:
     timed, clock = _timed([item for item in tried if _right(item)], asked)
     tried = [timed.get(item.form.name, item) for item in tried]
     kept = min((item for item in tried if item.latency), key=lambda item: item.latency.p50_ms if item.latency else 0.0)
-    return Choice(kept=kept, tried=tuple(tried), clock=clock)
+    return FormChoice(kept=kept, tried=tuple(tried), clock=clock)
 
 
 def _right(item: Tried) -> bool:
@@ -163,7 +163,7 @@ def _try(form: GraphForm, asked: Question, advance: Advance | None, timing_cache
         built = builder(asked.engine).build(form.model, asked.options, advance, timing_cache=timing_cache)
     except EngineError as error:
         return Tried(form=form, failure=str(error))
-    plan = examine(built, blocks=asked.blocks, bare=asked.bare) if traits_of(asked.engine).lists_kernels else None
+    plan = read_plan(built, blocks=asked.blocks, bare=asked.bare) if traits_of(asked.engine).lists_kernels else None
     try:
         check = None
         if asked.samples is not None:
@@ -186,12 +186,12 @@ def spot_check(name: str, model: bytes, engine: bytes, samples: bytes, problem_t
         raise WrongEngineError(verdict)
     with backend(name).load(engine) as session:
         found = session.infer(held.frames)
-    measured = measure(found, held.logits, None, problem_type)
+    measured = measure_accuracy(found, held.logits, None, problem_type)
     return SpotCheck(
         images=len(held.frames),
         agreement=measured.agreement,
         sqnr_db=measured.sqnr_db,
-        expected_db=measure(held.expected, held.logits, None, problem_type).sqnr_db,
+        expected_db=measure_accuracy(held.expected, held.logits, None, problem_type).sqnr_db,
     )
 
 

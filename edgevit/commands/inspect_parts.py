@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.bundle import MODEL, Bundle
-from edgevit.engine.of_bundle import compiled_here, in_order
+from edgevit.engine.of_bundle import compiled_here, engines_in_order
 from edgevit.engine.profiling import layer_times
 from edgevit.engines import traits_of
 from edgevit.errors import needs_extra
@@ -55,7 +55,7 @@ def parts_of(bundle: Bundle, engine: str | None, *, threads: int | None) -> list
         block = int(head.removeprefix("blocks.")) if head.startswith("blocks.") else None
         groups.setdefault((block, rest.partition("/")[0] if block is not None else head), []).append(layer)
     times: dict[tuple[int | None, str], float] = {}
-    name = engine or in_order(bundle.manifest.engine)[0]
+    name = engine or engines_in_order(bundle.manifest.engine)[0]
     own = compiled_here(bundle) if name == bundle.manifest.engine else None
     if engine or own or not traits_of(name).ahead_of_time:
         black = np.zeros((1, *bundle.manifest.preprocessing.size, 3), np.uint8)

@@ -22,7 +22,7 @@ from edgevit.engines import traits_of
 from edgevit.errors import MissingPackageError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
-from edgevit.measure.evaluate import evaluate, identity
+from edgevit.measure.evaluate import engine_identity, evaluate
 from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.problem import describe
 from edgevit.progress import Progress
@@ -154,4 +154,4 @@ class _Planning:
 
         with self.bench.stage(name, total=len(images)) as stage:
             evaluate(missing, model, images, self.inputs.checkpoint.preprocessing,  # type: ignore[arg-type]
-                     engine=identity(self._engine, self.bench.threads), cache=self.bench.cache, stage=stage)  # fmt: skip
+                     engine=engine_identity(self._engine, self.bench.threads), cache=self.bench.cache, stage=stage)  # fmt: skip

@@ -89,7 +89,6 @@ def prune(
 
 def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) -> PruneResult:
     """Prune ``request.model`` and write it to ``request.out``, an ordinary checkpoint. Raises EdgevitError as a build does."""
-    assert request.prune is not None
     if request.out.suffix != ".safetensors":
         msg = f"{request.out}: a checkpoint is written as .safetensors. Name it {request.out.name}.safetensors"
         raise ConfigError(msg)
@@ -104,7 +103,8 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
         trusted = trusted_engine(alternatives(proxy_engine(bench)), [whole], threads=bench.threads)
     bench, notes = bench.on(trusted.engine), trusted.notes
     inputs, work = begin(request, inputs, bench)
-    work = run_step(Prune(request.prune), work)
+    (step,) = request.smaller
+    work = run_step(step, work)
     comparison = None
     if inputs.held_out is not None:
         with bench.stage("check engine"):

@@ -19,10 +19,10 @@ from edgevit.engines import traits_of
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.variants import Variant
 from edgevit.part import Part
-from edgevit.plan.preflight import Preflight, examine
+from edgevit.plan.preflight import Preflight, read_plan
 from edgevit.plan.roofline import Estimate, assumptions, best_estimates, estimates
-from edgevit.quantize.decide import Decision
-from edgevit.quantize.sensitivity import groups
+from edgevit.quantize.decide import PrecisionDecision
+from edgevit.quantize.sensitivity import int8_parts
 from edgevit.target import Target, load_target
 from edgevit.workbench import Workbench
 
@@ -66,7 +66,7 @@ class Compiled:
         return {} if self.preflight is None else {"plan": self.preflight.to_dict()}
 
 
-def compile_for(decided: Decision, bench: Workbench) -> Compiled:
+def compile_for(decided: PrecisionDecision, bench: Workbench) -> Compiled:
     """Write the graph in the form of the target and compile it, if this machine can. Raises EngineError if it is refused."""
     engine, target = bench.engine, bench.target
     if traits_of(engine).ahead_of_time:
@@ -83,7 +83,7 @@ def compile_for(decided: Decision, bench: Workbench) -> Compiled:
     return Compiled(variant=variant, notes=(WITHOUT_VNNI,) if in_fp32 else ())
 
 
-def _compile_ahead(decided: Decision, bench: Workbench) -> Compiled:
+def _compile_ahead(decided: PrecisionDecision, bench: Workbench) -> Compiled:
     engine, target = bench.engine, bench.target
     try:
         version = backend(engine).version
@@ -120,7 +120,9 @@ def _boards(target: Target) -> list[Target]:
     return [load_target(name) for name in target.boards] or [target]
 
 
-def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Variant, BuiltEngine, tuple[str, ...]]:
+def _insist(
+    decided: PrecisionDecision, engine: str, advance: Any
+) -> tuple[PrecisionDecision, Variant, BuiltEngine, tuple[str, ...]]:
     """Compile; INT8 that the builder refuses in some block, or attention that it then does not fuse, goes back to FP16 there.
 
     The notes say so.
@@ -131,7 +133,7 @@ def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Var
         try:
             built = builder(engine).build(variant.model, BuildOptions(), advance)
         except BuilderRefusedError as refused:
-            parts = [part for part in groups(decided.plan) if f"blocks.{part.block}" in refused.blocks]
+            parts = [part for part in int8_parts(decided.plan) if f"blocks.{part.block}" in refused.blocks]
             if not parts:
                 raise
             decided = decided.without(parts, f"the builder refuses INT8 here: {refused}")
@@ -145,13 +147,13 @@ def _insist(decided: Decision, engine: str, advance: Any) -> tuple[Decision, Var
         notes += (f"{', '.join(f'blocks.{part.block}' for part in unfused)}: {reason}, so attention is in FP16",)
 
 
-def _unfused_int8(decided: Decision, built: BuiltEngine) -> list[Part]:
+def _unfused_int8(decided: PrecisionDecision, built: BuiltEngine) -> list[Part]:
     """INT8 attention that the plan does not fuse: `edgevit.export.fusion` knows limits, a version may have others."""
     int8 = sorted(decided.plan.attention)
     unfused = _preflight(decided, built).plan.unfused([part.block for part in int8]) if int8 else []
     return [part for part in int8 if f"blocks.{part.block}" in unfused]
 
 
-def _preflight(decided: Decision, built: BuiltEngine) -> Preflight:
+def _preflight(decided: PrecisionDecision, built: BuiltEngine) -> Preflight:
     blocks = decided.plan.model.blocks
-    return examine(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])
+    return read_plan(built, blocks=len(blocks), bare=[i for i, block in enumerate(blocks) if not block.heads])

@@ -20,7 +20,7 @@ PAUSES = (2.0, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class HostOutcome:
     """How it went on one host."""
 
     host: Destination
@@ -29,7 +29,7 @@ class Outcome:
     error: EdgevitError | None = None
 
 
-def deploy(plan: Plan, hosts: Sequence[Destination], watcher: Watcher, *, pauses: Sequence[float] = PAUSES) -> list[Outcome]:
+def deploy(plan: Plan, hosts: Sequence[Destination], watcher: Watcher, *, pauses: Sequence[float] = PAUSES) -> list[HostOutcome]:
     """Deploy to all ``hosts`` at once, in their order. A link that breaks is tried again after each of ``pauses``.
 
     KeyboardInterrupt ends all connections first; jobs on the hosts go on.
@@ -50,26 +50,26 @@ class _Several:
         self._running: set[Deployment] = set()
         self._stopped = threading.Event()
 
-    def one(self, host: Destination) -> Outcome:
+    def one(self, host: Destination) -> HostOutcome:
         """One host, tried again while its link breaks in the middle; one that never answered is given up at once."""
         pauses = iter(self._pauses)
         while True:
             deployment = Deployment(self._plan, host, self._watcher)
             self._running.add(deployment)
             try:
-                return Outcome(host=host, report=deployment.run())
+                return HostOutcome(host=host, report=deployment.run())
             except LinkError as error:
                 pause = next(pauses, None)
                 if pause is None or not deployment.report["steps"]:
-                    return Outcome(host=host, report=deployment.report, error=error)
+                    return HostOutcome(host=host, report=deployment.report, error=error)
                 self._watcher.again(host, error, pause)
                 if self._stopped.wait(pause):
-                    return Outcome(host=host, report=deployment.report, error=error)
+                    return HostOutcome(host=host, report=deployment.report, error=error)
             except EdgevitError as error:
-                return Outcome(host=host, report=deployment.report, error=error)
+                return HostOutcome(host=host, report=deployment.report, error=error)
             except Exception as error:  # an answer that makes no sense: the other hosts go on
                 unexpected = f"{host.address}: nobody expected what it answers; please report it: {type(error).__name__}: {error}"
-                return Outcome(host=host, report=deployment.report, error=RemoteError(unexpected))
+                return HostOutcome(host=host, report=deployment.report, error=RemoteError(unexpected))
             finally:
                 self._running.discard(deployment)
 

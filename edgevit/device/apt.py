@@ -14,7 +14,7 @@ _ERROR = re.compile(r"^E: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simulated:
+class SimulatedInstall:
     """What installing a package would come to."""
 
     error: str | None = None
@@ -28,7 +28,7 @@ class Simulated:
         return self.error is None and not self.removes
 
 
-def simulate(package: str) -> Simulated | None:
+def simulate_install(package: str) -> SimulatedInstall | None:
     """What ``apt-get install PACKAGE`` would do here; None where there is no apt, or it does not answer."""
     tool = shutil.which("apt-get")
     if tool is None:
@@ -43,5 +43,5 @@ def simulate(package: str) -> Simulated | None:
         return None
     if done.returncode:
         said = _ERROR.findall(done.stderr)
-        return Simulated(error=said[-1] if said else f"apt-get ends with exit code {done.returncode}")
-    return Simulated(removes=tuple(_REMOVED.findall(done.stdout)))
+        return SimulatedInstall(error=said[-1] if said else f"apt-get ends with exit code {done.returncode}")
+    return SimulatedInstall(removes=tuple(_REMOVED.findall(done.stdout)))

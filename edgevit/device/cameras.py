@@ -24,7 +24,7 @@ _LISTED = re.compile(r"^(\d+) : .*\((/base/[^)]+)\)", re.MULTILINE)
 Kind = Literal["camera", "sensor", "part"]
 
 
-def kind_of(device: str | Path, root: Path) -> Kind:
+def camera_kind(device: str | Path, root: Path) -> Kind:
     """What ``device``, such as ``/dev/video0`` or a link to it, is by its driver; a camera if nothing says otherwise."""
     node = root / "sys/class/video4linux" / Path(device).resolve().name
     names = (driver_of(node), text(node / "name").strip())

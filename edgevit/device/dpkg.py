@@ -11,7 +11,7 @@ STATUS = "var/lib/dpkg/status"
 FIELD = re.compile(r"^(Package|Status|Version): (.*)$", re.MULTILINE)
 
 
-def installed(root: Path) -> dict[str, str]:
+def installed_packages(root: Path) -> dict[str, str]:
     """Version by package of those that are wholly installed; empty where there is no dpkg."""
     entries = (dict(FIELD.findall(entry)) for entry in text(root / STATUS).split("\n\n"))
     whole = (entry for entry in entries if entry.get("Status", "").endswith(" installed"))

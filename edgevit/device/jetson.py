@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.device.dpkg import installed
+from edgevit.device.dpkg import installed_packages
 from edgevit.device.files import first_number, text
 from edgevit.device.memory import meminfo
 from edgevit.errors import ConfigError
@@ -146,7 +146,9 @@ def _capabilities() -> set[str]:
 def _l4t(root: Path) -> tuple[int, int, int] | None:
     if release := RELEASE.search(text(root / "etc/nv_tegra_release")):
         return int(release[1]), int(release[2]), int(release[3] or 0)
-    package = PACKAGE.match(installed(root).get("nvidia-l4t-core", ""))  # images that are made by other means lack the file
+    package = PACKAGE.match(
+        installed_packages(root).get("nvidia-l4t-core", "")
+    )  # images that are made by other means lack the file
     return (int(package[1]), int(package[2]), int(package[3])) if package else None
 
 

@@ -23,7 +23,7 @@ NO_PSUTIL = "telemetry: CPU load is not recorded without psutil: pip install 'ed
 FIGURES = ("power_w", "cpu_load", "cpu_mhz", "gpu_load", "gpu_mhz", "memory_mb", "temperature_c")
 
 
-class Source(Protocol):
+class TelemetrySource(Protocol):
     """Gives a sample when called."""
 
     def __call__(self) -> Sample:
@@ -201,7 +201,7 @@ def open_telemetry(root: Path = ROOT, *, interval: float = INTERVAL) -> Iterator
     """
     board, notes = detect(root), []
     with ExitStack() as stack:
-        sources: list[Source] = [stack.enter_context(closing(KernelFiles(root)))]
+        sources: list[TelemetrySource] = [stack.enter_context(closing(KernelFiles(root)))]
         program = root / TEGRASTATS
         if board is not None and _asks_tegrastats(board, sources[0]().rails) and program.is_file():
             try:

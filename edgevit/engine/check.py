@@ -28,7 +28,7 @@ from edgevit.errors import EdgevitError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgevit.engine.samples import Samples, Stream
+    from edgevit.engine.samples import Samples, StreamSamples
 
 FLOOR_DB = 60.0
 """Of CPU engines, which compute everything that is not INT8 in FP32."""
@@ -92,7 +92,7 @@ class Verdict:
         )
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
+def verdict_summary(verdicts: Sequence[Verdict]) -> str:
     """What was checked and passed, in a line: each graph's worst frame, and in brackets what it had to reach."""
     parts = [
         f"{item.precision} on {item.engine.split()[0]} {_db(item.check.sqnr_db)} (at least {_db(item.check.bound_db)})"
@@ -117,7 +117,7 @@ def floor_of(engine: str) -> float:
     return FLOOR_DB if traits_of(engine).exact_fp32 else HALF_FLOOR_DB
 
 
-def examine(
+def check_outputs(
     engine: str, model: bytes, samples: Samples, *, precision: str, threads: int | None = None, compiled: bytes | None = None,
     floor_db: float | None = None,
 ) -> Verdict:  # fmt: skip
@@ -147,7 +147,7 @@ def first_wrong(opened: Callable[[bytes], Session], model: bytes, samples: Sampl
     ``opened`` compiles and loads a graph. None if the samples have no streams.
     """
 
-    def wrong(stream: Stream) -> bool:
+    def wrong(stream: StreamSamples) -> bool:
         try:
             with opened(cut(model, stream.tensor)) as session:
                 found = _check(

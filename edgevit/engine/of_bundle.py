@@ -32,7 +32,7 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
     """
     own = bundle.manifest.engine
     if not traits_of(engine or own).ahead_of_time:
-        names = [engine] if engine else in_order(own)
+        names = [engine] if engine else engines_in_order(own)
         session = _session_on(names, bundle, threads)
         if own not in names and not engine:
             session.warn(f"built for {own}, which is not installed here: runs on {session.engine}")
@@ -60,7 +60,7 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
     return session
 
 
-def in_order(own: str) -> list[str]:
+def engines_in_order(own: str) -> list[str]:
     """Engines for a bundle that was built for ``own``: that alone if it is no CPU engine or none is installed; else that, this
     machine's, then any, as far as they are installed.
     """

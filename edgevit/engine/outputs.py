@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgevit.engine.base import Frames
 
 
-class Outputs:
+class NamedOutputs:
     """A graph to run for everything it gives."""
 
     def __init__(self, model: bytes, *, threads: int | None = None) -> None:

@@ -26,7 +26,7 @@ _DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedEr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stream:
+class StreamSamples:
     """A few tokens of the residual stream at one place of the graph, to find where an engine first goes wrong."""
 
     tensor: str
@@ -54,7 +54,7 @@ class Samples:
     """[N, classes] of the model in FP32, from its own module and not from a graph."""
     expected: Logits
     """[N, classes] of the graph in its precision, simulated; ``logits`` in FP32."""
-    streams: tuple[Stream, ...] = ()
+    streams: tuple[StreamSamples, ...] = ()
     """In network order; empty in files of older versions."""
 
 
@@ -117,12 +117,12 @@ def load_samples(content: bytes, *, reference: bool = False) -> Samples:
     return Samples(frames=frames, logits=logits, expected=expected, streams=streams)
 
 
-def _streams(stored: np.lib.npyio.NpzFile, prefix: str) -> tuple[Stream, ...]:
+def _streams(stored: np.lib.npyio.NpzFile, prefix: str) -> tuple[StreamSamples, ...]:
     tensors, tokens, values, noise = (stored[f"{prefix}stream_{key}"] for key in ("tensors", "tokens", "values", "noise"))
     if tensors.dtype.kind != "U" or tokens.dtype.kind not in "iu" or values.ndim != 4 or values.dtype != np.float32:
         msg = f"streams are {tensors.dtype}, {tokens.dtype}, {values.dtype} {values.shape}"
         raise ValueError(msg)
     return tuple(
-        Stream(tensor=str(tensor), tokens=own, values=value, noise=float(level))
+        StreamSamples(tensor=str(tensor), tokens=own, values=value, noise=float(level))
         for tensor, own, value, level in zip(tensors, tokens, values, noise, strict=True)
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit.engine.check import Verdict, examine
+from edgevit.engine.check import Verdict, check_outputs
 from edgevit.engines import traits_of
 from edgevit.errors import EngineError
 
@@ -48,7 +48,7 @@ def trusted_engine(names: Sequence[str], graphs: Sequence[CheckedGraph], *, thre
     for name in names:
         verdicts: list[Verdict] = []
         for graph in graphs:
-            verdict = examine(name, graph.model, graph.samples, precision=graph.precision, threads=threads,
+            verdict = check_outputs(name, graph.model, graph.samples, precision=graph.precision, threads=threads,
                               compiled=graph.compiled, floor_db=graph.floor_db)  # fmt: skip
             verdicts.append(verdict)
             if not verdict.passed:

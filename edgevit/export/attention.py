@@ -27,8 +27,8 @@ class Heads:
     keep: int
     steps: QuantizedAttention | None
     bias: str | None = None
-    """Added to scores: [N, 1, 1, tokens] where layout is rank5, [N, 1, tokens, tokens] op, [1, N, 1, tokens] rank4,
-    [N, 1, tokens] rank3.
+    """Added to scores: [N, 1, 1, tokens] where layout is rank5, [N, 1, tokens, tokens] op, [1, N, tokens, tokens]
+    rank4, [N, 1, tokens] rank3.
     None adds nothing."""
 
     @property
@@ -58,9 +58,11 @@ def log_sizes(nodes: Nodes, sizes: str, name: str, tokens: int) -> str:
         return log
     shape = [1, -1, 1, tokens] if layout == "rank4" else [-1, 1, 1, tokens]
     bias = nodes.node("Reshape", f"{name}/bias", log, nodes.constant(f"shape/bias_{tokens}", shape))
-    if layout == "op":  # ONNX Runtime's takes a row for each query
-        bias = nodes.node("Add", f"{name}/bias", bias, nodes.constant(f"{name}/rows", np.zeros((tokens, 1))))
-    return bias
+    if layout == "rank5":
+        return bias
+    # A row for each query. ONNX Runtime's op takes no other; of one row for all TensorRT fuses FP16 attention, but not the
+    # quantizer of an INT8 proj behind it, which is then a kernel in every block.
+    return nodes.node("Add", f"{name}/bias", bias, nodes.constant(f"{name}/rows", np.zeros((tokens, 1))))
 
 
 # rank5: one transposition, q, k and v gathered from it. Queries are cut before the products: OpenVINO computes fewer.

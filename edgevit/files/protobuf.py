@@ -12,7 +12,7 @@ from typing import NamedTuple
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 
 
-class Field(NamedTuple):
+class WireField(NamedTuple):
     """One field of a message. A graph has ten thousand, and a start waits for all of them: no dataclass, which takes longer."""
 
     number: int
@@ -24,7 +24,7 @@ class Field(NamedTuple):
     """The field as it stands in the message, its number included."""
 
 
-def fields(message: bytes | memoryview) -> Iterator[Field]:
+def fields(message: bytes | memoryview) -> Iterator[WireField]:
     """The fields of ``message`` in order; nothing is copied. Raises ValueError for what is no message."""
     view = memoryview(message)
     at, end = 0, len(view)
@@ -45,7 +45,7 @@ def fields(message: bytes | memoryview) -> Iterator[Field]:
         if at > end:
             msg = "not a protobuf message: it ends within a field"
             raise ValueError(msg)
-        yield Field(number=key >> 3, value=value, content=view[begin:at] if kind == BYTES else view[:0], whole=view[start:at])
+        yield WireField(number=key >> 3, value=value, content=view[begin:at] if kind == BYTES else view[:0], whole=view[start:at])
 
 
 def message(number: int, content: bytes) -> bytes:

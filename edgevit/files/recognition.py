@@ -27,7 +27,7 @@ _TIMM_NAME = re.compile(r"(test_)?(vit|deit3?|flexivit|eva|eva02|beit|beitv2|swi
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def kind_of(path: Path) -> str:
+def file_kind(path: Path) -> str:
     """``bundle``, ``checkpoint``, ``images``, ``image``, ``onnx``; a phrase for a foreign format; "" for anything else.
 
     Raises nothing: what cannot be read is "".
@@ -40,7 +40,7 @@ def kind_of(path: Path) -> str:
 
 def not_a_model(path: Path) -> str:
     """A sentence that says what ``path`` is and what to do, where a checkpoint was expected; "" if it may be one."""
-    kind = kind_of(path)
+    kind = file_kind(path)
     sentences = {
         "bundle": f"this is a bundle, built already: 'edgevit run {path} 0' runs it, 'edgevit inspect {path}' looks into it; "
         "or give the checkpoint that it was made of.",
@@ -55,7 +55,7 @@ def not_a_model(path: Path) -> str:
 
 def not_a_bundle(path: Path) -> str:
     """A sentence that says what ``path`` is and what to do, where a bundle was expected; "" if nothing is known."""
-    kind = kind_of(path)
+    kind = file_kind(path)
     sentences = {
         "checkpoint": f"this is a checkpoint, not a bundle. Make a bundle of it: edgevit build {path} --data DIR",
         "onnx": "this is an ONNX model, not a bundle. A bundle is made from trained weights: edgevit build MODEL --data DIR",

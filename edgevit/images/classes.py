@@ -70,7 +70,7 @@ def doubled_labels(labels: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(i for i, label in enumerate(labels) if label == name) for name, count in counts.items() if count > 1}
 
 
-def in_order(class_names: Sequence[str], match: Match, shown: int = 5) -> str:
+def classes_in_order(class_names: Sequence[str], match: Match, shown: int = 5) -> str:
     """The classes in the model's order, for people: ``0, 1, 10, 11, 2, ...``."""
     ordered = [name for _, name in sorted(zip(match.classes, class_names, strict=True))]
     return ", ".join(ordered[:shown]) + (", ..." if len(ordered) > shown else "")

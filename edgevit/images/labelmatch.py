@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.images.classes import SORTED_BY, Match, are_generic, doubled_labels, in_order
+from edgevit.images.classes import SORTED_BY, Match, are_generic, classes_in_order, doubled_labels
 from edgevit.images.datalevel import check_level
 from edgevit.images.dataset import ImageSet, load_images
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
@@ -153,7 +153,9 @@ def _note(
     images: ImageSet, possible: Sequence[Match], match: Match, count: _Count, *, decided: bool, above_chance: bool
 ) -> str:  # fmt: skip
     own = count.right[possible.index(match)]
-    taken = f"the class folders of {images.source} are taken in {match.order} order ({in_order(images.class_names, match)})"
+    taken = (
+        f"the class folders of {images.source} are taken in {match.order} order ({classes_in_order(images.class_names, match)})"
+    )
     others = [(other.order, right) for other, right in zip(possible, count.right, strict=True) if other is not match]
     figures = f"{own} of {count.asked} images right" + "".join(f", and {right} in {order} order" for order, right in others)
     change = f"; --class-order {others[0][0]} to change" if others else ""

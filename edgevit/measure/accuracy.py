@@ -118,7 +118,7 @@ class Change:
         return self.measurable and self.difference < 0
 
 
-def measure(logits: Logits, reference: Logits, targets: Truth | None, problem_type: str = SINGLE_LABEL) -> Accuracy:
+def measure_accuracy(logits: Logits, reference: Logits, targets: Truth | None, problem_type: str = SINGLE_LABEL) -> Accuracy:
     """Compare ``logits`` with ``reference``, both [N, classes].
 
     ``targets`` are true classes, int64 [N], or of a multi-label model whether an image has a label, bool [N, classes].
@@ -161,7 +161,7 @@ def _measure_labels(logits: Logits, reference: Logits, truth: Truth | None) -> A
 def change(
     logits: Logits, reference: Logits, targets: Truth, labels: Sequence[str], problem_type: str = SINGLE_LABEL
 ) -> Change:  # fmt: skip
-    """What became of each image that ``reference`` had right or wrong; arguments as in `measure`."""
+    """What became of each image that ``reference`` had right or wrong; arguments as in `measure_accuracy`."""
     if problem_type == MULTI_LABEL:
         return _change_of_labels(logits, reference, targets, labels)
     before, after = reference.argmax(1) == targets, logits.argmax(1) == targets

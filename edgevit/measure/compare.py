@@ -24,7 +24,7 @@ from edgevit.images.dataset import ImageSet
 from edgevit.measure import accuracy, latency, machine
 from edgevit.measure.comparison import Comparison, Evidence, Row, row_names
 from edgevit.measure.energy import ROUNDS, Energy, measure_energy
-from edgevit.measure.evaluate import evaluate, identity
+from edgevit.measure.evaluate import engine_identity, evaluate
 from edgevit.measure.labels import comparable
 from edgevit.measure.recommend import recommend
 from edgevit.measure.startup import Startup, measure_startup
@@ -104,7 +104,7 @@ def compare(
             engine=backend(candidate.engine).version,
             bytes=len(candidate.model),
             sha256=hashlib.sha256(candidate.model).hexdigest(),
-            accuracy=accuracy.measure(own, logits[0], targets, problem_type),
+            accuracy=accuracy.measure_accuracy(own, logits[0], targets, problem_type),
             change=accuracy.change(own, logits[0], targets, labels, problem_type) if targets is not None and i else None,
             latency=time,
             speedup=base.p50_ms / time.p50_ms if time and (base := times[baselines[i]]) else None,
@@ -163,7 +163,7 @@ def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, bench: Wo
             candidate.model,
             images,
             opened.contract(candidate),
-            engine=identity(candidate.engine, opened.threads),
+            engine=engine_identity(candidate.engine, opened.threads),
             cache=bench.cache,
             stage=stage,
         )

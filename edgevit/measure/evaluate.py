@@ -35,7 +35,7 @@ def evaluate(
 ) -> Logits:
     """Logits float32 [N, classes] of every image, frame by frame as the camera would deliver them.
 
-    ``open_session`` is called only if some logits are not in the cache. ``engine`` is its `identity`; with the model's
+    ``open_session`` is called only if some logits are not in the cache. ``engine`` is its `engine_identity`; with the model's
     content, the images' and the contract it identifies the result.
     """
     digest = hashlib.sha256(model).hexdigest()
@@ -61,7 +61,7 @@ def evaluate(
     return np.concatenate(chunks)
 
 
-def identity(engine: str, threads: int | None) -> str:
+def engine_identity(engine: str, threads: int | None) -> str:
     """What computes: version of the engine called ``engine``, processor, and threads, as they change the order of sums."""
     return f"{backend(engine).version} on {processor()}, {threads or available_threads()} threads"
 

@@ -9,8 +9,8 @@ from edgevit.engine import open_session
 from edgevit.engine.here import proxy_engine
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
-from edgevit.measure.accuracy import measure
-from edgevit.measure.evaluate import evaluate, identity
+from edgevit.measure.accuracy import measure_accuracy
+from edgevit.measure.evaluate import engine_identity, evaluate
 from edgevit.measure.labels import comparable
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.problem import MULTI_LABEL
@@ -39,7 +39,7 @@ class Evaluator:
     def identity(self) -> dict[str, Any]:
         """What `drop` depends on, beside the model it is asked about; JSON-ready."""
         targets = None if self._targets is None else self._targets.tolist()
-        own = {"problem_type": self.checkpoint.problem_type, "engine": identity(self.engine, self._bench.threads)}
+        own = {"problem_type": self.checkpoint.problem_type, "engine": engine_identity(self.engine, self._bench.threads)}
         return {"images": self.images.digest(), "targets": targets} | own
 
     def drop(self, model: bytes) -> float:
@@ -47,8 +47,8 @@ class Evaluator:
         kind = self.checkpoint.problem_type
         pair = (self._logits(model), self._reference)
         (logits, reference), targets, _ = comparable(pair, self.images, self.checkpoint.labels, kind)
-        own = measure(logits, reference, targets, kind)
-        full = measure(reference, reference, targets, kind)
+        own = measure_accuracy(logits, reference, targets, kind)
+        full = measure_accuracy(reference, reference, targets, kind)
         lost = 1 - own.agreement if own.score is None or full.score is None else full.score - own.score
         return round(100 * lost, 6)
 
@@ -59,7 +59,7 @@ class Evaluator:
                 model,
                 self.images,
                 self.checkpoint.preprocessing,
-                engine=identity(self.engine, self._bench.threads),
+                engine=engine_identity(self.engine, self._bench.threads),
                 cache=self._bench.cache,
                 stage=stage,
             )

@@ -35,14 +35,14 @@ class Latency:
     runs: int
 
 
-def measure(sessions: Mapping[str, Session], frames: Frames, *, runs: int, stage: Stage) -> dict[str, Latency]:
+def measure_latency(sessions: Mapping[str, Session], frames: Frames, *, runs: int, stage: Stage) -> dict[str, Latency]:
     """Time ``runs`` inferences of each session on ``frames`` uint8 [N, H, W, 3], one frame at a time, in turns."""
     times = take_turns(sessions, dict.fromkeys(sessions, frames), runs=runs, stage=stage)
     return {name: summary(turns) for name, turns in times.items()}
 
 
 def take_turns(sessions: Mapping[str, Session], frames: Mapping[str, Frames], *, runs: int, stage: Stage) -> dict[str, Turns]:
-    """As `measure`, every time in milliseconds: per session its turns, in the order they were taken.
+    """As `measure_latency`, every time in milliseconds: per session its turns, in the order they were taken.
 
     ``frames`` are each session's own, as their sizes may differ.
     """

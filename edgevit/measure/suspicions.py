@@ -39,8 +39,9 @@ def suspicions(
     """One sentence for each thing that is odd about the models' answers or the images; empty if nothing is.
 
     ``logits`` float32 [N, classes] and ``earlier``, what a row had at build time (``top1``, ``agreement``, ``images``), are
-    one per row. ``targets`` are what is true, as `edgevit.measure.accuracy.measure` takes it, None without labels. Most of it is
-    about shares of right images, which models of several labels do not have: of those, only one answer to everything is told.
+    one per row. ``targets`` are what is true, as `edgevit.measure.accuracy.measure_accuracy` takes it, None without labels.
+    Most of it is about shares of right images, which models of several labels do not have: of those, only one answer to
+    everything is told.
     """
     if rows[0].accuracy.multi_label:
         return tuple(_constant_labels(rows, [there(own) for own in logits], targets, labels))

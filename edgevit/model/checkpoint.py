@@ -16,7 +16,7 @@ from edgevit.files.paths import exists
 from edgevit.files.writing import write_whole
 from edgevit.model.families import import_vit, native
 from edgevit.model.families.keys import Keys
-from edgevit.model.families.source import Imported, Source
+from edgevit.model.families.source import Imported, WeightSource
 from edgevit.model.reading.files import Files, locate
 from edgevit.model.reading.head import problem_type_of, two_classes
 from edgevit.model.reading.labels import config_labels, given_labels, user_labels
@@ -92,7 +92,7 @@ def load_checkpoint(
     """
     files = locate(Path(path))
     read = read_weights(files.weights, weights)
-    source = Source(
+    source = WeightSource(
         keys=Keys(read.tensors, files.origin),
         metadata=read.metadata,
         config=files.config,
@@ -178,7 +178,7 @@ def model_from(content: bytes) -> Vit:
 
 
 def _with_head(
-    imported: Imported, source: Source, labels: Path | Sequence[str] | None, asked: str | None, trained_with: str
+    imported: Imported, source: WeightSource, labels: Path | Sequence[str] | None, asked: str | None, trained_with: str
 ) -> tuple[Imported, str]:
     """What the head's outputs mean; one output with two labels becomes two classes. ``source`` gets the notes."""
     stated = {"problem_type": native.settings(source)["problem_type"]} if native.recognises(source) else source.config
@@ -199,7 +199,7 @@ def _model(imported: Imported) -> Vit:
     return model
 
 
-def _saved_settings(source: Source) -> tuple[Stated, tuple[str, ...]]:
+def _saved_settings(source: WeightSource) -> tuple[Stated, tuple[str, ...]]:
     settings = native.settings(source)
     try:
         contract = Preprocessing.from_dict(settings["preprocessing"])
@@ -209,7 +209,7 @@ def _saved_settings(source: Source) -> tuple[Stated, tuple[str, ...]]:
         raise CheckpointError(msg) from error
 
 
-def _stated_settings(source: Source, files: Files, imported: Imported) -> tuple[Stated, tuple[str, ...]]:
+def _stated_settings(source: WeightSource, files: Files, imported: Imported) -> tuple[Stated, tuple[str, ...]]:
     """Preprocessing and labels from the files beside the weights, with notes where they are silent."""
     config = imported.config
     takes = Takes(size=config.image_size, channels=config.channels, pipeline=imported.pipeline)
@@ -223,7 +223,7 @@ def _stated_settings(source: Source, files: Files, imported: Imported) -> tuple[
     return stated, names
 
 
-def _input_size(source: Source, files: Files, imported: Imported, stated: Stated) -> tuple[tuple[int, int], str]:
+def _input_size(source: WeightSource, files: Files, imported: Imported, stated: Stated) -> tuple[tuple[int, int], str]:
     """(height, width) that the model is built for, and what gives it: the user, what the source's pipeline feeds, the weights."""
     native_size, patch = imported.config.image_size, imported.config.patch_size
     if source.image_size is not None:

@@ -59,7 +59,7 @@ class Preflight:
         return self.summary() | {"blocks": [asdict(row) for row in self.rows], "layers": kernels}
 
 
-def examine(built: BuiltEngine, *, blocks: int, bare: Collection[int] = ()) -> Preflight:
+def read_plan(built: BuiltEngine, *, blocks: int, bare: Collection[int] = ()) -> Preflight:
     """The preflight of an engine for a ViT of so many blocks, of which ``bare`` have no attention.
 
     Without kernels and with a warning if its plan cannot be read.

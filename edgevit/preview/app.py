@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.preview.address import network, peer
-from edgevit.preview.attention import Attention
+from edgevit.preview.attention import AttentionFeed
 from edgevit.preview.feed import Feed
 from edgevit.preview.picture import Pictures
-from edgevit.preview.telemetry import Telemetry
+from edgevit.preview.telemetry import TelemetryFeed
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -35,7 +35,7 @@ SEND_SECONDS = 5.0
 BOUNDARY = b"edgevit"
 
 
-def make_app(feed: Feed, pictures: Pictures, telemetry: Telemetry, attention: Attention) -> Starlette:
+def make_app(feed: Feed, pictures: Pictures, telemetry: TelemetryFeed, attention: AttentionFeed) -> Starlette:
     """The application, without access control."""
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse, PlainTextResponse
@@ -68,13 +68,13 @@ def make_app(feed: Feed, pictures: Pictures, telemetry: Telemetry, attention: At
         for task in tasks:
             task.cancel()
 
-    stream = Stream(pictures)
+    stream = PictureStream(pictures)
     files = [Route(path, _file(name, media), methods=["GET"]) for path, (name, media) in FILES.items()]
     routes = [Route("/state", state), Route("/picture.jpg", picture), Route("/attention.jpg", looked), Route("/stream", stream)]
     return Starlette(routes=[*files, *routes], lifespan=background)
 
 
-class Stream:
+class PictureStream:
     """ASGI: MJPEG. A viewer that is slower than the pictures skips some; one that takes nothing is dropped."""
 
     def __init__(self, pictures: Pictures) -> None:

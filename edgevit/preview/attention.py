@@ -32,7 +32,7 @@ LOWEST = 19
 """Of Unix priorities: the thread runs when the loop, its engine and the picture leave a core to it."""
 
 
-class Attention:
+class AttentionFeed:
     """The latest look. Belongs to the server's event loop; ``look`` runs on a thread of the lowest priority beside it."""
 
     def __init__(self, feed: Feed, look: Look | None) -> None:

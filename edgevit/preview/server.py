@@ -11,10 +11,10 @@ from edgevit.errors import ConfigError, needs_extra
 from edgevit.preview.access import Access, check_token, make_token
 from edgevit.preview.address import link, listen, parse_address
 from edgevit.preview.app import make_app
-from edgevit.preview.attention import Attention, Look
+from edgevit.preview.attention import AttentionFeed, Look
 from edgevit.preview.feed import Feed
 from edgevit.preview.picture import Pictures
-from edgevit.preview.telemetry import Sample, Telemetry
+from edgevit.preview.telemetry import Sample, TelemetryFeed
 from edgevit.runtime.decide import Decision
 
 START_SECONDS = 10.0
@@ -60,7 +60,7 @@ class Preview:
         self.url = link(self._listener, token)
         """What to open, token included."""
         app = Access(
-            make_app(self._feed, self.pictures, Telemetry(telemetry), Attention(self._feed, attention)),
+            make_app(self._feed, self.pictures, TelemetryFeed(telemetry), AttentionFeed(self._feed, attention)),
             token=token,
             loopback=parsed.loopback,
             port=self._listener.getsockname()[1],

@@ -13,7 +13,7 @@ LOOKED_SECONDS = 3.0
 """Nobody looks any more once the values were not asked for in so long."""
 
 
-class Telemetry:
+class TelemetryFeed:
     """The latest sample. Belongs to the server's event loop; ``sample`` runs on a thread beside it."""
 
     def __init__(self, sample: Sample | None) -> None:

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import safetensors.torch
 from torch import Tensor
 
-from edgevit.pruning.candidates import Candidate
+from edgevit.pruning.candidates import CutCandidate
 from edgevit.pruning.gradients import Influence
 from edgevit.pruning.sublayers import Cut
 
-Found = tuple[tuple[tuple[Candidate, ...], ...], tuple[Influence, ...]]
+Found = tuple[tuple[tuple[CutCandidate, ...], ...], tuple[Influence, ...]]
 """Per sublayer in network order, candidates and influence."""
 
 
-def dump_found(candidates: Sequence[Sequence[Candidate]], influences: Sequence[Influence]) -> bytes:
+def dump_found(candidates: Sequence[Sequence[CutCandidate]], influences: Sequence[Influence]) -> bytes:
     """One safetensors file; what is no tensor is in its metadata."""
     tensors: dict[str, Tensor] = {}
     for place, influence in enumerate(influences):
@@ -36,7 +36,7 @@ def load_found(content: bytes) -> Found:
     table = json.loads(header["__metadata__"]["candidates"])
     candidates = tuple(
         tuple(
-            Candidate(cut=Cut(left=left, kept=tensors[f"{place}.{number}"]), harm=harm)
+            CutCandidate(cut=Cut(left=left, kept=tensors[f"{place}.{number}"]), harm=harm)
             for number, (left, harm) in enumerate(offered)
         )
         for place, offered in enumerate(table)

@@ -34,14 +34,14 @@ from edgevit.pruning.sublayers import (
     writer,
     writes,
 )
-from edgevit.pruning.token_store import Stream, is_held_out
+from edgevit.pruning.token_store import TokenStream, is_held_out
 
 LEVELS = 6  # sizes at which the error is computed; between them it is interpolated
 PASSED_ON = 5  # batches of images that are passed on through the rest of the network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class CutCandidate:
     """One way to cut a sublayer."""
 
     cut: Cut
@@ -67,7 +67,7 @@ class Logits:
         return float(changed.square().mean()) / self.variance
 
 
-def logits_of(model: FoldedVit, stream: Stream) -> Logits:
+def logits_of(model: FoldedVit, stream: TokenStream) -> Logits:
     """The reference: ``stream`` is what block 0 takes."""
     found = []
     for batch in range(min(PASSED_ON, len(stream))):
@@ -93,7 +93,9 @@ class Seen:
     """Of the normalised tokens with what the sublayer writes, for a map in its place."""
 
 
-def observe(model: FoldedVit, sublayer: Sublayer, stream: Stream, influence: Influence, advance: Callable[[int], None]) -> Seen:
+def observe(
+    model: FoldedVit, sublayer: Sublayer, stream: TokenStream, influence: Influence, advance: Callable[[int], None]
+) -> Seen:
     """Run ``sublayer`` on ``stream``, which becomes its output; tokens count by their ``influence``."""
     width, channels = model.config.width, writer(model.blocks[sublayer.block], sublayer.kind).weight.shape[1]
     inputs = [Moments.none(channels), Moments.none(channels)]
@@ -115,7 +117,7 @@ def observe(model: FoldedVit, sublayer: Sublayer, stream: Stream, influence: Inf
 def candidates(
     model: FoldedVit, sublayer: Sublayer, seen: Seen, passed_on: Sequence[Tokens], wanted: Logits, *,
     root: Tensor, multiple: int, score: str, contributions: Tensor | None,
-) -> list[Candidate]:  # fmt: skip
+) -> list[CutCandidate]:  # fmt: skip
     """All ways to cut ``sublayer``, the first of which is to leave it whole.
 
     ``passed_on`` are batches of tokens [N, T, width] that block ``sublayer.block`` takes; ``score`` is ``obs``, ``wifv``,
@@ -125,7 +127,7 @@ def candidates(
     block = model.blocks[sublayer.block]
     if not units(block, sublayer.kind):  # pruned before: it stays as it is
         left = "map" if writer(block, sublayer.kind).weight.shape[1] else "bias"
-        return [Candidate(cut=Cut.gone(left), harm=0.0)]
+        return [CutCandidate(cut=Cut.gone(left), harm=0.0)]
     weight = root @ writer(block, sublayer.kind).weight.double()
     order = unit_order(block_size(model, sublayer), weight, seen.inputs[0], score, contributions)
     offered = [Cut.part(order[len(order) - size :].sort().values) for size in sizes(len(order), multiple)]
@@ -137,11 +139,11 @@ def candidates(
         changed = refitted(cut_block(block, sublayer.kind, cut), sublayer.kind, refit)
         return wanted.harm(_passed_on(replace_block(model, sublayer.block, changed), sublayer.block, passed_on))
 
-    result = [Candidate(cut=offered[0], harm=0.0)]
+    result = [CutCandidate(cut=offered[0], harm=0.0)]
     if len(offered) > 1:
         anchor = min(known[1:], key=lambda cut: abs(len(cut.kept) - len(order) / 2))
         scale = harm(anchor, _made_up(model, sublayer, anchor, seen)) / max(errors[len(anchor.kept)], 1e-300)
-        result += [Candidate(cut=cut, harm=scale * error) for cut, error in zip(offered[1:], harms[1:], strict=True)]
+        result += [CutCandidate(cut=cut, harm=scale * error) for cut, error in zip(offered[1:], harms[1:], strict=True)]
     if sublayer.kind == "attention" and model.config.blocks[sublayer.block].merged:
         return result  # tokens are matched by its keys: something of it stays
     return result + _replacements(block, sublayer, seen, harm)
@@ -149,14 +151,17 @@ def candidates(
 
 def _replacements(
     block: FoldedBlock, sublayer: Sublayer, seen: Seen, harm: Callable[[Cut, Refit], float]
-) -> list[Candidate]:  # fmt: skip
+) -> list[CutCandidate]:  # fmt: skip
     """A map in the place of ``sublayer``, whose harm is measured, and a bias, whose harm is taken to follow from its error."""
     fit, held_out = (_without_bias(moments, writer(block, sublayer.kind).bias) for moments in seen.tokens)
     mapped = held_out_refit(fit, held_out)
     harm_of_map = harm(Cut.gone("map"), mapped)
     constant = bias_only(fit)
     ratio = mean_error(held_out, constant) / max(mean_error(held_out, mapped), 1e-300)
-    return [Candidate(cut=Cut.gone("map"), harm=harm_of_map), Candidate(cut=Cut.gone("bias"), harm=harm_of_map * max(1.0, ratio))]
+    return [
+        CutCandidate(cut=Cut.gone("map"), harm=harm_of_map),
+        CutCandidate(cut=Cut.gone("bias"), harm=harm_of_map * max(1.0, ratio)),
+    ]
 
 
 def block_size(model: FoldedVit, sublayer: Sublayer) -> int:

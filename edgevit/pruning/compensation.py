@@ -22,7 +22,7 @@ from edgevit.pruning.gradients import Influence
 from edgevit.pruning.moments import Moments
 from edgevit.pruning.refit import Refit, bias_only, held_out_refit, mean_error, unchanged
 from edgevit.pruning.sublayers import merge_behind, reads, refitted, replace_block, sublayers, writer, writes
-from edgevit.pruning.token_store import Stream, is_held_out
+from edgevit.pruning.token_store import TokenStream, is_held_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Compensation:
 
 
 def compensate(
-    model: FoldedVit, changed: FoldedVit, streams: tuple[Stream, Stream], influences: Sequence[Influence], method: str,
+    model: FoldedVit, changed: FoldedVit, streams: tuple[TokenStream, TokenStream], influences: Sequence[Influence], method: str,
     advance: Callable[[int], None],
 ) -> tuple[list[FoldedBlock], list[Compensation]]:  # fmt: skip
     """The blocks of ``changed``, refitted to do what ``model`` does, and what that made up for in each sublayer.
@@ -53,7 +53,7 @@ def compensate(
     wanted, got = streams
     pairs, made = [_Pair() for _ in range(len(got))], []
     for sublayer, influence in zip(sublayers(model), influences, strict=True):
-        with Stream() as inputs:
+        with TokenStream() as inputs:
             lacking = _compare(model, changed, sublayer, (wanted, got, inputs), influence, pairs)
             refit = _refit(lacking, method)
             changed = replace_block(changed, sublayer.block, refitted(changed.blocks[sublayer.block], sublayer.kind, refit))
@@ -107,8 +107,8 @@ class _Lacking:
 
 
 def _compare(
-    model: FoldedVit, changed: FoldedVit, sublayer: Sublayer, streams: tuple[Stream, Stream, Stream], influence: Influence,
-    pairs: Sequence[_Pair],
+    model: FoldedVit, changed: FoldedVit, sublayer: Sublayer, streams: tuple[TokenStream, TokenStream, TokenStream],
+    influence: Influence, pairs: Sequence[_Pair],
 ) -> _Lacking:  # fmt: skip
     """Run a sublayer of both. Afterwards the first stream is behind it, the second what it adds to, the third what it reads."""
     wanted, got, inputs = streams

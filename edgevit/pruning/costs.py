@@ -23,7 +23,7 @@ from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import Vit
 from edgevit.numberformat import FORMATS
 from edgevit.part import Part
-from edgevit.plan.preflight import examine
+from edgevit.plan.preflight import read_plan
 from edgevit.plan.roofline import best_estimates
 from edgevit.preprocess import Preprocessing
 from edgevit.target import Target
@@ -96,7 +96,7 @@ def measured(config: VitConfig, precision: str, bench: Workbench) -> Costs:
                 sessions = {
                     name: stack.enter_context(open_session(engine, graph, threads=threads)) for name, graph in graphs.items()
                 }
-                found = latency.measure(sessions, frames, runs=RUNS, stage=stage)
+                found = latency.measure_latency(sessions, frames, runs=RUNS, stage=stage)
             stored = json.dumps([found[name].p50_ms for name in graphs]).encode()
             bench.cache.store(TIMES, stored, **key)
     times = dict(zip(blocks, json.loads(stored), strict=True))
@@ -110,7 +110,7 @@ def timed_speedup(before: VitConfig, after: VitConfig, precision: str, bench: Wo
     frames = np.zeros((1, *before.image_size, 3), np.uint8)
     with bench.stage("measure the speed-up", total=RUNS) as stage, ExitStack() as stack:
         sessions = {name: stack.enter_context(open_session(engine, graph, threads=threads)) for name, graph in graphs.items()}
-        found = latency.measure(sessions, frames, runs=RUNS, stage=stage)
+        found = latency.measure_latency(sessions, frames, runs=RUNS, stage=stage)
     return found["before"].p50_ms / found["after"].p50_ms
 
 
@@ -131,7 +131,7 @@ def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench
                 times = []
                 for block in blocks:
                     built = builder(engine).build(_graph(config, block, engine, precision), BuildOptions())
-                    times += [found.milliseconds for found in best_estimates(examine(built, blocks=DEPTH).plan, [board])]
+                    times += [found.milliseconds for found in best_estimates(read_plan(built, blocks=DEPTH).plan, [board])]
                     stage.advance()
                 stored = json.dumps(times).encode()
                 bench.cache.store(TIMES, stored, **key)

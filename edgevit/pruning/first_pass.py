@@ -20,12 +20,12 @@ from edgevit.model.rewrites.folding import fold
 from edgevit.part import Sublayer
 from edgevit.pruning.allocation import Choice, allocate
 from edgevit.pruning.candidate_file import Found, dump_found, load_found
-from edgevit.pruning.candidates import Candidate, candidates, logits_of, observe
+from edgevit.pruning.candidates import CutCandidate, candidates, logits_of, observe
 from edgevit.pruning.costs import Costs, macs_only
 from edgevit.pruning.settings import PruneSettings
 from edgevit.pruning.shapes import cut_config
 from edgevit.pruning.sublayers import Cut, sublayers
-from edgevit.pruning.token_store import EVERY, Stream
+from edgevit.pruning.token_store import EVERY, TokenStream
 from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
 
@@ -50,7 +50,7 @@ class Scored:
     images: ImageSet
     """In random order; the first `SCORED` of them were looked at."""
     settings: PruneSettings
-    candidates: tuple[tuple[Candidate, ...], ...]
+    candidates: tuple[tuple[CutCandidate, ...], ...]
     """Per sublayer in network order; the first leaves the sublayer whole."""
     costs: Costs
     influences: tuple[Influence, ...]
@@ -87,7 +87,7 @@ class Scored:
             found.append([self._choice(Sublayer(block, Sublayer.KINDS[kind]), candidate) for candidate in offered])
         return found
 
-    def _choice(self, sublayer: Sublayer, candidate: Candidate) -> Choice:
+    def _choice(self, sublayer: Sublayer, candidate: CutCandidate) -> Choice:
         block = cut_config(self.config.blocks[sublayer.block], sublayer.kind, candidate.cut)
         count = sublayer_macs(self.config, sublayer.block, sublayer.kind, block)
         # A little of the arithmetic counts, too: a sublayer whose time is lost in the noise still has something to save.
@@ -99,7 +99,7 @@ class Scored:
         )
 
 
-def check(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> None:
+def check_settings(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> None:
     """Raise, before anything slow: ConfigError for settings that fit no model of this shape, DataError for too few images."""
     widest = max(block.hidden for block in checkpoint.model.config.blocks)
     if not 1 <= settings.multiple < widest:
@@ -125,10 +125,10 @@ def score(
 ) -> Scored:
     """The first pass: what every sublayer of ``checkpoint`` could be cut to, from the cache if it was asked before.
 
-    ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check` does, DataError for an
+    ``costs`` are what the target's time is; without, multiply-accumulates. Raises as `check_settings` does, DataError for an
     unreadable image.
     """
-    check(checkpoint, images, settings)
+    check_settings(checkpoint, images, settings)
     chosen, _ = images.split(settings.images, settings.seed)
     # Shuffled, so that every batch, held out or not, is like the others.
     chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
@@ -158,8 +158,8 @@ def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, ben
     model = fold(checkpoint.model, checkpoint.preprocessing)
     shares = _contributions(checkpoint, images, settings, bench)
     influence_of = _influences(checkpoint, images, settings, bench)
-    found: list[tuple[Candidate, ...]] = []
-    with bench.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, Stream() as stream:
+    found: list[tuple[CutCandidate, ...]] = []
+    with bench.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, TokenStream() as stream:
         write_embedded(model, images, checkpoint, stream)
         wanted = logits_of(model, stream)
         for sublayer, influence in zip(sublayers(model), influence_of, strict=True):
@@ -174,7 +174,7 @@ def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, ben
     return tuple(found), tuple(influence_of)
 
 
-def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *streams: Stream) -> None:
+def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *streams: TokenStream) -> None:
     """Write what block 0 takes to all ``streams``."""
     import torch
 
@@ -203,7 +203,7 @@ def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSett
     from edgevit.pruning.gradients import contributions
 
     targets = images.truth_for(checkpoint.labels, checkpoint.problem_type)
-    assert targets is not None  # `check`
+    assert targets is not None  # `check_settings`
     with bench.stage("gradients of the loss", total=len(images)) as stage:
         return contributions(
             checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance,

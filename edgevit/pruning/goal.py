@@ -22,7 +22,7 @@ from edgevit.model.digest import model_digest
 from edgevit.model.vit import Vit
 from edgevit.pruning.costs import Costs, estimated, macs_only, measured, timed_speedup
 from edgevit.pruning.distillation import RecoverSettings
-from edgevit.pruning.first_pass import Scored, check, score
+from edgevit.pruning.first_pass import Scored, check_settings, score
 from edgevit.pruning.recover import recover
 from edgevit.pruning.second_pass import Pruned, prune
 from edgevit.pruning.settings import PruneSettings
@@ -38,7 +38,7 @@ TRIES = 6  # at a measured speed-up
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class PruneOutcome:
     """A pruned checkpoint and how it came about."""
 
     checkpoint: Checkpoint
@@ -51,7 +51,7 @@ class Outcome:
 def prune_to(
     checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, precision: str, bench: Workbench,
     budget: Budget | None = None,
-) -> Outcome:  # fmt: skip
+) -> PruneOutcome:  # fmt: skip
     """``checkpoint`` pruned as ``settings`` ask, on calibration ``images``, and recovered if they ask for it.
 
     ``precision`` (fp32, fp16 or int8) is what layer times are taken in. ``budget`` bounds ``settings.auto``; a speed-up is
@@ -59,7 +59,7 @@ def prune_to(
     ConfigError for what cannot be reached, BudgetError if the smallest step costs more than the budget, DataError and
     StorageError as `edgevit.pruning.first_pass.score`.
     """
-    check(checkpoint, images, settings)
+    check_settings(checkpoint, images, settings)
     if settings.auto and budget is None:
         msg = "--prune auto needs an accuracy budget, and images to measure it on: pass --max-drop."
         raise ConfigError(msg)
@@ -74,7 +74,7 @@ def prune_to(
     with bench.stage("prune and refit") as stage:
         stage.cached = True
         found, summary = json.loads(report)
-    return Outcome(checkpoint=checkpoint.with_model(model_from(stored)), report=found, summary=summary)
+    return PruneOutcome(checkpoint=checkpoint.with_model(model_from(stored)), report=found, summary=summary)
 
 
 def _key(
@@ -110,7 +110,7 @@ def costs_for(checkpoint: Checkpoint, precision: str, bench: Workbench) -> Costs
 def _prune_to(
     checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, precision: str, bench: Workbench, budget: Budget | None,
     costs: Costs,
-) -> Outcome:  # fmt: skip
+) -> PruneOutcome:  # fmt: skip
     scored = score(checkpoint, images, settings, bench, costs)
 
     def make(cuts: Sequence[Cut]) -> _Made:
@@ -129,7 +129,7 @@ def _prune_to(
         made, report["search"] = _search(scored, make, budget, bench)
     report = made.pruned.to_dict() | {"settings": asdict(settings)} | made.report | report
     summary = f"pruned: {made.pruned.describe()}{faster}"
-    return Outcome(checkpoint=checkpoint.with_model(made.model), report=report, summary=summary)
+    return PruneOutcome(checkpoint=checkpoint.with_model(made.model), report=report, summary=summary)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from edgevit.part import named
 from edgevit.pruning.compensation import Compensation, compensate
 from edgevit.pruning.first_pass import Scored, write_embedded
 from edgevit.pruning.sublayers import Cut, cut_model, units
-from edgevit.pruning.token_store import Stream
+from edgevit.pruning.token_store import TokenStream
 from edgevit.workbench import Workbench
 
 
@@ -75,7 +75,7 @@ def prune(scored: Scored, cuts: Sequence[Cut], bench: Workbench, images: int | N
     """The second pass: cut, and make up for it on ``images`` of the calibration images, all by default. Labels are not read."""
     checkpoint, chosen = scored.checkpoint, scored.images.subset(range(min(images or len(scored.images), len(scored.images))))
     model = fold(checkpoint.model, checkpoint.preprocessing)
-    with bench.stage("prune and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
+    with bench.stage("prune and refit", total=2 * len(model.blocks)) as stage, TokenStream() as wanted, TokenStream() as got:
         write_embedded(model, chosen, checkpoint, wanted, got)
         blocks, made = compensate(
             model, cut_model(model, cuts), (wanted, got), scored.influences, scored.settings.compensation, stage.advance

@@ -15,7 +15,7 @@ from edgevit.model.merging import Tokens
 EVERY = 4  # of so many batches, one is held out
 
 
-class Stream:
+class TokenStream:
     """Batches of float32 tokens [N, T, width] with their sizes, written and read by number, in any order once all are there.
 
     Use it in a ``with``; the file has no name, and is gone afterwards. Batches may differ in N.
@@ -28,7 +28,7 @@ class Stream:
         self._sized: list[bool] = []
         self._room: list[int] = []
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> TokenStream:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

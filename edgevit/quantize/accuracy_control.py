@@ -24,7 +24,7 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.rewrites.folding import fold
 from edgevit.part import Part, named
 from edgevit.quantize.quantize import Quantization
-from edgevit.quantize.sensitivity import IMAGES, Sensitivity, by_cost, groups, revert, scan
+from edgevit.quantize.sensitivity import IMAGES, Sensitivity, by_cost, int8_parts, revert, scan
 from edgevit.workbench import Workbench
 
 SENSITIVITY = Kind("sensitivity", __name__)
@@ -42,7 +42,7 @@ class Try:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundParts:
     """The end of a search."""
 
     parts: tuple[Part, ...]
@@ -53,7 +53,7 @@ class Found:
     tries: tuple[Try, ...]
 
 
-def search(ranked: list[Part], drop_without: Callable[[tuple[Part, ...]], float], max_drop: float) -> Found:
+def search(ranked: list[Part], drop_without: Callable[[tuple[Part, ...]], float], max_drop: float) -> FoundParts:
     """The shortest prefix of ``ranked`` whose return to floating point keeps the drop within ``max_drop``.
 
     ``drop_without`` measures one prefix. Bisection: a longer prefix is taken to lose no more than a shorter one;
@@ -73,7 +73,7 @@ def search(ranked: list[Part], drop_without: Callable[[tuple[Part, ...]], float]
     fitting = [parts for parts, drop in measured.items() if drop <= max_drop]
     best = min(fitting) if fitting else min(measured, key=lambda parts: (measured[parts], parts))
     tries = tuple(Try(parts=parts, drop=drop) for parts, drop in measured.items())
-    return Found(parts=tuple(ranked[:best]), drop=measured[best], met=bool(fitting), tries=tries)
+    return FoundParts(parts=tuple(ranked[:best]), drop=measured[best], met=bool(fitting), tries=tries)
 
 
 def within_budget(checkpoint: Checkpoint, result: Quantization, budget: Budget, bench: Workbench) -> Quantization:
@@ -95,7 +95,7 @@ def within_budget(checkpoint: Checkpoint, result: Quantization, budget: Budget, 
         scanned = by_cost(_scan(checkpoint, result, evaluator.images, bench))
         found = search(_affordable(scanned), drop_without, max_drop)
     if not found.met:
-        raise _error(found, max_drop, evaluator.metric, len(evaluator.images), len(groups(result.plan)))
+        raise _error(found, max_drop, evaluator.metric, len(evaluator.images), len(int8_parts(result.plan)))
     plan = revert(result.plan, found.parts)
     search_report = {"max_drop": max_drop, "metric": evaluator.metric, "images": len(evaluator.images), "drop": found.drop,
                      "tries": [asdict(item) for item in found.tries]}  # fmt: skip
@@ -110,7 +110,7 @@ def _affordable(scanned: list[Sensitivity]) -> list[Part]:
     return [part.part for part, share in zip(scanned, shares, strict=True) if share <= MAX_FLOAT]
 
 
-def _reasons(found: Found, scanned: list[Sensitivity]) -> dict[str, str]:
+def _reasons(found: FoundParts, scanned: list[Sensitivity]) -> dict[str, str]:
     known = {item.part: item for item in scanned}
     return {str(part): _reason(known[part]) for part in found.parts}
 
@@ -119,7 +119,7 @@ def _reason(part: Sensitivity) -> str:
     return f"INT8 here makes {100 * part.noise:.1f} % of the logit noise, for {100 * part.macs:.1f} % of the arithmetic"
 
 
-def _error(found: Found, max_drop: float, metric: str, images: int, parts: int) -> BudgetError:
+def _error(found: FoundParts, max_drop: float, metric: str, images: int, parts: int) -> BudgetError:
     msg = (
         f"--max-drop {max_drop:g}: not met. Best found: {found.drop:.2f} points of {metric} lost on {images} images, with "
         f"{len(found.parts)} of {parts} parts in floating point (at most {100 * MAX_FLOAT:.0f} % of the arithmetic may be). "
@@ -130,7 +130,7 @@ def _error(found: Found, max_drop: float, metric: str, images: int, parts: int) 
 
 def _scan(checkpoint: Checkpoint, result: Quantization, images: ImageSet, bench: Workbench) -> list[Sensitivity]:
     key: dict[str, Any] = result.key | {"scanned": images.digest(), "problem_type": checkpoint.problem_type}
-    with bench.stage("sensitivity", total=len(groups(result.plan))) as stage:
+    with bench.stage("sensitivity", total=len(int8_parts(result.plan))) as stage:
         stored = bench.cache.find(SENSITIVITY, **key)
         stage.cached = stored is not None
         if stored is None:

@@ -72,7 +72,7 @@ def quantize_attention(
         some = (queries[:JUDGED], keys[:JUDGED], values[:JUDGED], None if bias is None else bias[:JUDGED])
         levels = {"scores": steps[part.block], "full": with_values(steps[part.block], some, reach[part.block])}
         noise = {level: added_noise(offered, some, proj) for level, offered in levels.items()}
-        products = choose(noise, wanted)
+        products = choose_products(noise, wanted)
         reports.append(AttentionReport(part=part, products=products, noise=noise))
         if products == "off":
             return plain_attention(part, *operands)
@@ -119,7 +119,7 @@ def added_noise(steps: QuantizedAttention, parts: Parts, proj: QuantizedLinear) 
     return added / own if own else float("inf") if added else 0.0
 
 
-def choose(noise: dict[str, float], wanted: str) -> str:
+def choose_products(noise: dict[str, float], wanted: str) -> str:
     """The products to make INT8: what ``wanted`` names, and for ``auto`` the most that stays within `TOLERANCE`."""
     if wanted != "auto":
         return wanted

@@ -25,7 +25,7 @@ from edgevit.workbench import Workbench
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class PrecisionDecision:
     """What every GEMM computes in."""
 
     precision: str
@@ -46,12 +46,12 @@ class Decision:
             msg = f"FP16 cannot hold this model: {error}. Build with --precision fp32."
             raise ConfigError(msg) from error
 
-    def without(self, parts: list[Part], reason: str) -> Decision:
+    def without(self, parts: list[Part], reason: str) -> PrecisionDecision:
         """The same with ``parts`` in floating point."""
         reverted = self.report.get("reverted", {}) | dict.fromkeys(map(str, parts), reason)
         return replace(self, plan=revert(self.plan, parts), report=self.report | {"reverted": reverted})
 
-    def with_float_attention(self, reasons: Mapping[Part, str]) -> Decision:
+    def with_float_attention(self, reasons: Mapping[Part, str]) -> PrecisionDecision:
         """The same with attention in floating point where ``reasons`` say why."""
         plan, report = with_float_attention(self.plan, self.report, reasons)
         return replace(self, plan=plan, report=report)
@@ -60,7 +60,7 @@ class Decision:
 def decide(
     checkpoint: Checkpoint, calibration: ImageSet | None, precision: str, recipe: Recipe, bench: Workbench,
     budget: Budget | None = None,
-) -> Decision:  # fmt: skip
+) -> PrecisionDecision:  # fmt: skip
     """What every GEMM of ``checkpoint`` computes in on the target's engine: ``precision`` is fp32, fp16 or int8.
 
     With a ``budget`` parts of INT8 go back to floating point until it holds. Raises ConfigError for a model that FP16 cannot
@@ -78,8 +78,8 @@ def decide(
     report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
     number_format = FORMATS[precision]
     if not number_format.scaled or calibration is None:
-        return Decision(precision=precision, plan=QuantPlan(model=model), report=report, notes=notes)
+        return PrecisionDecision(precision=precision, plan=QuantPlan(model=model), report=report, notes=notes)
     result = legal_for(quantization(checkpoint, calibration, recipe, bench, changed, number_format), engine)
     if budget is not None:
         result = within_budget(checkpoint, result, budget, bench)
-    return Decision(precision=precision, plan=result.plan, report=result.report | report, notes=notes)
+    return PrecisionDecision(precision=precision, plan=result.plan, report=result.report | report, notes=notes)

@@ -28,7 +28,7 @@ from edgevit.quantize.bias_correction import correct_biases
 from edgevit.quantize.gptq import round_gptq
 from edgevit.quantize.smoothing_search import OFF, best_candidate, clip_value
 from edgevit.quantize.statistics import Collector, InputStatistics
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame
@@ -122,7 +122,7 @@ def quantize(
 
 
 def _quantize_gemm(
-    part: Part, block: FoldedBlock, known: InputStatistics, settings: Quantize, to: NumberFormat
+    part: Part, block: FoldedBlock, known: InputStatistics, settings: QuantizeSettings, to: NumberFormat
 ) -> tuple[QuantizedLinear, Transform | None, LayerReport]:
     """The INT8 GEMM for a transformed input measured in steps, the transform (None: neither), and the report."""
     linear: Linear = getattr(block, part.kind)
@@ -184,7 +184,7 @@ def _rounded(quantized: QuantizedLinear, known: InputStatistics, transform: Tran
 
 
 def _corrected(
-    quantized: QuantizedLinear, known: InputStatistics, transform: Transform, linear: Linear, settings: Quantize
+    quantized: QuantizedLinear, known: InputStatistics, transform: Transform, linear: Linear, settings: QuantizeSettings
 ) -> tuple[QuantizedLinear, float]:
     """The GEMM with its mean output error moved into the bias, unless that is off, and the SQNR in dB that is left."""
     wanted = plain_linear(None, known.tokens, linear)

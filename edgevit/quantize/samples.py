@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevit.engine.samples import Samples, Stream
+from edgevit.engine.samples import Samples, StreamSamples
 from edgevit.export.graph import stream_tensors
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
@@ -64,7 +64,7 @@ def samples_of(checkpoint: Checkpoint, frames: Frame, plan: QuantPlan | None = N
     with torch.inference_mode():
         logits = checkpoint.model.eval()(normalise(batch, checkpoint.preprocessing)).numpy()
     simulated = half_streams(plan, batch) if half else simulated_streams(plan, batch)
-    found, last = list[Stream](), None
+    found, last = list[StreamSamples](), None
     for tensor, exact, last in zip(stream_tensors(plan.model.config), streams(plan.model, batch), simulated, strict=True):
         found.append(_stream(tensor, exact.x, last.x))
     assert last is not None  # there is the embedding
@@ -73,10 +73,10 @@ def samples_of(checkpoint: Checkpoint, frames: Frame, plan: QuantPlan | None = N
     return Samples(frames=frames, logits=logits, expected=expected, streams=tuple(found))
 
 
-def _stream(tensor: str, exact: Tensor, simulated: Tensor) -> Stream:
+def _stream(tensor: str, exact: Tensor, simulated: Tensor) -> StreamSamples:
     """What is kept of one place: tokens from the first to the last, of a few frames."""
     tokens = np.linspace(0, simulated.shape[1] - 1, STREAM_TOKENS).round().astype(np.int64)
-    return Stream(
+    return StreamSamples(
         tensor=tensor,
         tokens=tokens,
         values=simulated[:STREAM_FRAMES, tokens].numpy(),

@@ -54,7 +54,7 @@ def revert(plan: QuantPlan, parts: Collection[Part]) -> QuantPlan:
     )
 
 
-def groups(plan: QuantPlan) -> list[Part]:
+def int8_parts(plan: QuantPlan) -> list[Part]:
     """Everything that is INT8 in ``plan``, in network order."""
     return sorted([*plan.linears, *plan.attention])
 
@@ -68,14 +68,14 @@ def scan(
     ``problem_type`` is what the logits mean.
     """
     frames = torch.from_numpy(batch[:IMAGES])
-    wanted, shares, found = forward(model, frames), macs(plan), list[Sensitivity]()
+    wanted, shares, found = forward(model, frames), mac_shares(plan), list[Sensitivity]()
     x, streams = embed(plan.model, frames), list[Tokens]()
     for i in range(len(plan.model.blocks)):
         streams.append(x)
         x = run_block(plan.model, i, x, fake_quant(plan), fake_quant_attention(plan))
     full = run_head(plan.model, x)
     noise = float((full - wanted).square().sum())
-    for part in groups(plan):
+    for part in int8_parts(plan):
         progress(part)
         other, y = revert(plan, {part}), streams[part.block]  # what comes before it does not change
         for i in range(part.block, len(plan.model.blocks)):
@@ -101,7 +101,7 @@ def bernoulli_kl(wanted: Tensor, logits: Tensor) -> Tensor:
     return (p * (there - F.logsigmoid(logits)) + (1 - p) * (absent - F.logsigmoid(-logits))).sum(-1)
 
 
-def macs(plan: QuantPlan) -> dict[Part, float]:
+def mac_shares(plan: QuantPlan) -> dict[Part, float]:
     """Share of the blocks' multiply-accumulates of every GEMM and attention, INT8 or not."""
     config = plan.model.config
     counts: dict[Part, int] = {}

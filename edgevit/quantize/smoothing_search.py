@@ -22,15 +22,15 @@ from edgevit.quantize import ranges
 from edgevit.quantize.ranges import widened
 from edgevit.quantize.smoothing import migration_scales
 from edgevit.quantize.statistics import InputStatistics
-from edgevit.recipe import Quantize
+from edgevit.recipe import QuantizeSettings
 
 FIRST_TAIL = 0.25  # the tail that exponents are compared at
 GPTQ_SHARE = 0.2  # of the noise of nearest rounding that GPTQ leaves, as measured on DINOv2-S and DeiT: 6 to 10 dB less
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """One way to transform an input: see `Quantize.migration`, `Quantize.tails` and `Quantize.centring`."""
+class SmoothingCandidate:
+    """One way to transform an input: see ``migration``, ``tails`` and ``centring`` of `edgevit.recipe.QuantizeSettings`."""
 
     alpha: float
     tail: float
@@ -46,11 +46,11 @@ class Candidate:
         return Transform(centre=centre, scales=scales), (reach / scales).amax(-1)
 
 
-OFF = Candidate(alpha=0.0, tail=0.0, centring=False)
+OFF = SmoothingCandidate(alpha=0.0, tail=0.0, centring=False)
 
 
 @dataclass(frozen=True)
-class Judge:
+class NoiseMeasure:
     """Tells the noise of candidates for the input of one GEMM, with everything that they share computed once.
 
     ``highs`` and ``lows`` [images, C, K] are the extremes that are left without each image of the
@@ -66,14 +66,14 @@ class Judge:
     place: Tensor
 
     @classmethod
-    def of(cls, known: InputStatistics, linear: Linear, rounding: str, to: NumberFormat) -> Judge:
+    def of(cls, known: InputStatistics, linear: Linear, rounding: str, to: NumberFormat) -> NoiseMeasure:
         """The judge for one GEMM whose weights will be rounded by ``rounding``, like its input to ``to``."""
         owners, place = known.owners[: known.used].unique(return_inverse=True)
         if known.images < 2:  # nothing is left if the only image is left out
             return cls(known, linear.weight, rounding, to, known.highs.values[None], known.lows.values[None], place)
         return cls(known, linear.weight, rounding, to, known.highs.without(owners), known.lows.without(owners), place)
 
-    def noise(self, candidate: Candidate) -> float:
+    def noise(self, candidate: SmoothingCandidate) -> float:
         """Mean squared output error: the input's, judged leave-one-out on the sampled tokens, and the weight's, estimated.
 
         A mean and not a median: the rare image that leaves its range counts as much as it costs.
@@ -82,14 +82,14 @@ class Judge:
         error = error - (error * self.known.shares).sum(0)  # the bias takes the mean
         return float((error.square() * self.known.shares).sum(dtype=torch.float64)) + self._weight_noise(candidate)
 
-    def _rounding_error(self, candidate: Candidate) -> Tensor:
+    def _rounding_error(self, candidate: SmoothingCandidate) -> Tensor:
         """What quantizing the sampled tokens [N, C] adds to them, each with the ranges of the other images."""
         transform, largest = candidate.transform(self.highs, self.lows, self.weight)
         steps = transform.scales * (largest / self.to.largest).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
         x, steps = self.known.tokens - transform.centre[self.place], steps[self.place]
         return rounded(x / steps, self.to) * steps - x
 
-    def _weight_noise(self, candidate: Candidate) -> float:
+    def _weight_noise(self, candidate: SmoothingCandidate) -> float:
         """Output noise of rounding the transformed weight, inputs taken as uncorrelated."""
         transform, _ = candidate.transform(self.known.highs.values, self.known.lows.values, self.weight)
         grown = self.weight * transform.scales
@@ -100,17 +100,17 @@ class Judge:
         return share * float((codes.float() * scale[:, None] - grown).square().sum(0) @ energy)
 
 
-def best_candidate(known: InputStatistics, linear: Linear, settings: Quantize, to: NumberFormat) -> Candidate:
+def best_candidate(known: InputStatistics, linear: Linear, settings: QuantizeSettings, to: NumberFormat) -> SmoothingCandidate:
     """The candidate with the least expected noise at the GEMM's output in ``to``: the exponent first, then the tail.
 
     "Off" is among them and wins a tie.
     """
-    judge, tails = Judge.of(known, linear, settings.rounding, to), settings.tails or (0.0,)
+    judge, tails = NoiseMeasure.of(known, linear, settings.rounding, to), settings.tails or (0.0,)
     first = min(tails, key=lambda tail: abs(tail - FIRST_TAIL))
     offered = [OFF]
     if settings.centring:
-        offered.append(Candidate(alpha=0.0, tail=first, centring=True))
-    offered += [Candidate(alpha=alpha, tail=first, centring=settings.centring) for alpha in settings.migration]
+        offered.append(SmoothingCandidate(alpha=0.0, tail=first, centring=True))
+    offered += [SmoothingCandidate(alpha=alpha, tail=first, centring=settings.centring) for alpha in settings.migration]
     noise = {candidate: judge.noise(candidate) for candidate in offered}
     best = min(noise, key=lambda candidate: noise[candidate])
     if best != OFF:
@@ -120,7 +120,7 @@ def best_candidate(known: InputStatistics, linear: Linear, settings: Quantize, t
 
 
 def clip_value(
-    known: InputStatistics, transform: Transform, largest: float, linear: Linear, settings: Quantize, to: NumberFormat
+    known: InputStatistics, transform: Transform, largest: float, linear: Linear, settings: QuantizeSettings, to: NumberFormat
 ) -> float:  # fmt: skip
     """The magnitude of the largest code of ``to``: ``largest`` for min-max, else as ``settings.ranges`` estimates it."""
     x = transform(known.tokens)

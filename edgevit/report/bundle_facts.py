@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgevit.bundle import ENGINE, Bundle, Manifest, read_signature
 from edgevit.engine import backend, runs_here
 from edgevit.engine.base import GraphUse
-from edgevit.engine.of_bundle import in_order
+from edgevit.engine.of_bundle import engines_in_order
 from edgevit.engines import traits_of
 from edgevit.errors import EdgevitError
 from edgevit.problem import MULTI_LABEL, describe
@@ -67,7 +67,7 @@ def _engine(opened: Bundle) -> str:
     bound = f"compiled for {', '.join(f'{key} {value}' for key, value in stamp.items()) or 'an unknown machine'}"
     try:
         if not traits_of(name).ahead_of_time:
-            here = "" if runs_here(name) else f"; not installed here, where it runs on {in_order(name)[0]}"
+            here = "" if runs_here(name) else f"; not installed here, where it runs on {engines_in_order(name)[0]}"
             return f"{name} compiles at every start; nothing is kept{here}"
         if ENGINE not in opened.manifest.files:
             return f"not compiled; on the device that runs it: edgevit compile {opened.path}"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edgevit.device.cameras import kind_of
+from edgevit.device.cameras import camera_kind
 from edgevit.device.jetson import ROOT
 from edgevit.errors import SourceError
 from edgevit.files.paths import exists
@@ -33,7 +33,7 @@ def camera_opener(device: str, mode: Mode) -> Opener:
 
 def why_none(device: str, root: Path = ROOT) -> str:
     """Why ``device`` gives no picture, as far as its driver tells. A sensor that converts its pictures itself does give some."""
-    kind = kind_of(device, root)
+    kind = camera_kind(device, root)
     if kind == "sensor":
         return f"{device}: a CSI sensor's own node, whose raw pictures OpenCV cannot read. Use csi://0"
     if kind == "part":

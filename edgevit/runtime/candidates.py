@@ -12,7 +12,7 @@ from edgevit.runtime.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class DecoderCandidate:
     """A pipeline that may work here."""
 
     decoder: str
@@ -32,7 +32,7 @@ class Candidates:
     def __init__(
         self,
         name: str,
-        candidates: Iterable[Candidate],
+        candidates: Iterable[DecoderCandidate],
         open_pipeline: Callable[[str], Stream],
         hint: str,
         reach: Callable[[], None] = lambda: None,
@@ -51,8 +51,8 @@ class Candidates:
         self._lock = threading.Lock()
         self._waiting = [each for each in found if not each.missing]
         self._missing = list(dict.fromkeys(element for each in found for element in each.missing))
-        self._trying: Candidate | None = None
-        self._settled: Candidate | None = None
+        self._trying: DecoderCandidate | None = None
+        self._settled: DecoderCandidate | None = None
         self._tried: list[str] = []
 
     @property
@@ -105,7 +105,7 @@ class Candidates:
         lacks += f" (of {', '.join(packages)})" if packages else ""
         return f"{self._name}: no picture came.{tried}{lacks}{'.' if lacks else ''} {self._hint}"
 
-    def _next(self) -> Candidate:
+    def _next(self) -> DecoderCandidate:
         self.leave()
         with self._lock:
             if self._settled:

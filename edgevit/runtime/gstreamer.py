@@ -14,7 +14,7 @@ from edgevit.device.cameras import libcamera_names
 from edgevit.device.gstreamer import has_property, registry
 from edgevit.device.jetson import detect
 from edgevit.errors import SourceError
-from edgevit.runtime.candidates import Candidate, Candidates
+from edgevit.runtime.candidates import Candidates, DecoderCandidate
 from edgevit.runtime.redact import redacted
 from edgevit.runtime.stream import Stream
 
@@ -69,7 +69,7 @@ class Installed:
     """Whether decodebin can be used: a Jetson's takes the hardware's decoder, whose memory no software element can read."""
 
 
-def installed() -> Installed:
+def installed_elements() -> Installed:
     """What this machine has."""
     import cv2
 
@@ -82,7 +82,7 @@ def installed() -> Installed:
     )
 
 
-def csi_pipelines(sensor: int, mode: Mode, has: Installed, *, camera_name: str | None = None) -> list[Candidate]:
+def csi_pipelines(sensor: int, mode: Mode, has: Installed, *, camera_name: str | None = None) -> list[DecoderCandidate]:
     """For a camera on a Jetson's CSI connector, or a Raspberry Pi's, where ``camera_name`` is libcamera's; best first."""
     asked = Mode(size_wh=mode.size_wh or (1280, 720), fps=mode.fps or 30)
     nvmm, nv12 = asked.caps("video/x-raw(memory:NVMM)"), asked.caps("video/x-raw,format=NV12")
@@ -94,7 +94,7 @@ def csi_pipelines(sensor: int, mode: Mode, has: Installed, *, camera_name: str |
     ]
 
 
-def usb_pipelines(device: str, mode: Mode, has: Installed) -> list[Candidate]:
+def usb_pipelines(device: str, mode: Mode, has: Installed) -> list[DecoderCandidate]:
     """For a USB camera: its JPEGs through a Jetson's decoder, or in software, or its raw pictures."""
     source, jpeg, raw = f"v4l2src device={device} do-timestamp=true", mode.caps("image/jpeg"), mode.caps("video/x-raw")
     nv = _from_nvmm(mode, has)
@@ -109,7 +109,7 @@ def usb_pipelines(device: str, mode: Mode, has: Installed) -> list[Candidate]:
     ]
 
 
-def rtsp_pipelines(location: str, mode: Mode, has: Installed, *, user: str = "", password: str = "") -> list[Candidate]:
+def rtsp_pipelines(location: str, mode: Mode, has: Installed, *, user: str = "", password: str = "") -> list[DecoderCandidate]:
     """For an RTSP stream over TCP, without a jitter buffer: H.264 and H.265 on a Jetson's decoder, those and JPEG in software."""
     login = f" user-id={_quoted(user)} user-pw={_quoted(password)}" if user else ""
     limits = f"latency=0 protocols=tcp drop-on-latency=true tcp-timeout={TCP_TIMEOUT_US}"
@@ -149,7 +149,7 @@ def csi_opener(uri: str, sensor: int, mode: Mode, limit_s: float) -> Candidates:
         if names is not None and sensor >= len(names):
             msg = f"{uri}: no such CSI camera; libcamera finds {', '.join(names) or 'none'}. Check the ribbon cable"
             raise SourceError(msg)
-    candidates = csi_pipelines(sensor, mode, installed(), camera_name=names[sensor] if names else None)
+    candidates = csi_pipelines(sensor, mode, installed_elements(), camera_name=names[sensor] if names else None)
     return opener(uri, candidates, CSI_HINT, limit_s)
 
 
@@ -160,7 +160,7 @@ def own_opener(uri: str, *, every: bool, limit_s: float) -> Candidates:
 
 
 def opener(
-    name: str, candidates: Iterable[Candidate], hint: str, limit_s: float, reach: Callable[[], None] = lambda: None
+    name: str, candidates: Iterable[DecoderCandidate], hint: str, limit_s: float, reach: Callable[[], None] = lambda: None
 ) -> Candidates:
     """Connects through the first of ``candidates`` that works; see `Candidates` for ``hint`` and ``reach``.
 
@@ -183,8 +183,8 @@ def version_of_opencv(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:2]))
 
 
-def _candidate(decoder: str, pipeline: str) -> Candidate:
-    return Candidate(decoder=decoder, pipeline=pipeline, missing=tuple(registry().lacking(elements(pipeline))))
+def _candidate(decoder: str, pipeline: str) -> DecoderCandidate:
+    return DecoderCandidate(decoder=decoder, pipeline=pipeline, missing=tuple(registry().lacking(elements(pipeline))))
 
 
 def _quoted(text: str) -> str:

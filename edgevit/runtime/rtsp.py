@@ -21,7 +21,7 @@ def rtsp_opener(uri: str, mode: Mode, limit_s: float) -> Opener:
     if not gstreamer.built_in():
         return ffmpeg_opener(uri, mode, options=f"rtsp_transport;tcp|{LOW_DELAY}", hint=HINT)
     address, user, password = split_login(uri)
-    candidates = gstreamer.rtsp_pipelines(address, mode, gstreamer.installed(), user=user, password=password)
+    candidates = gstreamer.rtsp_pipelines(address, mode, gstreamer.installed_elements(), user=user, password=password)
     return gstreamer.opener(redacted(uri), candidates, HINT, limit_s, reach=lambda: check_server(redacted(uri), address))
 
 

@@ -100,7 +100,7 @@ def _opener(uri: str, mode: Mode, *, every: bool, limit_s: float) -> Opener | No
         if match[1] == "csi":
             return gstreamer.csi_opener(uri, number, mode, limit_s)
         hint = f"See what the camera offers (v4l2-ctl --list-formats-ext), or read it without GStreamer: {number}"
-        candidates = gstreamer.usb_pipelines(f"/dev/video{number}", mode, gstreamer.installed())
+        candidates = gstreamer.usb_pipelines(f"/dev/video{number}", mode, gstreamer.installed_elements())
         return gstreamer.opener(uri, candidates, hint, limit_s)
     return None
 

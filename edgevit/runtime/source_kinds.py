@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edgevit.device.doctor import Finding
 from edgevit.device.gstreamer import OF_BOARDS, PACKAGES, packages_of, registry
-from edgevit.runtime.candidates import Candidate
+from edgevit.runtime.candidates import DecoderCandidate
 from edgevit.runtime.gstreamer import Installed, Mode, csi_pipelines, elements, rtsp_pipelines, usb_pipelines
 
 HARDWARE = ("nvv4l2decoder", "nvjpegdec", "nvarguscamerasrc")
@@ -31,7 +31,7 @@ def gstreamer_findings(*, jetson: bool) -> Iterator[Finding]:
         yield from _of_kind(kind, candidates, jetson=jetson)
 
 
-def _of_kind(kind: str, candidates: list[Candidate], *, jetson: bool) -> Iterator[Finding]:
+def _of_kind(kind: str, candidates: list[DecoderCandidate], *, jetson: bool) -> Iterator[Finding]:
     # What only a Jetson has is no reason elsewhere, nor the other way round: each has its own ways.
     mine = [each for each in candidates if jetson or not _is_hardware(each)]
     mine = [each for each in mine if not jetson or "libcamerasrc" not in elements(each.pipeline)]
@@ -50,7 +50,7 @@ def _of_kind(kind: str, candidates: list[Candidate], *, jetson: bool) -> Iterato
     yield Finding(topic="GStreamer", level=level, text=f"{words}; it lacks {', '.join(lacking)}", fix=fix)
 
 
-def _is_hardware(candidate: Candidate) -> bool:
+def _is_hardware(candidate: DecoderCandidate) -> bool:
     return any(element in HARDWARE for element in elements(candidate.pipeline))
 
 

@@ -23,7 +23,7 @@ from edgevit.model.vit import Vit
 from edgevit.part import named
 from edgevit.pruning.compensation import Compensation, compensate
 from edgevit.pruning.first_pass import LEAST, write_embedded
-from edgevit.pruning.token_store import Stream
+from edgevit.pruning.token_store import TokenStream
 from edgevit.tokens.merge import merging
 from edgevit.tokens.settings import Merges, MergeSettings, merges_of, merges_text
 from edgevit.workbench import Workbench
@@ -105,7 +105,7 @@ def _refit(
     with bench.stage("gradients", total=len(probed)) as stage:
         counted = influences(reference.model, contract, probed.prepared(contract, BATCH), seed, stage.advance)
     model = fold(reference.model, contract)
-    with bench.stage("merge and refit", total=2 * len(model.blocks)) as stage, Stream() as wanted, Stream() as got:
+    with bench.stage("merge and refit", total=2 * len(model.blocks)) as stage, TokenStream() as wanted, TokenStream() as got:
         write_embedded(model, images, reference, wanted, got)
         blocks, made = compensate(model, fold(changed, contract), (wanted, got), counted, "ridge", stage.advance)
     return unfold(changed, blocks), made

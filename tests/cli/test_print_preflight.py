@@ -11,7 +11,7 @@ from edgevit.cli.preflight import print_preflight
 from edgevit.commands.target_graph import Compiled
 from edgevit.engine.tensorrt import BuiltEngine
 from edgevit.export.variants import Variant
-from edgevit.plan.preflight import examine
+from edgevit.plan.preflight import read_plan
 from edgevit.plan.roofline import best_estimates, estimates
 from edgevit.target import Target, load_target
 from tests.plan.plans import recorded
@@ -24,7 +24,7 @@ def printed(capsys: pytest.CaptureFixture[str], target: Target, **files: bytes) 
         engine=b"engine", timing_cache=b"", layers=recorded("int8"), inspector=None, warnings=(), version="tensorrt 10.3",
         seconds=1.0, peak_mib=1.0,
     )  # fmt: skip
-    found = examine(built, blocks=2)
+    found = read_plan(built, blocks=2)
     boards = [load_target(name) for name in target.boards]
     estimated = best_estimates(found.plan, boards) if boards else estimates(found.plan, target)
     variant = Variant(precision="int8", model=b"", blocks=(), report={})

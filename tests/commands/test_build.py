@@ -19,6 +19,7 @@ from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
 from edgevit.commands.plan import plan_build
+from edgevit.commands.steps import Prune
 from edgevit.engine.base import SessionBase
 from edgevit.engine.check import REPEATS
 from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, StorageError
@@ -522,11 +523,11 @@ def test_the_stages_planned_are_the_stages_run(request_of, changes: dict[str, An
 def test_a_plan_for_a_model_that_is_pruned_otherwise(request_of) -> None:
     """What is kept of one model is not there for another: neither of the unpruned one nor of another share."""
     built(request_of())
-    pruned = request_of(prune=PruneSettings(share=0.2, multiple=8))
+    pruned = request_of(smaller=(Prune(PruneSettings(share=0.2, multiple=8)),))
     assert "quantize" not in {stage.name for stage in plan_build(pruned, Cache()).stages if stage.cached}
     built(pruned)
     assert "quantize" in {stage.name for stage in plan_build(pruned, Cache()).stages if stage.cached}
-    other = plan_build(request_of(prune=PruneSettings(share=0.5, multiple=8)), Cache()).stages
+    other = plan_build(request_of(smaller=(Prune(PruneSettings(share=0.5, multiple=8)),)), Cache()).stages
     assert {stage.name for stage in other if stage.cached} == {"measure layer times", "score", "evaluate fp32 on onnxruntime"}
 
 
@@ -540,7 +541,7 @@ def test_a_plan_counts_the_images_of_each_stage(request_of) -> None:
 
 
 def test_a_plan_computes_nothing_slow(request_of, never_slow) -> None:
-    stages = plan_build(request_of(max_drop=1.0, prune=PruneSettings(auto=True, multiple=8)), Cache()).stages
+    stages = plan_build(request_of(max_drop=1.0, smaller=(Prune(PruneSettings(auto=True, multiple=8)),)), Cache()).stages
     assert not any(stage.cached for stage in stages)
 
 

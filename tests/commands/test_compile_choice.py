@@ -254,7 +254,7 @@ def test_fp32_has_nothing_more_careful(bundle: Bundle, device: Device) -> None:
         precision="fp32", problem_type="single_label", bare=(), blocks=2, options=BuildOptions(), timing_cache=b"",
     )  # fmt: skip
     with pytest.raises(EngineError, match="wrongly here"):
-        compile_choice.choose(question)
+        compile_choice.choose_form(question)
     assert len(device.compiled) == 1
 
 

@@ -45,8 +45,8 @@ def test_a_graph_is_written_once_for_each_try(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(tensorrt, "builder_version", lambda _engine: "tensorrt 10")
     monkeypatch.setattr(tensorrt, "build_engine", build_engine)
-    monkeypatch.setattr(target_graph, "groups", lambda _plan: [Part(0, "fc1")])
-    monkeypatch.setattr(target_graph, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=None))
+    monkeypatch.setattr(target_graph, "int8_parts", lambda _plan: [Part(0, "fc1")])
+    monkeypatch.setattr(target_graph, "read_plan", lambda *_, **__: SimpleNamespace(warnings=(), plan=None))
     monkeypatch.setattr(target_graph, "_estimates", lambda *_: ())
     found = target_graph.compile_for(Decided(written), Workbench(target=load_target("jetson"), threads=1))  # type: ignore[arg-type]
     assert written == ["tensorrt 2", "tensorrt 1"]
@@ -61,7 +61,7 @@ def test_a_build_on_the_board_says_what_it_did_not_time(
     plan = SimpleNamespace(unfused=lambda _blocks: [])
     monkeypatch.setattr(tensorrt, "builder_version", lambda _engine: "tensorrt 10")
     monkeypatch.setattr(tensorrt, "build_engine", lambda *_, **__: SimpleNamespace(engine=b"", timing_cache=b""))
-    monkeypatch.setattr(target_graph, "examine", lambda *_, **__: SimpleNamespace(warnings=(), plan=plan))
+    monkeypatch.setattr(target_graph, "read_plan", lambda *_, **__: SimpleNamespace(warnings=(), plan=plan))
     monkeypatch.setattr(target_graph, "_estimates", lambda *_: ())
     monkeypatch.setattr(target_graph, "is_here", lambda _target: here)
     monkeypatch.setattr(tensorrt, "stamp_here", lambda _engine: {})

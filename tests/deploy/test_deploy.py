@@ -22,7 +22,7 @@ from edgevit.bundle import Bundle
 from edgevit.deploy import lock, several
 from edgevit.deploy.destination import Destination
 from edgevit.deploy.plan import Plan, make_plan
-from edgevit.deploy.several import Outcome
+from edgevit.deploy.several import HostOutcome
 from edgevit.deploy.several import deploy as deploy_to
 from edgevit.deploy.watcher import Watcher
 from edgevit.device.gpu import gpu
@@ -68,7 +68,7 @@ def bundle(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(board: Board, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, Noted]:
+def installed(board: Board, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HostOutcome, Noted]:
     """The first deployment: edgevit and its engine are installed by it, the others find them."""
     work = tmp_path_factory.mktemp("first")
     plan = make_plan(bundle, work, work / "out", ssh=board.ssh, frames=FRAMES)
@@ -80,7 +80,7 @@ def installed(board: Board, bundle: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def again(
     board: Board, bundle: Path, installed: object, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Outcome, Outcome, Noted]:
+) -> tuple[HostOutcome, HostOutcome, Noted]:
     """The second, before any test has taken the bundle away there; to a host that is away as well."""
     work, watcher = tmp_path_factory.mktemp("again"), Noted()
     away = Destination(address="127.0.0.1", port=free_port())
@@ -96,7 +96,7 @@ def plan(board: Board, bundle: Path, installed: object, tmp_path: Path) -> Itera
     board.sh("rm -rf 'my boards/edgevit/'bundles")
 
 
-def test_the_whole_way(board: Board, bundle: Path, installed: tuple[Path, Outcome, Noted]) -> None:
+def test_the_whole_way(board: Board, bundle: Path, installed: tuple[Path, HostOutcome, Noted]) -> None:
     work, outcome, watcher = installed
     assert outcome.error is None
     assert dict(watcher.ends)["push bundle"].endswith(" MB sent")
@@ -115,14 +115,14 @@ def test_the_whole_way(board: Board, bundle: Path, installed: tuple[Path, Outcom
     assert board.sh("ls -d .cache/Microsoft intel 2>/dev/null || true") == ""
 
 
-def test_again_only_measures(again: tuple[Outcome, Outcome, Noted]) -> None:
+def test_again_only_measures(again: tuple[HostOutcome, HostOutcome, Noted]) -> None:
     _, outcome, watcher = again
     assert outcome.error is None
     assert {step for step, text in watcher.ends if text == "already done"} == {"push packages", "install", "push bundle"}
     assert dict(watcher.ends)["benchmark"] != "already done"
 
 
-def test_several_hosts_of_which_one_is_away(again: tuple[Outcome, Outcome, Noted]) -> None:
+def test_several_hosts_of_which_one_is_away(again: tuple[HostOutcome, HostOutcome, Noted]) -> None:
     one, other, _ = again
     assert str(one.error).startswith("127.0.0.1: no ssh server answers there. Check --port")
     assert one.report["steps"] == {}

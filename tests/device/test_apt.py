@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.device import apt
-from edgevit.device.apt import Simulated, simulate
+from edgevit.device.apt import SimulatedInstall, simulate_install
 
 needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="this system has no apt")
 CONFLICT = """NOTE: This is only a simulation!
@@ -26,8 +26,8 @@ Conf python3-opencv (4.5.4+dfsg-9ubuntu4 Ubuntu:22.04/jammy [arm64])
 @needs_apt
 def test_real_apt() -> None:
     """A package that is there takes nothing away; one that nobody has is an error in apt's words."""
-    assert simulate("apt") == Simulated()
-    nobody = simulate("a-package-that-nobody-has")
+    assert simulate_install("apt") == SimulatedInstall()
+    nobody = simulate_install("a-package-that-nobody-has")
     assert nobody is not None
     assert nobody.error == "Unable to locate package a-package-that-nobody-has"
     assert not nobody.harmless
@@ -42,8 +42,8 @@ def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 def test_packages_that_would_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(tmp_path, monkeypatch, f"[ \"$1\" = -s ] || exit 1\ncat <<'END'\n{CONFLICT}END")
-    found = simulate("python3-opencv")
-    assert found == Simulated(removes=("libopencv-python", "libopencv"))
+    found = simulate_install("python3-opencv")
+    assert found == SimulatedInstall(removes=("libopencv-python", "libopencv"))
     assert not found.harmless
 
 
@@ -57,12 +57,12 @@ def test_packages_that_would_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 )  # fmt: skip
 def test_refusals(text: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(tmp_path, monkeypatch, text)
-    assert simulate("python3-opencv") == Simulated(error=error)
+    assert simulate_install("python3-opencv") == SimulatedInstall(error=error)
 
 
 def test_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "SECONDS", 0.2)
     fake(tmp_path, monkeypatch, "exec sleep 30")
-    assert simulate("python3-opencv") is None
+    assert simulate_install("python3-opencv") is None
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert simulate("python3-opencv") is None
+    assert simulate_install("python3-opencv") is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.device.cameras import driver_of, kind_of, libcamera_names
+from edgevit.device.cameras import camera_kind, driver_of, libcamera_names
 from edgevit.runtime.camera import why_none
 from tests.device.boards import video_node
 
@@ -31,12 +31,12 @@ from tests.device.boards import video_node
 def test_kind(name: str, driver: str, kind: str, tmp_path: Path) -> None:
     node = video_node(tmp_path, 0, name, driver)
     assert driver_of(node) == driver
-    assert kind_of("/dev/video0", tmp_path) == kind
+    assert camera_kind("/dev/video0", tmp_path) == kind
 
 
 def test_node_without_files(tmp_path: Path) -> None:
     """A driver that is not in sysfs, or a container without it: nothing is known."""
-    assert kind_of("/dev/video7", tmp_path) == "camera"
+    assert camera_kind("/dev/video7", tmp_path) == "camera"
 
 
 def test_link_to_a_node(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_link_to_a_node(tmp_path: Path) -> None:
     video_node(tmp_path, 0, "vi-output, imx219 9-0010", "")
     link = tmp_path / "by-path"
     link.symlink_to(tmp_path / "dev/video0")
-    assert kind_of(link, tmp_path) == "sensor"
+    assert camera_kind(link, tmp_path) == "sensor"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.bundle import ENGINE, MODEL, Bundle, FileEntry, open_bundle
-from edgevit.device.apt import Simulated
+from edgevit.device.apt import SimulatedInstall
 from edgevit.device.doctor import LEVELS, Finding, examine
 from edgevit.device.jetson import detect
 from edgevit.device.modules import MODULES, Module, Python, probe, python_here
@@ -266,15 +266,15 @@ def test_wheel_of_opencv_on_a_jetson(tmp_path: Path) -> None:
     assert gstreamer.fix.endswith("need it: pip uninstall opencv-contrib-python")
 
 
-REMOVES = Simulated(removes=("libopencv", "nvidia-opencv"))
-UNKNOWN = Simulated(error="Unable to locate package")
+REMOVES = SimulatedInstall(removes=("libopencv", "nvidia-opencv"))
+UNKNOWN = SimulatedInstall(error="Unable to locate package")
 
 
 @pytest.mark.parametrize(
     ("answers", "fix"),
     [
-        ({"python3-opencv": Simulated()}, "apt install python3-opencv"),
-        ({"python3-opencv": REMOVES, "libopencv-python": Simulated()}, "apt install libopencv-python"),
+        ({"python3-opencv": SimulatedInstall()}, "apt install python3-opencv"),
+        ({"python3-opencv": REMOVES, "libopencv-python": SimulatedInstall()}, "apt install libopencv-python"),
         ({"python3-opencv": REMOVES, "libopencv-python": UNKNOWN},
          "apt install python3-opencv (apt install says: python3-opencv would remove libopencv, nvidia-opencv; "
          "libopencv-python cannot be: Unable to locate package)"),

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from edgevit.engine import backend, open_session, trusted
 from edgevit.engine import check as check_module
-from edgevit.engine.check import FLOOR_DB, HALF_FLOOR_DB, HEAD, PEAK, Check, Verdict, check_session, examine, first_wrong
+from edgevit.engine.check import FLOOR_DB, HALF_FLOOR_DB, HEAD, PEAK, Check, Verdict, check_outputs, check_session, first_wrong
 from edgevit.engine.cut import END, cut
 from edgevit.engine.openvino import OpenVino
 from edgevit.engine.samples import Samples, load_samples, samples_bytes
@@ -67,7 +67,7 @@ class Changed:
 @pytest.mark.parametrize("engine", CPU_ENGINES)
 def test_fp32_is_what_the_models_own_module_gives(engine: str, name: str) -> None:
     model = vit(**ZOO[name])
-    verdict = examine(engine, write_graph(QuantPlan(model=folded(model))), sampled(model), precision="fp32", threads=1)
+    verdict = check_outputs(engine, write_graph(QuantPlan(model=folded(model))), sampled(model), precision="fp32", threads=1)
     assert verdict.check.sqnr_db > 80
     assert verdict.check.bound_db == pytest.approx(FLOOR_DB)
     assert verdict.place is None
@@ -78,7 +78,7 @@ def test_int8_is_what_was_simulated(name: str) -> None:
     """On ONNX Runtime, which is right on every processor; OpenVINO's INT8 saturates where x86 lacks VNNI."""
     model = vit(**ZOO[name])
     plan = int8(folded(model))
-    verdict = examine("onnxruntime", write_graph(plan), sampled(model, plan), precision="int8", threads=1)
+    verdict = check_outputs("onnxruntime", write_graph(plan), sampled(model, plan), precision="int8", threads=1)
     assert verdict.passed
     assert verdict.check.bound_db < FLOOR_DB
 
@@ -175,7 +175,7 @@ def test_the_place_is_found(precision: str, initializer: str, place: str, monkey
     plan = QuantPlan(model=folded(model)) if precision == "fp32" else int8(folded(model))
     samples = sampled(model, plan)
     monkeypatch.setattr(check_module, "backend", lambda _name: Miscompiling())
-    verdict = examine("onnxruntime", write_graph(plan), samples, precision=precision)
+    verdict = check_outputs("onnxruntime", write_graph(plan), samples, precision=precision)
     assert (verdict.passed, verdict.place) == (False, place)
     assert f"it first goes wrong in {place}" in str(verdict)
     assert "onnxruntime" in str(verdict)
@@ -191,9 +191,9 @@ def test_openvinos_attention_with_as_many_heads_as_queries(monkeypatch: pytest.M
     blocks = tuple(BlockConfig(heads=17 if i == 2 else 4, hidden=48) for i in range(4))
     model = vit(blocks=blocks)
     samples, plan = sampled(model), QuantPlan(model=folded(model))
-    assert examine("openvino", write_graph(plan), samples, precision="fp32", threads=2).passed
+    assert check_outputs("openvino", write_graph(plan), samples, precision="fp32", threads=2).passed
     monkeypatch.setattr(attention_module, "_split_joint", attention_module._split_rank5)
-    verdict = examine("openvino", write_graph(plan), samples, precision="fp32", threads=2)
+    verdict = check_outputs("openvino", write_graph(plan), samples, precision="fp32", threads=2)
     if verdict.passed:
         pytest.skip(f"{OpenVino().version} has this fault no more")
     assert verdict.place == "blocks.2"
@@ -273,7 +273,7 @@ def test_half_is_allowed_what_half_takes() -> None:
 
 def test_an_engine_that_refuses_the_graph() -> None:
     with pytest.raises(EngineError):
-        examine("onnxruntime", b"no model", sampled(vit()), precision="fp32")
+        check_outputs("onnxruntime", b"no model", sampled(vit()), precision="fp32")
 
 
 def test_where_tensorrt_is_wrong_no_other_engine_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def test_where_tensorrt_is_wrong_no_other_engine_is_promised(monkeypatch: pytest
     wrong = Verdict(
         engine="tensorrt 10.7.0", precision="int8", check=Check(frames=8, sqnr_db=3.0, bound_db=25.0), place="blocks.3"
     )
-    monkeypatch.setattr(trusted, "examine", lambda *_, **__: wrong)
+    monkeypatch.setattr(trusted, "check_outputs", lambda *_, **__: wrong)
     graph = CheckedGraph(precision="int8", model=b"", samples=None)  # type: ignore[arg-type]
     with pytest.raises(
         EngineError, match=r"wrong in blocks\.3\. Build with --precision fp32; or .*edgevit compile BUNDLE"

@@ -17,7 +17,7 @@ from edgevit.engine.openvino import openvino_options
 from edgevit.errors import ConfigError, EngineError
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from edgevit.unreported import import_openvino
 from tests.zoo import CLASSES, Frames, folded, frames, int8
 
@@ -146,7 +146,7 @@ def test_onnxruntime_multiplies_integers(fp32: bytes) -> None:
 
     # Per block, INT8 products of attention; the patch embedding and the head stay in floating point.
     for attention, products in (("off", 0), ("scores", 1), ("full", 2)):
-        counted = ops(write_graph(int8(folded(), Recipe(quantize=Quantize(attention=attention)))))
+        counted = ops(write_graph(int8(folded(), Recipe(quantize=QuantizeSettings(attention=attention)))))
         # Behind the product with the values stands proj's own Q: one integer kernel does both.
         fused = 2 * (products == 2)
         assert (counted["MatMulIntegerToFloat"], counted["QLinearMatMul"]) == (8 + 2 * products - fused, fused), attention

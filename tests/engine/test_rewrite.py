@@ -18,11 +18,11 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.model.vit import BlockConfig
 from edgevit.part import Part
 from edgevit.quantize.sensitivity import revert
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from tests.zoo import folded, frames, int8
 
 MODEL = folded(width=32, head_dim=16, blocks=(BlockConfig(heads=2, hidden=32),) * 2)
-FULL = int8(MODEL, Recipe(quantize=Quantize(attention="full")))
+FULL = int8(MODEL, Recipe(quantize=QuantizeSettings(attention="full")))
 OFF = replace(FULL, attention={})
 TENSORRT = form_for("tensorrt", "int8")
 

@@ -25,7 +25,7 @@ from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
-from edgevit.plan.preflight import examine
+from edgevit.plan.preflight import read_plan
 from edgevit.preprocess import Preprocessing
 from tests.engine.gpu import CLASSES, FREED, SHAPE, Driver, TensorRtModule, installed, some_frames
 from tests.zoo import folded, frames
@@ -308,7 +308,7 @@ def test_a_bundle_on_a_gpu(tmp_path: Path) -> None:
     )  # fmt: skip
     write_bundle(tmp_path / "tiny.edgevit", manifest, {MODEL: write_graph(plan, form_for("tensorrt", "fp16"))})
     bundle, built = compile_bundle(tmp_path / "tiny.edgevit", BuildOptions())
-    found = examine(built, blocks=len(model.blocks))
+    found = read_plan(built, blocks=len(model.blocks))
     assert built.inspector is not None
     assert found.plan.kernels, found.warnings
     with open_session("onnxruntime", write_graph(plan)) as reference, session_of(bundle) as first, session_of(bundle) as second:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgevit.engine.outputs import Outputs
+from edgevit.engine.outputs import NamedOutputs
 from edgevit.errors import EngineError
 from edgevit.export.expose import with_attention
 from edgevit.export.form import Form
@@ -18,7 +18,7 @@ from edgevit.model.quantplan import QuantPlan, fake_quant, quantized_attention
 from edgevit.model.rounding import quantize_input
 from edgevit.numberformat import INT8
 from edgevit.part import Part
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from tests.zoo import ZOO, folded, frames, int8
 
 
@@ -44,7 +44,7 @@ def captured(plan: QuantPlan, images: np.ndarray) -> dict[int, np.ndarray]:
 
 def shown(model: bytes, images: np.ndarray) -> dict[int, np.ndarray]:
     exposed, names = with_attention(model)
-    found = Outputs(exposed, threads=1).run(images)
+    found = NamedOutputs(exposed, threads=1).run(images)
     return {block: found[name].reshape(-1, *found[name].shape[-2:]) for block, name in names.items()}
 
 
@@ -64,7 +64,7 @@ def test_int8_shows_what_int8_used(attention: str) -> None:
     """With INT8 values the weights are multiples of a step; all are near FP32's, and not the same."""
     model = folded()
     images = frames(model.config, 1, seed=3)
-    plan = int8(model, Recipe(quantize=Quantize(attention=attention)))
+    plan = int8(model, Recipe(quantize=QuantizeSettings(attention=attention)))
     wanted, found = captured(plan, images), shown(write_graph(plan), images)
     plain = shown(write_graph(QuantPlan(model=model)), images)
     for block, weights in found.items():
@@ -94,7 +94,9 @@ def test_logits_stay() -> None:
     images = frames(model.config, 1)
     graph = write_graph(int8(model))
     exposed, _ = with_attention(graph)
-    assert np.array_equal(Outputs(exposed, threads=1).run(images)["logits"], Outputs(graph, threads=1).run(images)["logits"])
+    assert np.array_equal(
+        NamedOutputs(exposed, threads=1).run(images)["logits"], NamedOutputs(graph, threads=1).run(images)["logits"]
+    )
 
 
 def test_a_graph_without_softmax() -> None:
@@ -105,7 +107,7 @@ def test_a_graph_without_softmax() -> None:
 
 def test_a_graph_that_is_none() -> None:
     with pytest.raises(EngineError, match="cannot load this model"):
-        Outputs(b"no graph", threads=1)
+        NamedOutputs(b"no graph", threads=1)
 
 
 def test_blocks_without_attention_are_left_out() -> None:

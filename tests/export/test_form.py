@@ -17,7 +17,7 @@ from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.quantize.fp16 import peaks, simulate_half, with_half_scales, without_key_biases
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from edgevit.unreported import import_onnxruntime
 from tests.zoo import ZOO, folded, frames, int8, int8_of
 
@@ -79,7 +79,7 @@ def test_fp16_forms_compute_what_fp16_rounding_leaves(name: str, layout: str) ->
 @pytest.mark.parametrize(("attention", "layout"), list(product(["off", "full"], ["rank5", "rank4", "rank3"])))
 def test_everything_but_int8_is_fp16(attention: str, layout: str) -> None:
     """Scales included: TensorRT before 10.13 takes no others."""
-    plan = with_half_scales(int8(folded(), Recipe(quantize=Quantize(attention=attention))))
+    plan = with_half_scales(int8(folded(), Recipe(quantize=QuantizeSettings(attention=attention))))
     graph = onnx.load_from_string(write_graph(plan, Form(dtype="fp16", attention=layout))).graph
     kinds = Counter(item.data_type for item in graph.initializer)
     assert set(kinds) == {TensorProto.FLOAT16, TensorProto.INT8, TensorProto.INT64}
@@ -131,7 +131,7 @@ def test_a_quantized_qkv_stays_joint() -> None:
 def test_what_cannot_be_written_is_refused() -> None:
     with pytest.raises(ValueError, match="three products"):
         Form(joint_qkv=False)
-    plan = int8(folded(), Recipe(quantize=Quantize(attention="full")))
+    plan = int8(folded(), Recipe(quantize=QuantizeSettings(attention="full")))
     with pytest.raises(ValueError, match="Attention op"):
         write_graph(plan, Form(attention="op"))
     model = folded()

@@ -14,7 +14,7 @@ from edgevit.model.vit import BlockConfig
 from edgevit.part import Part, named
 from edgevit.quantize.attention import AttentionReport
 from edgevit.quantize.quantize import Quantization, legal_for
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 from tests.zoo import folded, int8
@@ -22,7 +22,7 @@ from tests.zoo import folded, int8
 
 def quantized(products: str = "full", **changes: Any) -> Quantization:
     model = folded(width=32, blocks=(BlockConfig(heads=2, hidden=32),) * 2, **changes)
-    plan = int8(model, Recipe(quantize=Quantize(attention=products)))
+    plan = int8(model, Recipe(quantize=QuantizeSettings(attention=products)))
     reports = [named(AttentionReport(part=part, products=products, noise={})) for part in plan.attention]
     return Quantization(plan=plan, report={"attention": reports, "layers": []}, key={})
 

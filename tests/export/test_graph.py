@@ -28,7 +28,7 @@ from edgevit.model.rewrites.folding import fold
 from edgevit.model.rounding import quantize_input
 from edgevit.numberformat import INT8
 from edgevit.part import Part
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from edgevit.unreported import import_onnxruntime
 from tests.zoo import CLASSES, ZOO, contract, folded, frames, int8, int8_of, normalised, vit
 
@@ -188,7 +188,7 @@ def test_every_int8_gemm_is_exact(name: str) -> None:
 def test_fc2_is_centred_in_its_input() -> None:
     """One Mul and one Add stand between GELU and its quantizer; without an offset (a recipe without centring) only the Mul."""
     for centring in (True, False):
-        plan = int8(folded(), Recipe(quantize=Quantize(centring=centring, migration=(0.75,), tails=(0.25,))))
+        plan = int8(folded(), Recipe(quantize=QuantizeSettings(centring=centring, migration=(0.75,), tails=(0.25,))))
         nodes = {node.name: node for node in onnx.load_from_string(write_graph(plan)).graph.node}
         for i in range(2):
             linear, name = plan.linears[Part(i, "fc2")], f"blocks.{i}/fc2"
@@ -275,7 +275,7 @@ def test_operands_of_attention_are_quantized_in_front_of_their_products(attentio
 @pytest.mark.parametrize("linears", [("fc1",), ("qkv", "fc2"), ("qkv", "proj"), ()], ids=str)
 def test_partly_int8_graph(linears: tuple[str, ...]) -> None:
     """GEMMs that stay in floating point have the migrated weights that the others need."""
-    plan = int8(folded(), Recipe(quantize=Quantize(linears=linears, attention="scores")))
+    plan = int8(folded(), Recipe(quantize=QuantizeSettings(linears=linears, attention="scores")))
     graph = onnx.load_from_string(write_graph(plan)).graph
     attention = {"qkv", "proj"} <= set(linears)  # INT8 attention stands between two INT8 GEMMs
     assert Counter(node.op_type for node in graph.node)["QuantizeLinear"] == 2 * (len(linears) + 2 * attention)

@@ -9,7 +9,7 @@ from edgevit.export.graph import write_graph
 from edgevit.export.layers import graph_layers
 from edgevit.model.quantplan import QuantPlan
 from edgevit.part import Part
-from edgevit.recipe import LINEARS, Quantize, Recipe
+from edgevit.recipe import LINEARS, QuantizeSettings, Recipe
 from tests.zoo import ZOO, folded, int8
 
 
@@ -31,7 +31,7 @@ def test_macs(kind: str) -> None:
 
 
 def test_int8_scales_are_the_plans() -> None:
-    plan = int8(folded(), Recipe(quantize=Quantize(attention="full")))
+    plan = int8(folded(), Recipe(quantize=QuantizeSettings(attention="full")))
     found = {layer.name: layer for layer in graph_layers(write_graph(plan))}
     for part, linear in plan.linears.items():
         layer = found[f"blocks.{part.block}/{part.kind}"]
@@ -53,7 +53,7 @@ def test_floating_point(dtype: str) -> None:
 
 
 def test_mixed() -> None:
-    plan = int8(folded(), Recipe(quantize=Quantize(linears=("fc1",))))
+    plan = int8(folded(), Recipe(quantize=QuantizeSettings(linears=("fc1",))))
     found = {layer.name: layer.precision for layer in graph_layers(write_graph(plan))}
     assert {found[f"blocks.0/{kind}"] for kind in LINEARS if kind != "fc1"} == {"fp32"}
     assert found["blocks.0/fc1"] == "int8"

@@ -11,7 +11,7 @@ import torch
 
 from edgevit.bundle import MODEL, open_bundle
 from edgevit.errors import BundleError, CheckpointError
-from edgevit.files.recognition import kind_of, not_there
+from edgevit.files.recognition import file_kind, not_there
 from edgevit.model import load_checkpoint
 from tests.support import write_images
 
@@ -63,7 +63,7 @@ def test_kinds(tmp_path: Path, bundle_path: Path, checkpoint_path: Path) -> None
         tmp_path / "empty": "",
         tmp_path / "gone": "",
     }
-    assert {path: kind_of(path) for path in expected} == expected
+    assert {path: file_kind(path) for path in expected} == expected
 
 
 def test_what_is_no_model(tmp_path: Path, bundle_path: Path) -> None:

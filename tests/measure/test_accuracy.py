@@ -7,27 +7,27 @@ import math
 import numpy as np
 import pytest
 
-from edgevit.measure.accuracy import measure, sqnr_db
+from edgevit.measure.accuracy import measure_accuracy, sqnr_db
 
 REFERENCE = np.array([[3, 1, 0], [0, 2, 1], [1, 0, 4], [5, 4, 0]], np.float32)
 
 
 def test_equal_logits() -> None:
     """Full agreement, and no noise to put a number on: None, since infinity is no JSON."""
-    result = measure(REFERENCE.copy(), REFERENCE, np.array([0, 1, 2, 1]))
+    result = measure_accuracy(REFERENCE.copy(), REFERENCE, np.array([0, 1, 2, 1]))
     assert (result.images, result.top1, result.agreement, result.sqnr_db) == (4, 0.75, 1.0, None)
 
 
 def test_one_of_four_winners_changes() -> None:
     logits = REFERENCE.copy()
     logits[3] = (4, 5, 0)
-    result = measure(logits, REFERENCE, np.array([0, 1, 2, 1]))
+    result = measure_accuracy(logits, REFERENCE, np.array([0, 1, 2, 1]))
     assert (result.top1, result.agreement) == (1.0, 0.75)  # a change may be for the better
     assert result.sqnr_db == pytest.approx(10 * math.log10(float((REFERENCE**2).sum()) / 2))
 
 
 def test_without_labels_there_is_no_accuracy() -> None:
-    assert measure(REFERENCE, REFERENCE, None).top1 is None
+    assert measure_accuracy(REFERENCE, REFERENCE, None).top1 is None
 
 
 def test_sqnr_is_10_log10_of_powers() -> None:

@@ -11,7 +11,7 @@ import pytest
 from edgevit.engine import CPU_ENGINES, Session, open_session
 from edgevit.engine.base import SessionBase
 from edgevit.export.graph import write_graph
-from edgevit.measure.latency import PAUSE, TURN, WARM_UP, measure
+from edgevit.measure.latency import PAUSE, TURN, WARM_UP, measure_latency
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress, Stage
 from tests.zoo import Frames, folded, frames
@@ -60,7 +60,7 @@ def test_both_engines(runs: int, stage: Stage, progress: Steps) -> None:
     model = folded()
     graph = write_graph(QuantPlan(model=model))
     sessions = {name: open_session(name, graph, threads=1) for name in CPU_ENGINES}
-    times = measure(sessions, frames(model.config, 3), runs=runs, stage=stage)
+    times = measure_latency(sessions, frames(model.config, 3), runs=runs, stage=stage)
     assert times.keys() == sessions.keys()
     for found in times.values():
         assert found.runs == runs
@@ -71,7 +71,7 @@ def test_both_engines(runs: int, stage: Stage, progress: Steps) -> None:
 def test_sessions_take_turns(stage: Stage) -> None:
     """A clock that drifts hits both alike: a few inferences of one, then of the other."""
     calls: list[tuple[str, int]] = []
-    measure({name: clock(name, calls) for name in "ab"}, numbered(3), runs=2 * TURN, stage=stage)
+    measure_latency({name: clock(name, calls) for name in "ab"}, numbered(3), runs=2 * TURN, stage=stage)
     order = "".join(name for name, _ in calls)
     turn = TURN + 1  # the first after a pause is not timed
     assert order == "a" * WARM_UP + "b" * WARM_UP + ("a" * turn + "b" * turn) * 2
@@ -80,12 +80,12 @@ def test_sessions_take_turns(stage: Stage) -> None:
 def test_timed_frames_differ(stage: Stage) -> None:
     """Every frame has its turn, so no cache makes one frame look fast."""
     calls: list[tuple[str, int]] = []
-    measure({"a": clock("a", calls)}, numbered(7), runs=14, stage=stage)
+    measure_latency({"a": clock("a", calls)}, numbered(7), runs=14, stage=stage)
     assert {frame for _, frame in calls[WARM_UP:]} == set(range(7))
 
 
 def test_milliseconds_of_the_inference_alone(stage: Stage) -> None:
     """The pause between turns is not counted; a session of 10 ms takes 10 ms, or more where others want the CPU."""
-    found = measure({"slow": clock("slow", [], 0.01), "fast": clock("fast", [])}, numbered(1), runs=6, stage=stage)
+    found = measure_latency({"slow": clock("slow", [], 0.01), "fast": clock("fast", [])}, numbered(1), runs=6, stage=stage)
     assert found["slow"].p50_ms >= 10
     assert found["fast"].p50_ms < min(found["slow"].p50_ms, 1e3 * PAUSE)

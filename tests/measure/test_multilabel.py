@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 
 from edgevit.measure import multilabel
-from edgevit.measure.accuracy import change, measure
+from edgevit.measure.accuracy import change, measure_accuracy
 from edgevit.measure.comparison import Row
 from edgevit.measure.details import changed_labels
 from edgevit.measure.doubt import budget_note, doubts
@@ -33,7 +33,7 @@ def drawn(seed: int, images: int = 80, labels: int = 4) -> tuple[np.ndarray, np.
 @pytest.mark.parametrize("seed", range(6))
 def test_mean_average_precision_and_f1_are_scikit_learns(seed: int) -> None:
     logits, truth = drawn(seed)
-    found = measure(logits, logits, truth, MULTI_LABEL)
+    found = measure_accuracy(logits, logits, truth, MULTI_LABEL)
     seen = truth.any(0)
     wanted = average_precision_score(truth[:, seen], logits[:, seen], average="macro")
     assert found.mean_average_precision == pytest.approx(wanted, abs=1e-12)
@@ -70,13 +70,13 @@ def test_agreement_counts_labels_that_either_gives() -> None:
     """Jaccard over all labels: a model that says nothing agrees in nothing, however many labels are on no image."""
     reference, other = drawn(2)[0], drawn(3)[0]
     wanted = jaccard_score(reference >= 0, other >= 0, average="micro")
-    found = measure(other, reference, None, MULTI_LABEL)
+    found = measure_accuracy(other, reference, None, MULTI_LABEL)
     assert found.agreement == pytest.approx(wanted)
     assert found.agreement_interval[0] < wanted < found.agreement_interval[1]
     assert (found.mean_average_precision, found.f1, found.top1, found.score) == (None, None, None, None)
     silent = np.full_like(reference, -5)
-    assert measure(silent, reference, None, MULTI_LABEL).agreement == 0
-    assert measure(silent, silent, None, MULTI_LABEL).agreement == 1
+    assert measure_accuracy(silent, reference, None, MULTI_LABEL).agreement == 0
+    assert measure_accuracy(silent, silent, None, MULTI_LABEL).agreement == 1
 
 
 def test_a_logit_of_zero_is_there() -> None:
@@ -155,7 +155,7 @@ def rows_of(*logits: np.ndarray, truth: np.ndarray | None) -> list[Row]:
     return [
         replace(
             row(name, 10 / (1 + i)),
-            accuracy=measure(own, logits[0], truth, MULTI_LABEL),
+            accuracy=measure_accuracy(own, logits[0], truth, MULTI_LABEL),
             change=None if truth is None or not i else change(own, logits[0], truth, LABELS, MULTI_LABEL),
         )
         for i, (name, own) in enumerate(zip(("fp32", "int8"), logits, strict=False))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevit.measure.accuracy import measure
+from edgevit.measure.accuracy import measure_accuracy
 from edgevit.measure.comparison import Row
 from edgevit.measure.doubt import budget_note
 from edgevit.measure.suspicions import suspicions
@@ -24,7 +24,7 @@ def answered(answers: np.ndarray, classes: int = 8) -> np.ndarray:
 
 def rows_of(*logits: np.ndarray, targets: np.ndarray | None) -> list[Row]:
     return [
-        replace(row(name, 10), accuracy=measure(own, logits[0], targets))
+        replace(row(name, 10), accuracy=measure_accuracy(own, logits[0], targets))
         for name, own in zip(("fp32", "int8"), logits, strict=False)
     ]
 

@@ -15,7 +15,7 @@ from edgevit.model.rounding import dtype_of, quantize_input, quantize_weight, ro
 from edgevit.numberformat import FP16, FP32, INT8, NumberFormat
 from edgevit.quantize import linears
 from edgevit.quantize.linears import collect, decibel
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from tests.zoo import folded, frames
 
 E4M3 = NumberFormat(
@@ -59,7 +59,7 @@ def test_a_format_is_all_that_it_takes(rounding: str, monkeypatch: pytest.Monkey
     """Quantized, simulated, kept, and written: no module on the way knows how many formats there are."""
     model = folded()
     images = frames(model.config, 16)
-    recipe = Recipe(quantize=Quantize(rounding=rounding, attention="full"))
+    recipe = Recipe(quantize=QuantizeSettings(rounding=rounding, attention="full"))
     plan = linears.quantize(model, collect(model, [images], images=16, recipe=recipe), recipe, to=E4M3).plan
     assert {entry.format for entry in (*plan.linears.values(), *plan.attention.values())} == {E4M3} == {plan.format}
     assert {entry.weight.dtype for entry in plan.linears.values()} == {torch.float8_e4m3fn}

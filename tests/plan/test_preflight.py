@@ -7,7 +7,7 @@ import json
 import pytest
 
 from edgevit.engine.tensorrt import BuiltEngine
-from edgevit.plan.preflight import Preflight, examine
+from edgevit.plan.preflight import Preflight, read_plan
 from edgevit.plan.roofline import best_estimates, estimates
 from edgevit.target import load_target
 from tests.plan.plans import recorded
@@ -18,7 +18,7 @@ def preflight(name: str | None, inspector: str | None = None) -> Preflight:
         engine=b"engine", timing_cache=b"", layers=recorded(name) if name else (), inspector=inspector, warnings=(),
         version="tensorrt_rtx 1.7.1", seconds=1.234, peak_mib=1.0,
     )  # fmt: skip
-    return examine(built, blocks=2)
+    return read_plan(built, blocks=2)
 
 
 def test_rows_add_up_to_the_plan() -> None:

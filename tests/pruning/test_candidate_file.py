@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from edgevit.pruning.candidate_file import dump_found, load_found
-from edgevit.pruning.candidates import Candidate
+from edgevit.pruning.candidates import CutCandidate
 from edgevit.pruning.gradients import Influence
 from edgevit.pruning.sublayers import Cut
 
@@ -13,8 +13,11 @@ from edgevit.pruning.sublayers import Cut
 def test_what_is_written_is_read() -> None:
     """A harm that no decimal holds, a cut without units, and influences of different lengths."""
     candidates = (
-        (Candidate(cut=Cut.part(torch.tensor([0, 2, 3])), harm=0.0), Candidate(cut=Cut.part(torch.tensor([2])), harm=1 / 3)),
-        (Candidate(cut=Cut.gone("map"), harm=1e-300), Candidate(cut=Cut.gone("bias"), harm=float("inf"))),
+        (
+            CutCandidate(cut=Cut.part(torch.tensor([0, 2, 3])), harm=0.0),
+            CutCandidate(cut=Cut.part(torch.tensor([2])), harm=1 / 3),
+        ),
+        (CutCandidate(cut=Cut.gone("map"), harm=1e-300), CutCandidate(cut=Cut.gone("bias"), harm=float("inf"))),
     )
     influences = tuple(
         Influence(tokens=torch.rand(n), channels=torch.eye(3, dtype=torch.float64)[:, [2, 0, 1]] * torch.pi) for n in (5, 1)

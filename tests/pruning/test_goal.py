@@ -22,7 +22,7 @@ from edgevit.model.macs import macs
 from edgevit.model.vit import Vit
 from edgevit.pruning import goal as goals
 from edgevit.pruning.first_pass import Scored
-from edgevit.pruning.goal import Outcome, prune_to
+from edgevit.pruning.goal import PruneOutcome, prune_to
 from edgevit.pruning.recover import Recovered
 from edgevit.pruning.settings import PruneSettings
 from edgevit.target import load_target
@@ -55,7 +55,7 @@ def evaluator(checkpoint: Checkpoint, tmp_path: Path) -> Evaluator:
 def pruned(
     checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator | None = None, max_drop: float | None = None,
     target: Any = CPU, **asked: Any,
-) -> Outcome:  # fmt: skip
+) -> PruneOutcome:  # fmt: skip
     bench, budget = Workbench(target=target, threads=1), None
     if evaluator is not None and max_drop is not None:
         budget = Budget(evaluator=evaluator, max_drop=max_drop)
@@ -143,7 +143,7 @@ def spoilt_above(share: float, before: VitConfig) -> Callable[..., Recovered]:
     return recover
 
 
-def drop_of(evaluator: Evaluator, outcome: Outcome) -> float:
+def drop_of(evaluator: Evaluator, outcome: PruneOutcome) -> float:
     return evaluator.drop(fp32_variant(outcome.checkpoint, evaluator.engine).model)
 
 

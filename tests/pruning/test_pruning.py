@@ -18,6 +18,7 @@ from edgevit.cache import Cache
 from edgevit.commands import prune as shrinking
 from edgevit.commands.build_inputs import read_inputs, spare_images
 from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.steps import Prune
 from edgevit.errors import ConfigError, DataError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet, load_images
@@ -198,7 +199,7 @@ def test_auto_stays_within_the_budget(
     # The model in the file, measured anew on the images that the search measured on.
     request = BuildRequest(
         model=checkpoint_path, target=load_target(str(target)), recipe=load_recipe("default"), out=out, data=image_folder,
-        eval_data=more, max_drop=5, prune=settings(share=None, auto=True, multiple=8),
+        eval_data=more, max_drop=5, smaller=(Prune(settings(share=None, auto=True, multiple=8)),),
     )  # fmt: skip
     inputs, spare = spare_images(request, read_inputs(request, Progress()))
     evaluator = Evaluator(inputs.checkpoint, spare, Workbench(threads=1, measured_on="onnxruntime"))
@@ -447,7 +448,7 @@ def test_an_interrupted_run_leaves_no_file(checkpoint_path: Path, image_folder: 
 
     request = BuildRequest(
         model=checkpoint_path, target=load_target(str(target)), recipe=load_recipe("default"), out=tmp_path / "out.safetensors",
-        data=image_folder, prune=settings(multiple=8), threads=1,
+        data=image_folder, smaller=(Prune(settings(multiple=8)),), threads=1,
     )  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
         shrinking.prune_checkpoint(request, Cache(), Interrupted())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgevit.pruning.token_store import EVERY, Stream, is_held_out
+from edgevit.pruning.token_store import EVERY, TokenStream, is_held_out
 
 
 def test_batches_come_back_in_any_order_to_the_bit() -> None:
     written = [torch.randn(n, 5, 3, generator=torch.Generator().manual_seed(n)) for n in (2, 1, 4)]
-    with Stream() as stream:
+    with TokenStream() as stream:
         for tokens in written:
             stream.append(tokens)
         assert len(stream) == 3
@@ -20,7 +20,7 @@ def test_batches_come_back_in_any_order_to_the_bit() -> None:
 
 def test_a_batch_may_lose_tokens_and_its_neighbours_stay() -> None:
     """As behind the last attention; a view that is not contiguous, too."""
-    with Stream() as stream:
+    with TokenStream() as stream:
         first, second = torch.arange(24.0).view(2, 4, 3), torch.ones(1, 4, 3)
         stream.append(first)
         stream.append(second)

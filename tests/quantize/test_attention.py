@@ -11,7 +11,7 @@ from torch import Tensor
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear
 from edgevit.model.rounding import quantize_weight
 from edgevit.numberformat import INT8
-from edgevit.quantize.attention import PEAKS, TOLERANCE, added_noise, choose, with_values
+from edgevit.quantize.attention import PEAKS, TOLERANCE, added_noise, choose_products, with_values
 
 TOKENS = 40
 
@@ -66,5 +66,5 @@ def test_noise_is_measured_in_that_of_proj() -> None:
 )
 def test_auto_takes_the_most_that_adds_little(scores: float, full: float, wanted: str) -> None:
     noise = {"scores": scores, "full": full}
-    assert choose(noise, "auto") == wanted
-    assert [choose(noise, said) for said in ("off", "scores", "full")] == ["off", "scores", "full"]
+    assert choose_products(noise, "auto") == wanted
+    assert [choose_products(noise, said) for said in ("off", "scores", "full")] == ["off", "scores", "full"]

@@ -12,10 +12,10 @@ from edgevit.model.folded import FoldedVit, forward
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.part import Part
 from edgevit.quantize.bias_correction import _held_out_shift, correct_biases
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from tests.zoo import folded, frames, int8
 
-PLAIN = Recipe(quantize=Quantize(bias="layer", attention="off"))
+PLAIN = Recipe(quantize=QuantizeSettings(bias="layer", attention="off"))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_float_model_has_nothing_to_correct(model: FoldedVit, images: Tensor) 
 
 
 def test_gemms_in_floating_point_are_passed_over(model: FoldedVit, images: Tensor) -> None:
-    some = int8(model, Recipe(quantize=Quantize(linears=("fc1",), bias="layer", attention="off")))
+    some = int8(model, Recipe(quantize=QuantizeSettings(linears=("fc1",), bias="layer", attention="off")))
     right, corrected = correct_biases(planted(some, Part(1, "fc1"), 0.4), images)
     assert Part(1, "fc1") in corrected <= {Part(0, "fc1"), Part(1, "fc1")}
     assert set(right.linears) == set(some.linears)

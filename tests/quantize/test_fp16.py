@@ -22,7 +22,7 @@ from edgevit.quantize.fp16 import (
     with_half_scales,
     without_key_biases,
 )
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from tests.zoo import ZOO, folded, frames, int8, int8_of
 
 
@@ -155,7 +155,7 @@ def weights(linear: QuantizedLinear) -> torch.Tensor:
 
 def test_inputs_in_steps_lend_their_weights_a_power_of_two() -> None:
     """Otherwise nearly every weight scale lies below FP16's normal range: on DINOv2-S that cost 6 dB."""
-    plan = int8(folded(), Recipe(quantize=Quantize(attention="full")))
+    plan = int8(folded(), Recipe(quantize=QuantizeSettings(attention="full")))
     assert min(float(linear.weight_scale.min()) for linear in plan.linears.values()) < NORMAL
     half = with_half_scales(plan)
     for name, linear in half.linears.items():

@@ -15,9 +15,9 @@ from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan, fake_quant, simulate
 from edgevit.part import Part
 from edgevit.quantize.linears import Calibration, collect, decibel, quantize
-from edgevit.quantize.smoothing_search import OFF, Candidate
+from edgevit.quantize.smoothing_search import OFF, SmoothingCandidate
 from edgevit.quantize.statistics import TOP, Extremes, InputStatistics
-from edgevit.recipe import LINEARS, Calibrate, Quantize, Recipe
+from edgevit.recipe import LINEARS, Calibrate, QuantizeSettings, Recipe
 from tests.zoo import ZOO, folded, frames, int8
 
 CALIBRATION = 16
@@ -148,7 +148,7 @@ def test_second_moments_are_of_every_token(model: FoldedVit) -> None:
         assert known.products is not None
         wanted = seen[name].T @ seen[name]
         torch.testing.assert_close(known.products, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
-    nearest = Recipe(quantize=Quantize(rounding="nearest"))
+    nearest = Recipe(quantize=QuantizeSettings(rounding="nearest"))
     statistics = collect(model, [images], images=5, recipe=nearest).statistics
     assert all(known.products is None for known in statistics.values())
 
@@ -248,10 +248,10 @@ def test_outlier_channels_are_migrated_and_the_error_falls(model: FoldedVit) -> 
     images = frames(model.config, CALIBRATION)
     calibration = collect(model, [images], images=CALIBRATION, recipe=Recipe())
     migrated = quantize(model, calibration, Recipe())
-    plain = quantize(model, calibration, Recipe(quantize=Quantize(migration=(), centring=False)))
+    plain = quantize(model, calibration, Recipe(quantize=QuantizeSettings(migration=(), centring=False)))
     # In the last block fc1 sees the class token alone, whose channels differ in place more than in width: centring is enough.
     outliers = (Part(0, "qkv"), Part(0, "fc1"), Part(1, "qkv"))
-    assert all(layer.migration in Quantize().migration for layer in migrated.layers if layer.part in outliers)
+    assert all(layer.migration in QuantizeSettings().migration for layer in migrated.layers if layer.part in outliers)
     assert all(layer.migration or layer.centred for layer in migrated.layers if layer.part.kind in ("qkv", "fc1"))
     assert all((layer.migration, layer.centred, layer.tail) == (0, False, 0) for layer in plain.layers)
     gains = {better.part: better.sqnr_db - fixed.sqnr_db for better, fixed in zip(migrated.layers, plain.layers, strict=True)}
@@ -271,7 +271,7 @@ def test_migration_leaves_the_float_model_as_it_was(model: FoldedVit) -> None:
 
 def test_weights_are_within_half_a_step(model: FoldedVit) -> None:
     """Nearest rounding: codes times steps, times what the input is multiplied with, are the migrated float weights."""
-    plan = int8(model, Recipe(quantize=Quantize(rounding="nearest", attention="off")))
+    plan = int8(model, Recipe(quantize=QuantizeSettings(rounding="nearest", attention="off")))
     for name, linear in plan.linears.items():
         weight = getattr(plan.model.blocks[name.block], name.kind).weight
         factor = torch.ones(weight.shape[1]) if linear.multiplier is None else linear.multiplier
@@ -287,11 +287,11 @@ def test_the_step_is_folded_into_the_migration(name: str) -> None:
     model = folded(**ZOO[name])
     images = frames(model.config, CALIBRATION)
     calibration = collect(model, [images], images=CALIBRATION, recipe=Recipe())
-    result = quantize(model, calibration, Recipe(quantize=Quantize(attention="off")))
+    result = quantize(model, calibration, Recipe(quantize=QuantizeSettings(attention="off")))
     assert any(layer.migration for layer in result.layers)
     for layer in result.layers:
         linear, known = result.plan.linears[layer.part], calibration.statistics[layer.part]
-        chosen = Candidate(alpha=layer.migration, tail=layer.tail, centring=layer.centred)
+        chosen = SmoothingCandidate(alpha=layer.migration, tail=layer.tail, centring=layer.centred)
         if chosen == OFF:
             assert linear.input_scale == layer.input_scale == float(np.float32(absmax(known).max() / 127)), layer.part
             assert linear.multiplier is linear.offset is None
@@ -322,12 +322,12 @@ def test_the_step_is_folded_into_the_migration(name: str) -> None:
 def test_attention_is_quantized_where_its_gemms_are(model: FoldedVit) -> None:
     """Steps where qkv and proj are INT8 and the recipe asks for them, of as many products as it names."""
     for settings, wanted in (
-        (Quantize(attention="full"), "full"),
-        (Quantize(attention="scores"), "scores"),
-        (Quantize(attention="full", linears=("proj", "qkv")), "full"),
-        (Quantize(attention="off"), None),
-        (Quantize(attention="full", linears=("qkv",)), None),
-        (Quantize(attention="full", linears=("proj", "fc1", "fc2")), None),
+        (QuantizeSettings(attention="full"), "full"),
+        (QuantizeSettings(attention="scores"), "scores"),
+        (QuantizeSettings(attention="full", linears=("proj", "qkv")), "full"),
+        (QuantizeSettings(attention="off"), None),
+        (QuantizeSettings(attention="full", linears=("qkv",)), None),
+        (QuantizeSettings(attention="full", linears=("proj", "fc1", "fc2")), None),
     ):
         plan = int8(model, Recipe(quantize=settings))
         assert set(plan.attention) == {Part(i, "attention") for i in range(2) if wanted}
@@ -354,7 +354,7 @@ def test_attention_chosen_block_by_block_is_what_its_report_says(model: FoldedVi
 def test_no_calibration_query_key_or_value_is_clipped(model: FoldedVit) -> None:
     """Steps come from the float model's extremes; the INT8 GEMM's own outputs pass them by its error at most."""
     images = frames(model.config, CALIBRATION)
-    plan = int8(model, Recipe(quantize=Quantize(attention="full")), calibration=images)
+    plan = int8(model, Recipe(quantize=QuantizeSettings(attention="full")), calibration=images)
     largest: dict[Part, list[float]] = {}
 
     def attention(name: Part, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -377,7 +377,7 @@ def test_no_calibration_input_is_clipped(model: FoldedVit) -> None:
     """Min-max: no input of calibration exceeds the largest code; at the extremes themselves, widened by no tail, it is met."""
     images = frames(model.config, CALIBRATION)
     for tails in ((0.0,), (0.5,)):
-        settings = Quantize(tails=tails, bias="layer", attention="off")
+        settings = QuantizeSettings(tails=tails, bias="layer", attention="off")
         calibration = collect(model, [images], images=CALIBRATION, recipe=Recipe())
         result = quantize(model, calibration, Recipe(quantize=settings))
         largest = {}
@@ -405,7 +405,7 @@ def test_other_ranges_clip_no_more_than_they_save(model: FoldedVit, ranges: str)
     calibration = collect(model, [images], images=CALIBRATION, recipe=Recipe())
     steps = {}
     for kind in ("minmax", ranges):
-        result = quantize(model, calibration, Recipe(quantize=Quantize(ranges=kind, percentile=99.9)))
+        result = quantize(model, calibration, Recipe(quantize=QuantizeSettings(ranges=kind, percentile=99.9)))
         steps[kind] = {layer.part: layer.input_scale for layer in result.layers}
         assert sqnr(result.plan, model) > (10 if kind == "entropy" else 20), kind
     assert all(step <= steps["minmax"][name] * 1.0001 for name, step in steps[ranges].items())
@@ -418,7 +418,7 @@ def test_the_mean_error_is_in_the_bias(model: FoldedVit) -> None:
     calibration = collect(model, [images], images=4, recipe=Recipe())
     known, means = calibration.statistics[Part(0, "qkv")], dict[str, float]()
     for bias in ("off", "layer"):
-        settings = Quantize(linears=("qkv",), migration=(), centring=False, attention="off", bias=bias)
+        settings = QuantizeSettings(linears=("qkv",), migration=(), centring=False, attention="off", bias=bias)
         plan = quantize(model, calibration, Recipe(quantize=settings)).plan
         linear = model.blocks[0].qkv
         error = fake_quant(plan)(Part(0, "qkv"), known.tokens, linear) - plain_linear(None, known.tokens, linear)
@@ -431,7 +431,7 @@ def test_biases_are_corrected_in_network_order(model: FoldedVit) -> None:
     """Only the biases differ from what ``layer`` gives, and the report names those that do."""
     calibration = collect(model, [frames(model.config, 128)], images=128, recipe=Recipe())
     layer, network = (
-        quantize(model, calibration, Recipe(quantize=Quantize(bias=bias, attention="off", ranges="entropy")))
+        quantize(model, calibration, Recipe(quantize=QuantizeSettings(bias=bias, attention="off", ranges="entropy")))
         for bias in ("layer", "network")
     )
     assert not any(report.corrected for report in layer.layers)
@@ -467,7 +467,7 @@ def test_the_model_is_left_alone(model: FoldedVit) -> None:
 @pytest.mark.parametrize("name", ["plain", "no norm in blocks", "pruned blocks"])
 def test_a_plan_survives_its_file(name: str, attention: str) -> None:
     model = folded(**ZOO[name])
-    plan, images = int8(model, Recipe(quantize=Quantize(attention=attention))), frames(model.config, 3)
+    plan, images = int8(model, Recipe(quantize=QuantizeSettings(attention=attention))), frames(model.config, 3)
     loaded = load_plan(dump_plan(plan), model)
     assert loaded.linears.keys() == plan.linears.keys()
     assert loaded.attention == plan.attention
@@ -481,7 +481,7 @@ def test_a_plan_survives_its_file(name: str, attention: str) -> None:
 
 @pytest.mark.parametrize("linears", [("fc1",), ("proj", "fc2"), ("fc2", "proj", "qkv"), ()], ids=str)
 def test_only_the_named_gemms_become_int8(model: FoldedVit, linears: tuple[str, ...]) -> None:
-    plan = int8(model, Recipe(quantize=Quantize(linears=linears)))
+    plan = int8(model, Recipe(quantize=QuantizeSettings(linears=linears)))
     assert set(plan.linears) == set(names(model, linears))
     assert sqnr(plan, model) > 20
     for i, (before, after) in enumerate(zip(model.blocks, plan.model.blocks, strict=True)):
@@ -494,7 +494,7 @@ def test_only_the_named_gemms_become_int8(model: FoldedVit, linears: tuple[str, 
 
 def test_gemms_may_be_named_in_any_order(model: FoldedVit) -> None:
     """proj before qkv: the values are migrated in floating point and quantized after."""
-    assert sqnr(int8(model, Recipe(quantize=Quantize(linears=LINEARS[::-1]))), model) > 20
+    assert sqnr(int8(model, Recipe(quantize=QuantizeSettings(linears=LINEARS[::-1]))), model) > 20
 
 
 @pytest.mark.parametrize("name", ["plain", "pruned blocks", "mean pooling", "layer scale"])
@@ -504,7 +504,7 @@ def test_rounding_with_the_inputs_in_view_is_no_worse(name: str) -> None:
     images = frames(model.config, CALIBRATION)
     calibration = collect(model, [images], images=CALIBRATION, recipe=Recipe())
     # One exponent and one tail, so that both round the same weights.
-    settings = Quantize(migration=(0.75,), tails=(0.25,), rounding="nearest")
+    settings = QuantizeSettings(migration=(0.75,), tails=(0.25,), rounding="nearest")
     nearest = quantize(model, without_products(calibration), Recipe(quantize=settings)).layers
     gptq = quantize(model, calibration, Recipe(quantize=replace(settings, rounding="gptq"))).layers
     gains = [

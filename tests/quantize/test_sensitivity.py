@@ -13,7 +13,7 @@ from edgevit.model.quantplan import QuantizedAttention, QuantPlan, simulate
 from edgevit.part import Part
 from edgevit.problem import MULTI_LABEL
 from edgevit.quantize.accuracy_control import search
-from edgevit.quantize.sensitivity import Sensitivity, bernoulli_kl, by_cost, divergence, groups, macs, revert, scan
+from edgevit.quantize.sensitivity import Sensitivity, bernoulli_kl, by_cost, divergence, int8_parts, mac_shares, revert, scan
 from tests.zoo import folded, frames, int8
 
 
@@ -31,7 +31,7 @@ def plan(model: FoldedVit) -> QuantPlan:
 
 def test_everything_reverted_is_the_float_model(model: FoldedVit, plan: QuantPlan) -> None:
     images = torch.from_numpy(frames(model.config, 3))
-    torch.testing.assert_close(simulate(revert(plan, groups(plan)), images), forward(model, images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(simulate(revert(plan, int8_parts(plan)), images), forward(model, images), rtol=1e-4, atol=1e-4)
 
 
 def test_attention_goes_with_its_qkv_and_its_proj(plan: QuantPlan) -> None:
@@ -48,7 +48,7 @@ def test_scan_finds_the_part_that_was_spoiled(model: FoldedVit, plan: QuantPlan)
     spoiled = replace(plan, attention={}, linears=plan.linears | {worst: replace(plan.linears[worst], input_scale=16.0)})
     batch = frames(model.config, 8)
     found = {item.part: item for item in scan(model, spoiled, batch)}
-    assert list(found) == groups(spoiled)
+    assert list(found) == int8_parts(spoiled)
     assert max(found.values(), key=lambda item: item.noise).part == worst
     assert by_cost(list(found.values()))[0].part == worst
     images = torch.from_numpy(batch)
@@ -74,7 +74,7 @@ def test_divergence_of_several_labels_is_the_sum_of_bernoullis(model: FoldedVit,
 
 
 def test_shares_of_the_arithmetic_add_up(plan: QuantPlan) -> None:
-    shares = macs(plan)
+    shares = mac_shares(plan)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares[Part(0, "fc1")] > shares[Part(1, "fc1")]  # the last block carries the class token alone
 

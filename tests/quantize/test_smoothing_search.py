@@ -10,9 +10,9 @@ from edgevit.model.folded import Linear
 from edgevit.model.rewrites.migration import Transform
 from edgevit.numberformat import INT8
 from edgevit.quantize.ranges import percentile
-from edgevit.quantize.smoothing_search import OFF, Candidate, Judge, best_candidate, clip_value
+from edgevit.quantize.smoothing_search import OFF, NoiseMeasure, SmoothingCandidate, best_candidate, clip_value
 from edgevit.quantize.statistics import TOP, Collector, Extremes, InputStatistics
-from edgevit.recipe import Quantize
+from edgevit.recipe import QuantizeSettings
 
 IMAGES, TOKENS, CHANNELS = 12, 10, 8
 
@@ -59,17 +59,17 @@ def test_a_channel_that_one_image_drives_out_is_given_room() -> None:
     """The full exponent evens it to the ranges of the other images, and the one image is clipped: the judge sees that."""
     calm, driven = inputs(), inputs()
     driven[3, :, 2] *= 30
-    tight = Candidate(alpha=1.0, tail=0.0, centring=True)
-    wide = Candidate(alpha=1.0, tail=1.0, centring=True)
-    noise = {name: [Judge.of(observed(x), linear(), "gptq", INT8).noise(candidate) for candidate in (tight, wide)]
+    tight = SmoothingCandidate(alpha=1.0, tail=0.0, centring=True)
+    wide = SmoothingCandidate(alpha=1.0, tail=1.0, centring=True)
+    noise = {name: [NoiseMeasure.of(observed(x), linear(), "gptq", INT8).noise(candidate) for candidate in (tight, wide)]
              for name, x in (("calm", calm), ("driven", driven))}  # fmt: skip
     assert noise["driven"][0] > 20 * noise["calm"][0]  # unseen by ranges, so clipped
     # Two images that go far in turn: the room that one left is what the other needs.
     twice = driven.clone()
     twice[7, :, 2] *= 45
-    judge = Judge.of(observed(twice), linear(), "gptq", INT8)
+    judge = NoiseMeasure.of(observed(twice), linear(), "gptq", INT8)
     assert judge.noise(wide) < judge.noise(tight)
-    offered = Quantize(migration=(1.0,), tails=(0.0, 1.0))
+    offered = QuantizeSettings(migration=(1.0,), tails=(0.0, 1.0))
     chosen = best_candidate(observed(twice), linear(), offered, INT8)
     assert chosen == OFF or chosen.tail == 1.0 or chosen.alpha == 0.0
 
@@ -78,19 +78,19 @@ def test_an_outlier_channel_is_evened_and_an_offset_channel_centred() -> None:
     wide, shifted = inputs(), inputs()
     wide[..., 2] *= 40
     shifted[..., 5] += 60
-    settings, small = Quantize(tails=(0.25,)), linear()
+    settings, small = QuantizeSettings(tails=(0.25,)), linear()
     small.weight[:, 2] /= 40  # as behind trained LayerNorms: what is wide is read with small weights
     assert best_candidate(observed(wide), small, settings, INT8).alpha > 0
     assert best_candidate(observed(shifted), linear(), settings, INT8).centring
-    assert not best_candidate(observed(shifted), linear(), Quantize(centring=False), INT8).centring
+    assert not best_candidate(observed(shifted), linear(), QuantizeSettings(centring=False), INT8).centring
 
 
 def test_off_wins_ties() -> None:
     """Where every candidate is without noise: nothing is done."""
     dead = Linear(torch.zeros(6, CHANNELS), torch.zeros(6))
-    assert best_candidate(observed(inputs()), dead, Quantize(), INT8) == OFF
-    assert best_candidate(observed(torch.zeros(IMAGES, TOKENS, CHANNELS)), linear(), Quantize(), INT8) == OFF
-    assert best_candidate(observed(inputs()), linear(), Quantize(migration=(), centring=False), INT8) == OFF
+    assert best_candidate(observed(inputs()), dead, QuantizeSettings(), INT8) == OFF
+    assert best_candidate(observed(torch.zeros(IMAGES, TOKENS, CHANNELS)), linear(), QuantizeSettings(), INT8) == OFF
+    assert best_candidate(observed(inputs()), linear(), QuantizeSettings(migration=(), centring=False), INT8) == OFF
 
 
 @pytest.mark.parametrize("images", [1, 2, 3])
@@ -99,9 +99,9 @@ def test_few_images(images: int) -> None:
     x = inputs(images)
     x[..., 2] *= 40
     known = observed(x)
-    noise = Judge.of(known, linear(), "nearest", INT8).noise(Candidate(alpha=0.75, tail=0.5, centring=True))
+    noise = NoiseMeasure.of(known, linear(), "nearest", INT8).noise(SmoothingCandidate(alpha=0.75, tail=0.5, centring=True))
     assert 0 < noise < float("inf")
-    chosen = best_candidate(known, linear(), Quantize(), INT8)
+    chosen = best_candidate(known, linear(), QuantizeSettings(), INT8)
     transform, largest = chosen.transform(known.highs.values, known.lows.values, linear().weight)
     assert torch.isfinite(transform.scales).all()
     assert torch.isfinite(transform.centre).all()
@@ -114,7 +114,7 @@ def test_a_transform_reaches_what_it_says() -> None:
     x = inputs() + torch.arange(CHANNELS)
     known = observed(x)
     for centring in (True, False):
-        transform, largest = Candidate(alpha=0.5, tail=0.0, centring=centring).transform(
+        transform, largest = SmoothingCandidate(alpha=0.5, tail=0.0, centring=centring).transform(
             known.highs.values, known.lows.values, linear().weight
         )
         assert float(transform(x).abs().max()) == pytest.approx(float(largest), rel=1e-5)
@@ -126,7 +126,7 @@ def test_clip_values(ranges: str) -> None:
     known = observed(inputs())
     transform = Transform(centre=torch.zeros(CHANNELS), scales=torch.ones(CHANNELS))
     largest = float(inputs().abs().max())
-    clip = clip_value(known, transform, largest, linear(), Quantize(ranges=ranges, percentile=90.0), INT8)
+    clip = clip_value(known, transform, largest, linear(), QuantizeSettings(ranges=ranges, percentile=90.0), INT8)
     assert 0 < clip <= largest * (1 + 1e-6)
     if ranges == "minmax":
         assert clip == largest

@@ -14,7 +14,7 @@ import pytest
 
 from edgevit.errors import SourceError
 from edgevit.runtime import ffmpeg, recovery
-from edgevit.runtime.candidates import Candidate, Candidates
+from edgevit.runtime.candidates import Candidates, DecoderCandidate
 from edgevit.runtime.gstreamer import opener
 from edgevit.runtime.recovery import Live, Recovery
 from edgevit.runtime.rtsp import check_server
@@ -61,7 +61,7 @@ class Machine:
         return Pictures(5 if pipeline == "short" else 10**6)
 
     def of(self, *pipelines: str, missing: tuple[str, ...] = ()) -> Candidates:
-        found = [Candidate(decoder=f"{at} {name}", pipeline=name, missing=missing) for at, name in enumerate(pipelines)]
+        found = [DecoderCandidate(decoder=f"{at} {name}", pipeline=name, missing=missing) for at, name in enumerate(pipelines)]
         return Candidates("cam", found, self, "Look at it.")  # type: ignore[arg-type]
 
 
@@ -134,7 +134,7 @@ def test_source_that_nothing_answers_for_is_not_tried_in_other_ways(machine: Mac
         if away and (not machine.opened or machine.opened[-1] == "short"):
             raise away.pop()
 
-    found = [Candidate(decoder=name, pipeline=name) for name in ("fails", "short")]
+    found = [DecoderCandidate(decoder=name, pipeline=name) for name in ("fails", "short")]
     candidates = Candidates("cam", found, machine, "Hint", reach)  # type: ignore[arg-type]
     with pytest.raises(SourceError, match=r"^cam: away$"):
         Live("cam", candidates, recovery=QUICK)
@@ -176,8 +176,9 @@ def test_lacking_elements_are_named_with_their_packages(machine: Machine) -> Non
 
 def test_lacking_ones_of_another_board_are_no_reason(machine: Machine) -> None:
     """Where something was tried: a PC need not have NVIDIA's elements, but it could have a parser."""
-    found = [Candidate(decoder="a", pipeline="works", missing=("nvvidconv",)), Candidate(decoder="b", pipeline="fails"),
-             Candidate(decoder="c", pipeline="works", missing=("h265parse",))]  # fmt: skip
+    found = [DecoderCandidate(decoder="a", pipeline="works", missing=("nvvidconv",)),
+             DecoderCandidate(decoder="b", pipeline="fails"),
+             DecoderCandidate(decoder="c", pipeline="works", missing=("h265parse",))]  # fmt: skip
     with pytest.raises(
         SourceError, match=r"cam: no picture came. GStreamer lacks h265parse \(of gstreamer1.0-plugins-bad\)\. Hint"
     ):
@@ -203,7 +204,7 @@ def test_opencv_ends_its_own_reads_where_it_can(version: str, limited: bool, mon
     limit = Recovery().read_seconds
     assert limit < Recovery().candidate_seconds
     with pytest.raises(SourceError):
-        opener("cam", [Candidate(decoder="a", pipeline="p")], "Hint", limit)()
+        opener("cam", [DecoderCandidate(decoder="a", pipeline="p")], "Hint", limit)()
     ms = round(limit * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, ms]
     assert given == [("p", cv2.CAP_GSTREAMER, limits if limited else [])]

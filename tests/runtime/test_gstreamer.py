@@ -9,7 +9,7 @@ import pytest
 from edgevit.device.gstreamer import Registry
 from edgevit.errors import SourceError
 from edgevit.runtime import gstreamer
-from edgevit.runtime.candidates import Candidate
+from edgevit.runtime.candidates import DecoderCandidate
 from edgevit.runtime.ffmpeg import split_login
 from edgevit.runtime.gstreamer import Installed, Mode, csi_pipelines, elements, own_pipeline, rtsp_pipelines, usb_pipelines
 from edgevit.runtime.redact import redacted
@@ -20,7 +20,7 @@ BGR = "videoconvert ! video/x-raw,format=BGR"
 JETSON, PC = Installed(), Installed(disable_dpb=False, decodebin=True)
 
 
-def decoders(candidates: list[Candidate]) -> list[str]:
+def decoders(candidates: list[DecoderCandidate]) -> list[str]:
     return [each.decoder for each in candidates]
 
 
@@ -93,7 +93,7 @@ def test_what_is_installed_follows_the_registry(monkeypatch: pytest.MonkeyPatch)
         names = frozenset({"decodebin", *(["nvv4l2decoder"] if there else [])})
         monkeypatch.setattr(gstreamer, "registry", lambda names=names: Registry(elements=names))
         monkeypatch.setattr(gstreamer, "has_property", lambda element, name: (element, name) == ("nvv4l2decoder", "disable-dpb"))
-        has = gstreamer.installed()
+        has = gstreamer.installed_elements()
         assert (has.disable_dpb, has.decodebin) == (there, not there)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,18 +13,19 @@ from edgevit.export.form import Form, form_for
 from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit
+from edgevit.model.macs import macs
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
 from edgevit.model.rewrites.folding import fold
 from edgevit.model.rounding import quantize_weight
 from edgevit.model.vit import Vit
 from edgevit.numberformat import INT8
 from edgevit.part import Part
-from edgevit.plan.preflight import Preflight, examine
+from edgevit.plan.preflight import Preflight, read_plan
 from edgevit.plan.roofline import best_estimates, estimates
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.fp16 import without_key_biases
 from edgevit.quantize.quantize import Quantization, legal_for
-from edgevit.recipe import LINEARS, Quantize, Recipe
+from edgevit.recipe import LINEARS, QuantizeSettings, Recipe
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 from edgevit.vitconfig import BlockConfig, VitConfig
@@ -58,7 +60,7 @@ def quantized(model: FoldedVit, *, attention: bool) -> QuantPlan:
 
 
 def compiled(plan: QuantPlan, form: Form) -> Preflight:
-    return examine(build_engine(write_graph(plan, form), BuildOptions()), blocks=len(plan.model.blocks))
+    return read_plan(build_engine(write_graph(plan, form), BuildOptions()), blocks=len(plan.model.blocks))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,31 @@ def expected_macs() -> int:
     full = tokens * 12 * width**2 + 2 * tokens**2 * width
     last = tokens * 3 * width**2 + width**2 + 8 * width**2 + 2 * tokens**2 * width
     return 196 * 768 * width + (BLOCKS - 1) * full + last + head
+
+
+@pytest.mark.parametrize(
+    ("precision", "attention"), [("int8", True), ("int8", False), ("fp16", False)], ids=["INT8", "INT8, FP16 attention", "FP16"]
+)
+def test_merged_deit_s(builder: Path, deit_s: FoldedVit, precision: str, attention: bool) -> None:
+    """197 tokens to 152 to 104. All attentions stay fused with the sizes' bias, and bytes and arithmetic fall as tokens do.
+
+    Nine kernels a merge, one of which is a residual addition that fused with a norm before.
+    """
+    merges = {2: 45, 5: 48}
+    blocks = tuple(replace(block, merged=merges.get(i, 0)) for i, block in enumerate(deit_s.config.blocks))
+    merged = replace(deit_s, config=replace(deit_s.config, blocks=blocks))
+
+    def plan_of(model: FoldedVit) -> QuantPlan:
+        return quantized(model, attention=attention) if precision == "int8" else QuantPlan(model=bare(model))
+
+    before, after = (compiled(plan_of(model), form_for("tensorrt", precision)) for model in (deit_s, merged))
+    assert after.plan.fused_attention == BLOCKS
+    assert after.warnings == ()
+    assert len(after.plan.kernels) <= len(before.plan.kernels) + 18
+    arithmetic = [sum(kernel.macs for kernel in found.plan.kernels) for found in (before, after)]
+    assert arithmetic[1] == pytest.approx(macs(merged.config), rel=0.02)
+    assert arithmetic[1] < 0.72 * arithmetic[0]
+    assert after.plan.megabytes < 0.88 * before.plan.megabytes
 
 
 def test_the_cpu_form_would_cost_more(builder: Path, deit_s: FoldedVit) -> None:
@@ -137,7 +164,8 @@ def test_int8_attention_is_fused_where_it_is_said_to_be(builder: Path, head_dim:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", ["plain", "distilled", "registers", "mean pooling", "no norm in blocks", "embedding norm",
-                                  "pruned blocks", "quick gelu", "relu", "gray", "wide image", "one block"])  # fmt: skip
+                                  "pruned blocks", "quick gelu", "relu", "gray", "wide image", "one block",
+                                  "merging", "merging beside prefix tokens", "merging in pruned blocks"])  # fmt: skip
 def test_every_kind_of_vit_compiles(builder: Path, name: str, precision: str) -> None:
     plan = int8_of(name) if precision == "int8" else QuantPlan(model=folded(**ZOO[name]))
     found = compiled(plan, form_for("tensorrt", precision))
@@ -148,7 +176,7 @@ def test_every_kind_of_vit_compiles(builder: Path, name: str, precision: str) ->
 def test_every_layout_compiles(builder: Path) -> None:
     """The op has kernels for real head sizes only."""
     model = folded(width=64, head_dim=32, blocks=(BlockConfig(heads=2, hidden=64),) * 2)
-    plan = int8(model, Recipe(quantize=Quantize(attention="off")))
+    plan = int8(model, Recipe(quantize=QuantizeSettings(attention="off")))
     for layout in ("rank5", "rank4", "rank3", "op"):
         assert compiled(plan, Form(dtype="fp16", attention=layout, batch=1)).plan.kernels
 

@@ -13,7 +13,7 @@ from typing import Any
 from edgevit.commands.acceptance.outcome import Outcome
 from edgevit.commands.acceptance.trtexec import COMPUTE, trtexec
 from edgevit.commands.acceptance.visit import Visit, last_json
-from edgevit.device.cameras import kind_of
+from edgevit.device.cameras import camera_kind
 from edgevit.device.files import text
 from edgevit.device.jetson import power_modes
 from edgevit.device.service import UNKEPT
@@ -188,7 +188,7 @@ def _throughput(ending: str, summary: dict[str, Any]) -> str:
 def _cameras_here(visit: Visit) -> list[str]:
     """Sources by their kinds: CSI cameras once, each USB camera by its number."""
     nodes = sorted(visit.root.glob("dev/video[0-9]*"), key=lambda path: int(re.sub(r"\D", "", path.name)))
-    kinds = {node.name.removeprefix("video"): kind_of(f"/dev/{node.name}", visit.root) for node in nodes}
+    kinds = {node.name.removeprefix("video"): camera_kind(f"/dev/{node.name}", visit.root) for node in nodes}
     csi = ["csi://0"] if "sensor" in kinds.values() else []
     return csi + [number for number, kind in kinds.items() if kind == "camera" and _captures(visit.root, number)]
 

@@ -1,25 +1,24 @@
-"""Steps that make a model smaller, one file each; `steps_for` lists them in the order in which they are run."""
+"""Steps that make a model smaller, one file each.
+
+`build` runs those of its request in order, its dry run prints the same list, `compare` makes what the names of precisions say.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 from edgevit.commands.steps.base import Step, Work, run_step, run_steps, shares_of
 from edgevit.commands.steps.merge import Merge
 from edgevit.commands.steps.prune import Prune
 from edgevit.commands.steps.quantize import Quantize
-from edgevit.pruning.settings import PruneSettings
-from edgevit.recipe import Recipe
-from edgevit.tokens.settings import MergeSettings
+from edgevit.target import Target
 
-__all__ = ["Merge", "Prune", "Quantize", "Step", "Work", "run_step", "run_steps", "shares_of", "steps_for"]
+__all__ = ["Merge", "Prune", "Quantize", "Step", "Work", "run_step", "run_steps", "shares_of", "steps_of"]
+
+OF_SHARE: Mapping[str, Callable[[float, Target], Step]] = {"prune": Prune.of_share, "merge": Merge.of_share}
+"""Steps that take a share of the multiply-accumulates, by name (`edgevit.commands.compare_names.STEPS`), in order."""
 
 
-def steps_for(
-    precision: str, recipe: Recipe, *, prune: PruneSettings | None = None, merge: MergeSettings | None = None
-) -> tuple[Step, ...]:
-    """What is done to a model that shall have ``precision``: what `build` runs, its dry run prints and `compare` makes."""
-    optional: tuple[Step | None, ...] = (
-        Prune(prune) if prune else None,
-        Merge(merge) if merge else None,
-        Quantize(precision, recipe),
-    )
-    return tuple(step for step in optional if step is not None)
+def steps_of(shares: Mapping[str, float], target: Target) -> tuple[Step, ...]:
+    """The steps of ``shares`` (0..1, by name) in the order in which they are run, whatever order they were named in."""
+    return tuple(make(shares[name], target) for name, make in OF_SHARE.items() if name in shares)

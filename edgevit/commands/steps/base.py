@@ -14,7 +14,7 @@ from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from edgevit.commands.dry_run import DryRun, PlannedStage
-    from edgevit.quantize.decide import Decision
+    from edgevit.quantize.decide import PrecisionDecision
 
 SHARES = (0.5, 0.25)
 """Of a budget, what the steps before the last may spend: the second if the first leaves the last too little."""
@@ -40,7 +40,7 @@ class Work:
     """That; None in a dry run, too, whose evaluator would have to measure first."""
     between: tuple[tuple[str, Checkpoint], ...] = ()
     """Models in FP32 behind the steps that changed one, by name: what such a step costs by itself."""
-    decided: Decision | None = None
+    decided: PrecisionDecision | None = None
     """Set by the last step."""
     notes: tuple[str, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)

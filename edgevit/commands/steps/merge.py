@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
+from edgevit.target import Target
 from edgevit.tokens.refit import merge
 from edgevit.tokens.settings import MergeSettings, merges_of, merges_text
 
@@ -24,6 +25,11 @@ class Merge:
     settings: MergeSettings
     leaves = "fp32-merged"
     spends = False
+
+    @classmethod
+    def of_share(cls, share: float, _target: Target) -> Merge:
+        """So that ``share`` (0..1) of the multiply-accumulates goes, or a little more."""
+        return cls(MergeSettings(share=share))
 
     @property
     def images(self) -> int:

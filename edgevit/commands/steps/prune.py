@@ -12,6 +12,7 @@ from edgevit.engines import traits_of
 from edgevit.pruning.first_pass import score
 from edgevit.pruning.goal import costs_for, prune_to
 from edgevit.pruning.settings import PruneSettings
+from edgevit.target import Target
 
 if TYPE_CHECKING:
     from edgevit.commands.dry_run import DryRun, PlannedStage
@@ -26,6 +27,11 @@ class Prune:
 
     settings: PruneSettings
     leaves = "fp32-pruned"
+
+    @classmethod
+    def of_share(cls, share: float, target: Target) -> Prune:
+        """So that ``share`` (0..1) of the multiply-accumulates goes, in widths that the target packs."""
+        return cls(PruneSettings(share=share, multiple=target.multiple))
 
     @property
     def images(self) -> int:

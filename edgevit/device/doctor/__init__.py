@@ -12,13 +12,13 @@ from pathlib import Path
 
 from edgevit.bundle import Bundle
 from edgevit.device import apt
-from edgevit.device.apt import Simulated
+from edgevit.device.apt import SimulatedInstall
 from edgevit.device.doctor.board import board_and_jetpack, groups, power
 from edgevit.device.doctor.cameras import cameras
 from edgevit.device.doctor.finding import LEVELS, Finding, Patient
 from edgevit.device.doctor.room import memory, storage
 from edgevit.device.doctor.software import engine, opencv, pycuda, python, tensorrt
-from edgevit.device.dpkg import installed
+from edgevit.device.dpkg import installed_packages
 from edgevit.device.files import group_ids
 from edgevit.device.jetson import ROOT, detect
 from edgevit.device.modules import Python
@@ -33,7 +33,7 @@ def examine(
     root: Path = ROOT,
     bundle: Bundle | None = None,
     *,
-    simulate: Callable[[str], Simulated | None] | None = None,
+    simulate: Callable[[str], SimulatedInstall | None] | None = None,
 ) -> tuple[Finding, ...]:
     """Everything worth saying about the machine whose file system ``root`` is, for ``bundle`` if one is given.
 
@@ -49,10 +49,10 @@ def examine(
         python=interpreter,
         board=board,
         target=load_target(board.target) if board and board.target else None,
-        packages=installed(root),
+        packages=installed_packages(root),
         bundle=bundle,
         groups=_groups(root),
-        simulate=simulate or (apt.simulate if root == ROOT else lambda _package: None),
+        simulate=simulate or (apt.simulate_install if root == ROOT else lambda _package: None),
     )
     return tuple(finding for check in CHECKS for finding in check(patient))
 

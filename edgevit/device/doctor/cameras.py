@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from edgevit.device.cameras import kind_of
+from edgevit.device.cameras import camera_kind
 from edgevit.device.doctor.finding import Finding, Patient
 from edgevit.device.files import text
 from edgevit.device.service import argus_deadlocks
@@ -22,7 +22,7 @@ def cameras(patient: Patient) -> Iterator[Finding]:
     sensors = False
     for node in nodes:
         name = text(patient.root / f"sys/class/video4linux/{node.name}/name").strip() or "unnamed"
-        kind = kind_of(f"/dev/{node.name}", patient.root)
+        kind = camera_kind(f"/dev/{node.name}", patient.root)
         if kind == "part":  # a board's own codec or image processor
             continue
         if kind == "sensor":

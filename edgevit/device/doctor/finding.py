@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevit.bundle import Bundle
-from edgevit.device.apt import Simulated
+from edgevit.device.apt import SimulatedInstall
 from edgevit.device.jetson import Board
 from edgevit.device.modules import Module, Python
 from edgevit.engines import ENGINES
@@ -44,7 +44,7 @@ class Patient:
     bundle: Bundle | None
     groups: frozenset[str] | None = None
     """Names of the groups that this user is in; None for root, who needs none."""
-    simulate: Callable[[str], Simulated | None] = lambda _package: None
+    simulate: Callable[[str], SimulatedInstall | None] = lambda _package: None
     """What installing a package would do; None where that cannot be asked."""
 
     @property

@@ -7,16 +7,16 @@ from typing import Protocol
 from edgevit.errors import CheckpointError
 from edgevit.model.families import dinov2, huggingface, native, timm, torchvision, tutorial
 from edgevit.model.families.refuse import refuse_known, refuse_unknown
-from edgevit.model.families.source import Imported, Source
+from edgevit.model.families.source import Imported, WeightSource
 
 
 class Family(Protocol):
     """What the file of a family has."""
 
-    def recognises(self, source: Source) -> bool:
+    def recognises(self, source: WeightSource) -> bool:
         """Whether the names of the keys are this family's."""
 
-    def read(self, source: Source) -> Imported:
+    def read(self, source: WeightSource) -> Imported:
         """Import it, taking every key that matters."""
 
 
@@ -24,7 +24,7 @@ class Family(Protocol):
 FAMILIES: tuple[Family, ...] = (huggingface, torchvision, dinov2, timm, tutorial)
 
 
-def import_vit(source: Source) -> Imported:
+def import_vit(source: WeightSource) -> Imported:
     """Read ``source`` with the family that recognises it; every key is used or knowingly ignored.
 
     Raises CheckpointError for anything else, and ConfigError for an option that does not fit.

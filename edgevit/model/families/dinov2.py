@@ -16,7 +16,7 @@ from edgevit.model.families.assemble import (
     require_head,
 )
 from edgevit.model.families.keys import Keys
-from edgevit.model.families.source import Imported, Source
+from edgevit.model.families.source import Imported, WeightSource
 from edgevit.vitconfig import VitConfig
 
 _BLOCK = BlockKeys(
@@ -31,13 +31,13 @@ _BLOCK = BlockKeys(
 )
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: WeightSource) -> bool:
     """Whether it has DINOv2's mask or register tokens, or its head, which timm's copies lack."""
     own = any(key in source.keys for key in ("mask_token", "register_tokens", "linear_head.weight"))
     return own and "patch_embed.proj.weight" in source.keys
 
 
-def read(source: Source) -> Imported:
+def read(source: WeightSource) -> Imported:
     """Read a backbone with its head, whose input is the class token or that and the mean of the patches."""
     keys, state = source.keys, State()
     keys.ignore(r"^mask_token$")

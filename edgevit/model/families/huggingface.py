@@ -20,7 +20,7 @@ from edgevit.model.families.assemble import (
     require_head,
 )
 from edgevit.model.families.keys import Keys
-from edgevit.model.families.source import Imported, Source
+from edgevit.model.families.source import Imported, WeightSource
 from edgevit.vitconfig import VitConfig
 
 ACTIVATIONS = {
@@ -47,12 +47,12 @@ VIT_EPS, DINOV2_EPS = 1e-12, 1e-6
 _PATCHES = "embeddings.patch_embeddings.projection"
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: WeightSource) -> bool:
     """Whether it has transformers' name for the patch embedding."""
     return any(key.endswith(f"{_PATCHES}.weight") for key in source.keys.all)
 
 
-def read(source: Source) -> Imported:
+def read(source: WeightSource) -> Imported:
     """Read any of the family; names of transformers 4 and 5 are both known."""
     keys, config, state = source.keys, source.config, State()
     _require_known_type(source)
@@ -157,7 +157,7 @@ def _family(distilled: bool, dinov2: bool) -> str:
     return "huggingface DeiT" if distilled else "huggingface ViT"
 
 
-def _activation(source: Source) -> str | None:
+def _activation(source: WeightSource) -> str | None:
     name = source.config.get("hidden_act")
     if name is None or source.activation is not None:
         return None
@@ -167,7 +167,7 @@ def _activation(source: Source) -> str | None:
     return ACTIVATIONS[name]
 
 
-def _eps(source: Source, dinov2: bool) -> float:
+def _eps(source: WeightSource, dinov2: bool) -> float:
     if source.config.get("layer_norm_eps") is not None:
         return float(source.config["layer_norm_eps"])
     eps = DINOV2_EPS if dinov2 or source.config.get("model_type") == "vit_msn" else VIT_EPS
@@ -175,7 +175,7 @@ def _eps(source: Source, dinov2: bool) -> float:
     return eps
 
 
-def _require_known_type(source: Source) -> None:
+def _require_known_type(source: WeightSource) -> None:
     kind = source.config.get("model_type")
     if kind is not None and kind not in MODEL_TYPES:
         msg = f"{source.keys.origin}: config.json says model_type {kind!r}; edgevit knows {', '.join(MODEL_TYPES)}."
@@ -183,7 +183,7 @@ def _require_known_type(source: Source) -> None:
 
 
 def _require_agreement(
-    source: Source, *, width: int, blocks: int, hidden: int, qkv_bias: bool, patch: int, dinov2: bool
+    source: WeightSource, *, width: int, blocks: int, hidden: int, qkv_bias: bool, patch: int, dinov2: bool
 ) -> None:  # fmt: skip
     """Raise CheckpointError where config.json describes another model than the weights: transformers would go by config.json."""
     config = source.config

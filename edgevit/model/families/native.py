@@ -8,7 +8,7 @@ import torch
 
 from edgevit.errors import CheckpointError
 from edgevit.files.fromjson import conform, json_value
-from edgevit.model.families.source import Imported, Source
+from edgevit.model.families.source import Imported, WeightSource
 from edgevit.model.vit import Vit
 from edgevit.problem import SINGLE_LABEL
 from edgevit.vitconfig import VitConfig
@@ -28,12 +28,12 @@ class SettingsJson(_Required, total=False):
     problem_type: str
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: WeightSource) -> bool:
     """Whether `edgevit.model.checkpoint.save_checkpoint` wrote it."""
     return METADATA_KEY in source.metadata
 
 
-def read(source: Source) -> Imported:
+def read(source: WeightSource) -> Imported:
     """Take the weights as they are; the model is the one that was saved."""
     if source.heads or source.activation:
         source.notes.append("heads, activation: the file itself tells them; the options have no effect")
@@ -47,7 +47,7 @@ def read(source: Source) -> Imported:
     return Imported(family="edgevit", config=config, state=state)
 
 
-def settings(source: Source) -> dict[str, Any]:
+def settings(source: WeightSource) -> dict[str, Any]:
     """Config, preprocessing, labels and problem type as saved. Raises CheckpointError if they are not JSON."""
     try:
         data = conform(json_value(source.metadata[METADATA_KEY]), SettingsJson, "")
@@ -57,5 +57,5 @@ def settings(source: Source) -> dict[str, Any]:
         raise CheckpointError(_damaged(source, error)) from error
 
 
-def _damaged(source: Source, error: Exception) -> str:
+def _damaged(source: WeightSource, error: Exception) -> str:
     return f"{source.keys.origin}: the metadata {METADATA_KEY!r} is damaged ({error!r}). Save the model again."

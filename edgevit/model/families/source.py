@@ -34,7 +34,7 @@ class Imported:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class WeightSource:
     """One checkpoint's weights and settings. Readers append to ``notes`` what they had to assume."""
 
     keys: Keys

@@ -21,19 +21,19 @@ from edgevit.model.families.assemble import (
     require_head,
 )
 from edgevit.model.families.keys import Keys
-from edgevit.model.families.source import Imported, Source, as_size
+from edgevit.model.families.source import Imported, WeightSource, as_size
 from edgevit.model.families.timm_config import ACTIVATIONS, CLIP_EPS, EPS, TimmConfig
 from edgevit.vitconfig import VitConfig
 
 POOLINGS = {"token": "class", "avg": "mean"}
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: WeightSource) -> bool:
     """Whether it has timm's names for the patch embedding and a block."""
     return "patch_embed.proj.weight" in source.keys and "blocks.0.attn.proj.weight" in source.keys
 
 
-def read(source: Source) -> Imported:
+def read(source: WeightSource) -> Imported:
     """Read any plain ViT of timm; ``config.json`` of a timm hub folder settles what the keys leave open."""
     keys, state, settings = source.keys, State(), TimmConfig.of(source.config)
     source.notes.extend(settings.check(keys.origin))
@@ -78,7 +78,7 @@ def read(source: Source) -> Imported:
 
 
 def _embedded_tokens(
-    source: Source, settings: TimmConfig, prefix: list[Tensor], positions: Tensor | None, patch: int
+    source: WeightSource, settings: TimmConfig, prefix: list[Tensor], positions: Tensor | None, patch: int
 ) -> int:  # fmt: skip
     """How many prefix tokens ``pos_embed`` covers: all, or none (``no_embed_class``)."""
     count = sum(token.shape[1] for token in prefix)
@@ -113,7 +113,9 @@ def _block_keys(scaled: bool) -> BlockKeys:
     )
 
 
-def _put_head(state: State, source: Source, settings: TimmConfig, width: int, *, classified: bool) -> tuple[int, tuple[str, ...]]:
+def _put_head(
+    state: State, source: WeightSource, settings: TimmConfig, width: int, *, classified: bool
+) -> tuple[int, tuple[str, ...]]:
     keys = source.keys
     first = linear(keys, require_head(keys, "head"), None, width)
     if "head_dist.weight" in keys:
@@ -123,7 +125,7 @@ def _put_head(state: State, source: Source, settings: TimmConfig, width: int, *,
     return len(first[0]), (_pooling(source, settings, classified),)
 
 
-def _pooling(source: Source, settings: TimmConfig, classified: bool) -> str:
+def _pooling(source: WeightSource, settings: TimmConfig, classified: bool) -> str:
     stated = settings.pooling
     if stated is None:
         stated = "token" if classified and "fc_norm.weight" not in source.keys else "avg"
@@ -143,7 +145,7 @@ def _put_final_norm(state: State, keys: Keys, width: int) -> str:
     return "none"
 
 
-def _activation(source: Source, settings: TimmConfig) -> str | None:
+def _activation(source: WeightSource, settings: TimmConfig) -> str | None:
     """The activation that ``config.json`` tells, by itself or by the architecture's name; None if there is none."""
     name = settings.activation()
     if source.activation is not None or name is None:
@@ -154,7 +156,7 @@ def _activation(source: Source, settings: TimmConfig) -> str | None:
     return name
 
 
-def _eps(source: Source, settings: TimmConfig, clip: bool) -> float:
+def _eps(source: WeightSource, settings: TimmConfig, clip: bool) -> float:
     """Models with a LayerNorm in front of the blocks come from CLIP, and with its epsilon, where nothing else is said."""
     stated = settings.norm_eps()
     if stated is not None:

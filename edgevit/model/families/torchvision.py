@@ -14,18 +14,18 @@ from edgevit.model.families.assemble import (
     put_tokens,
     require_head,
 )
-from edgevit.model.families.source import Imported, Source
+from edgevit.model.families.source import Imported, WeightSource
 from edgevit.vitconfig import VitConfig
 
 _BLOCKS = "encoder.layers.encoder_layer_"
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: WeightSource) -> bool:
     """Whether it has torchvision's names for the patch embedding and the class token."""
     return "conv_proj.weight" in source.keys and "class_token" in source.keys
 
 
-def read(source: Source) -> Imported:
+def read(source: WeightSource) -> Imported:
     """Read weights of torchvision 0.12 or newer."""
     keys, state = source.keys, State()
     width, channels, patch = put_patches(state, keys, "conv_proj")
@@ -60,6 +60,6 @@ def read(source: Source) -> Imported:
     return Imported(family="torchvision", config=config, state=state, pipeline="torchvision")
 
 
-def _mlp(source: Source, new: str, old: str) -> str:
+def _mlp(source: WeightSource, new: str, old: str) -> str:
     """The name of an MLP layer; torchvision before 0.13 had others."""
     return source.keys.first(f"{_BLOCKS}0.{new}", f"{_BLOCKS}0.{old}").removeprefix(f"{_BLOCKS}0.")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from edgevit.model.families.assemble import BlockKeys, State, finish_blocks, linear, put, put_block, put_patches, require_head
-from edgevit.model.families.source import Imported, Source
+from edgevit.model.families.source import Imported, WeightSource
 from edgevit.vitconfig import VitConfig
 
 _CONV = "conv.weight"
 _ATTENTION, _MLP = "attention_layers.", "feed_forward_layers."
 
 
-def recognises(source: Source) -> bool:
+def recognises(source: WeightSource) -> bool:
     """Whether it has the tutorial's names for patch embedding and attention."""
     return f"{_ATTENTION}0.query.weight" in source.keys and any(_is_conv(key) for key in source.keys.all)
 
 
-def read(source: Source) -> Imported:
+def read(source: WeightSource) -> Imported:
     """Read it; each head has attention width / heads channels, which may differ from width / heads."""
     keys, state = source.keys, State()
     conv = next(key for key in keys.all if _is_conv(key))

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.sinks.base import Delivery, Note
-from edgevit.runtime.sinks.guard import Output
+from edgevit.runtime.sinks.guard import GuardedOutput
 
 Item = TypeVar("Item")
 
@@ -32,7 +32,7 @@ class Behind(Generic[Item]):
 
     def __init__(
         self,
-        output: Output[Item],
+        output: GuardedOutput[Item],
         delivery: Delivery,
         *,
         note: Note,

@@ -14,7 +14,7 @@ Taken = TypeVar("Taken", contravariant=True)
 RETRY_SECONDS = 10.0
 
 
-class Output(Protocol[Taken]):
+class GuardedOutput(Protocol[Taken]):
     """A sink or a screen."""
 
     def __call__(self, item: Taken, /) -> bool:
@@ -34,7 +34,13 @@ class Guarded(Generic[Item]):
     """
 
     def __init__(
-        self, output: Output[Item], name: str, *, note: Note, retry: bool = True, clock: Callable[[], float] = time.monotonic
+        self,
+        output: GuardedOutput[Item],
+        name: str,
+        *,
+        note: Note,
+        retry: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.delivery = Delivery(name=name)
         self._output, self._note, self._retry, self._clock = output, note, retry, clock

@@ -17,7 +17,7 @@ from edgevit.model.rewrites.scores import without_key_bias
 from edgevit.part import LINEARS, Part
 from edgevit.quantize.fp16 import fit, peaks, with_half_scales, without_key_biases
 from edgevit.quantize.linears import collect, quantize
-from edgevit.recipe import Quantize, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from tests.zoo import ZOO, folded, frames
 
 SCORES = {Rewrite.CENTRE_KEYS, Rewrite.EVEN_SCORES, Rewrite.DROP_KEY_BIAS}
@@ -67,7 +67,7 @@ def test_an_illegal_rewrite_is_refused(kind: str) -> None:
 
 
 def quantized(model: FoldedVit, attention: str = "full") -> QuantPlan:
-    recipe, images = Recipe(quantize=Quantize(attention=attention, bias="off")), frames(model.config, 16)
+    recipe, images = Recipe(quantize=QuantizeSettings(attention=attention, bias="off")), frames(model.config, 16)
     return quantize(model, collect(model, [images], images=16, recipe=recipe), recipe).plan
 
 
