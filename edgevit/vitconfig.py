@@ -100,8 +100,6 @@ class VitConfig:
         """What keeps block ``index`` from merging as many tokens as it says; empty if nothing does."""
         if index == len(self.blocks) - 1:
             return "behind the last block's attention they save nothing"
-        if not self.blocks[index].heads:
-            return "tokens are matched by their keys, and it has no heads"
         patches = self.tokens_into(index) - self.prefix_tokens
         if self.blocks[index].merged > patches // 2:
             return f"{patches} patches come in, and at most half of them can go"

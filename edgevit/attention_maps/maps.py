@@ -6,6 +6,7 @@ counts as attention to oneself, and the blocks' matrices are multiplied.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,27 @@ class Attention:
             flow = self.read(mixed) if flow is None else flow @ mixed
         assert flow is not None
         return flow[self.prefix :].reshape(self.grid)
+
+
+def unmerged(weights: Mapping[int, Array], places: Mapping[int, NDArray[np.int64]]) -> dict[int, Array]:
+    """Attention among merged tokens as that among the tokens they stand for, so that it compares with other models'.
+
+    ``weights`` [heads, queries, tokens] by block; ``places`` [tokens] by block: which new token each becomes part of behind that
+    block's attention. A merged token counts for as many as it stands for, so what it is given is theirs in equal parts, and what
+    it looks at each of them does.
+    """
+    if not places:
+        return dict(weights)
+    groups = np.arange(len(places[min(places)]))
+    spread: dict[int, Array] = {}
+    for block in sorted({*weights, *places}):
+        if block in weights:
+            queries, tokens = weights[block].shape[1:]
+            wide = (weights[block] / np.bincount(groups, minlength=tokens).clip(1))[..., groups]
+            spread[block] = (wide[:, groups] if queries == tokens else wide).astype(np.float32)
+        if block in places:
+            groups = places[block][groups]
+    return spread
 
 
 def distance(one: Attention, other: Attention) -> dict[int, Array]:

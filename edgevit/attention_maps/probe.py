@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.attention_maps.maps import Attention
+from edgevit.attention_maps.maps import Attention, unmerged
 from edgevit.attention_maps.picture import HOTTEST, overlay
 from edgevit.engine.outputs import NamedOutputs
 from edgevit.errors import ConfigError, EngineError, needs_extra
@@ -27,31 +27,33 @@ class Probe:
 
     def __init__(self, model: bytes, config: Mapping[str, Any], *, threads: int | None = None) -> None:
         """Load ``model``, an ONNX graph that edgevit wrote; ``config`` is ``Manifest.model``. Raises EngineError if it cannot."""
-        if any(block.get("merged") for block in config.get("blocks", ())):
-            msg = "this model's attention cannot be shown: it merges tokens, and a merged token is no one patch"
-            raise EngineError(msg)
         import_onnxruntime("attention")  # said here, so that one line names all that is needed
         with needs_extra("attention"):
             from edgevit.export.expose import with_attention
         try:
-            exposed, self._names = with_attention(model)
+            self._exposed = with_attention(model)
         except ValueError as error:
             msg = f"this model's attention cannot be shown: {error}"
             raise EngineError(msg) from error
         side = config["patch_size"]
         self._grid = (config["image_size"][0] // side, config["image_size"][1] // side)
         self._class_token = bool(config["class_token"])
-        self._outputs = NamedOutputs(exposed, threads=threads)
+        self._outputs = NamedOutputs(self._exposed.model, threads=threads)
 
     @property
     def blocks(self) -> tuple[int, ...]:
         """Those that have attention weights, in order."""
-        return tuple(self._names)
+        return tuple(self._exposed.attention)
 
     def look(self, frame: Frame) -> tuple[Any, Attention]:
-        """Logits float32 [classes] of one prepared frame uint8 [H, W, 3], and the attention that led to them."""
+        """Logits float32 [classes] of one prepared frame uint8 [H, W, 3], and the attention that led to them.
+
+        Of a model that merges tokens it is spread back onto the tokens that were merged: see `unmerged`.
+        """
         found = self._outputs.run(frame[None])
-        weights = {block: found[name].reshape(-1, *found[name].shape[-2:]) for block, name in self._names.items()}
+        weights = {block: found[name].reshape(-1, *found[name].shape[-2:]) for block, name in self._exposed.attention.items()}
+        places = {block: found[name].ravel().round().astype(np.int64) for block, name in self._exposed.places.items()}
+        weights = unmerged(weights, places)
         seen = Attention(weights=weights, grid=self._grid, class_token=self._class_token)
         if seen.prefix < self._class_token:
             msg = f"this model's attention cannot be shown: it has not the {self._grid} patches that its manifest says"

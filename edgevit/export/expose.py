@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import onnx
 from onnx import helper
@@ -10,10 +11,22 @@ from onnx import helper
 from edgevit.export.parsing import parsed, walking
 
 _SOFTMAX = re.compile(r"blocks\.(\d+)/attention(/Softmax)?$")
+_PLACE = re.compile(r"blocks\.(\d+)/merge/place/Where$")
 
 
-def with_attention(model: bytes) -> tuple[bytes, dict[int, str]]:
-    """``model`` with each block's attention weights exposed, and the names of these outputs by block.
+@dataclass(frozen=True, kw_only=True)
+class Exposed:
+    """A graph with more outputs than logits."""
+
+    model: bytes
+    attention: dict[int, str]
+    """Outputs with attention weights [N, heads, queries, tokens], by block, in order."""
+    places: dict[int, str]
+    """Outputs [N, tokens, 1] that tell which new token each becomes part of behind attention, by block that merges."""
+
+
+def with_attention(model: bytes) -> Exposed:
+    """``model`` with each block's attention weights exposed, and what its merges make of tokens.
 
     Where the weights are rounded to INT8 before they meet the values, the rounded ones are given. A block without a
     softmax of its own (fused into one node, or pruned away) is left out. Raises ValueError if none has one,
@@ -23,12 +36,15 @@ def with_attention(model: bytes) -> tuple[bytes, dict[int, str]]:
     with walking():
         found = _softmaxes(proto.graph)
         dtype = proto.graph.node[0].attribute[0].i if proto.graph.node[0].op_type == "Cast" else onnx.TensorProto.FLOAT
-        proto.graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name in found.values())
+        names = (name for node in proto.graph.node for name in node.output)
+        places = {int(match[1]): match[0] for name in names if (match := _PLACE.match(name))}
+        outputs = (*found.values(), *places.values())
+        proto.graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name in outputs)
         content: bytes = proto.SerializeToString(deterministic=True)
     if not found:
         msg = "no block of this graph has a softmax of its own"
         raise ValueError(msg)
-    return content, dict(sorted(found.items()))
+    return Exposed(model=content, attention=dict(sorted(found.items())), places=dict(sorted(places.items())))
 
 
 def _softmaxes(graph: onnx.GraphProto) -> dict[int, str]:

@@ -16,7 +16,7 @@ from edgevit.export.attention import Heads, heads_first, log_sizes, merge_heads_
 from edgevit.export.form import CPU, Form
 from edgevit.export.merging import Merging, write_merge
 from edgevit.export.nodes import Nodes, element_type
-from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm, mean_keys
+from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
 from edgevit.numberformat import FP32
 from edgevit.part import Part
@@ -117,24 +117,25 @@ class _Writer(Nodes):
     def block(self, x: str, block: FoldedBlock, index: int) -> str:
         """Attention and MLP with their residuals, on as many tokens as `VitConfig.tokens_after` says."""
         name, tokens, keep = f"blocks.{index}", self.config.tokens_into(index), self.config.tokens_attended(index)
-        normed = self.norm(x, block.norm1, f"{name}/norm1") if block.heads else ""
-        mixed = self.attention(normed, block, index, tokens, keep) if block.heads else None
+        taken = x
+        mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, index, tokens, keep) if block.heads else None
         x = self.first_tokens(x, keep, tokens, f"{name}/kept")
         attended = self.written(x, mixed, block.proj, block.norm1, f"{name}/norm1", Part(index, "proj"))
         x = self.node("Add", f"{name}/residual1", x, attended)
         if self.config.blocks[index].merged:
-            x = self.merged(x, normed, index)
+            x = self.merged(x, taken, index)
         hidden = self.hidden(x, block, index) if len(block.fc1.weight) else None
         expanded = self.written(x, hidden, block.fc2, block.norm2, f"{name}/norm2", Part(index, "fc2"))
         return self.node("Add", f"{name}/residual2", x, expanded)
 
-    def merged(self, x: str, normed: str, index: int) -> str:
-        """Fewer tokens, and from here on their sizes and what attention adds to scores for them."""
+    def merged(self, x: str, taken: str, index: int) -> str:
+        """Fewer tokens of ``x``, as those ``taken`` by the block are alike; from here on with sizes and a bias of scores."""
         config, name = self.config, f"blocks.{index}/merge"
         at = Merging(
-            name=name, tokens=config.tokens_into(index), prefix=config.prefix_tokens, merged=config.blocks[index].merged
+            name=name, tokens=config.tokens_into(index), prefix=config.prefix_tokens, merged=config.blocks[index].merged,
+            width=config.width,
         )  # fmt: skip
-        x, self.sizes = write_merge(self, x, normed, mean_keys(self.plan.model.blocks[index]), self.sizes, at)
+        x, self.sizes = write_merge(self, x, taken, self.sizes, at)
         self.bias = log_sizes(self, self.sizes, name, at.kept)
         return x
 

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevit.export.nodes import Nodes, element_type
-from edgevit.model.folded import Linear
-from edgevit.model.merging import SMALLEST
+from edgevit.model.merging import EPSILON
 
 BELOW = -4.0  # less than any cosine, by more than FP16 rounds away
 BEYOND = 2.0**15  # more than any place
@@ -31,6 +30,8 @@ class Merging:
     tokens: int
     prefix: int
     merged: int
+    width: int
+    """Of a token."""
 
     @property
     def kept(self) -> int:
@@ -65,16 +66,17 @@ class Merging:
         return found
 
 
-def write_merge(nodes: Nodes, x: str, normed: str, keys: Linear, sizes: str | None, at: Merging) -> tuple[str, str]:
+def write_merge(nodes: Nodes, x: str, taken: str, sizes: str | None, at: Merging) -> tuple[str, str]:
     """The merged tokens [N, kept, width] of ``x`` [N, tokens, width], and their sizes [N, 1, kept].
 
-    ``normed`` is what ``keys`` is multiplied with; ``sizes`` [N, 1, tokens] are those before, None before any were merged.
+    ``taken`` [N, tokens, width] is what they are compared by; ``sizes`` [N, 1, tokens] are those before, None where nothing was
+    merged yet.
     Raises OverflowError for more tokens than FP16 counts, in FP16.
     """
     if nodes.form.dtype == "fp16" and at.tokens > MOST:
         msg = f"{at.name}: FP16 counts to {MOST}, and there are {at.tokens} tokens"
         raise OverflowError(msg)
-    place = _row(nodes, _place(nodes, _unit_keys(nodes, normed, keys, at), at), at.tokens, f"{at.name}/place")
+    place = _row(nodes, _place(nodes, _unit(nodes, taken, at), at), at.tokens, f"{at.name}/place")
     kept = nodes.constant(f"{at.name}/kept", np.arange(at.kept, dtype=np.float32)[:, None])
     members = nodes.node("Equal", f"{at.name}/members", place, kept)
     members = nodes.node("Cast", f"{at.name}/members", members, to=element_type(nodes.format))
@@ -86,14 +88,13 @@ def write_merge(nodes: Nodes, x: str, normed: str, keys: Linear, sizes: str | No
     return merged, _row(nodes, count, at.kept, f"{at.name}/sizes")
 
 
-def _unit_keys(nodes: Nodes, normed: str, keys: Linear, at: Merging) -> str:
-    """What tokens are compared by, of length one [N, tokens, depth]."""
-    name = f"{at.name}/keys"
-    product = nodes.node("MatMul", name, normed, nodes.constant(f"{name}/weight", keys.weight.T))
-    if bool(keys.bias.any()):
-        product = nodes.node("Add", name, product, nodes.constant(f"{name}/bias", keys.bias))
-    length = nodes.node("Max", name, _reduced(nodes, "ReduceL2", name, product), nodes.constant("merge/smallest", SMALLEST))
-    return nodes.node("Div", name, product, length)
+def _unit(nodes: Nodes, x: str, at: Merging) -> str:
+    """`edgevit.model.merging.compared`: one LayerNormalization, whose weights make lengths of one."""
+    weight, bias = (
+        nodes.constant(f"merge/{kind}_{at.width}", np.full(at.width, value, np.float32))
+        for kind, value in (("weight", at.width**-0.5), ("bias", 0.0))
+    )
+    return nodes.node("LayerNormalization", f"{at.name}/unit", x, weight, bias, axis=-1, epsilon=EPSILON)
 
 
 def _place(nodes: Nodes, unit: str, at: Merging) -> str:

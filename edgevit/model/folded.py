@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgevit.model.merging import Merge, Tokens, matched
+from edgevit.model.merging import Merge, Tokens, compared, matched
 from edgevit.model.rewrites.legal import Rewrite, legal_rewrites
 from edgevit.model.vit import ACTIVATIONS
 from edgevit.part import LINEARS, Part
@@ -175,26 +175,8 @@ def merged_behind(model: FoldedVit, index: int, before: Tokens, behind: Tokens) 
 
 def merge_of(model: FoldedVit, index: int, before: Tokens) -> Merge | None:
     """Which of the tokens that block ``index`` takes become one behind its attention; None in a block that merges none."""
-    config, block = model.config, model.blocks[index]
-    if not config.blocks[index].merged:
-        return None
-    keys = plain_linear(None, _layer_norm(before.x, block.norm1), mean_keys(block))
-    return matched(keys, prefix=config.prefix_tokens, merged=config.blocks[index].merged)
-
-
-def mean_keys(block: FoldedBlock) -> Linear:
-    """The GEMM [head_dim, width] whose product is the mean of a block's keys over heads: what tokens are matched by.
-
-    In floating point in any precision: what rescaling and rounding do to keys for attention's sake must not change matches.
-    Its products have lengths of about one, whose squares FP16 holds; their cosines are the same.
-    """
-    rows = slice(len(block.qkv.weight) // 3, len(block.qkv.weight) // 3 * 2)
-    weight, bias = (part[rows].unflatten(0, (block.heads, -1)).mean(0) for part in (block.qkv.weight, block.qkv.bias))
-    if block.norm1 is None:
-        return Linear(weight, bias)
-    power = (weight * block.norm1.weight).square().sum() + (weight @ block.norm1.bias + bias).square().sum()
-    length = power.sqrt().clamp_min(torch.finfo(torch.float32).tiny)
-    return Linear(weight / length, bias / length)
+    merged = model.config.blocks[index].merged
+    return matched(compared(before.x), prefix=model.config.prefix_tokens, merged=merged) if merged else None
 
 
 def _patches(frames: Tensor, config: VitConfig) -> Tensor:

@@ -33,6 +33,6 @@ def merging_macs(config: VitConfig) -> int:
     for index, block in enumerate(config.blocks):
         if block.merged:
             tokens = config.tokens_into(index)
-            total += tokens * config.head_dim * (config.width + tokens) + config.tokens_after(index) * tokens * config.width
+            total += tokens * config.width * (tokens + config.tokens_after(index))
     weighted = total and "mean" in config.pooling
     return total + (config.output_tokens * config.width if weighted else 0)

@@ -1,8 +1,11 @@
 """Fewer tokens: patches that are alike become one, without training (ToMe, arXiv 2210.09461). Tensors only.
 
 Patches are split by turns into sources (the first, third, ...) and destinations (the second, fourth, ...). Each source is matched
-with the destination whose key is most alike, by cosine, and the sources that are most alike of all go into theirs: an average
-weighted by the patches that each token stands for, its size. Prefix tokens take no part.
+with the destination that is most alike, and the sources that are most alike of all go into theirs: an average weighted by the
+patches that each token stands for, its size. Prefix tokens take no part.
+
+Alike is what the block takes, normalised: ToMe compares keys, whose average over heads keeps 2 to 6 dB less of DINOv2-S's logits
+(docs/tokens.md). It needs no heads, no product of its own, and no quantization changes it.
 
 Nothing depends on chance or on an engine's habits: of equal matches the first destination counts, of equally good sources the
 first goes. (Equal floats are those of equal tokens, of which it does not matter which goes: together they weigh the same.)
@@ -16,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMALLEST = 1e-6  # length of a key that has a direction
+EPSILON = 1e-6  # of the LayerNorm that tokens are compared behind; models' own are of this size
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,21 +73,26 @@ class Merge:
         return Merge(groups=self.groups.gather(1, earlier.groups), kept=self.kept)
 
 
-def matched(keys: Tensor, *, prefix: int, merged: int) -> Merge:
+def compared(x: Tensor) -> Tensor:
+    """What tokens ``x`` [N, T, width] are compared by: centred and of length one (LayerNorm without weights), to the same."""
+    return F.layer_norm(x.detach(), x.shape[-1:], eps=EPSILON) / x.shape[-1] ** 0.5  # a choice, which has no gradient
+
+
+def matched(unit: Tensor, *, prefix: int, merged: int) -> Merge:
     """The merge of the sources that are most like a destination.
 
     Args:
-        keys: [N, T, depth], of all tokens: what they are compared by.
+        unit: [N, T, depth], of all tokens, of length one: see `compared`.
         prefix: tokens in front, which stay.
         merged: how many sources go; at most half of the patches.
     """
-    patches = F.normalize(keys.detach()[:, prefix:], dim=-1, eps=SMALLEST)  # which goes where is a choice and has no gradient
+    patches = unit[:, prefix:]
     best, nearest = (patches[:, ::2] @ patches[:, 1::2].transpose(-1, -2)).max(-1)  # the first, of equals
     order = torch.argsort(best, dim=-1, descending=True, stable=True)
-    sources = torch.arange(best.shape[1], device=keys.device)
+    sources = torch.arange(best.shape[1], device=unit.device)
     rank = torch.empty_like(order).scatter_(-1, order, sources.expand_as(order))
     first = prefix + len(sources) - merged  # destination
-    groups = torch.arange(keys.shape[1], device=keys.device).repeat(len(keys), 1)
+    groups = torch.arange(unit.shape[1], device=unit.device).repeat(len(unit), 1)
     groups[:, prefix::2] = torch.where(rank < merged, first + nearest, prefix + len(sources) - 1 - rank)
-    groups[:, prefix + 1 :: 2] = first + torch.arange(patches.shape[1] // 2, device=keys.device)
-    return Merge(groups=groups, kept=keys.shape[1] - merged)
+    groups[:, prefix + 1 :: 2] = first + torch.arange(patches.shape[1] // 2, device=unit.device)
+    return Merge(groups=groups, kept=unit.shape[1] - merged)

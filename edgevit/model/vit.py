@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevit.model.merging import Merge, Tokens, matched
+from edgevit.model.merging import Tokens, compared, matched
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -64,19 +64,13 @@ class Block(nn.Module):
         """The MLP on normalised tokens, [N, T, width] to [N, T, width]."""
         return self.fc2(x if self.fc1 is None else self.activation(self.fc1(x)))
 
-    def match(self, x: Tensor) -> Merge:
-        """Which of the normalised tokens [N, T, width] become one, by the mean of their keys over heads, without a bias."""
-        assert self.qkv is not None  # `VitConfig`
-        _, keys, _ = self.qkv.weight.detach().chunk(3)
-        return matched(F.linear(x, keys.unflatten(0, (self.heads, -1)).mean(0)), prefix=self.prefix, merged=self.merged)
-
     def forward(self, tokens: Tokens) -> Tokens:
         """Map tokens to as many, or to fewer where the block merges some."""
-        x, normed = tokens.x, self.norm1(tokens.x)
-        attended = self.attend(normed, tokens.bias)
+        x = tokens.x
+        attended = self.attend(self.norm1(x), tokens.bias)
         tokens = tokens.with_x(x + (attended if self.scale1 is None else attended * self.scale1))
         if self.merged:
-            tokens = tokens.merged(self.match(normed))
+            tokens = tokens.merged(matched(compared(x), prefix=self.prefix, merged=self.merged))
         expanded = self.expand(self.norm2(tokens.x))
         return tokens.with_x(tokens.x + (expanded if self.scale2 is None else expanded * self.scale2))
 

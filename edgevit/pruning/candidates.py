@@ -144,8 +144,6 @@ def candidates(
         anchor = min(known[1:], key=lambda cut: abs(len(cut.kept) - len(order) / 2))
         scale = harm(anchor, _made_up(model, sublayer, anchor, seen)) / max(errors[len(anchor.kept)], 1e-300)
         result += [CutCandidate(cut=cut, harm=scale * error) for cut, error in zip(offered[1:], harms[1:], strict=True)]
-    if sublayer.kind == "attention" and model.config.blocks[sublayer.block].merged:
-        return result  # tokens are matched by its keys: something of it stays
     return result + _replacements(block, sublayer, seen, harm)
 
 

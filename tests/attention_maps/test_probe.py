@@ -1,17 +1,46 @@
-"""What cannot be shown is said in a line."""
+"""Attention of a model that merges tokens, on the patches that it began with."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from edgevit.attention.probe import Probe
 
-from edgevit.errors import EngineError
+from edgevit.attention_maps.maps import unmerged
+from edgevit.attention_maps.probe import Probe
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
-from tests.zoo import ZOO, folded
+from tests.zoo import ZOO, folded, frames
 
 
-def test_a_model_that_merges_tokens_is_refused() -> None:
-    model = folded(**ZOO["merging"])
-    with pytest.raises(EngineError, match="it merges tokens, and a merged token is no one patch"):
-        Probe(write_graph(QuantPlan(model=model)), model.config.to_dict(), threads=1)
+@pytest.mark.parametrize("name", [name for name in ZOO if name.startswith("merging") and "pruned" not in name])
+def test_every_patch_has_its_share(name: str) -> None:
+    """Rows sum to 1 over all tokens, in every block, and a token looks where the one that it became part of does."""
+    model = folded(**ZOO[name])
+    probe = Probe(write_graph(QuantPlan(model=model)), model.config.to_dict(), threads=1)
+    _, attention = probe.look(frames(model.config, 1)[0])
+    for block, weights in attention.weights.items():
+        assert weights.shape[2] == model.config.tokens, block
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    assert attention.rollout().shape == model.config.grid
+    merged = next(i for i, block in enumerate(model.config.blocks) if block.merged)
+    if merged + 1 < len(model.config.blocks) - 1:
+        rows = {row.tobytes() for row in attention.weights[merged + 1][0]}
+        assert len(rows) == model.config.tokens_into(merged + 1)
+
+
+def test_shares_by_hand() -> None:
+    """Tokens 1 and 2 become one behind block 0, and that one and token 3 behind block 1."""
+    one = np.array([[[0.4, 0.3, 0.2, 0.1]] * 4], np.float32)
+    two = np.array([[[0.5, 0.2, 0.3], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]], np.float32)
+    three = np.array([[[0.4, 0.6]]], np.float32)
+    places = {0: np.array([0, 1, 1, 2]), 1: np.array([0, 1, 1])}
+    found = unmerged({0: one, 1: two, 2: three}, places)
+    np.testing.assert_array_equal(found[0], one)
+    rows = [[0.5, 0.1, 0.1, 0.3], [0.1, 0.4, 0.4, 0.1], [0.1, 0.4, 0.4, 0.1], [0.3, 0.15, 0.15, 0.4]]
+    np.testing.assert_allclose(found[1], [rows], rtol=1e-6)
+    np.testing.assert_allclose(found[2], [[[0.4, 0.2, 0.2, 0.2]]], rtol=1e-6)
+
+
+def test_what_merges_nothing_is_left_alone() -> None:
+    weights = {0: np.ones((2, 3, 3), np.float32)}
+    assert unmerged(weights, {}) == weights

@@ -43,7 +43,8 @@ def captured(plan: QuantPlan, images: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def shown(model: bytes, images: np.ndarray) -> dict[int, np.ndarray]:
-    exposed, names = with_attention(model)
+    found = with_attention(model)
+    exposed, names = found.model, found.attention
     found = NamedOutputs(exposed, threads=1).run(images)
     return {block: found[name].reshape(-1, *found[name].shape[-2:]) for block, name in names.items()}
 
@@ -93,7 +94,7 @@ def test_logits_stay() -> None:
     model = folded()
     images = frames(model.config, 1)
     graph = write_graph(int8(model))
-    exposed, _ = with_attention(graph)
+    exposed = with_attention(graph).model
     assert np.array_equal(
         NamedOutputs(exposed, threads=1).run(images)["logits"], NamedOutputs(graph, threads=1).run(images)["logits"]
     )
@@ -116,4 +117,4 @@ def test_blocks_without_attention_are_left_out() -> None:
     for node in graph.graph.node:
         if node.op_type == "Softmax" and node.name.startswith("blocks.1/"):
             node.name = "other"
-    assert list(with_attention(graph.SerializeToString())[1]) == [0]
+    assert list(with_attention(graph.SerializeToString()).attention) == [0]

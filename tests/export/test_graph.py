@@ -139,7 +139,7 @@ def test_int8_graph_is_the_fake_quantized_model(name: str, attention: str) -> No
     """As written and on both engines, which run it on integers; one frame at a time and as a batch."""
     plan = int8_of(name, attention)
     assert {steps.products for steps in plan.attention.values()} == {attention} - {"off"}
-    graph, images = write_graph(plan), frames(plan.model.config, 64, seed=3)
+    graph, images = write_graph(plan), frames(plan.model.config, 80, seed=3)
     images = images[(margins(plan, images) > CLEAR).numpy()]
     assert len(images) >= 12
     expected = simulate(plan, torch.from_numpy(images))
@@ -407,7 +407,8 @@ def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
     ops = Counter(node.op_type for node in graph.nodes)
     config = model.config
     inside = sum((block.norm1 is not None) + (block.norm2 is not None) for block in model.blocks)
-    norms = inside + config.embedding_norm + (config.final_norm != "none")
+    merges = sum(block.merged > 0 for block in config.blocks)  # what tokens are compared behind
+    norms = inside + config.embedding_norm + (config.final_norm != "none") + merges
     assert ops["LayerNormalization"] == norms
     mlps = sum(block.hidden > 0 for block in config.blocks)
     assert ops["Gelu"] == (mlps if "gelu" in config.activation and config.activation != "quick_gelu" else 0)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from edgevit.pruning.compensation import cut_model
 from edgevit.pruning.shapes import cut_config, cut_vit_config
-from edgevit.pruning.sublayers import Cut
+from edgevit.pruning.sublayers import Cut, cut_model
 from edgevit.vitconfig import BlockConfig
 from tests.zoo import folded
 

@@ -19,8 +19,8 @@ from edgevit.part import Part, Sublayer
 from edgevit.pruning.sublayers import Cut, channels_of, cut_block, cut_model, reads, sublayers, units, writer, writes
 from tests.zoo import PLAIN, ZOO, folded, frames
 
-# Where tokens merge, they are matched by the keys of the heads that are left: cutting is then more than masking.
-VITS = [name for name in ZOO if name not in ("maps and biases", "little left of the last block") and "merging" not in name]
+GONE = ("maps and biases", "little left of the last block", "merging in pruned blocks")
+VITS = [name for name in ZOO if name not in GONE]
 
 
 def cuts_of(model: FoldedVit, seed: int = 0) -> list[Cut]:

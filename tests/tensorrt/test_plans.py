@@ -104,9 +104,9 @@ def expected_macs() -> int:
 def test_merged_deit_s(builder: Path, deit_s: FoldedVit, precision: str, attention: bool) -> None:
     """197 tokens to 152 to 104. All attentions stay fused with the sizes' bias, and bytes and arithmetic fall as tokens do.
 
-    Nine kernels a merge, one of which is a residual addition that fused with a norm before.
+    At most seven kernels a merge: six and a half, and the residual addition that fused with a norm before.
     """
-    merges = {2: 45, 5: 48}
+    merges = {4: 45, 6: 48}
     blocks = tuple(replace(block, merged=merges.get(i, 0)) for i, block in enumerate(deit_s.config.blocks))
     merged = replace(deit_s, config=replace(deit_s.config, blocks=blocks))
 
@@ -116,10 +116,10 @@ def test_merged_deit_s(builder: Path, deit_s: FoldedVit, precision: str, attenti
     before, after = (compiled(plan_of(model), form_for("tensorrt", precision)) for model in (deit_s, merged))
     assert after.plan.fused_attention == BLOCKS
     assert after.warnings == ()
-    assert len(after.plan.kernels) <= len(before.plan.kernels) + 18
+    assert len(after.plan.kernels) <= len(before.plan.kernels) + 14
     arithmetic = [sum(kernel.macs for kernel in found.plan.kernels) for found in (before, after)]
     assert arithmetic[1] == pytest.approx(macs(merged.config), rel=0.02)
-    assert arithmetic[1] < 0.72 * arithmetic[0]
+    assert arithmetic[1] < 0.78 * arithmetic[0]
     assert after.plan.megabytes < 0.88 * before.plan.megabytes
 
 

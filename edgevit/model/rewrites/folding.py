@@ -2,9 +2,7 @@
 
 Input is the uint8 BGR frame; colour order, 1/255, mean and std go into the patch embedding; LayerScale
 goes into proj and fc2; the attention scale goes into the query rows; the V bias, which softmax rows
-pass through unchanged (they sum to 1), goes into proj's bias. All of it is exact. Keys of a block that merges tokens
-have no bias, which softmax does not see either: they are what tokens are matched by, and so stay the same whatever is made
-of attention.
+pass through unchanged (they sum to 1), goes into proj's bias. All of it is exact.
 """
 
 from __future__ import annotations
@@ -89,8 +87,6 @@ def _fold_attention(block: Block) -> tuple[Linear, Linear]:
     qkv.bias[:inner] *= scale
     proj.bias += proj.weight @ qkv.bias[2 * inner :]
     qkv.bias[2 * inner :] = 0
-    if block.merged:
-        qkv.bias[inner : 2 * inner] = 0
     return qkv, proj
 
 
