@@ -113,10 +113,11 @@ def smaller(side: int, images: ImageSet, request: Request, bench: Workbench) -> 
 
 def nncf(model: bytes, frames: Frames, threads: int | None, *, told: bool = False) -> Candidate:
     """NNCF's post-training quantization for OpenVINO, compiled as OpenVINO does by itself."""
-    import nncf as library
     import onnx
 
     openvino = import_openvino()
+    with unreported():
+        import nncf as library
     library.set_log_level(logging.ERROR)
     core, ignored = openvino.Core(), None
     if told:
@@ -141,7 +142,8 @@ def nncf(model: bytes, frames: Frames, threads: int | None, *, told: bool = Fals
 def ort_static(model: bytes, frames: Frames, _threads: int | None) -> Candidate:
     """ONNX Runtime's static quantizer: Q/DQ, uint8 activations, int8 weights per channel."""
     import_onnxruntime()
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    with unreported():
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -215,7 +215,7 @@ OfTorch.__module__ = "torch.nn.modules.module"
     ],
 )
 def test_wrong_types(verb: str, arguments: tuple[Any, ...], options: dict[str, Any], words: str) -> None:
-    kind = DataError if "needs images" in words else TypeError
+    kind = DataError if "need images" in words else TypeError
     with pytest.raises(kind, match=re.escape(words)):
         getattr(edgevit, verb)(*arguments, **options)
 

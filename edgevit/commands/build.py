@@ -24,6 +24,7 @@ from edgevit.measure import machine
 from edgevit.measure.compare import Candidate, compare
 from edgevit.measure.comparison import Comparison
 from edgevit.measure.doubt import budget_note
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.progress import Progress
 from edgevit.quantize.checked import checked_graph
 from edgevit.quantize.samples import sample_frames
@@ -145,13 +146,13 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     assert work.decided is not None  # by the last step
     compiled = compile_for(work.decided, bench)
     notes += [*work.notes, *compiled.notes]
-    rows = _rows(reference, work, compiled.variant)
+    rows = _rows(reference, original, work, compiled.variant)
     with timed.stage("check engine"):
         ready = {compiled.variant.model: compiled.files[ENGINE]} if ENGINE in compiled.files else {}
-        others = [checked_graph(row, work.checkpoint, frames, compiled=ready.get(row.model)) for row in rows[1:]]
+        others = [checked_graph(row, source, frames, compiled=ready.get(row.model)) for row, source in rows[1:]]
         trusted = _all_trusted(trusted, whole, others, bench.threads)
     bench, notes = _on(trusted, bench), [*notes, *trusted.notes]
-    comparison = _compared(request, inputs, rows, trusted, load, bench)
+    comparison = _compared(request, inputs, [row for row, _ in rows], trusted, load, bench)
     if (
         comparison
         and work.budget
@@ -191,12 +192,12 @@ def _all_trusted(
     return replace(trusted, verdicts=(*trusted.verdicts, *found.verdicts), notes=(*trusted.notes, *found.notes))
 
 
-def _rows(reference: Variant, work: Work, variant: Variant) -> list[Variant]:
-    """What is compared: the model as it came, behind every step that changed it, and in its precision."""
+def _rows(reference: Variant, original: Checkpoint, work: Work, variant: Variant) -> list[tuple[Variant, Checkpoint]]:
+    """What is compared, each with what it was written from: the model as it came, behind every step, and in its precision."""
     engine = proxy_engine(work.bench)
-    between = [replace(fp32_variant(checkpoint, engine), precision=name) for name, checkpoint in work.between]
-    rows = [reference, *between]
-    return rows if variant.model == rows[-1].model else [*rows, variant]
+    between = [(replace(fp32_variant(source, engine), precision=name), source) for name, source in work.between]
+    rows = [(reference, original), *between]
+    return rows if variant.model == rows[-1][0].model else [*rows, (variant, work.checkpoint)]
 
 
 def _compared(

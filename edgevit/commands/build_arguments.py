@@ -139,7 +139,7 @@ def _settings(share: Any, speedup: Any, given: dict[str, Any], multiple: int) ->
     recover, score = number_of(given.pop("recover", 0), "recover", 0), given.pop("score", "obs")
     if share is None and speedup is None:
         if recover:
-            msg = "--recover trains a pruned model: say how much to prune with --prune or --speedup."
+            msg = "--recover trains a pruned model: Say how much to prune with --prune or --speedup."
             raise ConfigError(msg)
         return None
     auto = isinstance(share, str) and share == "auto"

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EPSILON = 1e-6  # of the LayerNorm that tokens are compared behind; models' own are of this size
+EPSILON = 1e-12  # of the LayerNorm that tokens are compared behind: of no meaning but for tokens that are all zero
 
 
 @dataclass(frozen=True, eq=False)

@@ -301,7 +301,7 @@ def test_a_pruned_precision(edgevit: Callable[..., Any], checkpoint_path: Path, 
     for share, name in ((20, "fp32+prune20"), (30, "int8+prune30")):
         note = next(note for note in outcome.json["notes"] if note.startswith(f"{name}: pruned: "))
         assert share <= float(note.split()[2]) < share + 15
-    assert f"64 images of {image_folder} were calibrated or pruned on and are left out" in outcome.json["notes"]
+    assert f"64 images of {image_folder} were calibrated or fitted on and are left out" in outcome.json["notes"]
 
 
 @pytest.mark.parametrize(

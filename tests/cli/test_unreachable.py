@@ -199,7 +199,7 @@ def test_no_memory_is_told_apart_from_what_doctor_finds(
     def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("edgevit.bundle.open_bundle", full)
+    monkeypatch.setattr("edgevit.commands.inspect.open_bundle", full)
     outcome = edgevit("inspect", bundle_path)
     assert outcome.code == StorageError.exit_code
     assert outcome.stderr.startswith("edgevit: not enough memory.")

@@ -19,7 +19,7 @@ from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
 from edgevit.commands.plan import plan_build
-from edgevit.commands.steps import Prune
+from edgevit.commands.steps import Merge, Prune
 from edgevit.engine.base import SessionBase
 from edgevit.engine.check import REPEATS
 from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, StorageError
@@ -30,6 +30,7 @@ from edgevit.pruning.settings import PruneSettings
 from edgevit.quantize.samples import FRAMES
 from edgevit.recipe import Calibrate, load_recipe
 from edgevit.target import Machine, load_target
+from edgevit.tokens.settings import MergeSettings
 from edgevit.workbench import Workbench
 from tests.support import CLASSES, write_images
 
@@ -483,14 +484,16 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "fp32": {"precision": "fp32"},
     "no images": {"precision": "fp32", "data": None},
     "budget": {"max_drop": 100.0},
-    "pruned": {"prune": PruneSettings(share=0.2, multiple=8)},
-    "pruned fp32": {"precision": "fp32", "prune": PruneSettings(share=0.2, multiple=8, score="taylor")},
-    "recovered": {"prune": PruneSettings(share=0.2, multiple=8, recover=1)},
-    "faster": {"prune": PruneSettings(speedup=1.01, multiple=8)},
-    "auto": {"max_drop": 100.0, "prune": PruneSettings(auto=True, multiple=8)},
+    "pruned": {"smaller": (Prune(PruneSettings(share=0.2, multiple=8)),)},
+    "pruned fp32": {"precision": "fp32", "smaller": (Prune(PruneSettings(share=0.2, multiple=8, score="taylor")),)},
+    "recovered": {"smaller": (Prune(PruneSettings(share=0.2, multiple=8, recover=1)),)},
+    "faster": {"smaller": (Prune(PruneSettings(speedup=1.01, multiple=8)),)},
+    "merged": {"smaller": (Merge(MergeSettings(share=0.1)),)},
+    "pruned and merged": {"smaller": (Prune(PruneSettings(share=0.2, multiple=8)), Merge(MergeSettings(merges=((0, 4),))))},
+    "auto": {"max_drop": 100.0, "smaller": (Prune(PruneSettings(auto=True, multiple=8)),)},
     "elsewhere": {"target": replace(TARGET, machine=Machine(models=("No Such Board",)))},
     "gpu": {"target": load_target("jetson")},
-    "gpu, pruned": {"target": load_target("jetson"), "prune": PruneSettings(share=0.2, multiple=8)},
+    "gpu, pruned": {"target": load_target("jetson"), "smaller": (Prune(PruneSettings(share=0.2, multiple=8)),)},
 }
 
 

@@ -280,7 +280,7 @@ def test_a_block_that_is_not_named_is_not_rewritten(bundle: Bundle) -> None:
 @pytest.mark.parametrize(("factor", "said"), [(1.2, False), (2, True)])
 def test_a_plan_far_from_the_stand_ins_is_said(bundle: Bundle, device: Device, factor: float, said: bool) -> None:
     """And again at the next compile, though the bundle then has the device's own plan."""
-    kernels = len(compile_choice.examine(device.build_engine(b"", timing_cache=b""), blocks=2).plan.kernels)
+    kernels = len(compile_choice.read_plan(device.build_engine(b"", timing_cache=b""), blocks=2).plan.kernels)
     plan = {"stand_in": True, "builder": "tensorrt 11.4", "kernels": int(factor * kernels)}
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     bundle = write_bundle(bundle.path, replace(bundle.manifest, compiled={"plan": plan}), files)

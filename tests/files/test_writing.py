@@ -286,7 +286,6 @@ OTHERWISE = {
     "edgevit/engine/tensorrt.py": SCRATCH,
     "edgevit/engine/tensorrt_child.py": SCRATCH,
     "edgevit/engine/onnxruntime.py": SCRATCH,
-    "edgevit/engine/profiling.py": SCRATCH,
     "edgevit/measure/startup.py": SCRATCH,
     "edgevit/pruning/token_store.py": SCRATCH,
     "edgevit/cache.py": "tries whether the folder can be written",

@@ -13,6 +13,7 @@ from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compare_field import find_field
 from edgevit.commands.compare_request import Request
 from edgevit.commands.prune import prune_checkpoint
+from edgevit.commands.steps import Prune
 from edgevit.measure import machine
 from edgevit.progress import Progress, Stage
 from edgevit.pruning.settings import PruneSettings
@@ -53,7 +54,9 @@ def test_of_a_build(request_to: Callable[..., BuildRequest], monkeypatch: pytest
 
 def test_of_pruning(request_to: Callable[..., BuildRequest], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = PruneSettings(share=0.2, multiple=8)
-    done = prune_checkpoint(request_to("out.safetensors", prune=asked, precision="fp32"), Cache(), Working(monkeypatch))
+    done = prune_checkpoint(
+        request_to("out.safetensors", smaller=(Prune(asked),), precision="fp32"), Cache(), Working(monkeypatch)
+    )
     assert done.comparison.conditions["load"] == QUIET
 
 

@@ -421,7 +421,7 @@ def test_taylor_needs_labels(checkpoint: Checkpoint, images: ImageSet) -> None:
         (("--prune", "0.3", "--speedup", "2"), 2, "in one way"),
         (("--prune", "0.3", "--max-drop", "1"), 2, "nothing to choose"),
         (("--prune", "2"), 2, "at most 0.9"),
-        (("--recover", "2"), 2, "Say how much"),
+        (("--recover", "2"), 2, "ay how much"),
         (("--prune", "0.3", "--data", "/nowhere"), 4, "does not exist"),
         (("--prune", "0.3", "-o", "/proc/x.safetensors"), 9, "cannot write"),
         (("--prune", "0.3", "-o", "x.onnx"), 2, ".safetensors"),

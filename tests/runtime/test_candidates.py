@@ -228,11 +228,11 @@ REAL = """if True:
     import json, sys, time
     from itertools import islice
     from edgevit.errors import SourceError
-    from edgevit.runtime.candidates import Candidate
+    from edgevit.runtime.candidates import DecoderCandidate
     from edgevit.runtime.gstreamer import opener
     from edgevit.runtime.recovery import Live, Recovery
     pipelines, notes, began = json.loads(sys.argv[1]), [], time.monotonic()
-    candidates = [Candidate(decoder=each.split()[0], pipeline=each) for each in pipelines]
+    candidates = [DecoderCandidate(decoder=each.split()[0], pipeline=each) for each in pipelines]
     limits = Recovery(candidate_seconds=1.5, stall_seconds=1, first_delay=0.05)
     try:
         connect = opener("cam", candidates, "Hint.", limits.read_seconds)

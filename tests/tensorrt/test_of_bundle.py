@@ -88,6 +88,7 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     monkeypatch.setattr(ondevice, "runs_here", lambda _name: True)
     monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
     monkeypatch.setattr("edgevit.engine.runs_here", lambda _name: True)
+    monkeypatch.setattr("edgevit.report.bundle_facts.runs_here", lambda _name: True)
     monkeypatch.setattr("edgevit.engine.tensorrt.build_engine", build_engine)
     for module in (ondevice, compile_choice):
         monkeypatch.setattr(module, "backend", lambda _name: Gpu())
@@ -254,7 +255,7 @@ def test_inspect_after_compiling(
     assert "by tensorrt 10.3.0" in lines["plan"]
     monkeypatch.setattr("edgevit.engine.tensorrt.builder_version", lambda _engine: "tensorrt 10.7.0")
     assert "builder was tensorrt 10.3.0 and is tensorrt 10.7.0" in lines_of(edgevit, bundle)["engine"]
-    monkeypatch.setattr("edgevit.engine.runs_here", lambda _name: False)
+    monkeypatch.setattr("edgevit.report.bundle_facts.runs_here", lambda _name: False)
     assert "compiled for builder tensorrt 10.3.0" in lines_of(edgevit, bundle)["engine"]
     assert "cannot run here" in lines_of(edgevit, bundle)["engine"]
 

@@ -28,11 +28,11 @@ def test_the_stream_is_divided_everywhere() -> None:
     model = as_double(folded())
     images = torch.from_numpy(frames(model.config, 2))
     for small, large in zip(streams(divided(model, 3), images), streams(model, images), strict=True):
-        torch.testing.assert_close(small * 8, large, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(small.x * 8, large.x, rtol=1e-9, atol=1e-9)
 
 
 def test_what_reads_the_stream_without_a_norm_cannot_be_divided() -> None:
-    assert set(ZOO) - set(DIVISIBLE) == {"no final norm", "no norm in blocks"}
+    assert set(ZOO) - set(DIVISIBLE) == {"no final norm", "no norm in blocks", "merging without norms"}
     with pytest.raises(ValueError, match="division of the residual stream"):
         divided(folded(**ZOO["no norm in blocks"]), 1)
 
