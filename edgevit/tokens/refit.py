@@ -102,7 +102,7 @@ def _refit(
 
     contract = reference.preprocessing
     probed = images.subset(range(min(PROBED, len(images))))
-    with bench.stage("gradients", total=len(probed)) as stage:
+    with bench.stage("influence of tokens", total=len(probed)) as stage:
         counted = influences(reference.model, contract, probed.prepared(contract, BATCH), seed, stage.advance)
     model = fold(reference.model, contract)
     with bench.stage("merge and refit", total=2 * len(model.blocks)) as stage, TokenStream() as wanted, TokenStream() as got:

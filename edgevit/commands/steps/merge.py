@@ -54,7 +54,7 @@ class Merge:
         if images is None or not self.settings.refit:
             return
         if not kept:
-            yield dry.stage("gradients", "how much each token and channel counts")
+            yield dry.stage("influence of tokens", "by gradients: how much each counts")
         merges = merges_text(merges_of(self.settings, work.checkpoint.model.config))
         yield dry.stage(
             "merge and refit", f"{merges} tokens, on {min(len(images), self.settings.images)} images of {images.source}"
