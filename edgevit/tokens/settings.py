@@ -25,7 +25,7 @@ class MergeSettings:
     merges: tuple[tuple[int, int], ...] = ()
     """Blocks, each with how many tokens are merged away behind its attention."""
     refit: bool = True
-    images: int = 256
+    images: int = 128
     """Calibration images that the refit is made on, at most."""
     seed: int = 0
 
