@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.model.merging import Merge, Tokens, compared, matched
-from edgevit.model.rewrites.legal import Rewrite, legal_rewrites
+from edgevit.model.rewrites.kinds import Rewrite
 from edgevit.model.vit import ACTIVATIONS
 from edgevit.part import LINEARS, Part
 from edgevit.vitconfig import VitConfig
@@ -50,11 +50,6 @@ class FoldedBlock:
     fc2: Linear
     forbidden: frozenset[Rewrite] = frozenset()
     """Rewrites that what lies between the GEMMs forbids, and that these weights do not show."""
-
-    @property
-    def legal(self) -> frozenset[Rewrite]:
-        """The rewrites that keep what the block computes."""
-        return legal_rewrites(self)
 
     @property
     def linears(self) -> dict[str, Linear]:

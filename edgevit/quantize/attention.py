@@ -26,6 +26,7 @@ from edgevit.model.quantplan import (
     quantized_attention,
     quantized_linear,
 )
+from edgevit.model.rewrites.legal import legal_rewrites
 from edgevit.model.rewrites.scores import even_scores
 from edgevit.model.rounding import quantize_input
 from edgevit.numberformat import NumberFormat
@@ -83,7 +84,7 @@ def quantize_attention(
     for block, (low, high) in extremes.items():
         qkv, values = Part(block, "qkv"), slice(len(low) // 3 * 2, None)
         to = linears[qkv].format
-        linears[qkv], queries, keys = even_scores(linears[qkv], low, high, plan.model.blocks[block].legal)
+        linears[qkv], queries, keys = even_scores(linears[qkv], low, high, legal_rewrites(plan.model.blocks[block]))
         steps[block] = QuantizedAttention(query_step=step_for(queries, to), key_step=step_for(keys, to), format=to)
         reach[block] = torch.maximum(high[values], -low[values])
     x = embed(plan.model, frames)

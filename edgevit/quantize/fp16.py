@@ -36,7 +36,8 @@ from edgevit.model.folded import (
 )
 from edgevit.model.merging import Tokens
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan, quantized_attention, quantized_linear
-from edgevit.model.rewrites.legal import MIGRATE, Rewrite
+from edgevit.model.rewrites.kinds import MIGRATE, Rewrite
+from edgevit.model.rewrites.legal import legal_rewrites
 from edgevit.model.rewrites.migration import Transform, migrate, migrate_values
 from edgevit.model.rewrites.scores import key_bias, without_key_bias
 from edgevit.model.rewrites.stream import can_divide, divided
@@ -90,7 +91,7 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
     def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None) -> Tensor:
         reached = scores(queries, keys, added)
         see(str(part), reached)
-        if Rewrite.DROP_KEY_BIAS in model.blocks[part.block].legal:
+        if Rewrite.DROP_KEY_BIAS in legal_rewrites(model.blocks[part.block]):
             bias = key_bias(model.blocks[part.block])
             see(_bare(part), reached - (queries * bias[:, None]).sum(-1, keepdim=True))
         return plain_attention(part, queries, keys, values, added)
@@ -123,7 +124,7 @@ def without_key_biases(model: FoldedVit, found: dict[str, float]) -> FoldedVit:
 
     def bare(index: int, block: FoldedBlock) -> FoldedBlock:
         part = Part(index, "attention")
-        if Rewrite.DROP_KEY_BIAS not in block.legal or found[_bare(part)] > 2 * found[str(part)]:
+        if Rewrite.DROP_KEY_BIAS not in legal_rewrites(block) or found[_bare(part)] > 2 * found[str(part)]:
             return block
         return without_key_bias(block)
 
@@ -173,7 +174,7 @@ def _with_small_steps(plan: QuantPlan, part: Part) -> QuantPlan:
     """
     linear, block = plan.linears[part], plan.model.blocks[part.block]
     power = int(np.floor(np.log2(linear.input_scale / NORMAL)))
-    if power <= 0 or MIGRATE[part.kind] not in block.legal or _is_fixed(plan, part):
+    if power <= 0 or MIGRATE[part.kind] not in legal_rewrites(block) or _is_fixed(plan, part):
         return plan
     factor = 2.0**power
     inputs = linear.weight.shape[1]

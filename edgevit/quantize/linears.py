@@ -18,7 +18,8 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan, quantized_linear
-from edgevit.model.rewrites.legal import MIGRATE
+from edgevit.model.rewrites.kinds import MIGRATE
+from edgevit.model.rewrites.legal import legal_rewrites
 from edgevit.model.rewrites.migration import Transform, migrate, migrate_outputs, migrate_values
 from edgevit.model.rounding import quantize_weight
 from edgevit.numberformat import INT8, NumberFormat
@@ -126,7 +127,7 @@ def _quantize_gemm(
 ) -> tuple[QuantizedLinear, Transform | None, LayerReport]:
     """The INT8 GEMM for a transformed input measured in steps, the transform (None: neither), and the report."""
     linear: Linear = getattr(block, part.kind)
-    chosen = best_candidate(known, linear, settings, to) if MIGRATE[part.kind] in block.legal else OFF
+    chosen = best_candidate(known, linear, settings, to) if MIGRATE[part.kind] in legal_rewrites(block) else OFF
     transform, largest = chosen.transform(known.highs.values, known.lows.values, linear.weight)
     clip = clip_value(known, transform, float(largest), linear, settings, to)
     trials = {"nearest": _nearest(transform.inverse(linear), clip, to)}

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear
-from edgevit.model.rewrites.legal import MIGRATE, require
+from edgevit.model.rewrites.kinds import MIGRATE
+from edgevit.model.rewrites.legal import require
 
 
 @dataclass(frozen=True, kw_only=True)

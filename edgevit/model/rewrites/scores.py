@@ -14,7 +14,8 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, Linear
 from edgevit.model.quantplan import QuantizedLinear
-from edgevit.model.rewrites.legal import Rewrite, require
+from edgevit.model.rewrites.kinds import Rewrite
+from edgevit.model.rewrites.legal import require
 
 
 def even_scores(

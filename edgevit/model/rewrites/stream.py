@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
-from edgevit.model.rewrites.legal import Rewrite
+from edgevit.model.rewrites.kinds import Rewrite
+from edgevit.model.rewrites.legal import legal_rewrites
 
 
 def can_divide(model: FoldedVit) -> bool:
     """Whether every reader of the residual stream is a LayerNorm."""
-    return model.final_norm is not None and all(Rewrite.DIVIDE_STREAM in block.legal for block in model.blocks)
+    return model.final_norm is not None and all(Rewrite.DIVIDE_STREAM in legal_rewrites(block) for block in model.blocks)
 
 
 def divided(model: FoldedVit, shift: int) -> FoldedVit:

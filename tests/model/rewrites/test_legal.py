@@ -11,7 +11,8 @@ from torch import Tensor
 from edgevit.errors import ConfigError
 from edgevit.model.folded import FoldedBlock, FoldedVit, forward
 from edgevit.model.quantplan import QuantPlan, simulate
-from edgevit.model.rewrites.legal import MIGRATE, ROTATION_FORBIDS, Rewrite
+from edgevit.model.rewrites.kinds import MIGRATE, ROTATION_FORBIDS, Rewrite
+from edgevit.model.rewrites.legal import legal_rewrites
 from edgevit.model.rewrites.migration import Transform, migrate
 from edgevit.model.rewrites.scores import without_key_bias
 from edgevit.part import LINEARS, Part
@@ -30,27 +31,27 @@ def forbidding(rewrites: frozenset[Rewrite]) -> FoldedVit:
 
 
 def test_a_plain_block_admits_everything() -> None:
-    assert all(block.legal == frozenset(Rewrite) for block in folded().blocks)
+    assert all(legal_rewrites(block) == frozenset(Rewrite) for block in folded().blocks)
 
 
 def test_without_a_norm_only_what_has_somewhere_to_go_is_left() -> None:
     (block, _) = folded(**ZOO["no norm in blocks"]).blocks
-    assert block.legal == {Rewrite.MIGRATE_PROJ, Rewrite.MIGRATE_FC2} | SCORES
+    assert legal_rewrites(block) == {Rewrite.MIGRATE_PROJ, Rewrite.MIGRATE_FC2} | SCORES
 
 
 def test_what_pruning_leaves_admits_what_it_has() -> None:
     """A map reads a norm, a bias reads nothing, and where there are no heads there are no scores."""
     mapped, no_mlp, nothing, whole = folded(**ZOO["maps and biases"]).blocks
-    assert mapped.legal == frozenset(Rewrite) - SCORES - {Rewrite.MIGRATE_QKV}
-    assert no_mlp.legal == frozenset(Rewrite) - {Rewrite.MIGRATE_FC1}
-    assert nothing.legal == {Rewrite.DIVIDE_STREAM}
-    assert whole.legal == frozenset(Rewrite)
+    assert legal_rewrites(mapped) == frozenset(Rewrite) - SCORES - {Rewrite.MIGRATE_QKV}
+    assert legal_rewrites(no_mlp) == frozenset(Rewrite) - {Rewrite.MIGRATE_FC1}
+    assert legal_rewrites(nothing) == {Rewrite.DIVIDE_STREAM}
+    assert legal_rewrites(whole) == frozenset(Rewrite)
 
 
 def test_what_is_forbidden_stays_forbidden_through_other_rewrites() -> None:
     block = forbidding(frozenset({Rewrite.EVEN_SCORES})).blocks[0]
     ones = torch.ones(block.qkv.weight.shape[1])
-    assert Rewrite.EVEN_SCORES not in migrate(block, "qkv", Transform(centre=0 * ones, scales=2 * ones)).legal
+    assert Rewrite.EVEN_SCORES not in legal_rewrites(migrate(block, "qkv", Transform(centre=0 * ones, scales=2 * ones)))
 
 
 @pytest.mark.parametrize("kind", LINEARS)

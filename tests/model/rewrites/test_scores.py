@@ -15,7 +15,7 @@ from edgevit.model.quantplan import (
     quantized_attention,
     quantized_linear,
 )
-from edgevit.model.rewrites.legal import Rewrite
+from edgevit.model.rewrites.kinds import Rewrite
 from edgevit.model.rewrites.scores import even_scores, key_bias, without_key_bias
 from edgevit.numberformat import INT8
 from edgevit.quantize.attention import step_for

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgevit.model.folded import forward, streams
-from edgevit.model.rewrites.legal import Rewrite
+from edgevit.model.rewrites.kinds import Rewrite
 from edgevit.model.rewrites.stream import can_divide, divided
 from tests.zoo import ZOO, as_double, folded, frames
 
