@@ -206,6 +206,8 @@ OfTorch.__module__ = "torch.nn.modules.module"
         ("build", ("m.pt",), {"image_size": "224"}, "image_size: expected the side in pixels"),
         ("build", ("m.pt",), {"hedas": 3}, "unexpected keyword argument 'hedas'. Did you mean 'heads'?"),
         ("prune", ("m.pt",), {"data": None, "share": 0.3}, "Pruning and merging need images"),
+        ("build", ("m.pt",), {"merge": True}, "merge: expected a share"),
+        ("build", ("m.pt",), {"merge": [64]}, "merge: expected a share"),
         ("compare", (), {"data": "d"}, "name at least one model"),
         ("compare", ("a", None), {"data": "d"}, "model: expected a path"),
         ("compare", ("a",), {"data": None}, "data: expected a path"),

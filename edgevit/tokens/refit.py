@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgevit.cache import Kind
+from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint, model_from
 from edgevit.model.digest import model_digest
@@ -25,7 +26,7 @@ from edgevit.pruning.compensation import Compensation, compensate
 from edgevit.pruning.first_pass import LEAST, write_embedded
 from edgevit.pruning.token_store import TokenStream
 from edgevit.tokens.merge import merging
-from edgevit.tokens.settings import Merges, MergeSettings, merges_of, merges_text
+from edgevit.tokens.settings import Merges, MergeSettings, merges_in, merges_of, merges_text
 from edgevit.workbench import Workbench
 
 MERGED, MERGED_REPORT = Kind("merged", __name__), Kind("merged-report", __name__)
@@ -51,9 +52,12 @@ def merge(
     """``checkpoint`` with tokens merged as ``settings`` ask, refitted on ``images`` to do what ``reference`` does.
 
     ``reference`` merges nothing and has blocks of the same width; None is ``checkpoint`` itself. Without `LEAST` images, and
-    where the settings say so, nothing is refitted. Raises ConfigError for merges that the model cannot have, DataError for an
-    unreadable image.
+    where the settings say so, nothing is refitted. Raises ConfigError for merges that the model cannot have, and for one that
+    merges already, DataError for an unreadable image.
     """
+    if already := merges_in(checkpoint.model.config):
+        msg = f"--merge: this model merges tokens already, {merges_text(already)}. Build it as it is, or merge the one before."
+        raise ConfigError(msg)
     merges = merges_of(settings, checkpoint.model.config)
     changed, made = merging(checkpoint.model, merges), list[dict[str, Any]]()
     fitted = images is not None and len(images) >= LEAST and settings.refit

@@ -93,6 +93,11 @@ def _by_hand(text: str) -> dict[int, int]:
     return found
 
 
+def merges_in(config: VitConfig) -> dict[int, int]:
+    """Those of a model."""
+    return {index: block.merged for index, block in enumerate(config.blocks) if block.merged}
+
+
 def merges_text(merges: Merges) -> str:
     """``64@2,64@5``, which `merge_settings` reads."""
     return ",".join(f"{count}@{block}" for block, count in sorted(merges.items()))

@@ -304,8 +304,35 @@ def test_a_pruned_precision(edgevit: Callable[..., Any], checkpoint_path: Path, 
     assert f"64 images of {image_folder} were calibrated or fitted on and are left out" in outcome.json["notes"]
 
 
+def test_a_merged_precision(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path) -> None:
+    """Alone, and after pruning, whatever order they are named in."""
+    names = ("fp32", "int8+merge10", "int8+merge10+prune20")
+    outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--precisions", ",".join(names), *RUN, "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert [row["precision"] for row in outcome.json["rows"]] == list(names)
+    notes = [note for note in outcome.json["notes"] if ": merged: " in note]
+    assert [note.partition(": merged: ")[0] for note in notes] == list(names[1:])
+    assert all("not refitted" not in note for note in notes)
+    assert any(note.startswith("int8+merge10+prune20: pruned: ") for note in outcome.json["notes"])
+
+
 @pytest.mark.parametrize(
-    "precision", ["int8+prune", "int8+prune0", "int8+prune95", "int8+prune-3", "int8+", "int8+cut20", "+prune20"]
+    "precision",
+    [
+        "int8+prune",
+        "int8+prune0",
+        "int8+prune95",
+        "int8+prune-3",
+        "int8+",
+        "int8+cut20",
+        "+prune20",
+        "int8+merge",
+        "int8+merge0",
+        "int8+merge99",
+        "int8+merge20+merge30",
+        "int8+prune20+",
+        "int8 + merge20",
+    ],
 )
 def test_wrong_pruned_precisions(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path, precision: str) -> None:
     outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--precisions", precision)
