@@ -71,6 +71,8 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
         checkpoint = load_checkpoint(request.model, **request.options)
     checkpoint, sets, said = _read_images(request, checkpoint, progress)
     calibration, fitting, held_out, notes = _choose_images(request, *sets)
+    for step in request.steps:
+        step.check(checkpoint, fitting)
     notes = said + notes
     if calibration is not None:
         notes += calibration_notes(calibration, len(checkpoint.labels))

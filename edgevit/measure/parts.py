@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from edgevit.engine.profiling import LayerTime
 
-PARTS = ("embed", "norm", "qkv", "attention", "proj", "fc1", "activation", "fc2", "residual", "head", "other")
+PARTS = ("embed", "norm", "qkv", "attention", "proj", "fc1", "activation", "fc2", "residual", "merge", "head", "other")
 """In the order a frame meets them."""
-_NAMED = re.compile(r"(?:blocks\.(\d+)/)?(embed|norm|qkv|attention|proj|fc1|act|fc2|residual|kept|head|logits)")
+_NAMED = re.compile(r"(?:blocks\.(\d+)/)?(embed|norm|qkv|attention|proj|fc1|act|fc2|residual|kept|merge|head|logits)")
 _KINDS = {"MVN": "norm", "LayerNormalization": "norm", "BiasGelu": "activation", "Gelu": "activation"}
 _PARTS = {"act": "activation", "kept": "residual", "logits": "head"}
 

@@ -14,6 +14,7 @@ from edgevit.errors import EdgevitError
 from edgevit.problem import MULTI_LABEL, describe
 from edgevit.report.sheet import Sheet, megabytes, percent
 from edgevit.signing import required_keys
+from edgevit.vitconfig import VitConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ def _facts(opened: Bundle, keys: Sequence[Path]) -> list[tuple[str, str]]:
     blocks = manifest.blocks
     return [
         ("model", f"{manifest.family}: {len(blocks)} blocks, width {model['width']}, patch {model['patch_size']}"),
+        *_tokens(manifest),
         ("input", manifest.input),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:8])}{' ...' if len(manifest.labels) > 8 else ''}"),
         ("scores", describe(manifest.problem_type)),
@@ -52,6 +54,14 @@ def _facts(opened: Bundle, keys: Sequence[Path]) -> list[tuple[str, str]]:
         *_checks(manifest),
         *_measured(manifest),
     ]
+
+
+def _tokens(manifest: Manifest) -> list[tuple[str, str]]:
+    """Where a model merges how many; nothing of one that merges none."""
+    config = VitConfig.from_dict(manifest.model)
+    merges = [f"{block.merged} behind attention of block {index}" for index, block in enumerate(config.blocks) if block.merged]
+    left = config.tokens_into(len(config.blocks) - 1)
+    return [("tokens", f"{config.tokens} tokens become {left}: {', '.join(merges)}")] if merges else []
 
 
 def _signature(opened: Bundle, keys: Sequence[Path]) -> str:

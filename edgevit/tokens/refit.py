@@ -55,10 +55,7 @@ def merge(
     where the settings say so, nothing is refitted. Raises ConfigError for merges that the model cannot have, and for one that
     merges already, DataError for an unreadable image.
     """
-    if already := merges_in(checkpoint.model.config):
-        msg = f"--merge: this model merges tokens already, {merges_text(already)}. Build it as it is, or merge the one before."
-        raise ConfigError(msg)
-    merges = merges_of(settings, checkpoint.model.config)
+    merges = require_mergeable(checkpoint, settings)
     changed, made = merging(checkpoint.model, merges), list[dict[str, Any]]()
     fitted = images is not None and len(images) >= LEAST and settings.refit
     if fitted and images is not None:
@@ -74,6 +71,14 @@ def merge(
         "macs_before": macs(config), "macs": macs(after), "share": share, "refit": made,
     }  # fmt: skip
     return Merged(checkpoint=checkpoint.with_model(changed), report=report, summary=summary)
+
+
+def require_mergeable(checkpoint: Checkpoint, settings: MergeSettings) -> dict[int, int]:
+    """What ``settings`` ask of ``checkpoint``, by block. Raises ConfigError as `merge` does."""
+    if already := merges_in(checkpoint.model.config):
+        msg = f"--merge: this model merges tokens already, {merges_text(already)}. Build it as it is, or merge the one before."
+        raise ConfigError(msg)
+    return merges_of(settings, checkpoint.model.config)
 
 
 def _kept_refit(

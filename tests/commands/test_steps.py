@@ -25,6 +25,9 @@ class Spender:
     leaves = None
     images = 0
 
+    def check(self, checkpoint: Any, images: Any) -> None:
+        pass
+
     def run(self, work: Work) -> Work:
         self.given.append(work.budget and work.budget.max_drop)
         if work.budget is not None and work.budget.max_drop < self.needs:

@@ -74,7 +74,7 @@ def test_what_is_told_of_it(checkpoint: Checkpoint, images: ImageSet) -> None:
     tokens = checkpoint.model.config.tokens
     assert (done.report["tokens_before"], done.report["tokens"]) == (tokens, tokens - 6)
     assert done.report["merges"] == {"0": 6}
-    assert [item["sublayer"] for item in done.report["refit"]][:2] == ["blocks.0.attention", "blocks.0.mlp"]
+    assert [item["name"] for item in done.report["refit"]][:2] == ["blocks.0.attention", "blocks.0.mlp"]
     assert all(item["error"] <= item["error_before"] for item in done.report["refit"])
     assert done.summary.startswith(f"merged: {tokens} tokens to {tokens - 6} (6@0), ")
     assert "not refitted" not in done.summary

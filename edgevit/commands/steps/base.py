@@ -67,6 +67,10 @@ class Step(Protocol):
         """Whether it goes as far as an accuracy budget allows."""
         ...
 
+    def check(self, checkpoint: Checkpoint, images: ImageSet | None) -> None:
+        """Raise, before anything slow, what `run` would for a model of this shape and so many ``images`` to fit on."""
+        ...
+
     def run(self, work: Work) -> Work:
         """``work`` with the model changed. Raises BudgetError where the least that it can do costs more than the budget."""
         ...

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
+from edgevit.images.dataset import ImageSet
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.target import Target
-from edgevit.tokens.refit import merge
+from edgevit.tokens.refit import merge, require_mergeable
 from edgevit.tokens.settings import MergeSettings, merges_of, merges_text
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ class Merge:
     def images(self) -> int:
         """See `Step.images`."""
         return self.settings.images if self.settings.refit else 0
+
+    def check(self, checkpoint: Checkpoint, images: ImageSet | None) -> None:
+        """See `Step.check`."""
+        require_mergeable(checkpoint, self.settings)
 
     def run(self, work: Work) -> Work:
         """See `Step.run`; on ``work.fitting``, held against the model as it came."""

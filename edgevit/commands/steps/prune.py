@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from edgevit.commands.steps.base import Work
 from edgevit.engine.here import is_here
 from edgevit.engines import traits_of
-from edgevit.pruning.first_pass import score
+from edgevit.images.dataset import ImageSet
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.pruning.first_pass import check_settings, score
 from edgevit.pruning.goal import costs_for, prune_to
 from edgevit.pruning.settings import PruneSettings
 from edgevit.target import Target
@@ -42,6 +44,11 @@ class Prune:
     def spends(self) -> bool:
         """See `Step.spends`."""
         return self.settings.auto
+
+    def check(self, checkpoint: Checkpoint, images: ImageSet | None) -> None:
+        """See `Step.check`."""
+        assert images is not None  # a request without images is refused
+        check_settings(checkpoint, images, self.settings)
 
     def run(self, work: Work) -> Work:
         """See `Step.run`; on ``work.fitting``."""

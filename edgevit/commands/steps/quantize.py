@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
 from edgevit.export.form import form_for
+from edgevit.images.dataset import ImageSet
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.numberformat import FORMATS, FP16
 from edgevit.quantize.decide import decide
 from edgevit.quantize.fp16_check import simulated
@@ -31,6 +33,9 @@ class Quantize:
     def spends(self) -> bool:
         """See `Step.spends`."""
         return FORMATS[self.precision].scaled
+
+    def check(self, checkpoint: Checkpoint, images: ImageSet | None) -> None:
+        """See `Step.check`; what cannot be quantized is found by doing it."""
 
     def run(self, work: Work) -> Work:
         """See `Step.run`; on ``work.calibration``."""
