@@ -1,4 +1,4 @@
-"""What TensorRT's builder makes of every form of the graph: the table that `edgevit.export.form.form_for` is taken from.
+"""What TensorRT's builder makes of every form of the graph: the table that `edgevit.engines.ENGINES` is taken from.
 
     python benchmarks/tensorrt_forms.py [--models deit_s,deit_t,vit_b,dinov2_s] [--onnx OTHER.onnx ...] [--out FILE.json]
 

@@ -65,6 +65,7 @@ DEPENDS = {
     "quantize": QUANTIZING,
     "quantize-report": QUANTIZING,
     "half": (*READING, "quantize/fp16.py", "model/rewrites/scores.py", "model/rewrites/stream.py"),
+    "half-simulated": (*READING, "quantize/fp16.py", "model/planfile.py"),
     "sensitivity": (*QUANTIZING, "quantize/sensitivity.py"),
     "prune-scores": (
         *READING,

@@ -71,7 +71,7 @@ def build(
 
     Args:
         model: a checkpoint: .safetensors, .pt, .pth, or a folder of transformers or timm.
-        data: images to calibrate on, a folder (class per subfolder) or an .npz; INT8 and pruning need them.
+        data: images to calibrate on, a folder (class per subfolder) or an .npz; INT8, pruning and merging need them.
         target: the device: a name in targets/, the path of a .toml file, or a `Target`.
         precision: what GEMMs compute in: ``int8`` (the default), ``fp16``, ``fp32``, or ``auto``: INT8 as far as ``max_drop``
             allows.

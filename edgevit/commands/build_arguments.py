@@ -130,7 +130,7 @@ def _merges(merge: Any) -> MergeSettings | None:
         return None
     if isinstance(merge, bool) or not isinstance(merge, str | int | float):
         raise wrong_type(merge, "merge", "a share of the MACs, or a text such as '64@2,64@5'")
-    return merge_settings(merge if isinstance(merge, str) else f"{merge:g}")
+    return merge_settings(merge if isinstance(merge, str) else repr(float(merge)))
 
 
 def _settings(share: Any, speedup: Any, given: dict[str, Any], multiple: int) -> PruneSettings | None:
@@ -139,7 +139,7 @@ def _settings(share: Any, speedup: Any, given: dict[str, Any], multiple: int) ->
     recover, score = number_of(given.pop("recover", 0), "recover", 0), given.pop("score", "obs")
     if share is None and speedup is None:
         if recover:
-            msg = "--recover trains a pruned model: Say how much to prune with --prune or --speedup."
+            msg = "--recover trains a pruned model: say how much to prune with --prune or --speedup."
             raise ConfigError(msg)
         return None
     auto = isinstance(share, str) and share == "auto"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from edgevit.bundle import MODEL, REFERENCE, REPORT, SAMPLES, Bundle, open_bundle
+from edgevit.bundle import MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, open_bundle
 from edgevit.commands.compare_request import Request, Subject
 from edgevit.engine import runs_here
 from edgevit.engine.check import floor_of
@@ -63,10 +64,18 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
         layers={manifest.precision: _layers(bundle)} if own else {},
         plans={manifest.precision: plan} if plan is not None and own else {},
         timed=at_home,
-        earlier={precision: row for precision in wanted if (row := (manifest.accuracy or {}).get(precision))},
+        earlier=_earlier(manifest, wanted),
         compiled={manifest.precision: engine_here} if engine_here is not None and own else {},
         checks=_checks(bundle, models),
     )
+
+
+def _earlier(manifest: Manifest, wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """What each precision had when the bundle was built; its own model's row is the last, whatever came before is FP32."""
+    rows = {name: row for name, row in (manifest.accuracy or {}).items() if name != "conditions" and row}
+    own = list(rows.values())[-1:]
+    found = {precision: rows[precision] for precision in wanted if precision in rows}
+    return found | ({manifest.precision: own[0]} if own and manifest.precision in wanted else {})
 
 
 def _checks(bundle: Bundle, models: Mapping[str, bytes]) -> dict[str, CheckedGraph]:

@@ -61,6 +61,7 @@ def subject_of_checkpoint(path: Path, name: str, images: ImageSet, request: Requ
     if seen is not None and request.calibration is None and len(seen) == len(images):
         msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or --calibration DIR with others."
         raise DataError(msg)
+    _check_steps(checkpoint, fitting, wanted, target)
     maker = _Maker(checkpoint, calibration, fitting, request, bench)
     made = {precision.name: maker.make(precision) for precision in wanted}
     notes = _notes(made)
@@ -134,6 +135,15 @@ def _fitted(
     asked = max(step.images for precision in wanted for step in steps_of(precision.shares, target))
     count = min(asked, most)
     return calibration, source.to_fit(count, settings.images if calibration else 0, settings.seed)
+
+
+def _check_steps(checkpoint: Checkpoint, fitting: ImageSet | None, wanted: tuple[Precision, ...], target: Target) -> None:
+    """Raise, before anything slow, for what cannot be done to a model of this shape."""
+    from edgevit.commands.steps import steps_of
+
+    for precision in wanted:
+        for step in steps_of(precision.shares, target):
+            step.check(checkpoint, fitting)
 
 
 class _Maker:

@@ -16,7 +16,7 @@ BASES = tuple(base for item in FORMATS.values() for base in ((f"{item.name}-line
 DEFAULT = ("fp32", "int8")
 STEPS = {"prune": GREATEST, "merge": MOST_MERGED}
 """Steps that may follow a +, each with the largest share."""
-_STEP = re.compile(r"(prune|merge)(\d+(?:\.\d+)?)")
+_STEP = re.compile(rf"({'|'.join(STEPS)})(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, kw_only=True)

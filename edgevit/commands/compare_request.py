@@ -50,7 +50,7 @@ class Subject:
     problem_type: str
     engine: str
     calibrated: frozenset[str]
-    """Fingerprints of the images it was fitted to: calibrated, or pruned on."""
+    """Fingerprints of the images it was fitted to: calibrated, pruned or refitted on."""
     notes: tuple[str, ...] = ()
     layers: dict[str, tuple[Layer, ...]] = field(default_factory=dict)
     """By precision, what quantization made of each GEMM."""

@@ -2,7 +2,7 @@
 
 Nothing is sorted, gathered or scattered. The rank of a source is counted by comparing it with all others, a token's new place
 is compared with all places, and what comes out, a matrix of zeros and ones, is multiplied with the tokens: of matrix products,
-comparisons and sums engines make few kernels (TensorRT seven, eight where the number of tokens is no multiple of eight).
+comparisons and sums engines make few kernels (TensorRT six to seven).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevit.errors import ConfigError
 from edgevit.export.nodes import Nodes, element_type
 from edgevit.model.merging import EPSILON
 
@@ -71,11 +72,11 @@ def write_merge(nodes: Nodes, x: str, taken: str, sizes: str | None, at: Merging
 
     ``taken`` [N, tokens, width] is what they are compared by; ``sizes`` [N, 1, tokens] are those before, None where nothing was
     merged yet.
-    Raises OverflowError for more tokens than FP16 counts, in FP16.
+    Raises ConfigError for more tokens than FP16 counts, in FP16.
     """
     if nodes.form.dtype == "fp16" and at.tokens > MOST:
-        msg = f"{at.name}: FP16 counts to {MOST}, and there are {at.tokens} tokens"
-        raise OverflowError(msg)
+        msg = f"{at.name}: FP16 counts to {MOST}, and there are {at.tokens} tokens. Take a smaller image, or do not merge."
+        raise ConfigError(msg)
     place = _row(nodes, _place(nodes, _unit(nodes, taken, at), at), at.tokens, f"{at.name}/place")
     kept = nodes.constant(f"{at.name}/kept", np.arange(at.kept, dtype=np.float32)[:, None])
     members = nodes.node("Equal", f"{at.name}/members", place, kept)

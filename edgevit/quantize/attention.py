@@ -54,7 +54,7 @@ class AttentionReport:
 def quantize_attention(
     plan: QuantPlan, extremes: dict[int, tuple[Tensor, Tensor]], frames: Tensor, wanted: str
 ) -> tuple[QuantPlan, list[AttentionReport]]:
-    """``plan`` with INT8 attention in the blocks where ``wanted`` (see `Quantize.attention`) lets it be.
+    """``plan`` with INT8 attention in the blocks where ``wanted`` (see `edgevit.recipe.QuantizeSettings.attention`) lets it be.
 
     ``extremes`` are, by block, lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
     on the first of ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit
+from edgevit.model.planfile import dump_plan
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import FP16
@@ -22,7 +25,7 @@ from edgevit.quantize.quantize import BATCH, counted, quantize_key
 from edgevit.recipe import Recipe
 from edgevit.workbench import Workbench
 
-PEAKS = Kind("half", __name__)
+PEAKS, SIMULATED = Kind("half", __name__), Kind("half-simulated", __name__)
 IMAGES = 16  # calibration images that the effect of FP16 is simulated on
 ENOUGH = 30.0  # dB of logit SQNR, below which FP16 is warned of
 
@@ -63,17 +66,31 @@ class Simulated:
     note: str
 
 
-def simulated(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet) -> Simulated:
+def simulated(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet, bench: Workbench) -> Simulated:
     """``plan`` with all that is not INT8 in FP16, on a few of ``images``. Raises ConfigError if logits are not finite."""
-    contract = checkpoint.preprocessing
-    some = np.concatenate(list(images.subset(range(min(len(images), IMAGES))).prepared(contract, BATCH)))
-    wanted, found = half_logits(plan, fold(checkpoint.model, contract), some)
-    if not np.isfinite(found).all():
+    some = images.subset(range(min(len(images), IMAGES)))
+    key = {"model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": some.digest(),
+           "plan": hashlib.sha256(dump_plan(plan)).hexdigest()}  # fmt: skip
+    stored = bench.cache.find(SIMULATED, **key)
+    if stored is None:
+        stored = json.dumps(_sqnr_db(checkpoint, plan, some)).encode()
+        bench.cache.store(SIMULATED, stored, **key)
+    sqnr = json.loads(stored)
+    if sqnr is None:
         msg = "FP16 cannot hold this model: its logits are not finite on the calibration images. Build with --precision fp32."
         raise ConfigError(msg)
-    sqnr = decibel(float(np.square(wanted).sum()), float(np.square(found - wanted).sum()))
     what = "INT8 with FP16 around it" if plan.linears else "FP16"
     note = f"fp16: in {what}, simulated, the logits keep {sqnr:.0f} dB against FP32 on {len(some)} calibration images"
     if sqnr < ENOUGH:
         note += "; that is little: compare with --precision fp32"
     return Simulated(report={"sqnr_db": sqnr, "images": len(some)}, note=note)
+
+
+def _sqnr_db(checkpoint: Checkpoint, plan: QuantPlan, images: ImageSet) -> float | None:
+    """Of the logits; None if they are not finite."""
+    contract = checkpoint.preprocessing
+    frames = np.concatenate(list(images.prepared(contract, BATCH)))
+    wanted, found = half_logits(plan, fold(checkpoint.model, contract), frames)
+    if not np.isfinite(found).all():
+        return None
+    return decibel(float(np.square(wanted).sum()), float(np.square(found - wanted).sum()))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgevit.cache import Kind
 from edgevit.errors import ConfigError
@@ -51,15 +52,17 @@ def merge(
 ) -> Merged:  # fmt: skip
     """``checkpoint`` with tokens merged as ``settings`` ask, refitted on ``images`` to do what ``reference`` does.
 
-    ``reference`` merges nothing and has blocks of the same width; None is ``checkpoint`` itself. Without `LEAST` images, and
-    where the settings say so, nothing is refitted. Raises ConfigError for merges that the model cannot have, and for one that
+    ``reference`` merges nothing and has blocks of the same width; None is ``checkpoint`` itself, as it also is where embedding
+    or head are others (a model that was trained since): blocks fitted to another's would not suit them. Without `LEAST` images,
+    and where the settings say so, nothing is refitted. Raises ConfigError for merges that the model cannot have, and for one that
     merges already, DataError for an unreadable image.
     """
     merges = require_mergeable(checkpoint, settings)
     changed, made = merging(checkpoint.model, merges), list[dict[str, Any]]()
-    fitted = images is not None and len(images) >= LEAST and settings.refit
+    fitted = is_refitted(settings, images)
     if fitted and images is not None:
-        changed, made = _kept_refit(checkpoint, changed, merges, settings, images, reference or checkpoint, bench)
+        towards = reference if reference is not None and _same_ends(reference.model, checkpoint.model) else checkpoint
+        changed, made = _kept_refit(checkpoint, changed, merges, settings, images, towards, bench)
     config, after = checkpoint.model.config, changed.config
     left = after.tokens_into(len(after.blocks) - 1)
     share = 1 - macs(after) / macs(config)
@@ -79,6 +82,19 @@ def require_mergeable(checkpoint: Checkpoint, settings: MergeSettings) -> dict[i
         msg = f"--merge: this model merges tokens already, {merges_text(already)}. Build it as it is, or merge the one before."
         raise ConfigError(msg)
     return merges_of(settings, checkpoint.model.config)
+
+
+def is_refitted(settings: MergeSettings, images: ImageSet | None) -> bool:
+    """Whether there is anything to refit on, and it is wanted."""
+    return settings.refit and images is not None and len(images) >= LEAST
+
+
+def _same_ends(one: Vit, other: Vit) -> bool:
+    """Whether all but the blocks is the same in both."""
+    states = [
+        {key: value for key, value in model.state_dict().items() if not key.startswith("blocks.")} for model in (one, other)
+    ]
+    return states[0].keys() == states[1].keys() and all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def _kept_refit(

@@ -117,7 +117,10 @@ def merges_for_share(config: VitConfig, share: float) -> dict[int, int]:
         if left <= limit:
             return merges
         most = max(most, 1 - left / macs(bare))
-    msg = f"--merge {share:g}: merging in {len(places)} places removes {most:.2f} of this model's MACs at most. Ask for less."
+    msg = (
+        f"--merge {share:g}: merging in {len(places)} places removes {most:.2f} of this model's MACs at most. "
+        "Ask for less, or say where: 64@4,64@5."
+    )
     raise ConfigError(msg)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,3 +94,27 @@ def test_steps_of_a_precision_are_in_the_order_they_run_in() -> None:
     assert isinstance(merge, Merge)
     assert merge.settings.share == 0.35
     assert steps_of({}, target) == ()
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(3.9, True), (4.1, False)])
+def test_what_no_step_answers_for_is_measured(lost: float, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last step leaves the budget alone, the model in the end is held against it."""
+
+    class Evaluator:
+        engine, metric, images = "onnxruntime", "top-1", range(50)
+
+        def drop(self, _model: bytes) -> float:
+            return lost
+
+    class Changing(Spender):
+        def run(self, work: Work) -> Work:
+            return super().run(replace(work, between=(("fp32-smaller", work.checkpoint),)))
+
+    monkeypatch.setattr("edgevit.commands.steps.base.fp32_variant", lambda *_: SimpleNamespace(model=b""))
+    begun = replace(work(4.0), budget=Budget(evaluator=Evaluator(), max_drop=4.0))  # type: ignore[arg-type]
+    steps = [Changing("a"), Spender("b", spends=False)]
+    if kept:
+        assert run_steps(steps, begun).notes == ("a", "b")
+    else:
+        with pytest.raises(BudgetError, match=r"The steps together lose 4\.10 points of top-1 on 50 images"):
+            run_steps(steps, begun)

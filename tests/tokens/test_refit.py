@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,3 +124,12 @@ def test_a_model_that_merges_is_not_merged_again(checkpoint: Checkpoint, images:
     done = merge(checkpoint, replace(SETTINGS, refit=False), images, Workbench())
     with pytest.raises(ConfigError, match="merges tokens already, 6@0"):
         merge(done.checkpoint, SETTINGS, images, Workbench())
+
+
+def test_a_model_that_was_trained_since_is_drawn_to_itself(checkpoint: Checkpoint, images: ImageSet) -> None:
+    """Its embedding and head are others: blocks fitted to what those of before saw and gave would not suit them."""
+    trained = checkpoint.with_model(copy.deepcopy(checkpoint.model))
+    with torch.no_grad():
+        trained.model.head.weight += 0.01
+    alone, beside = (merge(trained, SETTINGS, images, Workbench(), to).checkpoint for to in (None, checkpoint))
+    assert alone.digest == beside.digest

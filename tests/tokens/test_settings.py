@@ -49,7 +49,7 @@ def test_blocks_without_heads_merge_like_others() -> None:
     assert set(merges_for_share(VitConfig(**(vars(whole) | {"blocks": tuple(blocks)})), 0.2)) == {4, 6, 8}
 
 
-@pytest.mark.parametrize(("share", "said"), [(0, "above 0 and at most"), (1, "above 0"), (0.89, "at most. Ask for less")])
+@pytest.mark.parametrize(("share", "said"), [(0, "above 0 and at most"), (1, "above 0"), (0.89, "Ask for less, or say where")])
 def test_shares_that_cannot_be(share: float, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         merges_for_share(config(), share)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgevit.errors import BudgetError
+from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
@@ -96,14 +97,29 @@ def run_steps(steps: Sequence[Step], work: Work) -> Work:
 
 
 def shares_of(steps: Sequence[Step]) -> tuple[float, ...]:
-    """Of the budget, what the steps before the last may spend, to be tried one after the other."""
-    return SHARES if steps and steps[-1].spends and any(step.spends for step in steps[:-1]) else (1.0,)
+    """Of the budget, what a step may spend that is not the last to cost accuracy, to be tried one after the other."""
+    costly = [step for step in steps if step.spends or step.leaves]
+    return SHARES if any(step.spends for step in costly[:-1]) else (1.0,)
 
 
 def _run(steps: Sequence[Step], work: Work, share: float) -> Work:
     for step in steps:
         work = run_step(step, work, 1.0 if step is steps[-1] else share)
+    if work.budget is not None and work.between and not steps[-1].spends:
+        _require_within(work, work.budget)
     return work
+
+
+def _require_within(work: Work, budget: Budget) -> None:
+    """Raise BudgetError unless the model that the steps left keeps the budget, where none of them did that for all."""
+    evaluator = budget.evaluator
+    drop = evaluator.drop(fp32_variant(work.checkpoint, evaluator.engine).model)
+    if drop > budget.max_drop:
+        msg = (
+            f"--max-drop {budget.max_drop:g}: not met. The steps together lose {drop:.2f} points of {evaluator.metric} on "
+            f"{len(evaluator.images)} images. Raise it, merge or prune less, or pass more --data."
+        )
+        raise BudgetError(msg)
 
 
 def run_step(step: Step, work: Work, share: float = 1.0) -> Work:

@@ -10,7 +10,7 @@ from edgevit.commands.steps.base import Work
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.target import Target
-from edgevit.tokens.refit import merge, require_mergeable
+from edgevit.tokens.refit import is_refitted, merge, require_mergeable
 from edgevit.tokens.settings import MergeSettings, merges_of, merges_text
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Merge:
     def stages(self, work: Work, dry: DryRun, *, kept: bool) -> Iterator[PlannedStage]:
         """See `Step.stages`."""
         images = work.fitting
-        if images is None or not self.settings.refit:
+        if images is None or not is_refitted(self.settings, images):
             return
         if not kept:
             yield dry.stage("influence of tokens", "by gradients: how much each counts")

@@ -43,7 +43,7 @@ class Quantize:
         work = replace(work, decided=decided, notes=(*work.notes, *decided.notes))
         if "half" not in decided.report or work.calibration is None:
             return work
-        found = simulated(work.checkpoint, decided.plan, work.calibration)
+        found = simulated(work.checkpoint, decided.plan, work.calibration, work.bench)
         report = decided.report | {"half": decided.report["half"] | found.report}
         return replace(work, decided=replace(decided, report=report), notes=(*work.notes, found.note))
 
