@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -35,13 +37,17 @@ from edgevit.measure.comparison import Comparison
 from edgevit.recipe import load_recipe
 from edgevit.report.html import Background, to_html
 from edgevit.target import load_target
-from edgevit.unreported import import_onnxruntime, import_openvino, unreported
+from edgevit.unreported import import_onnxruntime, import_openvino
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Frames = NDArray[np.uint8]
+
+# As edgevit.unreported does, for this process: OpenVINO, NNCF and ONNX Runtime report their use.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 OURS = "int8,int8+merge35,int8+prune20,int8+prune20+merge35"
 
@@ -116,8 +122,8 @@ def nncf(model: bytes, frames: Frames, threads: int | None, *, told: bool = Fals
     import onnx
 
     openvino = import_openvino()
-    with unreported():
-        import nncf as library
+    import nncf as library
+
     library.set_log_level(logging.ERROR)
     core, ignored = openvino.Core(), None
     if told:
@@ -142,8 +148,7 @@ def nncf(model: bytes, frames: Frames, threads: int | None, *, told: bool = Fals
 def ort_static(model: bytes, frames: Frames, _threads: int | None) -> Candidate:
     """ONNX Runtime's static quantizer: Q/DQ, uint8 activations, int8 weights per channel."""
     import_onnxruntime()
-    with unreported():
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -177,5 +182,4 @@ def print_ratios(comparison: Comparison) -> None:
 
 
 if __name__ == "__main__":
-    with unreported():
-        main()
+    main()
