@@ -154,12 +154,26 @@ def run_block(
     model: FoldedVit, index: int, tokens: Tokens, linear: LinearOp = plain_linear, attention: AttentionOp = plain_attention
 ) -> Tokens:
     """Block ``index`` of `forward`; as many tokens leave it as `VitConfig.tokens_after` says."""
+    behind = run_attention(model, index, tokens, linear, attention)
+    return run_mlp(model, index, merged_behind(model, index, tokens, behind), linear)
+
+
+@torch.inference_mode()
+def run_attention(
+    model: FoldedVit, index: int, tokens: Tokens, linear: LinearOp = plain_linear, attention: AttentionOp = plain_attention
+) -> Tokens:
+    """The tokens behind attention of block ``index``; none of them are merged yet."""
     block, keep = model.blocks[index], model.config.tokens_attended(index)
     mixed = attention_inputs(tokens, block, index, linear, attention, keep)
-    behind = tokens.with_x(tokens.x[:, :keep] + written(linear, Part(index, "proj"), mixed, block.proj))
-    behind = merged_behind(model, index, tokens, behind)
-    hidden = mlp_inputs(behind.x, block, index, model.config, linear)
-    return behind.with_x(behind.x + written(linear, Part(index, "fc2"), hidden, block.fc2))
+    return tokens.with_x(tokens.x[:, :keep] + written(linear, Part(index, "proj"), mixed, block.proj))
+
+
+@torch.inference_mode()
+def run_mlp(model: FoldedVit, index: int, tokens: Tokens, linear: LinearOp = plain_linear) -> Tokens:
+    """The tokens behind the MLP of block ``index``, of those in front of it."""
+    block = model.blocks[index]
+    hidden = mlp_inputs(tokens.x, block, index, model.config, linear)
+    return tokens.with_x(tokens.x + written(linear, Part(index, "fc2"), hidden, block.fc2))
 
 
 def merged_behind(model: FoldedVit, index: int, before: Tokens, behind: Tokens) -> Tokens:

@@ -26,12 +26,15 @@ from edgevit.model.folded import (
     Linear,
     LinearOp,
     forward,
+    merged_behind,
     patch_product,
     plain_attention,
     plain_linear,
     positioned,
+    run_attention,
     run_block,
     run_head,
+    run_mlp,
     scores,
 )
 from edgevit.model.merging import Tokens
@@ -84,8 +87,6 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
         y = plain_linear(part, x, weights)
         see(f"{part} input", x)
         see(str(part), y)
-        if part.kind == "proj":
-            see("stream", stream.x[:, : y.shape[1]] + y)
         return y
 
     def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None) -> Tensor:
@@ -103,10 +104,13 @@ def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
         stream = Tokens(positioned(model, product))
         see("stream", stream.x)
         for i in range(len(model.blocks)):
-            stream = run_block(model, i, stream, linear, attention)
+            behind = run_attention(model, i, stream, linear, attention)
+            see("stream", behind.x)
+            merged = merged_behind(model, i, stream, behind)
+            if merged is not behind and merged.sizes is not None:  # summed before they are averaged
+                see("stream", merged.x * merged.sizes[..., None])
+            stream = run_mlp(model, i, merged, linear)
             see("stream", stream.x)
-            if stream.sizes is not None and model.config.blocks[i].merged:  # summed before they are averaged
-                see("stream", stream.x * stream.sizes[..., None])
         see("head", run_head(model, stream))
     return found
 

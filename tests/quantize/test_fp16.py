@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgevit.errors import ConfigError
-from edgevit.model.folded import FoldedVit, Linear, forward
+from edgevit.model.folded import FoldedVit, Linear, embed, forward, run_block
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan, simulate
 from edgevit.part import Part
 from edgevit.quantize.fp16 import (
@@ -23,6 +23,7 @@ from edgevit.quantize.fp16 import (
     without_key_biases,
 )
 from edgevit.recipe import QuantizeSettings, Recipe
+from edgevit.vitconfig import BlockConfig
 from tests.zoo import ZOO, folded, frames, int8, int8_of
 
 
@@ -57,6 +58,26 @@ def test_peaks_are_the_largest_magnitudes() -> None:
     assert {"stream", "embed", "head", "blocks.0.attention", "blocks.1.attention"} <= set(found)
     assert found["stream"] > 0
     assert found["head"] == pytest.approx(float(forward(model, torch.from_numpy(images)).abs().max()), rel=1e-5)
+
+
+def test_sums_of_merged_tokens_are_seen_in_front_of_the_mlp() -> None:
+    """Which may take back what attention wrote: of equal tokens, half of which go, the largest sum is theirs times the size."""
+    blocks = (BlockConfig(heads=4, hidden=48, merged=8), BlockConfig(heads=4, hidden=48))
+    model = folded(position_embedding=False, blocks=blocks)
+    first = model.blocks[0]
+    model.blocks[0] = replace(
+        first,
+        proj=Linear(first.proj.weight * 0, torch.full_like(first.proj.bias, 1000.0)),
+        fc2=Linear(first.fc2.weight * 0, torch.full_like(first.fc2.bias, -1000.0)),
+    )
+    image = np.full((1, 16, 16, 3), 128, np.uint8)
+    tokens = embed(model, torch.from_numpy(image)).x
+    merged = run_block(model, 0, embed(model, torch.from_numpy(image)))
+    assert merged.sizes is not None
+    largest = float(merged.sizes.max())
+    assert largest > 1
+    patches = tokens[:, model.config.prefix_tokens :] + 1000.0
+    assert peaks(model, [image])["stream"] == pytest.approx(largest * float(patches.abs().max()), rel=1e-5)
 
 
 def test_key_biases_go_where_scores_stay_small() -> None:
