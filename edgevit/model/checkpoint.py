@@ -113,7 +113,7 @@ def load_checkpoint(
     contract = overridden(at_size(stated, size, files.config), preprocessing or {})
     digest = files.digest()
     return Checkpoint(
-        model=(model if size == imported.config.image_size else resize(model, size)).eval(),
+        model=_at_size(model, size).eval(),
         preprocessing=_checked(contract, imported.config),
         labels=names,
         family=imported.family,
@@ -240,6 +240,17 @@ def _input_size(source: WeightSource, files: Files, imported: Imported, stated: 
             )
         return size, stated.sized_by
     return native_size, "config.json" if source.config.get("image_size") else "the weights' positions"
+
+
+def _at_size(model: Vit, size: tuple[int, int]) -> Vit:
+    """``model`` at another input size. Raises ConfigError where it would have to merge more tokens than it then has."""
+    if size == model.config.image_size:
+        return model
+    try:
+        return resize(model, size)
+    except ValueError as error:
+        msg = f"--image-size {size[0]}x{size[1]}: {error}. Take a larger size, or the model without merging."
+        raise ConfigError(msg) from error
 
 
 def _require_multiple(size: tuple[int, int], patch: int, what: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -106,3 +108,11 @@ def test_one_way_to_say_how_much() -> None:
         MergeSettings()
     with pytest.raises(ConfigError, match="give a share"):
         MergeSettings(share=0.3, merges=((2, 64),))
+
+
+def test_at_a_size_with_too_few_patches(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "merging.safetensors"
+    merged = checkpoint.with_model(merging(checkpoint.model, {0: 8}))
+    save_checkpoint(merged.model, path, preprocessing=merged.preprocessing, labels=merged.labels)
+    with pytest.raises(ConfigError, match=r"--image-size 8x8: block 0 cannot merge 8 tokens away: 4 patches come in"):
+        load_checkpoint(path, image_size=8)
