@@ -23,7 +23,6 @@ from edgevit.export.variants import Variant, fp32_variant
 from edgevit.measure import machine
 from edgevit.measure.compare import Candidate, compare
 from edgevit.measure.comparison import Comparison
-from edgevit.measure.doubt import budget_note
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.progress import Progress
 from edgevit.quantize.checked import checked_graph
@@ -153,11 +152,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         trusted = _all_trusted(trusted, whole, others, bench.threads)
     bench, notes = _on(trusted, bench), [*notes, *trusted.notes]
     comparison = _compared(request, inputs, [row for row, _ in rows], trusted, load, bench)
-    if (
-        comparison
-        and work.budget
-        and (note := budget_note(request.max_drop or 0, comparison.rows[-1], len(work.budget.evaluator.images)))
-    ):
+    if comparison and work.budget and (note := work.budget.note(comparison.rows[-1])):
         notes.append(note)
     with timed.stage("write bundle"):
         samples = samples_bytes(others[-1].samples if others else whole.samples, whole.samples if others else None)

@@ -23,6 +23,7 @@ from edgevit.commands.steps import Merge, Prune
 from edgevit.errors import ConfigError
 from edgevit.images.classes import ORDERS
 from edgevit.pruning.settings import PruneSettings
+from edgevit.target import PRECISIONS
 from edgevit.tokens.settings import MergeSettings, merge_settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from edgevit.recipe import Recipe
     from edgevit.target import Target
 
-PRECISIONS = ("auto", "int8", "fp16", "fp32")
+CHOICES = ("auto", *reversed(PRECISIONS))
 
 
 class PruneOptions(ImportOptions, total=False):
@@ -77,7 +78,7 @@ def build_request(
     """What `edgevit.commands.build.build` is asked to do. Raises as it does for arguments that are wrong by themselves."""
     given, target = known_options(dict(rest), SharedArguments), target_of(rest.get("target", "cpu"))
     settings, merges = _settings(prune, speedup, given, target.multiple), _merges(merge)
-    precision, max_drop = choice_of(precision, "precision", PRECISIONS), number_or_none(max_drop, "max_drop", 0.0, 100.0)
+    precision, max_drop = choice_of(precision, "precision", CHOICES), number_or_none(max_drop, "max_drop", 0.0, 100.0)
     auto = settings is not None and settings.auto
     if auto and max_drop is None:
         max_drop = 1.0  # for pruning and INT8 together
@@ -116,7 +117,7 @@ def prune_request(
     if not settings.auto and max_drop is not None:
         msg = "--max-drop bounds --prune auto; a share or a speed-up leaves it nothing to choose."
         raise ConfigError(msg)
-    precision = choice_of(precision, "precision", PRECISIONS[1:]) or ("int8" if "int8" in target.precisions else "fp32")
+    precision = choice_of(precision, "precision", CHOICES[1:]) or ("int8" if "int8" in target.precisions else "fp32")
     source = path_of(model, "model")
     out = path_or_none(given.pop("out", None), "out") or pruned_named_after(source)
     return _request(

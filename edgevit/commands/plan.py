@@ -15,7 +15,7 @@ from edgevit.commands.build_arguments import build_request
 from edgevit.commands.build_inputs import read_inputs, spare_images, work_on
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.dry_run import DryRun, PlannedStage
-from edgevit.commands.steps import Step, Work, run_step, shares_of
+from edgevit.commands.steps import Step, Work, allotted, run_step, shares_of
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, proxy_engine
 from edgevit.engines import traits_of
@@ -63,9 +63,10 @@ class _Planning:
         work: Work | None = work_on(request, self.inputs, self.bench, budget)
         self.steps: list[tuple[Step, Work, Work | None]] = []
         """Each step with what it is given, as far as that is kept (else what its forerunner was), and what it makes of it."""
-        for step in request.steps:
+        shares = allotted(request.steps, shares_of(request.steps)[0])
+        for step, share in zip(request.steps, shares, strict=True):
             given = work or self.steps[-1][1]
-            work = self._kept(step, work) if work else None
+            work = self._kept(step, work, share) if work else None
             self.steps.append((step, given, work))
         self.done = work
 
@@ -141,11 +142,10 @@ class _Planning:
         evaluator = Evaluator(self.inputs.checkpoint, self.spare, self.bench)
         return Budget(evaluator=evaluator, max_drop=self.request.max_drop)
 
-    def _kept(self, step: Step, work: Work) -> Work | None:
-        """``work`` after ``step``, if all that takes is kept."""
+    def _kept(self, step: Step, work: Work, share: float) -> Work | None:
+        """``work`` after ``step``, which may spend ``share`` of the budget, if all that takes is kept."""
         if step.spends and work.bounded and work.budget is None:
             return None
-        share = 1.0 if step is self.request.steps[-1] else shares_of(self.request.steps)[0]
         return self.dry.look(lambda: run_step(step, work, share))
 
     def _evaluate(self, name: str, model: bytes, images: ImageSet) -> None:

@@ -19,7 +19,6 @@ from edgevit.export.variants import fp32_variant
 from edgevit.files.writing import require_writable
 from edgevit.measure import machine
 from edgevit.measure.compare import Candidate, compare
-from edgevit.measure.doubt import budget_note
 from edgevit.model.checkpoint import check_replaceable, save_checkpoint
 from edgevit.progress import Progress
 from edgevit.quantize.checked import checked_graph
@@ -124,7 +123,6 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
         pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels, problem_type=pruned.problem_type
     )
     notes = (*inputs.notes, *dict.fromkeys(notes), *work.notes)
-    if comparison and work.budget and request.max_drop:
-        note = budget_note(request.max_drop, comparison.rows[-1], len(work.budget.evaluator.images))
-        notes = (*notes, note) if note else notes
+    if comparison and work.budget and (note := work.budget.note(comparison.rows[-1])):
+        notes = (*notes, note)
     return PruneResult(path=request.out, report=work.report["pruning"], comparison=comparison, notes=notes)

@@ -16,7 +16,7 @@ class PruneResult:
 
     path: Path
     report: dict[str, Any]
-    """As `edgevit.pruning.goal.PruneOutcome.report`."""
+    """As `edgevit.pruning.smaller.Smaller.report`."""
     comparison: Comparison | None
     """In FP32, before and after; None without images to measure on."""
     notes: tuple[str, ...]

@@ -10,6 +10,8 @@ from edgevit.engine.here import proxy_engine
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.accuracy import measure_accuracy
+from edgevit.measure.comparison import Row
+from edgevit.measure.doubt import budget_note
 from edgevit.measure.evaluate import engine_identity, evaluate
 from edgevit.measure.labels import comparable
 from edgevit.model.checkpoint import Checkpoint
@@ -72,6 +74,10 @@ class Budget:
     evaluator: Evaluator
     max_drop: float
     """Points, as `Evaluator.drop` counts them."""
+
+    def note(self, row: Row) -> str | None:
+        """A line if the images of ``row`` cannot tell whether it keeps the budget; see `edgevit.measure.doubt.budget_note`."""
+        return budget_note(self.max_drop, row, len(self.evaluator.images))
 
     def share(self, share: float) -> Budget:
         """So much of it, 0..1."""

@@ -80,6 +80,12 @@ def test_shares(steps: list[Step], shares: tuple[float, ...]) -> None:
     assert shares_of(steps) == shares
 
 
+def test_what_a_step_answers_for_is_not_measured_again() -> None:
+    """Its evaluator is none that could be asked."""
+    steps = [Spender("a", spends=False), Spender("b"), Spender("c", spends=False)]
+    assert run_steps(steps, work(4.0)).notes == ("a", "b", "c")
+
+
 def test_without_a_budget_nothing_is_shared() -> None:
     step = Spender("a")
     assert run_step(step, work(None), 0.5).budget is None
@@ -107,14 +113,13 @@ def test_what_no_step_answers_for_is_measured(lost: float, kept: bool, monkeypat
             return lost
 
     class Changing(Spender):
-        def run(self, work: Work) -> Work:
-            return super().run(replace(work, between=(("fp32-smaller", work.checkpoint),)))
+        leaves = "fp32-smaller"
 
     monkeypatch.setattr("edgevit.commands.steps.base.fp32_variant", lambda *_: SimpleNamespace(model=b""))
     begun = replace(work(4.0), budget=Budget(evaluator=Evaluator(), max_drop=4.0))  # type: ignore[arg-type]
-    steps = [Changing("a"), Spender("b", spends=False)]
+    steps = [Spender("a"), Changing("b", spends=False), Spender("c", spends=False)]
     if kept:
-        assert run_steps(steps, begun).notes == ("a", "b")
+        assert run_steps(steps, begun).notes == ("a", "b", "c")
     else:
         with pytest.raises(BudgetError, match=r"The steps together lose 4\.10 points of top-1 on 50 images"):
             run_steps(steps, begun)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from edgevit.commands.steps.base import Step, Work, run_step, run_steps, shares_of
+from edgevit.commands.steps.base import Step, Work, allotted, run_step, run_steps, shares_of
 from edgevit.commands.steps.merge import Merge
 from edgevit.commands.steps.prune import Prune
 from edgevit.commands.steps.quantize import Quantize
 from edgevit.target import Target
 
-__all__ = ["Merge", "Prune", "Quantize", "Step", "Work", "run_step", "run_steps", "shares_of", "steps_of"]
+__all__ = ["Merge", "Prune", "Quantize", "Step", "Work", "allotted", "run_step", "run_steps", "shares_of", "steps_of"]
 
 OF_SHARE: Mapping[str, Callable[[float, Target], Step]] = {"prune": Prune.of_share, "merge": Merge.of_share}
 """Steps that take a share of the multiply-accumulates, by name (`edgevit.commands.compare_names.STEPS`), in order."""

@@ -98,20 +98,29 @@ def run_steps(steps: Sequence[Step], work: Work) -> Work:
 
 def shares_of(steps: Sequence[Step]) -> tuple[float, ...]:
     """Of the budget, what a step may spend that is not the last to cost accuracy, to be tried one after the other."""
-    costly = [step for step in steps if step.spends or step.leaves]
-    return SHARES if any(step.spends for step in costly[:-1]) else (1.0,)
+    return SHARES if any(step.spends for step in _costly(steps)[:-1]) else (1.0,)
+
+
+def allotted(steps: Sequence[Step], share: float) -> tuple[float, ...]:
+    """What each of ``steps`` may spend of the budget: the last all of it, since it is held against the model as it came."""
+    return tuple(1.0 if step is steps[-1] else share for step in steps)
+
+
+def _costly(steps: Sequence[Step]) -> list[Step]:
+    """Those that cost accuracy."""
+    return [step for step in steps if step.spends or step.leaves]
 
 
 def _run(steps: Sequence[Step], work: Work, share: float) -> Work:
-    for step in steps:
-        work = run_step(step, work, 1.0 if step is steps[-1] else share)
-    if work.budget is not None and work.between and not steps[-1].spends:
+    for step, part in zip(steps, allotted(steps, share), strict=True):
+        work = run_step(step, work, part)
+    if work.budget is not None and (costly := _costly(steps)) and not costly[-1].spends:
         _require_within(work, work.budget)
     return work
 
 
 def _require_within(work: Work, budget: Budget) -> None:
-    """Raise BudgetError unless the model that the steps left keeps the budget, where none of them did that for all."""
+    """Raise BudgetError unless the model that the steps left keeps the budget, which the last of them did not look at."""
     evaluator = budget.evaluator
     drop = evaluator.drop(fp32_variant(work.checkpoint, evaluator.engine).model)
     if drop > budget.max_drop:
