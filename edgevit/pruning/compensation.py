@@ -127,7 +127,7 @@ def _compare(
         else:
             fit = fit.add(read, lacks, pair.weights(influence.counts, config.prefix_tokens, kept))
         own = merge_behind(model, sublayer, before)
-        pair.behind(own, merge_behind(changed, sublayer, taken))
+        pair.behind(own, None if own else merge_behind(changed, sublayer, taken))
         wanted.replace(batch, behind.merged(own) if own else behind)
         got.replace(batch, kept)
         inputs.append(Tokens(read))

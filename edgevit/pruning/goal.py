@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from edgevit.errors import BudgetError, ConfigError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
-from edgevit.model.checkpoint import Checkpoint, model_from
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
 from edgevit.model.vit import Vit
 from edgevit.pruning.costs import Costs, estimated, macs_only, measured, timed_speedup
@@ -27,6 +26,7 @@ from edgevit.pruning.recover import recover
 from edgevit.pruning.second_pass import Pruned, prune
 from edgevit.pruning.settings import PruneSettings
 from edgevit.pruning.shapes import cut_vit_config
+from edgevit.pruning.smaller import Smaller, kept
 from edgevit.pruning.sublayers import Cut
 from edgevit.target import load_target
 from edgevit.workbench import Workbench
@@ -37,21 +37,10 @@ TRIED = 128  # images that a try makes up on; the model that is kept uses all
 TRIES = 6  # at a measured speed-up
 
 
-@dataclass(frozen=True, kw_only=True)
-class PruneOutcome:
-    """A pruned checkpoint and how it came about."""
-
-    checkpoint: Checkpoint
-    report: dict[str, Any]
-    """JSON-ready: `Pruned.to_dict`, the settings, what a search tried, what speed-up was measured."""
-    summary: str
-    """One line: what went."""
-
-
 def prune_to(
     checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, precision: str, bench: Workbench,
     budget: Budget | None = None,
-) -> PruneOutcome:  # fmt: skip
+) -> Smaller:  # fmt: skip
     """``checkpoint`` pruned as ``settings`` ask, on calibration ``images``, and recovered if they ask for it.
 
     ``precision`` (fp32, fp16 or int8) is what layer times are taken in. ``budget`` bounds ``settings.auto``; a speed-up is
@@ -63,18 +52,13 @@ def prune_to(
     if settings.auto and budget is None:
         msg = "--prune auto needs an accuracy budget, and images to measure it on: pass --max-drop."
         raise ConfigError(msg)
-    costs, cache = costs_for(checkpoint, precision, bench), bench.cache
+    costs = costs_for(checkpoint, precision, bench)
     key = _key(checkpoint, images, settings, costs, bench, budget)
-    stored, report = cache.find(PRUNED, **key), cache.find(PRUNED_REPORT, **key)
-    if stored is None or report is None:
-        outcome = _prune_to(checkpoint, images, settings, precision, bench, budget, costs)
-        cache.store(PRUNED, outcome.checkpoint.to_bytes(), **key)
-        cache.store(PRUNED_REPORT, json.dumps([outcome.report, outcome.summary]).encode(), **key)
-        return outcome
-    with bench.stage("prune and refit") as stage:
-        stage.cached = True
-        found, summary = json.loads(report)
-    return PruneOutcome(checkpoint=checkpoint.with_model(model_from(stored)), report=found, summary=summary)
+    kinds = (PRUNED, PRUNED_REPORT)
+    return kept(
+        checkpoint, kinds, key, "prune and refit", bench,
+        lambda: _prune_to(checkpoint, images, settings, precision, bench, budget, costs),
+    )  # fmt: skip
 
 
 def _key(
@@ -110,7 +94,7 @@ def costs_for(checkpoint: Checkpoint, precision: str, bench: Workbench) -> Costs
 def _prune_to(
     checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, precision: str, bench: Workbench, budget: Budget | None,
     costs: Costs,
-) -> PruneOutcome:  # fmt: skip
+) -> Smaller:  # fmt: skip
     scored = score(checkpoint, images, settings, bench, costs)
 
     def make(cuts: Sequence[Cut]) -> _Made:
@@ -129,7 +113,7 @@ def _prune_to(
         made, report["search"] = _search(scored, make, budget, bench)
     report = made.pruned.to_dict() | {"settings": asdict(settings)} | made.report | report
     summary = f"pruned: {made.pruned.describe()}{faster}"
-    return PruneOutcome(checkpoint=checkpoint.with_model(made.model), report=report, summary=summary)
+    return Smaller(checkpoint=checkpoint.with_model(made.model), report=report, summary=summary)
 
 
 @dataclass(frozen=True, kw_only=True)

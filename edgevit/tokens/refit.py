@@ -6,8 +6,7 @@ unmerged model's, averaged over the tokens that became one. Labels are not read.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
-from edgevit.model.checkpoint import Checkpoint, model_from
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
 from edgevit.model.macs import macs
 from edgevit.model.rewrites.folding import fold
@@ -25,9 +24,10 @@ from edgevit.model.vit import Vit
 from edgevit.part import named
 from edgevit.pruning.compensation import Compensation, compensate
 from edgevit.pruning.first_pass import LEAST, write_embedded
+from edgevit.pruning.smaller import Smaller, kept
 from edgevit.pruning.token_store import TokenStream
 from edgevit.tokens.merge import merging
-from edgevit.tokens.settings import Merges, MergeSettings, merges_in, merges_of, merges_text
+from edgevit.tokens.settings import MergeSettings, merges_in, merges_of, merges_text
 from edgevit.workbench import Workbench
 
 MERGED, MERGED_REPORT = Kind("merged", __name__), Kind("merged-report", __name__)
@@ -35,21 +35,10 @@ PROBED = 32  # images whose gradients are taken
 BATCH = 4  # images per forward pass; bounds memory
 
 
-@dataclass(frozen=True, kw_only=True)
-class Merged:
-    """A checkpoint that merges tokens, and how it came about."""
-
-    checkpoint: Checkpoint
-    report: dict[str, Any]
-    """JSON-ready: ``merges`` by block, tokens before and after, multiply-accumulates, what was made up for where."""
-    summary: str
-    """One line: what became less."""
-
-
 def merge(
     checkpoint: Checkpoint, settings: MergeSettings, images: ImageSet | None, bench: Workbench,
     reference: Checkpoint | None = None,
-) -> Merged:  # fmt: skip
+) -> Smaller:  # fmt: skip
     """``checkpoint`` with tokens merged as ``settings`` ask, refitted on ``images`` to do what ``reference`` does.
 
     ``reference`` merges nothing and has blocks of the same width; None is ``checkpoint`` itself, as it also is where embedding
@@ -58,22 +47,33 @@ def merge(
     merges already, DataError for an unreadable image.
     """
     merges = require_mergeable(checkpoint, settings)
-    changed, made = merging(checkpoint.model, merges), list[dict[str, Any]]()
-    fitted = is_refitted(settings, images)
-    if fitted and images is not None:
-        towards = reference if reference is not None and _same_ends(reference.model, checkpoint.model) else checkpoint
-        changed, made = _kept_refit(checkpoint, changed, merges, settings, images, towards, bench)
+    if images is None or not is_refitted(settings, images):
+        why = f"; not refitted, which takes {LEAST} images" if settings.refit else "; not refitted"
+        return _merged(checkpoint, merging(checkpoint.model, merges), [], why)
+    towards = reference if reference is not None and _same_ends(reference.model, checkpoint.model) else checkpoint
+    chosen, _ = images.split(settings.images, settings.seed)
+    chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
+    key: dict[str, Any] = {
+        "model": model_digest(checkpoint.model), "reference": model_digest(towards.model), "images": chosen.digest(),
+        "merges": merges_text(merges), "contract": checkpoint.preprocessing.to_dict(), "seed": settings.seed,
+    }  # fmt: skip
+    return kept(
+        checkpoint, (MERGED, MERGED_REPORT), key, "merge and refit", bench,
+        lambda: _merged(checkpoint, *_refit(towards, merging(checkpoint.model, merges), chosen, settings.seed, bench)),
+    )  # fmt: skip
+
+
+def _merged(checkpoint: Checkpoint, changed: Vit, made: Sequence[Compensation], why: str = "") -> Smaller:
+    """``checkpoint`` with the model ``changed``; the report has ``merges`` by block, tokens and MACs before and after."""
     config, after = checkpoint.model.config, changed.config
-    left = after.tokens_into(len(after.blocks) - 1)
+    merges, left = merges_in(after), after.tokens_into(len(after.blocks) - 1)
     share = 1 - macs(after) / macs(config)
-    summary = f"merged: {config.tokens} tokens to {left} ({merges_text(merges)}), {100 * share:.1f} % of the MACs less" + (
-        "" if fitted else f"; not refitted, which takes {LEAST} images" if settings.refit else "; not refitted"
-    )
     report = {
         "merges": {str(block): count for block, count in merges.items()}, "tokens_before": config.tokens, "tokens": left,
-        "macs_before": macs(config), "macs": macs(after), "share": share, "refit": made,
+        "macs_before": macs(config), "macs": macs(after), "share": share, "refit": [named(item) for item in made],
     }  # fmt: skip
-    return Merged(checkpoint=checkpoint.with_model(changed), report=report, summary=summary)
+    summary = f"merged: {config.tokens} tokens to {left} ({merges_text(merges)}), {100 * share:.1f} % of the MACs less{why}"
+    return Smaller(checkpoint=checkpoint.with_model(changed), report=report, summary=summary)
 
 
 def require_mergeable(checkpoint: Checkpoint, settings: MergeSettings) -> dict[int, int]:
@@ -95,29 +95,6 @@ def _same_ends(one: Vit, other: Vit) -> bool:
         {key: value for key, value in model.state_dict().items() if not key.startswith("blocks.")} for model in (one, other)
     ]
     return states[0].keys() == states[1].keys() and all(torch.equal(value, states[1][key]) for key, value in states[0].items())
-
-
-def _kept_refit(
-    checkpoint: Checkpoint, changed: Vit, merges: Merges, settings: MergeSettings, images: ImageSet, reference: Checkpoint,
-    bench: Workbench,
-) -> tuple[Vit, list[dict[str, Any]]]:  # fmt: skip
-    """`_refit`, or what it gave before."""
-    chosen, _ = images.split(settings.images, settings.seed)
-    chosen = chosen.subset(np.random.default_rng(settings.seed).permutation(len(chosen)).tolist())
-    key: dict[str, Any] = {
-        "model": model_digest(checkpoint.model), "reference": model_digest(reference.model), "images": chosen.digest(),
-        "merges": merges_text(merges), "contract": checkpoint.preprocessing.to_dict(), "seed": settings.seed,
-    }  # fmt: skip
-    stored, report = bench.cache.find(MERGED, **key), bench.cache.find(MERGED_REPORT, **key)
-    if stored is not None and report is not None:
-        with bench.stage("merge and refit") as stage:
-            stage.cached = True
-            return model_from(stored), json.loads(report)
-    model, made = _refit(reference, changed, chosen, settings.seed, bench)
-    listed = [named(item) for item in made]
-    bench.cache.store(MERGED, checkpoint.with_model(model).to_bytes(), **key)
-    bench.cache.store(MERGED_REPORT, json.dumps(listed).encode(), **key)
-    return model, listed
 
 
 def _refit(

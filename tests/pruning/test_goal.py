@@ -17,14 +17,15 @@ from edgevit.errors import BudgetError, ConfigError
 from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet, load_images
 from edgevit.measure.evaluator import Budget, Evaluator
-from edgevit.model.checkpoint import Checkpoint, load_checkpoint
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.vit import Vit
 from edgevit.pruning import goal as goals
 from edgevit.pruning.first_pass import Scored
-from edgevit.pruning.goal import PruneOutcome, prune_to
+from edgevit.pruning.goal import prune_to
 from edgevit.pruning.recover import Recovered
 from edgevit.pruning.settings import PruneSettings
+from edgevit.pruning.smaller import Smaller
 from edgevit.target import load_target
 from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
@@ -36,16 +37,6 @@ ELSEWHERE = replace(
 )
 
 
-@pytest.fixture(scope="module")
-def checkpoint(checkpoint_path: Path) -> Checkpoint:
-    return load_checkpoint(checkpoint_path)
-
-
-@pytest.fixture(scope="module")
-def images(image_folder: Path) -> ImageSet:
-    return load_images(image_folder)
-
-
 @pytest.fixture
 def evaluator(checkpoint: Checkpoint, tmp_path: Path) -> Evaluator:
     others = load_images(support.write_images(tmp_path / "others", 16, first=700))
@@ -55,7 +46,7 @@ def evaluator(checkpoint: Checkpoint, tmp_path: Path) -> Evaluator:
 def pruned(
     checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator | None = None, max_drop: float | None = None,
     target: Any = CPU, **asked: Any,
-) -> PruneOutcome:  # fmt: skip
+) -> Smaller:  # fmt: skip
     bench, budget = Workbench(target=target, threads=1), None
     if evaluator is not None and max_drop is not None:
         budget = Budget(evaluator=evaluator, max_drop=max_drop)
@@ -143,7 +134,7 @@ def spoilt_above(share: float, before: VitConfig) -> Callable[..., Recovered]:
     return recover
 
 
-def drop_of(evaluator: Evaluator, outcome: PruneOutcome) -> float:
+def drop_of(evaluator: Evaluator, outcome: Smaller) -> float:
     return evaluator.drop(fp32_variant(outcome.checkpoint, evaluator.engine).model)
 
 
