@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tests.support import CLASSES, COMMAND, Outcome, built, picture, python, write_images
+
+if TYPE_CHECKING:
+    from edgevit.images.dataset import ImageSet
+    from edgevit.model.checkpoint import Checkpoint
 
 EACH = 32  # images a class: 96, of which the default recipe calibrates on 64
 SIDE = 32
@@ -41,6 +46,22 @@ def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "edgevit-cache"
     monkeypatch.setenv("EDGEVIT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(checkpoint_path: Path) -> Checkpoint:
+    """The one of `checkpoint_path`, read. Leave its model alone."""
+    from edgevit.model.checkpoint import load_checkpoint
+
+    return load_checkpoint(checkpoint_path)
+
+
+@pytest.fixture(scope="module")
+def images(image_folder: Path) -> ImageSet:
+    """Those of `image_folder`."""
+    from edgevit.images.dataset import load_images
+
+    return load_images(image_folder)
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ import torch
 
 from edgevit.cache import Cache, Kind
 from edgevit.code import PACKAGE, code_digest, sources
-from edgevit.images.dataset import ImageSet, load_images
+from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget, Evaluator
-from edgevit.model.checkpoint import Checkpoint, load_checkpoint
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.progress import Progress, Stage
 from edgevit.pruning.costs import measured
 from edgevit.pruning.first_pass import score
@@ -229,16 +229,6 @@ class Hasty(Progress):
 
     def advance(self, stage: Stage, steps: int) -> None:
         raise EnoughError
-
-
-@pytest.fixture(scope="module")
-def checkpoint(checkpoint_path: Path) -> Checkpoint:
-    return load_checkpoint(checkpoint_path)
-
-
-@pytest.fixture(scope="module")
-def images(image_folder: Path) -> ImageSet:
-    return load_images(image_folder)
 
 
 def other_weights(checkpoint: Checkpoint) -> Checkpoint:

@@ -44,16 +44,6 @@ from tests.support import CLASSES, Outcome, write_images
 
 
 @pytest.fixture(scope="module")
-def checkpoint(checkpoint_path: Path) -> Checkpoint:
-    return load_checkpoint(checkpoint_path)
-
-
-@pytest.fixture(scope="module")
-def images(image_folder: Path) -> ImageSet:
-    return load_images(image_folder)
-
-
-@pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This processor on ONNX Runtime, which compiles tiny models in a tenth of OpenVINO's time; one test has `cpu` as shipped."""
     path = tmp_path_factory.mktemp("target") / "cpu.toml"

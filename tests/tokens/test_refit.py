@@ -13,7 +13,7 @@ import torch
 from edgevit.cache import Cache
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet, load_images
-from edgevit.model.checkpoint import Checkpoint, load_checkpoint
+from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import forward
 from edgevit.model.rewrites.folding import fold
 from edgevit.progress import Progress, Stage
@@ -30,16 +30,6 @@ from tests.zoo import CLASSES, contract, vit
 
 MERGES = {0: 6}
 SETTINGS = MergeSettings(merges=tuple(MERGES.items()))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(checkpoint_path: Path) -> Checkpoint:
-    return load_checkpoint(checkpoint_path)
-
-
-@pytest.fixture(scope="module")
-def images(image_folder: Path) -> ImageSet:
-    return load_images(image_folder)
 
 
 @pytest.fixture(scope="module")
