@@ -119,14 +119,17 @@ def merges_for_share(config: VitConfig, share: float) -> dict[int, int]:
         most = max(most, 1 - left / macs(bare))
     msg = (
         f"--merge {share:g}: merging in {len(places)} places removes {most:.2f} of this model's MACs at most. "
-        "Ask for less, or say where: 64@4,64@5."
+        "Ask for less, or say where, as in 64@4,64@5."
     )
     raise ConfigError(msg)
 
 
 def _require_share(share: float) -> None:
     if not 0 < share <= GREATEST:
-        msg = f"--merge {share:g}: the share of the MACs to remove lies above 0 and at most at {GREATEST:g}; 0.35 is moderate."
+        msg = (
+            f"--merge {share:g}: the share of the MACs to remove lies above 0 and at most at {GREATEST:g}; 0.35 is moderate. "
+            "Tokens are given with their block, as in 64@4."
+        )
         raise ConfigError(msg)
 
 
