@@ -41,9 +41,9 @@ from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
 from edgevit.plan.preflight import read_plan
 from edgevit.progress import Progress
-from edgevit.pruning.costs import measured
 from edgevit.pruning.distillation import RecoverSettings
 from edgevit.pruning.first_pass import Scored, score
+from edgevit.pruning.layer_times import measured
 from edgevit.pruning.recover import recover
 from edgevit.pruning.second_pass import prune
 from edgevit.pruning.settings import PruneSettings

@@ -6,7 +6,6 @@ import ast
 import copy
 import importlib
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +20,16 @@ from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.progress import Progress, Stage
-from edgevit.pruning.costs import measured
+from edgevit.pruning.costs import macs_only
 from edgevit.pruning.first_pass import score
-from edgevit.pruning.goal import prune_to
+from edgevit.pruning.layer_times import measured
 from edgevit.pruning.settings import PruneSettings
 from edgevit.quantize.accuracy_control import within_budget
 from edgevit.quantize.fp16_check import half_model
 from edgevit.quantize.quantize import quantization
 from edgevit.recipe import load_recipe
+from edgevit.search.search import search
+from edgevit.search.settings import SearchSettings
 from edgevit.workbench import Workbench
 
 # By kind, some of what makes it: reading of checkpoints and images, the way to the model, the algorithm, the graph, the engine.
@@ -74,19 +75,27 @@ DEPENDS = {
         "pruning/candidate_file.py",
         "pruning/first_pass.py",
     ),
-    "pruned": (
+    "pruned": (*PRUNING, "pruning/second_pass.py", "pruning/distillation.py"),
+    "pruned-report": (*PRUNING, "pruning/second_pass.py", "pruning/costs.py"),
+    "faster": (
         *PRUNING,
         *ENGINES,
         "pruning/second_pass.py",
         "pruning/distillation.py",
+        "search/trade.py",
+        "search/schedules.py",
+        "tokens/settings.py",
+        "model/merging.py",
         "measure/evaluator.py",
         "measure/accuracy.py",
     ),
-    "pruned-report": (*PRUNING, "pruning/second_pass.py", "pruning/costs.py", "export/graph.py"),
+    "faster-report": (*PRUNING, "pruning/second_pass.py", "pruning/layer_times.py", "export/graph.py"),
+    "merge-harms": (*READING, "model/merging.py", "model/folded.py", "tokens/merge.py", "pruning/candidates.py"),
     "recover": (*READING, "pruning/distillation.py", "pruning/recover.py", "model/pixels.py"),
     "costs": (
         *ENGINES,
         "pruning/costs.py",
+        "pruning/layer_times.py",
         "export/graph.py",
         "numberformat.py",
         "measure/latency.py",
@@ -326,17 +335,16 @@ def test_the_scan_knows_model_and_images(checkpoint: Checkpoint, images: ImageSe
 def test_a_search_knows_who_judged(checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruning within a budget depends on the evaluator's images, their labels, its engine and its threads."""
     few = images.subset(range(0, len(images), 6))
-    monkeypatch.setattr("edgevit.pruning.goal.score", lambda *_: (_ for _ in ()).throw(EnoughError))
-    monkeypatch.setattr("edgevit.pruning.goal.costs_for", lambda checkpoint, *_: sys.modules["edgevit.pruning.costs"].macs_only(
-        checkpoint.model.config))  # fmt: skip
+    monkeypatch.setattr("edgevit.search.search.score", lambda *_: (_ for _ in ()).throw(EnoughError))
+    monkeypatch.setattr("edgevit.search.search.costs_on", lambda _bench, config, _precision: macs_only(config))
 
     def path(judged: ImageSet, *, threads: int = 1, max_drop: float = 1.0, checkpoint: Checkpoint = checkpoint) -> Path:
         evaluator = Evaluator(checkpoint, judged, Workbench(threads=threads, measured_on="onnxruntime"))
         keys = Keys()
         with suppress(EnoughError):
             bench, budget = Workbench(cache=keys, threads=1), Budget(evaluator=evaluator, max_drop=max_drop)
-            prune_to(checkpoint, few, PruneSettings(auto=True, multiple=4), "fp32", bench, budget)
-        return keys.__dict__["asked"]["pruned"]
+            search(checkpoint, few, SearchSettings(auto=True, multiple=4), "fp32", bench, budget)
+        return keys.__dict__["asked"]["faster"]
 
     found = path(few)
     assert found == path(few)

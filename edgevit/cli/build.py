@@ -58,12 +58,6 @@ def _out(values: dict[str, Any]) -> Path:
     "Without: neither, and the frames are synthetic.",
 )
 @prune_options
-@click.option(
-    "--merge",
-    metavar="SHARE",
-    help="Merge tokens that are alike, without training: this share of the multiply-accumulates, 0.35; or by hand, tokens at "
-    "blocks: 64@2,64@5.",
-)
 @model_options
 @class_order_option
 @threads_option

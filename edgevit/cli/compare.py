@@ -26,8 +26,8 @@ KINDS = {"csv": COMPARISON, "html": HTML, "markdown": MARKDOWN}
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Images: a folder (class per subfolder) or an .npz.")
 @click.option(
     "--precisions",
-    help="Comma-separated: fp32, fp16, int8-linear, int8, each also pruned, with tokens merged, or both: int8+prune20+merge35. "
-    "The first is the reference.",
+    help="Comma-separated: fp32, fp16, int8-linear, int8, each also pruned, with tokens merged, or both, "
+    "int8+prune20+merge35, or as fast as wanted: int8+speedup1.5. The first is the reference.",
 )
 @click.option("--engines", help="Comma-separated: openvino,onnxruntime. The bundle's own, or this machine's, by default.")
 @click.option("--target", help="For a checkpoint: a board, or family. Its plans and estimated milliseconds, not this machine's.")

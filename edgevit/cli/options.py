@@ -106,8 +106,11 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # the same
 PRUNE_OPTIONS = (
     click.option("--prune", "--share", type=Share(), metavar="SHARE|auto", help="Share of the MACs to remove, or auto: what "
                  "--max-drop allows."),
-    click.option("--speedup", type=float, metavar="X", help="Prune until the model is so many times as fast: measured where the "
-                 "target is this machine's CPU, else as estimated for it, and a note says so."),
+    click.option("--speedup", type=float, metavar="X", help="Remove heads, neurons, sublayers and tokens, as does least harm, "
+                 "until the model is so many times as fast: measured where the target is this machine's CPU, else as estimated, "
+                 "and a note says so."),
+    click.option("--merge", metavar="SHARE", help="Merge tokens that are alike, without training: this share of the MACs, "
+                 "0.35; or by hand, tokens at blocks: 64@2,64@5. With --speedup or --prune auto, none: leave tokens alone."),
     click.option("--recover", type=click.IntRange(0), default=0, metavar="EPOCHS", help="Then distil from the unpruned model."),
     click.option("--score", default="obs", help="What goes first: obs, wifv, variance, or taylor (needs labels).",
                  show_default=True),

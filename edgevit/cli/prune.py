@@ -42,7 +42,7 @@ def _out(values: dict[str, Any]) -> Path:
 @no_cache_option
 @json_option
 def prune(**values: Any) -> None:
-    """Remove heads, hidden neurons and whole halves of blocks from the trained ViT MODEL.
+    """Remove heads, hidden neurons, whole halves of blocks and tokens from the trained ViT MODEL.
 
     What is left is refitted in closed form to do what the whole model did; labels are not needed. The result is an
     ordinary checkpoint: build, compare and prune take it again.

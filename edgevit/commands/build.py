@@ -77,12 +77,14 @@ def build(
         max_drop: percentage points of top-1 (several labels: of mAP; without labels: of agreement with FP32) that pruning and
             INT8 together may cost. ``precision="auto"`` alone means 0.5, ``prune="auto"`` 1.
         prune: share of the multiply-accumulates to remove first, 0 to 0.9, or ``auto``: what ``max_drop`` allows.
-        speedup: instead of ``prune``, how many times as fast the model is to be, 1 to 10.
+        speedup: instead of ``prune``, how many times as fast the model is to be, 1 to 10, by whatever does least harm for it:
+            fewer heads, neurons, sublayers, tokens.
         out: the bundle to write, a folder or .zip; MODEL.edgevit in the working folder by default.
         eval_data: images to measure accuracy on; what calibration leaves of ``data`` by default.
         eval_limit: images measured on at most.
         recipe: how to calibrate: a name in calibration/, the path of a .toml file, or a `Recipe`.
-        merge: how many tokens to merge, without training: a share of the multiply-accumulates, or by hand, ``64@2,64@5``.
+        merge: how many tokens to merge, without training: a share of the multiply-accumulates, or by hand, ``64@2,64@5``;
+            ``none`` keeps ``speedup`` and ``prune="auto"`` from merging any.
         reference: whether the bundle keeps the FP32 graph, and frames of ``data`` that engines are checked with.
         class_order: how the trainer sorted class folders, ``text`` or ``natural``, for a model without names; None asks it.
         threads: CPU threads of an inference; all by default.

@@ -19,10 +19,11 @@ from edgevit.commands.arguments import (
 )
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.import_options import ImportOptions, import_options
-from edgevit.commands.steps import Merge, Prune
+from edgevit.commands.steps import Merge, Prune, Search, Step
 from edgevit.errors import ConfigError
 from edgevit.images.classes import ORDERS
 from edgevit.pruning.settings import PruneSettings
+from edgevit.search.settings import SearchSettings
 from edgevit.target import PRECISIONS
 from edgevit.tokens.settings import MergeSettings, merge_settings
 
@@ -77,9 +78,9 @@ def build_request(
 ) -> BuildRequest:
     """What `edgevit.commands.build.build` is asked to do. Raises as it does for arguments that are wrong by themselves."""
     given, target = known_options(dict(rest), SharedArguments), target_of(rest.get("target", "cpu"))
-    settings, merges = _settings(prune, speedup, given, target.multiple), _merges(merge)
+    smaller = _smaller(prune, speedup, merge, given, target.multiple)
     precision, max_drop = choice_of(precision, "precision", CHOICES), number_or_none(max_drop, "max_drop", 0.0, 100.0)
-    auto = settings is not None and settings.auto
+    auto = any(step.spends for step in smaller)
     if auto and max_drop is None:
         max_drop = 1.0  # for pruning and INT8 together
     precision = precision or ("int8" if max_drop is None else "auto")
@@ -90,7 +91,6 @@ def build_request(
         precision, max_drop = "int8", 0.5 if max_drop is None else max_drop
     source = path_of(model, "model")
     out = path_or_none(given.pop("out", None), "out") or bundle_named_after(source)
-    smaller = (*((Prune(settings),) if settings else ()), *((Merge(merges),) if merges else ()))
     return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, smaller=smaller)
 
 
@@ -99,6 +99,7 @@ def prune_request(
     *,
     share: float | str | None = None,
     speedup: float | None = None,
+    merge: float | str | None = None,
     max_drop: float | None = None,
     precision: str | None = None,
     **rest: Unpack[SharedArguments],
@@ -106,23 +107,49 @@ def prune_request(
     """What `edgevit.commands.prune.prune` is asked to do. Raises as it does for arguments that are wrong by themselves."""
     given, target = known_options(dict(rest), SharedArguments), target_of(rest.get("target", "cpu"))
     max_drop = number_or_none(max_drop, "max_drop", 0.0, 100.0)
-    if max_drop is not None and share is None and speedup is None:
+    if max_drop is not None and share is None and speedup is None and merge is None:
         share = "auto"
-    settings = _settings(share, speedup, given, target.multiple)
-    if settings is None:
-        msg = "Say how much: --prune 0.2 (a share of the MACs), --speedup 1.2, or --prune auto --max-drop 0.5."
+    smaller = _smaller(share, speedup, merge, given, target.multiple)
+    if not smaller:
+        msg = "Say how much: --prune 0.2 or --merge 0.2 (a share of the MACs), --speedup 1.2, or --prune auto --max-drop 0.5."
         raise ConfigError(msg)
-    if settings.auto and max_drop is None:
+    auto = any(step.spends for step in smaller)
+    if auto and max_drop is None:
         max_drop = 0.5
-    if not settings.auto and max_drop is not None:
+    if not auto and max_drop is not None:
         msg = "--max-drop bounds --prune auto; a share or a speed-up leaves it nothing to choose."
         raise ConfigError(msg)
     precision = choice_of(precision, "precision", CHOICES[1:]) or ("int8" if "int8" in target.precisions else "fp32")
     source = path_of(model, "model")
     out = path_or_none(given.pop("out", None), "out") or pruned_named_after(source)
-    return _request(
-        given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, smaller=(Prune(settings),)
-    )
+    return _request(given, model=source, target=target, out=out, precision=precision, max_drop=max_drop, smaller=smaller)
+
+
+def _smaller(prune: Any, speedup: Any, merge: Any, given: dict[str, Any], multiple: int) -> tuple[Step, ...]:
+    """What makes the model smaller: one search for a goal, or shares and merges by hand. Takes how out of ``given``."""
+    method: dict[str, Any] = {
+        "images": number_of(given.pop("prune_images", 512), "prune_images", 1),
+        "multiple": number_of(given.pop("multiple", multiple), "multiple", 1),
+        "recover": number_of(given.pop("recover", 0), "recover", 0), "score": given.pop("score", "obs"),
+    }  # fmt: skip
+    auto, none = isinstance(prune, str) and prune == "auto", isinstance(merge, str) and merge == "none"
+    merges = None if none else _merges(merge)
+    for name, value in (("share to prune", None if auto else prune), ("speedup", speedup)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise wrong_type(value, name, "a number, or 'auto'" if name != "speedup" else "a number")
+    if speedup is not None or auto:
+        if speedup is not None and prune is not None:
+            msg = "say how much to prune in one way: a share of the MACs (--prune 0.2), --speedup 1.2, or --prune auto."
+            raise ConfigError(msg)
+        return (Search(SearchSettings(speedup=speedup, auto=auto, merge=merges, tokens=not none, **method)),)
+    if none:
+        msg = "--merge none keeps a search from merging tokens: it goes with --speedup or --prune auto. Leave it out."
+        raise ConfigError(msg)
+    if prune is None and method["recover"]:
+        msg = "--recover trains a pruned model: say how much to prune with --prune or --speedup."
+        raise ConfigError(msg)
+    pruned = (Prune(PruneSettings(share=prune, **method)),) if prune is not None else ()
+    return (*pruned, *((Merge(merges),) if merges else ()))
 
 
 def _merges(merge: Any) -> MergeSettings | None:
@@ -132,25 +159,6 @@ def _merges(merge: Any) -> MergeSettings | None:
     if isinstance(merge, bool) or not isinstance(merge, str | int | float):
         raise wrong_type(merge, "merge", "a share of the MACs, or a text such as '64@2,64@5'")
     return merge_settings(merge if isinstance(merge, str) else repr(float(merge)))
-
-
-def _settings(share: Any, speedup: Any, given: dict[str, Any], multiple: int) -> PruneSettings | None:
-    """How much to prune, and how, which is taken out of ``given``; None if nothing is to be pruned."""
-    images, own = number_of(given.pop("prune_images", 512), "prune_images", 1), given.pop("multiple", multiple)
-    recover, score = number_of(given.pop("recover", 0), "recover", 0), given.pop("score", "obs")
-    if share is None and speedup is None:
-        if recover:
-            msg = "--recover trains a pruned model: say how much to prune with --prune or --speedup."
-            raise ConfigError(msg)
-        return None
-    auto = isinstance(share, str) and share == "auto"
-    for name, value in (("share to prune", None if auto else share), ("speedup", speedup)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise wrong_type(value, name, "a number, or 'auto'" if name != "speedup" else "a number")
-    return PruneSettings(
-        share=None if auto else share, speedup=speedup, auto=auto, multiple=number_of(own, "multiple", 1), images=images,
-        score=score, recover=recover,
-    )  # fmt: skip
 
 
 def _request(given: dict[str, Any], **decided: Any) -> BuildRequest:

@@ -66,8 +66,8 @@ def compare(
         models: bundles or checkpoints; the first precision of the first is the reference.
         data: images, a folder (class per subfolder) or an .npz; those that a model was calibrated on are left out.
         precisions: ``fp32``, ``fp16``, ``int8-linear``, ``int8``, each also pruned, with tokens merged, or
-            both: ``int8+prune20+merge35``; a list, or a text with commas. All of a bundle, ``fp32`` and ``int8`` of a
-            checkpoint by default.
+            both, ``int8+prune20+merge35``, or as fast as wanted, ``int8+speedup1.5``; a list, or a text with commas. All of a
+            bundle, ``fp32`` and ``int8`` of a checkpoint by default.
         engines: ``openvino``, ``onnxruntime``, ...; the bundle's own, or this machine's, by default.
         target: for checkpoints: a device whose plans and estimated milliseconds are wanted, not this machine's.
         calibration: for checkpoints: other images to calibrate on.

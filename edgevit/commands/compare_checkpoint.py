@@ -132,7 +132,7 @@ def _fitted(
     if not any(precision.fitted for precision in wanted):
         return calibration, None
     most = len(source) // 2 if request.calibration is None else len(source)
-    asked = max(step.images for precision in wanted for step in steps_of(precision.shares, target))
+    asked = max(step.images for precision in wanted for step in steps_of(precision.steps, target))
     count = min(asked, most)
     return calibration, source.to_fit(count, settings.images if calibration else 0, settings.seed)
 
@@ -142,7 +142,7 @@ def _check_steps(checkpoint: Checkpoint, fitting: ImageSet | None, wanted: tuple
     from edgevit.commands.steps import steps_of
 
     for precision in wanted:
-        for step in steps_of(precision.shares, target):
+        for step in steps_of(precision.steps, target):
             step.check(checkpoint, fitting)
 
 
@@ -181,7 +181,7 @@ class _Maker:
         recipe = self._request.recipe
         if precision.base == "int8-linear":
             recipe = replace(recipe, quantize=replace(recipe.quantize, attention="off"))
-        return (*steps_of(precision.shares, self._bench.target), Quantize(precision.computed, recipe))
+        return (*steps_of(precision.steps, self._bench.target), Quantize(precision.computed, recipe))
 
     def _work(self, precision: Precision) -> Work:
         from edgevit.commands.steps import Work

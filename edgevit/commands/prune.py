@@ -10,7 +10,7 @@ from edgevit.commands.build_arguments import prune_request
 from edgevit.commands.build_inputs import begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.prune_result import PruneResult
-from edgevit.commands.steps import Prune, run_step
+from edgevit.commands.steps import run_steps
 from edgevit.engine import alternatives
 from edgevit.engine.here import is_here, proxy_engine
 from edgevit.engine.trusted import trusted_engine
@@ -41,6 +41,7 @@ def prune(
     data: str | Path,
     share: float | str | None = None,
     speedup: float | None = None,
+    merge: float | str | None = None,
     max_drop: float | None = None,
     out: str | Path | None = None,
     eval_data: str | Path | None = None,
@@ -54,7 +55,7 @@ def prune(
     command: str = "",
     **options: Unpack[PruneOptions],
 ) -> PruneResult:
-    """Write a smaller checkpoint: heads, hidden neurons and halves of blocks removed, what is left refitted in closed form.
+    """Write a smaller checkpoint: heads, hidden neurons, halves of blocks and tokens removed, the rest refitted in closed form.
 
     >>> smaller = edgevit.prune("model/", data="train/", share=0.3)
     >>> edgevit.build(smaller.path, data="train/")
@@ -63,9 +64,11 @@ def prune(
         model: a checkpoint: .safetensors, .pt, .pth, or a folder of transformers or timm.
         data: images to prune on, a folder or an .npz; labels are not needed.
         share: of the multiply-accumulates to remove, 0 to 0.9, or ``auto``: what ``max_drop`` allows. One of ``share``,
-            ``speedup`` and ``max_drop`` is needed.
+            ``speedup``, ``merge`` and ``max_drop`` is needed.
         speedup: how many times as fast the model is to be, 1 to 10: measured where the target is this machine's CPU, else
-            estimated.
+            estimated. Whatever does least harm for it is removed: heads, neurons, sublayers, tokens.
+        merge: how many tokens to merge: a share of the multiply-accumulates, or by hand, ``64@2,64@5``; ``none`` keeps a search
+            from merging any.
         max_drop: percentage points of top-1 (several labels: of mAP; without labels: of agreement) that pruning may cost;
             0.5 where ``share="auto"`` stands alone.
         out: the .safetensors to write; MODEL-pruned.safetensors in the working folder by default.
@@ -80,8 +83,9 @@ def prune(
         EdgevitError: whatever else a user can put right. Messages name an argument as the command line does.
     """
     request = prune_request(
-        model, data=data, share=share, speedup=speedup, max_drop=max_drop, out=out, eval_data=eval_data, eval_limit=eval_limit,
-        target=target, precision=precision, class_order=class_order, threads=threads, command=command, **options,
+        model, data=data, share=share, speedup=speedup, merge=merge, max_drop=max_drop, out=out, eval_data=eval_data,
+        eval_limit=eval_limit, target=target, precision=precision, class_order=class_order,
+        threads=threads, command=command, **options,
     )  # fmt: skip
     return prune_checkpoint(request, cache_of(cache), progress or Progress())
 
@@ -102,13 +106,13 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
         trusted = trusted_engine(alternatives(proxy_engine(bench)), [whole], threads=bench.threads)
     bench, notes = bench.on(trusted.engine), trusted.notes
     inputs, work = begin(request, inputs, bench)
-    (step,) = request.smaller
-    work = run_step(step, work)
+    work = run_steps(request.smaller, work)
+    leaves = work.between[-1][0]
     comparison = None
     if inputs.held_out is not None:
         with bench.stage("check engine"):
             graph = fp32_variant(work.checkpoint, proxy_engine(bench))
-            pruned_graph = checked_graph(graph, work.checkpoint, frames, Prune.leaves)
+            pruned_graph = checked_graph(graph, work.checkpoint, frames, leaves)
             trusted = trusted_engine(alternatives(proxy_engine(bench)), [whole, pruned_graph], threads=bench.threads)
         notes += trusted.notes
         pair = [Candidate(precision=graph.precision, engine=trusted.engine, model=graph.model, compiled=verdict.compiled)
@@ -125,4 +129,4 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     notes = (*inputs.notes, *dict.fromkeys(notes), *work.notes)
     if comparison and work.budget and (note := work.budget.note(comparison.rows[-1])):
         notes = (*notes, note)
-    return PruneResult(path=request.out, report=work.report["pruning"], comparison=comparison, notes=notes)
+    return PruneResult(path=request.out, report=dict(work.report), comparison=comparison, notes=notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ class PruneResult:
     """A pruned checkpoint that was written. A notebook shows what is left; ``pandas.DataFrame(result.rows)`` takes it."""
 
     path: Path
-    report: dict[str, Any]
-    """As `edgevit.pruning.smaller.Smaller.report`."""
+    report: Mapping[str, Any]
+    """By step, ``pruning`` and ``merging``: each as `edgevit.pruning.smaller.Smaller.report`."""
     comparison: Comparison | None
     """In FP32, before and after; None without images to measure on."""
     notes: tuple[str, ...]
@@ -24,21 +25,29 @@ class PruneResult:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A record for each half of each block, in network order: what it was cut to, and the error that this leaves."""
-        return [dict(half) for half in self.report["halves"]]
+        halves = self.report["pruning"]["halves"] if "pruning" in self.report else self.report["merging"]["refit"]
+        return [dict(half) for half in halves]
 
     def sheet(self) -> Sheet:
         """The same as a table, a row for each block."""
-        halves, rows = self.report["halves"], list[tuple[str, ...]]()
-        for attention, mlp in zip(halves[::2], halves[1::2], strict=True):
-            rows.append((attention["name"].rpartition(".")[0], _left(attention), _left(mlp), f"{100 * mlp['error']:.2f} %"))
-        return Sheet(title="What is left", columns=("block", "heads", "hidden neurons", "error of the stream"), rows=rows)
+        rows, halves, merges = list[tuple[str, ...]](), self.rows, self.report.get("merging", {}).get("merges", {})
+        for number, (attention, mlp) in enumerate(zip(halves[::2], halves[1::2], strict=True)):
+            name, error = attention["name"].rpartition(".")[0], f"{100 * mlp['error']:.2f} %"
+            cells = (str(merges.get(str(number), "-")), *((_left(attention), _left(mlp)) if "left" in mlp else ()))
+            rows.append((name, *(cells if merges else cells[1:]), error))
+        columns = (
+            "block",
+            *(("tokens merged",) if merges else ()),
+            *(("heads", "hidden neurons") if "pruning" in self.report else ()),
+        )
+        return Sheet(title="What is left", columns=(*columns, "error of the stream"), rows=rows)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``edgevit prune --json`` prints."""
         return {
             "checkpoint": str(self.path),
             "bytes": self.path.stat().st_size,
-            "pruning": self.report,
+            **self.report,
             "comparison": self.comparison.to_dict() if self.comparison else None,
             "notes": self.notes,
         }

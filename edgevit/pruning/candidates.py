@@ -2,8 +2,9 @@
 
 The error of every size at the sublayer's own output comes from second moments, with the columns that stay making up for
 those that go. What an error there does to the logits is measured by passing some images on through the rest of the
-network, once for half of the units, once for an affine map in the sublayer's place, once for a bias: for other sizes
-it is taken to be proportional to the error.
+network, once for half of the units, once for an affine map in the sublayer's place: for other sizes, and for a bias, it
+is taken to be proportional to the error. Those images are held out of every fit: of few images, what a fit does to the others is
+most of the harm.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from edgevit.pruning.sublayers import (
 from edgevit.pruning.token_store import TokenStream, is_held_out
 
 LEVELS = 6  # sizes at which the error is computed; between them it is interpolated
-PASSED_ON = 5  # batches of images that are passed on through the rest of the network
+PASSED_ON = 3  # batches of images that are passed on through the rest of the network, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +68,16 @@ class Logits:
         return float(changed.square().mean()) / self.variance
 
 
-def logits_of(model: FoldedVit, stream: TokenStream) -> Logits:
-    """The reference: ``stream`` is what block 0 takes."""
+def read_passed_on(stream: TokenStream) -> list[Tokens]:
+    """The batches of ``stream`` that are passed on."""
+    held_out = [batch for batch in range(len(stream)) if is_held_out(batch)]
+    return [stream.read(batch) for batch in held_out[:PASSED_ON]]
+
+
+def logits_of(model: FoldedVit, passed_on: Sequence[Tokens]) -> Logits:
+    """The reference: ``passed_on`` is what block 0 takes."""
     found = []
-    for batch in range(min(PASSED_ON, len(stream))):
-        tokens = stream.read(batch)
+    for tokens in passed_on:
         for index in range(len(model.blocks)):
             tokens = run_block(model, index, tokens)
         found.append(run_head(model, tokens))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ from edgevit.model.rewrites.folding import fold
 from edgevit.part import Sublayer
 from edgevit.pruning.allocation import Choice, allocate
 from edgevit.pruning.candidate_file import Found, dump_found, load_found
-from edgevit.pruning.candidates import CutCandidate, candidates, logits_of, observe
+from edgevit.pruning.candidates import CutCandidate, candidates, logits_of, observe, read_passed_on
 from edgevit.pruning.costs import Costs, macs_only
-from edgevit.pruning.settings import PruneSettings
+from edgevit.pruning.settings import PruneMethod
 from edgevit.pruning.shapes import cut_config
 from edgevit.pruning.sublayers import Cut, sublayers
 from edgevit.pruning.token_store import EVERY, TokenStream
@@ -49,7 +49,7 @@ class Scored:
     checkpoint: Checkpoint
     images: ImageSet
     """In random order; the first `SCORED` of them were looked at."""
-    settings: PruneSettings
+    settings: PruneMethod
     candidates: tuple[tuple[CutCandidate, ...], ...]
     """Per sublayer in network order; the first leaves the sublayer whole."""
     costs: Costs
@@ -63,43 +63,45 @@ class Scored:
 
     def cuts(self, share: float) -> tuple[Cut, ...]:
         """What to cut so that ``share`` of the MACs goes, for the least harm. Raises ConfigError if that cannot be."""
-        limit = (1 - share) * macs(self.config)
-        fixed = macs(self.config) - sum(choices[0].macs for choices in self._choices())
-        return self._cuts(lambda chosen: fixed + sum(choice.macs for choice in chosen) <= limit, f"{100 * share:g} % of the MACs")
-
-    def cuts_for_speedup(self, speedup: float) -> tuple[Cut, ...]:
-        """What to cut so that the time falls to 1 / ``speedup``, by the costs. Raises ConfigError if that is impossible."""
-        limit = (1 + ARITHMETIC) * self.costs.total(self.config) / speedup
-        fixed = (1 + ARITHMETIC) * self.costs.total(self.config) - sum(choices[0].seconds for choices in self._choices())
-        return self._cuts(lambda chosen: fixed + sum(choice.seconds for choice in chosen) <= limit, f"a speed-up of {speedup:g}")
-
-    def _cuts(self, enough: Callable[[Sequence[Choice]], bool], asked: str) -> tuple[Cut, ...]:
-        chosen = allocate(self._choices(), enough)
+        limit, offered = (1 - share) * macs(self.config), self.choices(self.config)
+        fixed = macs(self.config) - sum(choices[0].macs for choices in offered)
+        chosen = allocate(offered, lambda chosen: fixed + sum(choice.macs for choice in chosen) <= limit)
         if chosen is None:
-            msg = f"{asked} is more than can be pruned: it is not reached with every attention and MLP gone. Ask for less."
+            msg = (
+                f"{100 * share:g} % of the MACs is more than can be pruned: it is not reached with every attention and MLP gone. "
+                "Ask for less."
+            )
             raise ConfigError(msg)
+        return self.cuts_of(chosen)
+
+    def cuts_of(self, chosen: Sequence[int]) -> tuple[Cut, ...]:
+        """The cuts of one candidate per sublayer, by number."""
         return tuple(offered[number].cut for offered, number in zip(self.candidates, chosen, strict=True))
 
-    def _choices(self) -> list[list[Choice]]:
-        found = []
-        for number, offered in enumerate(self.candidates):
-            block, kind = divmod(number, len(Sublayer.KINDS))
-            found.append([self._choice(Sublayer(block, Sublayer.KINDS[kind]), candidate) for candidate in offered])
-        return found
+    def choices(self, config: VitConfig) -> list[list[Choice]]:
+        """What the candidates cost in a model of shapes ``config``: the unpruned model's, or with tokens merged."""
+        places = [Sublayer(block, kind) for block in range(len(config.blocks)) for kind in Sublayer.KINDS]
+        return [
+            [self._choice(config, sublayer, candidate) for candidate in offered]
+            for sublayer, offered in zip(places, self.candidates, strict=True)
+        ]
 
-    def _choice(self, sublayer: Sublayer, candidate: CutCandidate) -> Choice:
-        block = cut_config(self.config.blocks[sublayer.block], sublayer.kind, candidate.cut)
-        count = sublayer_macs(self.config, sublayer.block, sublayer.kind, block)
-        # A little of the arithmetic counts, too: a sublayer whose time is lost in the noise still has something to save.
-        arithmetic = ARITHMETIC * self.costs.total(self.config) * count / macs(self.config)
-        return Choice(
-            seconds=self.costs.sublayer(self.config, sublayer.block, sublayer.kind, block) + arithmetic,
-            macs=count,
-            harm=candidate.harm,
-        )
+    def seconds(self, config: VitConfig) -> float:
+        """What a model of shapes ``config`` takes, in the unit of `choices`."""
+        return self.costs.total(config) + self._arithmetic(macs(config))
+
+    def _choice(self, config: VitConfig, sublayer: Sublayer, candidate: CutCandidate) -> Choice:
+        block = cut_config(config.blocks[sublayer.block], sublayer.kind, candidate.cut)
+        count = sublayer_macs(config, sublayer.block, sublayer.kind, block)
+        seconds = self.costs.sublayer(config, sublayer.block, sublayer.kind, block) + self._arithmetic(count)
+        return Choice(seconds=seconds, macs=count, harm=candidate.harm)
+
+    def _arithmetic(self, count: int) -> float:
+        """What so many multiply-accumulates add: a sublayer whose time is lost in the noise still has something to save."""
+        return ARITHMETIC * self.costs.total(self.config) * count / macs(self.config)
 
 
-def check_settings(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings) -> None:
+def check_settings(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod) -> None:
     """Raise, before anything slow: ConfigError for settings that fit no model of this shape, DataError for too few images."""
     widest = max(block.hidden for block in checkpoint.model.config.blocks)
     if not 1 <= settings.multiple < widest:
@@ -121,7 +123,7 @@ def check_settings(checkpoint: Checkpoint, images: ImageSet, settings: PruneSett
 
 
 def score(
-    checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench, costs: Costs | None = None
+    checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod, bench: Workbench, costs: Costs | None = None
 ) -> Scored:
     """The first pass: what every sublayer of ``checkpoint`` could be cut to, from the cache if it was asked before.
 
@@ -153,7 +155,7 @@ def score(
     )  # fmt: skip
 
 
-def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> Found:
+def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod, bench: Workbench) -> Found:
     """Run ``images`` through the network, sublayer by sublayer, and find what each sublayer could be cut to."""
     model = fold(checkpoint.model, checkpoint.preprocessing)
     shares = _contributions(checkpoint, images, settings, bench)
@@ -161,10 +163,10 @@ def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, ben
     found: list[tuple[CutCandidate, ...]] = []
     with bench.stage("score", total=len(images) * 2 * len(model.blocks)) as stage, TokenStream() as stream:
         write_embedded(model, images, checkpoint, stream)
-        wanted = logits_of(model, stream)
+        wanted = logits_of(model, read_passed_on(stream))
         for sublayer, influence in zip(sublayers(model), influence_of, strict=True):
             if sublayer.kind == "attention":
-                passed_on = [stream.read(batch) for batch in range(len(wanted.batches))]
+                passed_on = read_passed_on(stream)
             seen = observe(model, sublayer, stream, influence, stage.advance)
             offered = candidates(
                 model, sublayer, seen, passed_on, wanted, root=influence.root, contributions=shares.get(sublayer),
@@ -187,7 +189,7 @@ def write_embedded(model: FoldedVit, images: ImageSet, checkpoint: Checkpoint, *
             stream.append(tokens)
 
 
-def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> list[Influence]:
+def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod, bench: Workbench) -> list[Influence]:
     from edgevit.pruning.gradients import influences
 
     probed = images.subset(range(min(PROBED, len(images))))
@@ -196,7 +198,7 @@ def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneSetting
         return influences(checkpoint.model, checkpoint.preprocessing, batches, settings.seed, stage.advance)
 
 
-def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneSettings, bench: Workbench) -> dict[Sublayer, Tensor]:
+def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod, bench: Workbench) -> dict[Sublayer, Tensor]:
     """By sublayer, for `taylor`; nothing for other scores."""
     if settings.score != "taylor":
         return {}

@@ -70,20 +70,22 @@ def obs_order(
 
     A batch that has gone is eliminated from the inverse, and the other columns make up for it (rank-``batch`` downdate).
     """
-    inverse, rest = _inverse(covariance, damping), weight.double().clone()
-    left = torch.ones(len(inverse) // size, dtype=torch.bool)
-    order = []
-    while left.any():
-        scores = obs(inverse, rest, size).masked_fill(~left, torch.inf)
-        gone = scores.argsort(stable=True)[: min(batch, int(left.sum()))]
-        order.append(gone)
-        left[gone] = False
-        channels = (gone[:, None] * size + torch.arange(size)).flatten()
-        share = torch.linalg.solve(inverse[channels][:, channels], inverse[channels])
-        rest -= rest[:, channels] @ share
-        inverse -= inverse[:, channels] @ share
-        inverse[channels, channels] = 1.0  # eliminated: zero but for rounding, and never chosen again
+    inverse, rest = _inverse(covariance, damping), weight.double()
+    left, order = torch.arange(len(inverse) // size), list[Tensor]()
+    while len(left):
+        chosen = obs(inverse, rest, size).argsort(stable=True)[:batch]
+        order.append(left[chosen])
+        stays = torch.ones(len(left), dtype=torch.bool)
+        stays[chosen] = False
+        left, gone, kept = left[stays], _channels(chosen, size), stays.repeat_interleave(size).nonzero().flatten()
+        share = torch.linalg.solve(inverse[gone][:, gone], inverse[gone][:, kept])
+        rest = rest[:, kept] - rest[:, gone] @ share
+        inverse = inverse[kept][:, kept] - inverse[kept][:, gone] @ share
     return torch.cat(order)
+
+
+def _channels(units: Tensor, size: int) -> Tensor:
+    return (units[:, None] * size + torch.arange(size)).flatten()
 
 
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

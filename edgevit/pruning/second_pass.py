@@ -71,16 +71,22 @@ def _removed(reports: Sequence[SublayerReport]) -> str:
     return f"{before - after} of {before}"
 
 
-def prune(scored: Scored, cuts: Sequence[Cut], bench: Workbench, images: int | None = None) -> Pruned:
-    """The second pass: cut, and make up for it on ``images`` of the calibration images, all by default. Labels are not read."""
+def prune(
+    scored: Scored, cuts: Sequence[Cut], bench: Workbench, images: int | None = None, onto: Vit | None = None
+) -> Pruned:  # fmt: skip
+    """The second pass: cut, and make up for it on ``images`` of the calibration images, all by default. Labels are not read.
+
+    ``onto`` is what is cut: the scored model by default, or the same with tokens merged, which the one refit makes up for, too.
+    """
     checkpoint, chosen = scored.checkpoint, scored.images.subset(range(min(images or len(scored.images), len(scored.images))))
-    model = fold(checkpoint.model, checkpoint.preprocessing)
+    model, onto = fold(checkpoint.model, checkpoint.preprocessing), onto or checkpoint.model
+    whole = fold(onto, checkpoint.preprocessing)
     with bench.stage("prune and refit", total=2 * len(model.blocks)) as stage, TokenStream() as wanted, TokenStream() as got:
         write_embedded(model, chosen, checkpoint, wanted, got)
         blocks, made = compensate(
-            model, cut_model(model, cuts), (wanted, got), scored.influences, scored.settings.compensation, stage.advance
+            model, cut_model(whole, cuts), (wanted, got), scored.influences, scored.settings.compensation, stage.advance
         )
-    result = unfold(checkpoint.model, blocks)
+    result = unfold(onto, blocks)
     before, after = model.config, result.config
     return Pruned(
         model=result,

@@ -28,6 +28,7 @@ from edgevit.pruning.smaller import Smaller, kept
 from edgevit.pruning.token_store import TokenStream
 from edgevit.tokens.merge import merging
 from edgevit.tokens.settings import MergeSettings, merges_in, merges_of, merges_text
+from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
 
 MERGED, MERGED_REPORT = Kind("merged", __name__), Kind("merged-report", __name__)
@@ -63,16 +64,25 @@ def merge(
     )  # fmt: skip
 
 
-def _merged(checkpoint: Checkpoint, changed: Vit, made: Sequence[Compensation], why: str = "") -> Smaller:
-    """``checkpoint`` with the model ``changed``; the report has ``merges`` by block, tokens and MACs before and after."""
-    config, after = checkpoint.model.config, changed.config
-    merges, left = merges_in(after), after.tokens_into(len(after.blocks) - 1)
-    share = 1 - macs(after) / macs(config)
-    report = {
-        "merges": {str(block): count for block, count in merges.items()}, "tokens_before": config.tokens, "tokens": left,
-        "macs_before": macs(config), "macs": macs(after), "share": share, "refit": [named(item) for item in made],
+def merged_report(before: VitConfig, after: VitConfig) -> dict[str, Any]:
+    """JSON-ready: ``merges`` by block, tokens and multiply-accumulates before and after."""
+    merges = {str(block): count for block, count in merges_in(after).items()}
+    return {
+        "merges": merges, "tokens_before": before.tokens, "tokens": after.tokens_into(len(after.blocks) - 1),
+        "macs_before": macs(before), "macs": macs(after), "share": 1 - macs(after) / macs(before),
     }  # fmt: skip
-    summary = f"merged: {config.tokens} tokens to {left} ({merges_text(merges)}), {100 * share:.1f} % of the MACs less{why}"
+
+
+def merged_summary(before: VitConfig, after: VitConfig) -> str:
+    """``257 tokens to 128 (65@4,64@7)``."""
+    return f"{before.tokens} tokens to {after.tokens_into(len(after.blocks) - 1)} ({merges_text(merges_in(after))})"
+
+
+def _merged(checkpoint: Checkpoint, changed: Vit, made: Sequence[Compensation], why: str = "") -> Smaller:
+    """``checkpoint`` with the model ``changed``, and what is said of it."""
+    before, after = checkpoint.model.config, changed.config
+    report = merged_report(before, after) | {"refit": [named(item) for item in made]}
+    summary = f"merged: {merged_summary(before, after)}, {100 * report['share']:.1f} % of the MACs less{why}"
     return Smaller(checkpoint=checkpoint.with_model(changed), report=report, summary=summary)
 
 

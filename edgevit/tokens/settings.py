@@ -58,6 +58,8 @@ PLACES = (1 / 3, 1 / 2, 2 / 3)
 """Of a network's depth, where a share is merged: behind attention of blocks 4, 6 and 8 of 12. On DINOv2-S a third of the MACs
 merged there keeps 5 dB more of the logits than at two places before the middle (docs/tokens.md): patches of early blocks are not
 alike yet."""
+LATE = (5 / 12, 7 / 12, 3 / 4)
+"""The same, later: less is saved by as many tokens, at less harm."""
 STEP = 8
 """Tokens that stay are a multiple of it: OpenVINO leaves attention of a prime number of tokens unfused where threads outnumber
 heads, and INT8 tiles are filled. Of fewer than 64 tokens an even number stays."""
@@ -103,14 +105,14 @@ def merges_text(merges: Merges) -> str:
     return ",".join(f"{count}@{block}" for block, count in sorted(merges.items()))
 
 
-def merges_for_share(config: VitConfig, share: float) -> dict[int, int]:
-    """The fewest merged tokens, in equal parts at `PLACES`, with which ``share`` of the MACs goes, as pruning counts it.
+def merges_for_share(config: VitConfig, share: float, depths: tuple[float, ...] = PLACES) -> dict[int, int]:
+    """The fewest merged tokens, in equal parts at ``depths`` (0..1), with which ``share`` of the MACs goes, as pruning counts it.
 
     Merges that ``config`` has are replaced. Raises ConfigError for a share that is none, and for one that is too much.
     """
     _require_share(share)
     bare = merged_config(config, {})
-    limit, most, places = (1 - share) * macs(bare), 0.0, _places(bare)
+    limit, most, places = (1 - share) * macs(bare), 0.0, _places(bare, depths)
     for count in range(1, (bare.tokens - bare.prefix_tokens) // 2 + 1):
         merges = _rounded(bare, places, count)
         left = macs(merged_config(bare, merges))
@@ -133,10 +135,10 @@ def _require_share(share: float) -> None:
         raise ConfigError(msg)
 
 
-def _places(config: VitConfig) -> list[int]:
-    """The blocks nearest to `PLACES`, the last block left out; fewer in a model that has not so many."""
+def _places(config: VitConfig, depths: tuple[float, ...]) -> list[int]:
+    """The blocks nearest to ``depths``, the last block left out; fewer in a model that has not so many."""
     able = range(len(config.blocks) - 1)
-    wanted = [place * len(config.blocks) for place in PLACES]
+    wanted = [place * len(config.blocks) for place in depths]
     return sorted({min(able, key=lambda index: abs(index - place)) for place in wanted}) if able else []
 
 

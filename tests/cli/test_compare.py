@@ -306,14 +306,14 @@ def test_a_pruned_precision(edgevit: Callable[..., Any], checkpoint_path: Path, 
 
 def test_a_merged_precision(edgevit: Callable[..., Any], checkpoint_path: Path, image_folder: Path) -> None:
     """Alone, and after pruning, whatever order they are named in."""
-    names = ("fp32", "int8+merge10", "int8+merge10+prune20")
+    names = ("fp32", "int8+merge10", "int8+merge3+prune20")
     outcome = edgevit("compare", checkpoint_path, "--data", image_folder, "--precisions", ",".join(names), *RUN, "--json")
     assert outcome.code == 0, outcome.stderr
     assert [row["precision"] for row in outcome.json["rows"]] == list(names)
     notes = [note for note in outcome.json["notes"] if ": merged: " in note]
     assert [note.partition(": merged: ")[0] for note in notes] == list(names[1:])
     assert all("not refitted" not in note for note in notes)
-    assert any(note.startswith("int8+merge10+prune20: pruned: ") for note in outcome.json["notes"])
+    assert any(note.startswith("int8+merge3+prune20: pruned: ") for note in outcome.json["notes"])
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from edgevit.engine.of_bundle import session_of
 from edgevit.errors import ConfigError, EngineError
 from edgevit.model.checkpoint import load_checkpoint
 from edgevit.progress import Progress
-from edgevit.pruning.goal import costs_for
+from edgevit.pruning.layer_times import costs_on
 from edgevit.recipe import load_recipe
 from edgevit.runtime.source import open_source
 from edgevit.target import Target, load_target
@@ -81,7 +81,7 @@ def test_what_the_table_decides(elsewhere: None, target: Target, checkpoint_path
     assert target.multiple == 24
     assert floor_of("fake_npu") == HALF_FLOOR_DB
     assert (is_here(target), proxy_engine_of(target)) == (False, CPU)
-    costs = costs_for(load_checkpoint(checkpoint_path), "int8", Workbench(target=target, threads=1))
+    costs = costs_on(Workbench(target=target, threads=1), load_checkpoint(checkpoint_path).model.config, "int8")
     assert costs.source == "multiply-accumulates"  # neither timed, as it is compiled ahead, nor estimated without kernels
 
 

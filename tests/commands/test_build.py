@@ -19,7 +19,7 @@ from edgevit.commands.build import run_build
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
 from edgevit.commands.plan import plan_build
-from edgevit.commands.steps import Merge, Prune
+from edgevit.commands.steps import Merge, Prune, Search
 from edgevit.engine.base import SessionBase
 from edgevit.engine.check import REPEATS
 from edgevit.errors import BundleError, ConfigError, DataError, EdgevitError, StorageError
@@ -29,6 +29,7 @@ from edgevit.progress import Progress, Stage
 from edgevit.pruning.settings import PruneSettings
 from edgevit.quantize.samples import FRAMES
 from edgevit.recipe import Calibrate, load_recipe
+from edgevit.search.settings import SearchSettings
 from edgevit.target import Machine, load_target
 from edgevit.tokens.settings import MergeSettings
 from edgevit.workbench import Workbench
@@ -487,10 +488,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "pruned": {"smaller": (Prune(PruneSettings(share=0.2, multiple=8)),)},
     "pruned fp32": {"precision": "fp32", "smaller": (Prune(PruneSettings(share=0.2, multiple=8, score="taylor")),)},
     "recovered": {"smaller": (Prune(PruneSettings(share=0.2, multiple=8, recover=1)),)},
-    "faster": {"smaller": (Prune(PruneSettings(speedup=1.01, multiple=8)),)},
+    "faster": {"smaller": (Search(SearchSettings(speedup=1.01, multiple=8)),)},
+    "faster, tokens by hand": {"smaller": (Search(SearchSettings(speedup=1.01, multiple=8, merge=MergeSettings(share=0.1))),)},
+    "faster, tokens left": {"smaller": (Search(SearchSettings(speedup=1.01, multiple=8, tokens=False)),)},
     "merged": {"smaller": (Merge(MergeSettings(share=0.1)),)},
     "pruned and merged": {"smaller": (Prune(PruneSettings(share=0.2, multiple=8)), Merge(MergeSettings(merges=((0, 4),))))},
-    "auto": {"max_drop": 100.0, "smaller": (Prune(PruneSettings(auto=True, multiple=8)),)},
+    "auto": {"max_drop": 100.0, "smaller": (Search(SearchSettings(auto=True, multiple=8)),)},
     "elsewhere": {"target": replace(TARGET, machine=Machine(models=("No Such Board",)))},
     "gpu": {"target": load_target("jetson")},
     "gpu, pruned": {"target": load_target("jetson"), "smaller": (Prune(PruneSettings(share=0.2, multiple=8)),)},
@@ -507,7 +510,7 @@ def twice_as_fast(_before: object, _after: object, _precision: str, bench: Workb
 def test_the_stages_planned_are_the_stages_run(request_of, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """In the same order, under the same names; and what is said to be cached is then found, no more and no less."""
     monkeypatch.setattr("edgevit.engine.tensorrt.find_spec", lambda _name: None)  # no builder, on any machine
-    monkeypatch.setattr("edgevit.pruning.goal.timed_speedup", twice_as_fast)
+    monkeypatch.setattr("edgevit.search.speedup.timed_speedup", twice_as_fast)
     request = request_of(**changes)
 
     def check(cached: set[str]) -> None:
@@ -544,7 +547,7 @@ def test_a_plan_counts_the_images_of_each_stage(request_of) -> None:
 
 
 def test_a_plan_computes_nothing_slow(request_of, never_slow) -> None:
-    stages = plan_build(request_of(max_drop=1.0, smaller=(Prune(PruneSettings(auto=True, multiple=8)),)), Cache()).stages
+    stages = plan_build(request_of(max_drop=1.0, smaller=(Search(SearchSettings(auto=True, multiple=8)),)), Cache()).stages
     assert not any(stage.cached for stage in stages)
 
 

@@ -14,7 +14,7 @@ from edgevit.engine import here
 from edgevit.engine.here import elsewhere, is_here, is_home, proxy_engine_of
 from edgevit.errors import MissingPackageError
 from edgevit.model.checkpoint import load_checkpoint
-from edgevit.pruning.goal import costs_for
+from edgevit.pruning.layer_times import costs_on
 from edgevit.target import load_target
 from edgevit.workbench import Workbench
 from tests.support import Outcome
@@ -146,9 +146,9 @@ def test_a_checkpoint_compared_for_a_pi(
 
 def test_another_cpu_is_not_optimised_for(not_a_pi: None, checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pruning for a Pi elsewhere goes by arithmetic; for this machine's CPU by what it measures."""
-    monkeypatch.setattr("edgevit.pruning.goal.measured", lambda *_, **__: pytest.fail("timed on another machine"))
+    monkeypatch.setattr("edgevit.pruning.layer_times.measured", lambda *_, **__: pytest.fail("timed on another machine"))
     bench = Workbench(target=load_target("raspberry-pi-5"), threads=1)
-    costs = costs_for(load_checkpoint(checkpoint_path), "int8", bench)
+    costs = costs_on(bench, load_checkpoint(checkpoint_path).model.config, "int8")
     assert costs.source == "multiply-accumulates"
 
 

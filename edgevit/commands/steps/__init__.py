@@ -11,14 +11,19 @@ from edgevit.commands.steps.base import Step, Work, allotted, run_step, run_step
 from edgevit.commands.steps.merge import Merge
 from edgevit.commands.steps.prune import Prune
 from edgevit.commands.steps.quantize import Quantize
+from edgevit.commands.steps.search import Search
 from edgevit.target import Target
 
-__all__ = ["Merge", "Prune", "Quantize", "Step", "Work", "allotted", "run_step", "run_steps", "shares_of", "steps_of"]
+__all__ = ["Merge", "Prune", "Quantize", "Search", "Step", "Work", "allotted", "run_step", "run_steps", "shares_of", "steps_of"]
 
-OF_SHARE: Mapping[str, Callable[[float, Target], Step]] = {"prune": Prune.of_share, "merge": Merge.of_share}
-"""Steps that take a share of the multiply-accumulates, by name (`edgevit.commands.compare_names.STEPS`), in order."""
+NAMED: Mapping[str, Callable[[float, Target], Step]] = {
+    "prune": Prune.of_share,
+    "merge": Merge.of_share,
+    "speedup": Search.of_speedup,
+}
+"""Steps that take one number, by name (`edgevit.commands.compare_names.STEPS`), in the order in which they are run."""
 
 
-def steps_of(shares: Mapping[str, float], target: Target) -> tuple[Step, ...]:
-    """The steps of ``shares`` (0..1, by name) in the order in which they are run, whatever order they were named in."""
-    return tuple(make(shares[name], target) for name, make in OF_SHARE.items() if name in shares)
+def steps_of(asked: Mapping[str, float], target: Target) -> tuple[Step, ...]:
+    """The steps that are ``asked`` for by name, in the order in which they are run, whatever order they were named in."""
+    return tuple(make(asked[name], target) for name, make in NAMED.items() if name in asked)

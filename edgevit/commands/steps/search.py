@@ -1,0 +1,100 @@
+"""A search as a step: tokens, heads, neurons and sublayers, whatever does least harm for the time it saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgevit.commands.steps.base import Work
+from edgevit.commands.steps.looking import look_at_costs, scoring
+from edgevit.commands.steps.merge import SHOWN as SHOWN_OF_MERGING
+from edgevit.images.dataset import ImageSet
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.pruning.costs import macs_only
+from edgevit.pruning.layer_times import is_timed_here
+from edgevit.search.search import check_search, search, trade_for
+from edgevit.search.settings import SearchSettings
+from edgevit.target import Target
+from edgevit.tokens.settings import merges_of, merges_text
+
+if TYPE_CHECKING:
+    from edgevit.commands.dry_run import DryRun, PlannedStage
+
+SHOWN = ("share", "speedup", "measured", "cost", "settings")
+"""Of the report, what a manifest keeps."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """See `edgevit.search.search.search`."""
+
+    settings: SearchSettings
+    leaves = "fp32-faster"
+
+    @classmethod
+    def of_speedup(cls, speedup: float, target: Target) -> Search:
+        """So that the model is ``speedup`` (1..10) times as fast, in widths that the target packs."""
+        return cls(SearchSettings(speedup=speedup, multiple=target.multiple))
+
+    @property
+    def images(self) -> int:
+        """See `Step.images`."""
+        return self.settings.images
+
+    @property
+    def spends(self) -> bool:
+        """See `Step.spends`."""
+        return self.settings.auto
+
+    def check(self, checkpoint: Checkpoint, images: ImageSet | None) -> None:
+        """See `Step.check`."""
+        assert images is not None  # a request without images is refused
+        check_search(checkpoint, images, self.settings)
+
+    def run(self, work: Work) -> Work:
+        """See `Step.run`; on ``work.fitting``."""
+        assert work.fitting is not None  # a request without images is refused
+        done = search(work.checkpoint, work.fitting, self.settings, work.precision, work.bench, work.budget)
+        pruning = dict(done.report)
+        merging = pruning.pop("merging", None)
+        report = {"pruning": pruning} | ({"merging": merging} if merging else {})
+        shown = {"pruning": {key: pruning[key] for key in SHOWN if key in pruning}}
+        if merging:
+            shown["merging"] = {key: merging[key] for key in SHOWN_OF_MERGING}
+        return replace(
+            work,
+            checkpoint=done.checkpoint,
+            between=(*work.between, (self.leaves, done.checkpoint)),
+            notes=(*work.notes, done.summary),
+            report={**work.report, **report},
+            provenance={**work.provenance, **shown},
+        )
+
+    def stages(self, work: Work, dry: DryRun, *, kept: bool) -> Iterator[PlannedStage]:
+        """See `Step.stages`."""
+        settings, images = self.settings, work.fitting
+        assert images is not None
+        costs = look_at_costs(work, dry) or macs_only(work.checkpoint.model.config)
+        trade = dry.look(lambda: trade_for(work.checkpoint, images, settings, work.bench, costs))
+        if trade is not None and settings.speedup is not None:
+            dry.look(lambda: trade.least_harm(settings.speedup or 1.0))
+        yield from scoring(work, dry, settings, kept=kept)
+        if not kept:
+            if settings.tokens or settings.merge is not None:
+                yield dry.stage("score merges", _merges(settings, work))
+            if settings.speedup is not None and is_timed_here(work.bench):
+                yield dry.stage("measure the speed-up", f"until it is {settings.speedup:g}")
+        yield dry.stage("prune and refit", f"{_how_much(settings)}, on {len(images)} images of {images.source}")
+        if not kept and settings.recover:
+            yield dry.stage("recover", f"{settings.recover} epochs of distillation")
+
+
+def _merges(settings: SearchSettings, work: Work) -> str:
+    if settings.merge is None:
+        return "the harm of merging so many tokens here and there"
+    return f"the harm of merging {merges_text(merges_of(settings.merge, work.checkpoint.model.config))} tokens"
+
+
+def _how_much(settings: SearchSettings) -> str:
+    return f"for a speed-up of {settings.speedup:g}" if settings.speedup is not None else "as much as the budget allows"
