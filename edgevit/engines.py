@@ -58,6 +58,8 @@ class EngineTraits:
     """Whether it multiplies float32 in float32; else in TF32 or FP16, which no longer gives torch's values to 60 dB."""
     int8_needs_vnni: bool = False
     """Whether, on x86 processors without VNNI, it multiplies INT8's values in FP32, which is right and no faster than FP32."""
+    unfused_primes: bool = False
+    """Whether it leaves attention of a prime number of tokens unfused where threads outnumber heads."""
     lists_kernels: bool = False
     """Whether its builder lists the kernels it chose, as `edgevit.plan` reads them: then fusion is checked, and times on a
     board are estimated by a roofline, on any machine that compiles."""
@@ -91,6 +93,7 @@ ENGINES = {
         extra="cpu",
         versioned=("openvino",),
         int8_needs_vnni=True,
+        unfused_primes=True,
     ),
     "onnxruntime": EngineTraits(
         backend="edgevit.engine.onnxruntime:OnnxRuntime",

@@ -28,12 +28,18 @@ class Form:
     """False: queries, keys and values of a block in floating point are three products without a bias in
     front of a transposition. (An INT8 qkv is joint in any case: apart, it costs kernels.)"""
 
+    padded: bool = False
+    """One more token, masked in every attention, until tokens are merged: OpenVINO leaves attention of a prime number of tokens
+    unfused where threads outnumber heads. With rank5 only."""
     batch: int | None = None
     """Frames per inference; None leaves it free. TensorRT wants a profile for a free one, and its plan is best at a fixed 1."""
 
     def __post_init__(self) -> None:
         if not self.joint_qkv and self.attention not in ("rank3", "rank4"):
             msg = f"three products of q, k and v are written with rank3 and rank4 only, not with {self.attention}"
+            raise ValueError(msg)
+        if self.padded and self.attention != "rank5":
+            msg = f"a masked token is written with rank5 only, not with {self.attention}"
             raise ValueError(msg)
 
     @property

@@ -15,7 +15,9 @@ ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE, INT = 1, 3, 20, 2
 FLOAT, UINT8 = 1, 2
 """TensorProto.DataType"""
 INPUT, OUTPUT = "frames", "logits"
-_MODEL_TRAINING, _MODEL_FUNCTIONS = 20, 25
+BF16 = "edgevit.bf16"
+"""Key of a graph's metadata: ``allowed`` where an engine may compute in bfloat16 what is float32 in the graph."""
+_MODEL_METADATA, _MODEL_TRAINING, _MODEL_FUNCTIONS = 14, 20, 25
 _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_SPARSE = 5, 11, 15
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS = 5, 10
 _ATTRIBUTE_NESTED = (6, 11, 22, 23)  # graphs and sparse tensors, one or several
@@ -48,6 +50,21 @@ def check_model(model: bytes, size: Sequence[int], classes: int) -> None:
             (inputs if part.number == _GRAPH_INPUT else outputs).append(_value(part.content))
     _check_ends("input", inputs, (INPUT, UINT8, (*size, 3)))
     _check_ends("output", outputs, (OUTPUT, FLOAT, (classes,)))
+
+
+def allows_bf16(model: bytes) -> bool:
+    """Whether ``model``, ONNX, says so. Raises ValueError for what is no message."""
+    found = (part.content for part in protobuf.fields(model) if part.number == _MODEL_METADATA)
+    return any({item.number: bytes(item.content) for item in protobuf.fields(entry)} == _ALLOWED for entry in found)
+
+
+def with_bf16(model: bytes) -> bytes:
+    """``model``, ONNX, that says so: fields of a message may stand anywhere in it, so it is one more at the end."""
+    return model + protobuf.message(_MODEL_METADATA, b"".join(protobuf.message(*item) for item in _ALLOWED.items()))
+
+
+_ALLOWED = {1: BF16.encode(), 2: b"allowed"}
+"""Of StringStringEntryProto: key = 1, value = 2."""
 
 
 def _check_node(node: memoryview) -> None:

@@ -145,7 +145,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     inputs, work = begin(request, inputs, bench)
     work = run_steps(request.steps, work)
     assert work.decided is not None  # by the last step
-    compiled = compile_for(work.decided, bench)
+    compiled = compile_for(work.decided, bench).in_fastest_form(work.checkpoint, frames, bench)
     notes += [*work.notes, *compiled.notes]
     rows = _rows(reference, original, work, compiled.variant)
     with timed.stage("check engine"):

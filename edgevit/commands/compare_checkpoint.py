@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgevit.commands.steps import Step, Work
     from edgevit.export.variants import Variant
     from edgevit.model.checkpoint import Checkpoint
+    from edgevit.preprocess import Frame
 
 FP16 = "fp16: weights are rounded to FP16; CPU engines still compute in FP32, so it shows size and accuracy, not a GPU's speed"
 
@@ -62,7 +63,8 @@ def subject_of_checkpoint(path: Path, name: str, images: ImageSet, request: Requ
         msg = f"{images.source}: calibration takes all {len(images)} images. Give more, or --calibration DIR with others."
         raise DataError(msg)
     _check_steps(checkpoint, fitting, wanted, target)
-    maker = _Maker(checkpoint, calibration, fitting, request, bench)
+    frames = sample_frames(seen or images, checkpoint.preprocessing)
+    maker = _Maker(checkpoint, calibration, fitting, frames, request, bench)
     made = {precision.name: maker.make(precision) for precision in wanted}
     notes = _notes(made)
     half = any(precision.computed == "fp16" for precision in wanted)
@@ -70,7 +72,6 @@ def subject_of_checkpoint(path: Path, name: str, images: ImageSet, request: Requ
         notes.append(FP16)
     if note := elsewhere(target):
         notes.append(f"{note} without --engines, which times this machine")
-    frames = sample_frames(seen or images, checkpoint.preprocessing)
     with bench.stage("sample in torch"):
         checks = {name: checked_graph(item.variant, item.checkpoint, frames, name) for name, item in made.items()}
     return Subject(
@@ -150,13 +151,15 @@ class _Maker:
     """Makes precisions of one checkpoint for one target; what several share is found in the cache."""
 
     def __init__(
-        self, checkpoint: Checkpoint, calibration: ImageSet | None, fitting: ImageSet | None, request: Request, bench: Workbench
-    ) -> None:
-        self._checkpoint, self._calibration, self._fitting = checkpoint, calibration, fitting
+        self, checkpoint: Checkpoint, calibration: ImageSet | None, fitting: ImageSet | None, frames: Frame, request: Request,
+        bench: Workbench,
+    ) -> None:  # fmt: skip
+        self._checkpoint, self._calibration, self._fitting, self._frames = checkpoint, calibration, fitting, frames
         self._request, self._bench = request, bench
 
     def make(self, precision: Precision) -> _Made:
         """The graph of ``precision``, compiled if the target's engine compiles ahead."""
+        from edgevit.commands.faster_form import fastest_form, form_note
         from edgevit.commands.steps import run_steps
         from edgevit.commands.target_graph import compile_for
         from edgevit.export.variants import half_graph
@@ -169,7 +172,9 @@ class _Maker:
         notes, work = work.notes, quantize.run(work)
         assert work.decided is not None  # by the last step
         if just_in_time:
-            return _Made(checkpoint=work.checkpoint, variant=work.decided.variant(bench.engine), notes=notes)
+            chosen = fastest_form(work.decided.variant(bench.engine), work.checkpoint, self._frames, bench)
+            notes = (*notes, form_note(chosen.summary())) if chosen.form else notes
+            return _Made(checkpoint=work.checkpoint, variant=chosen.variant, notes=notes)
         found = compile_for(work.decided, bench)
         plan, compiled = device_plan(found.summary()), found.files.get(ENGINE)
         notes = (*work.notes, *found.notes)

@@ -15,6 +15,7 @@ from edgevit.commands.build_arguments import build_request
 from edgevit.commands.build_inputs import read_inputs, spare_images, work_on
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.dry_run import DryRun, PlannedStage
+from edgevit.commands.faster_form import STAGE, offered
 from edgevit.commands.steps import Step, Work, allotted, run_step, shares_of
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, proxy_engine
@@ -110,6 +111,9 @@ class _Planning:
             return
         try:
             yield self.dry.stage(f"compile with {name}", f"{precision} with {backend(name).version}")
+            config = (self.done or self.steps[-1][1]).checkpoint.model.config
+            if len(names := offered(config, precision, self.bench)) > 1:
+                yield self.dry.stage(STAGE, ", ".join(names))
         except MissingPackageError:
             yield self.dry.stage(f"compile with {name}", "not installed here, so not checked")
 

@@ -7,10 +7,12 @@ is one, compiles as a preflight: it shows on a laptop what the board would be gi
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from edgevit.bundle import ENGINE, TIMING_CACHE
+from edgevit.commands.faster_form import fastest_form, form_note
 from edgevit.engine import backend, builder
 from edgevit.engine.base import saturates
 from edgevit.engine.builder import BuilderRefusedError, BuildOptions, BuiltEngine, NoBuilderError
@@ -25,6 +27,10 @@ from edgevit.quantize.decide import PrecisionDecision
 from edgevit.quantize.sensitivity import int8_parts
 from edgevit.target import Target, load_target
 from edgevit.workbench import Workbench
+
+if TYPE_CHECKING:
+    from edgevit.model.checkpoint import Checkpoint
+    from edgevit.preprocess import Frame
 
 UNCHECKED = "preflight: not compiled, so neither fusion nor INT8 coverage is checked."
 UNTIMED = "compile: INT8 attention was not timed against FP16's, which may be faster here: edgevit compile BUNDLE does that"
@@ -49,11 +55,20 @@ class Compiled:
     assumptions: tuple[str, ...] = ()
     """What the estimates rest on."""
     notes: tuple[str, ...] = ()
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """Which form of the graph was found fastest, beside what: see `edgevit.commands.faster_form.FormChoice.summary`."""
+
+    def in_fastest_form(self, checkpoint: Checkpoint, frames: Frame, bench: Workbench) -> Compiled:
+        """The same with the form of the graph that runs fastest here, where this machine is the target and leaves a choice."""
+        choice = fastest_form(self.variant, checkpoint, frames, bench)
+        if not choice.form:
+            return self
+        return replace(self, variant=choice.variant, choice=choice.summary(), notes=(*self.notes, form_note(choice.summary())))
 
     def summary(self) -> dict[str, Any] | None:
-        """What the manifest keeps; None if nothing was compiled ahead of time."""
+        """What the manifest keeps; None if nothing was compiled ahead of time, and no form chosen."""
         if self.preflight is None and self.stamp is None:
-            return None
+            return dict(self.choice) or None
         return {
             "plan": self.preflight.summary() | {"stand_in": not self.files} if self.preflight else None,
             "estimates": [asdict(estimate) for estimate in self.estimates],

@@ -133,6 +133,10 @@ class Backend(Protocol):
         """
         ...
 
+    def computes_bf16(self) -> bool:
+        """Whether it computes here in bfloat16 what a graph allows it to (`edgevit.onnxfile.allows_bf16`)."""
+        ...
+
     def stamp(self) -> dict[str, str]:
         """What an engine compiled on this machine is bound to, in words for people; empty if nothing is kept."""
         ...
@@ -165,6 +169,10 @@ class JustInTime:
 
     def check_stamp(self, stamp: Mapping[str, str]) -> None:
         """See `Backend.check_stamp`."""
+
+    def computes_bf16(self) -> bool:
+        """See `Backend.computes_bf16`."""
+        return False
 
 
 class SessionBase:

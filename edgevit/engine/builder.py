@@ -98,6 +98,10 @@ class AheadOfTime:
         """See `edgevit.engine.base.Backend.compile`; ``threads`` is of no meaning to a device."""
         return self.build(model, BuildOptions()).engine
 
+    def computes_bf16(self) -> bool:
+        """See `edgevit.engine.base.Backend.computes_bf16`: its graphs say what they compute in."""
+        return False
+
     def check_stamp(self, stamp: Mapping[str, str]) -> None:
         """See `edgevit.engine.base.Backend.check_stamp`: all that ``stamp`` says now must be as it was."""
         differs = {key: value for key, value in self.stamp().items() if stamp.get(key) != value}

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause, saturates
 from edgevit.errors import EngineError
+from edgevit.onnxfile import allows_bf16
 from edgevit.unreported import import_openvino
 
 if TYPE_CHECKING:
     import openvino
 
     from edgevit.engine.base import Frames, Logits
+
+
+_IN_BF16 = b"edgevit: bf16\n"
+"""In front of a blob that computes in it."""
 
 
 class OpenVino(JustInTime):
@@ -33,16 +38,24 @@ class OpenVino(JustInTime):
             graph = core.read_model(model)
             frames = graph.input(0)
             graph.reshape({frames.any_name: [1, *frames.partial_shape[1:]]})
-            blob = core.compile_model(graph, "CPU", openvino_options(threads)).export_model()
+            bf16 = allows_bf16(model) and self.computes_bf16()
+            blob = core.compile_model(graph, "CPU", openvino_options(threads, bf16=bf16)).export_model()
         except Exception as error:  # its bindings turn C++ exceptions into several kinds
             msg = f"{self.version} cannot compile this model: {cause(error)}"
             raise EngineError(msg) from error
-        return blob if isinstance(blob, bytes) else bytes(blob.getvalue())
+        # A blob does not tell what it computes in, and is given it again as it is loaded.
+        return (_IN_BF16 if bf16 else b"") + (blob if isinstance(blob, bytes) else bytes(blob.getvalue()))
+
+    def computes_bf16(self) -> bool:
+        """See `edgevit.engine.base.Backend.computes_bf16`."""
+        return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
         """See `edgevit.engine.base.Backend.load`."""
         try:
-            compiled = _core().import_model(engine, "CPU", openvino_options(threads))
+            bf16 = engine.startswith(_IN_BF16)
+            options = openvino_options(threads, bf16=bf16)
+            compiled = _core().import_model(engine.removeprefix(_IN_BF16), "CPU", options)
         except Exception as error:  # the same
             msg = f"{self.version} cannot load this engine: {cause(error)}. Compile it again on this machine."
             raise EngineError(msg) from error
@@ -60,7 +73,7 @@ class OpenVino(JustInTime):
         core = _core()
         graph = core.read_model(model)
         graph.reshape({graph.input(0).any_name: [1, *frames.shape[1:]]})
-        options = openvino_options(threads) | {"PERF_COUNT": True}
+        options = openvino_options(threads, bf16=allows_bf16(model) and self.computes_bf16()) | {"PERF_COUNT": True}
         request = core.compile_model(graph, "CPU", options).create_infer_request()
         times: dict[str, list[float]] = {}
         kinds: dict[str, str] = {}
@@ -90,15 +103,15 @@ def _core() -> openvino.Core:
     return import_openvino().Core()
 
 
-def openvino_options(threads: int | None) -> dict[str, object]:
-    """How every model is compiled and loaded; all threads for None."""
+def openvino_options(threads: int | None, *, bf16: bool = False) -> dict[str, object]:
+    """How every model is compiled and loaded; all threads for None. ``bf16``: what is in floating point, in bfloat16."""
     # x86 without VNNI adds INT8 products in 16 bits that saturate: then the rounded values are multiplied in FP32, which takes
     # as long there. (A key of the CPU plugin's own; no public one does it.)
     exact = {"LP_TRANSFORMS_MODE": "OFF"} if saturates() else {}
     return {
         "PERFORMANCE_HINT": "LATENCY",
         # On CPUs with bfloat16 the default would round activations behind our back.
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": threads or available_threads(),
         **exact,
     }

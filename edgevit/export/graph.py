@@ -38,6 +38,10 @@ def stream_tensors(config: VitConfig) -> tuple[str, ...]:
     return (embedding, *(f"blocks.{i}/residual2/Add" for i in range(len(config.blocks))))
 
 
+MASKED = -1e4
+"""Added to scores: e to the power of it is zero in float32, and it is a number in every format."""
+
+
 class _Writer(Nodes):
     """The ViT; each method adds one part and returns its output's name."""
 
@@ -45,10 +49,16 @@ class _Writer(Nodes):
         super().__init__(form)
         self.plan = plan
         self.config: VitConfig = plan.model.config
+        self.masked = int(form.padded)
+        """Tokens behind all others that no query attends to."""
         self.sizes: str | None = None
         """[N, 1, T]: patches that each token stands for; None before any were merged."""
         self.bias: str | None = None
         """What attention adds to scores for it, as `edgevit.export.attention.Heads` has it."""
+        if self.masked:
+            mask = np.zeros((1, 1, 1, self.config.tokens + self.masked))
+            mask[..., self.config.tokens :] = MASKED
+            self.bias = self.constant("embed/mask", mask)
 
     def write(self) -> onnx.ModelProto:
         model = self.plan.model
@@ -78,11 +88,12 @@ class _Writer(Nodes):
         x = self.node("Reshape", f"{name}/cut", self.node("Cast", name, frames, to=element_type(self.format)), cells)
         x = self.node("Reshape", f"{name}/flatten", self.node("Transpose", name, x, perm=[0, 1, 3, 2, 4]), flat)
         x = self.node("MatMul", name, x, self.constant(f"{name}/weight", model.patch.T))
-        if self.config.prefix_tokens:
+        if self.config.prefix_tokens or self.masked:
             # Prefix tokens are rows of the position constant, added to rows of zeros: no Expand, no Shape.
-            pads = self.constant(f"{name}/pads", [0, self.config.prefix_tokens, 0, 0, 0, 0])
+            pads = self.constant(f"{name}/pads", [0, self.config.prefix_tokens, 0, 0, self.masked, 0])
             x = self.node("Pad", name, x, pads)
-        x = self.node("Add", name, x, self.constant(f"{name}/positions", model.positions))
+        positions = torch.nn.functional.pad(model.positions, (0, 0, 0, self.masked))
+        x = self.node("Add", name, x, self.constant(f"{name}/positions", positions))
         return self.norm(x, model.embedding_norm, f"{name}/norm")
 
     def norm(self, x: str, norm: Norm | None, name: str) -> str:
@@ -116,14 +127,19 @@ class _Writer(Nodes):
 
     def block(self, x: str, block: FoldedBlock, index: int) -> str:
         """Attention and MLP with their residuals, on as many tokens as `VitConfig.tokens_after` says."""
-        name, tokens, keep = f"blocks.{index}", self.config.tokens_into(index), self.config.tokens_attended(index)
-        taken = x
+        name, config = f"blocks.{index}", self.config
+        tokens, keep = config.tokens_into(index) + self.masked, config.tokens_attended(index)
+        merges, taken = config.blocks[index].merged, x
+        if index < len(config.blocks) - 1:
+            keep += self.masked
         mixed = self.attention(self.norm(x, block.norm1, f"{name}/norm1"), block, index, tokens, keep) if block.heads else None
         x = self.first_tokens(x, keep, tokens, f"{name}/kept")
         attended = self.written(x, mixed, block.proj, block.norm1, f"{name}/norm1", Part(index, "proj"))
         x = self.node("Add", f"{name}/residual1", x, attended)
-        if self.config.blocks[index].merged:
-            x = self.merged(x, taken, index)
+        if merges:
+            x, taken = (self.first_tokens(part, config.tokens_into(index), tokens, f"{name}/{what}")
+                        for part, what in ((x, "unmasked"), (taken, "taken")))  # fmt: skip
+            x, self.masked = self.merged(x, taken, index), 0
         hidden = self.hidden(x, block, index) if len(block.fc1.weight) else None
         expanded = self.written(x, hidden, block.fc2, block.norm2, f"{name}/norm2", Part(index, "fc2"))
         return self.node("Add", f"{name}/residual2", x, expanded)

@@ -12,6 +12,7 @@ from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import FP16, FP32, MIXED
+from edgevit.onnxfile import with_bf16
 from edgevit.part import Part
 
 
@@ -58,6 +59,18 @@ def int8_from(plan: QuantPlan, report: dict[str, Any], engine: str = "") -> Vari
     """The graph of ``plan`` for ``engine``; ``mixed`` if something that quantization offered is in floating point again."""
     precision = MIXED if report.get("reverted") else plan.format.name
     return replace(_variant(precision, plan, form_for(engine, precision)), report=report)
+
+
+def padded(variant: Variant, engine: str) -> Variant:
+    """``variant`` with one more token, masked in every attention: the same logits."""
+    assert variant.plan is not None  # it was written here
+    return replace(variant, model=write_graph(variant.plan, replace(form_for(engine, variant.precision), padded=True)))
+
+
+def in_bf16(variant: Variant) -> Variant:
+    """``variant`` whose floating point an engine may compute in bfloat16."""
+    blocks = tuple({part: "bf16" if kind == FP32.name else kind for part, kind in block.items()} for block in variant.blocks)
+    return replace(variant, model=with_bf16(variant.model), blocks=blocks)
 
 
 def _block_precisions(plan: QuantPlan, index: int, otherwise: str) -> dict[str, str]:

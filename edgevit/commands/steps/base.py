@@ -112,21 +112,25 @@ def _costly(steps: Sequence[Step]) -> list[Step]:
 
 
 def _run(steps: Sequence[Step], work: Work, share: float) -> Work:
+    unjudged: list[str] = []
     for step, part in zip(steps, allotted(steps, share), strict=True):
+        if step.spends and unjudged and work.budget is not None:
+            _require_within(work, work.budget, unjudged)  # what follows could only lose more, and would be blamed for it
         work = run_step(step, work, part)
-    if work.budget is not None and (costly := _costly(steps)) and not costly[-1].spends:
-        _require_within(work, work.budget)
+        unjudged = [] if step.spends else [*unjudged, *([step.leaves] if step.leaves else [])]
+    if work.budget is not None and unjudged:
+        _require_within(work, work.budget, unjudged)
     return work
 
 
-def _require_within(work: Work, budget: Budget) -> None:
-    """Raise BudgetError unless the model that the steps left keeps the budget, which the last of them did not look at."""
+def _require_within(work: Work, budget: Budget, steps: Sequence[str]) -> None:
+    """Raise BudgetError unless the model that ``steps`` left keeps the budget, which they did not look at."""
     evaluator = budget.evaluator
     drop = evaluator.drop(fp32_variant(work.checkpoint, evaluator.engine).model)
     if drop > budget.max_drop:
         msg = (
-            f"--max-drop {budget.max_drop:g}: not met. The steps together lose {drop:.2f} points of {evaluator.metric} on "
-            f"{len(evaluator.images)} images. Raise it, merge or prune less, or pass more --data."
+            f"--max-drop {budget.max_drop:g}: not met. {' and '.join(steps)} in FP32 loses {drop:.2f} points of "
+            f"{evaluator.metric} on {len(evaluator.images)} images. Raise it, merge or prune less, or pass more --data."
         )
         raise BudgetError(msg)
 
