@@ -65,7 +65,7 @@ def measured(config: VitConfig, precision: str, bench: Workbench) -> Costs:
         stored = bench.cache.find(TIMES, **key)
         stage.cached = stored is not None
         if stored is None:
-            graphs = {str(number): _random_graph(shape, engine, precision) for number, shape in enumerate(shapes)}
+            graphs = {str(number): random_graph(shape, engine, precision) for number, shape in enumerate(shapes)}
             frames = np.zeros((1, *config.image_size, 3), np.uint8)
             with ExitStack() as stack:
                 sessions = {
@@ -94,7 +94,7 @@ def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench
             if stored is None:
                 times = []
                 for shape in shapes:
-                    built = builder(engine).build(_random_graph(shape, engine, precision), BuildOptions())
+                    built = builder(engine).build(random_graph(shape, engine, precision), BuildOptions())
                     times += [found.milliseconds for found in best_estimates(read_plan(built, blocks=DEPTH).plan, [board])]
                     stage.advance()
                 stored = json.dumps(times).encode()
@@ -111,7 +111,7 @@ def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench
 def timed_speedup(before: VitConfig, after: VitConfig, precision: str, bench: Workbench) -> float:
     """How many times as fast a model of shapes ``after`` is as one of ``before``, measured here in turns with random weights."""
     engine, threads = bench.engine, bench.threads
-    graphs = {name: _random_graph(config, engine, precision) for name, config in (("before", before), ("after", after))}
+    graphs = {name: random_graph(config, engine, precision) for name, config in (("before", before), ("after", after))}
     frames = np.zeros((1, *before.image_size, 3), np.uint8)
     with bench.stage("measure the speed-up", total=RUNS) as stage, ExitStack() as stack:
         sessions = {name: stack.enter_context(open_session(engine, graph, threads=threads)) for name, graph in graphs.items()}
@@ -119,7 +119,7 @@ def timed_speedup(before: VitConfig, after: VitConfig, precision: str, bench: Wo
     return found["before"].p50_ms / found["after"].p50_ms
 
 
-def _random_graph(config: VitConfig, engine: str, precision: str) -> bytes:
+def random_graph(config: VitConfig, engine: str, precision: str) -> bytes:
     """A model with random weights: what it takes depends on shapes alone."""
     import torch
 
