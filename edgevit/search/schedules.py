@@ -7,8 +7,9 @@ that are worth a look: about equal parts in three places around the middle, or l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from edgevit.cache import Kind
 from edgevit.errors import ConfigError
@@ -35,52 +36,60 @@ REFITTED = 0.7
 """Of the harm that a merge does by itself, what the refit leaves: the unit of `edgevit.pruning.candidates` is harm after it."""
 
 
-class Schedules:
-    """What a search may merge of a model's tokens, in families of ever more, and the harm of each, measured once it is asked for.
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Tokens merged at places, and what that does."""
 
-    The first of the images are looked at, and what was found is kept. A model that merges already stays as it is.
+    merges: Merges
+    harm: float
+    """Mean squared change of the logits, over their variance, as if refitted; 0 for those of the model as it is."""
+
+
+Families = tuple[tuple[Schedule, ...], ...]
+"""Of schedules, each from little to much."""
+
+
+def schedules(
+    checkpoint: Checkpoint, images: ImageSet, merge: MergeSettings | None, bench: Workbench, *, tokens: bool = True
+) -> Families:  # fmt: skip
+    """What a search may merge of a model's tokens: only what ``merge`` asks for, if it does; else nothing, and if ``tokens`` says
+    so, what is worth a look. A model that merges already stays as it is.
+
+    The first of ``images`` are looked at, and what was found is kept. Raises ConfigError as `edgevit.tokens.settings.merges_of`,
+    DataError for an unreadable image.
     """
+    config = checkpoint.model.config
+    alone: Merges = merges_in(config)
+    wanted: list[list[Merges]]
+    if merge is not None:
+        wanted = [[merges_of(merge, config)]]
+    else:
+        wanted = [] if alone or not tokens else [list(_growing(config, places)) for places in (PLACES, LATE)]
+    harms = _harms([merges for family in wanted for merges in family], checkpoint, images, bench)
+    found = [tuple(Schedule(merges=merges, harm=harms[merges_text(merges)]) for merges in family) for family in wanted]
+    return tuple(found) if merge is not None else ((Schedule(merges=alone, harm=0.0),), *found)
 
-    def __init__(self, checkpoint: Checkpoint, images: ImageSet, bench: Workbench) -> None:
-        self._checkpoint, self._bench = checkpoint, bench
-        self._images = images.subset(range(min(PASSED_ON * BATCH, len(images))))
-        self._harms, self._look = dict[str, float](), cast("_Look | None", None)
 
-    def families(self, merge: MergeSettings | None, *, tokens: bool = True) -> list[list[Merges]]:
-        """Each from little to much. Only what ``merge`` asks for, if it does; else nothing at first, and if ``tokens`` may be
-        merged, what is worth a look. Raises ConfigError as `edgevit.tokens.settings.merges_of`.
-        """
-        config = self._checkpoint.model.config
-        if merge is not None:
-            return [[merges_of(merge, config)]]
-        alone: Merges = merges_in(config)
-        if alone or not tokens:
-            return [[alone]]
-        return [[alone], *(list(_growing(config, places)) for places in (PLACES, LATE))]
-
-    def harm(self, merges: Merges) -> float:
-        """Mean squared change of the logits, over their variance, as if refitted; 0 if the model does so as it is.
-
-        Raises DataError for an unreadable image.
-        """
-        checkpoint, name = self._checkpoint, merges_text(merges)
-        if merges == merges_in(checkpoint.model.config):
-            return 0.0
-        if name not in self._harms:
-            key: dict[str, Any] = {
-                "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(),
-                "images": self._images.digest(), "merges": name,
-            }  # fmt: skip
-            with self._bench.stage("score merges", total=len(self._images)) as stage:
-                stored = self._bench.cache.find(HARMS, **key)
-                stage.cached = stored is not None
-                if stored is None:
-                    self._look = self._look or _Look(checkpoint, self._images)
-                    stored = json.dumps(self._look.harm(merges)).encode()
-                    stage.advance(len(self._images))
-                    self._bench.cache.store(HARMS, stored, **key)
-            self._harms[name] = REFITTED * json.loads(stored)
-        return self._harms[name]
+def _harms(wanted: Sequence[Merges], checkpoint: Checkpoint, images: ImageSet, bench: Workbench) -> dict[str, float]:
+    """Of each of ``wanted``, by its text, as if refitted."""
+    if not wanted:
+        return {}
+    looked_at, names = images.subset(range(min(PASSED_ON * BATCH, len(images)))), [merges_text(merges) for merges in wanted]
+    key: dict[str, Any] = {
+        "model": model_digest(checkpoint.model), "contract": checkpoint.preprocessing.to_dict(), "images": looked_at.digest(),
+        "merges": names,
+    }  # fmt: skip
+    with bench.stage("score merges", total=len(wanted)) as stage:
+        stored = bench.cache.find(HARMS, **key)
+        stage.cached = stored is not None
+        if stored is None:
+            look, found = _Look(checkpoint, looked_at), list[float]()
+            for merges in wanted:
+                found.append(look.harm(merges))
+                stage.advance()
+            stored = json.dumps(found).encode()
+            bench.cache.store(HARMS, stored, **key)
+    return {name: REFITTED * harm for name, harm in zip(names, json.loads(stored), strict=True)}
 
 
 def _growing(config: VitConfig, places: tuple[float, ...]) -> Iterator[Merges]:

@@ -16,7 +16,7 @@ from edgevit.pruning.layer_times import costs_on
 from edgevit.pruning.make import Made, made_by, make
 from edgevit.pruning.second_pass import prune
 from edgevit.pruning.smaller import Smaller, kept
-from edgevit.search.schedules import Schedules
+from edgevit.search.schedules import schedules
 from edgevit.search.settings import SearchSettings
 from edgevit.search.speedup import faster, shape_for_speedup
 from edgevit.search.trade import Shape, Trade
@@ -69,9 +69,8 @@ def trade_for(
 ) -> Trade:  # fmt: skip
     """All that there is to choose from, from the cache if it was asked before."""
     scored = score(checkpoint, images, settings, bench, costs)
-    schedules = Schedules(checkpoint, scored.images, bench)
-    families = schedules.families(settings.merge, tokens=settings.tokens)
-    return Trade(scored=scored, schedules=schedules, families=families)
+    families = schedules(checkpoint, scored.images, settings.merge, bench, tokens=settings.tokens)
+    return Trade(scored=scored, schedules=families)
 
 
 def _search(

@@ -18,7 +18,7 @@ from edgevit.pruning.allocation import Choice, allocate
 from edgevit.pruning.first_pass import Scored
 from edgevit.pruning.shapes import cut_vit_config
 from edgevit.pruning.sublayers import Cut
-from edgevit.search.schedules import Schedules
+from edgevit.search.schedules import Families, Schedule
 from edgevit.tokens.settings import Merges, merged_config
 from edgevit.vitconfig import VitConfig
 
@@ -40,9 +40,7 @@ class Trade:
     """Everything that there is to choose from."""
 
     scored: Scored
-    schedules: Schedules
-    families: Sequence[Sequence[Merges]]
-    """Of the schedules, each from little to much."""
+    schedules: Families
 
     def least_harm(self, speedup: float) -> Shape:
         """The shape whose time, by the costs, is 1 / ``speedup`` of the model's or less. Raises ConfigError if there is none.
@@ -51,15 +49,14 @@ class Trade:
         """
         limit = self.scored.seconds(self.scored.config) / speedup
         best: Shape | None = None
-        for family in self.families:
-            for merges in family:
-                harm = self.schedules.harm(merges)
-                if best is not None and harm >= best.harm:
+        for family in self.schedules:
+            for schedule in family:
+                if best is not None and schedule.harm >= best.harm:
                     break
-                shape = self._shape(merges, harm, limit)
+                shape = self._shape(schedule, limit)
                 if shape is not None and (best is None or shape.harm < best.harm):
                     best = shape
-                if shape is not None and shape.harm == harm:  # nothing needs to be cut
+                if shape is not None and shape.harm == schedule.harm:  # nothing needs to be cut
                     break
         if best is None:
             msg = (
@@ -69,9 +66,9 @@ class Trade:
             raise ConfigError(msg)
         return best
 
-    def _shape(self, merges: Merges, harm: float, limit: float) -> Shape | None:
-        """The least harmful cuts with which a model with ``merges`` takes at most ``limit``; None if none do."""
-        scored, config = self.scored, merged_config(self.scored.config, merges)
+    def _shape(self, schedule: Schedule, limit: float) -> Shape | None:
+        """The least harmful cuts with which a model that merges by ``schedule`` takes at most ``limit``; None if none do."""
+        scored, config = self.scored, merged_config(self.scored.config, schedule.merges)
         offered = scored.choices(config)
         fixed = scored.seconds(config) - sum(choices[0].seconds for choices in offered)
 
@@ -82,5 +79,5 @@ class Trade:
         if chosen is None:
             return None
         cuts = scored.cuts_of(chosen)
-        harm += sum(choices[number].harm for choices, number in zip(offered, chosen, strict=True))
-        return Shape(merges=merges, cuts=cuts, harm=harm, config=cut_vit_config(config, cuts))
+        harm = schedule.harm + sum(choices[number].harm for choices, number in zip(offered, chosen, strict=True))
+        return Shape(merges=schedule.merges, cuts=cuts, harm=harm, config=cut_vit_config(config, cuts))

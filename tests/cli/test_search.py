@@ -13,7 +13,7 @@ from edgevit.bundle import REPORT, open_bundle
 from edgevit.model.checkpoint import load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.pruning.costs import macs_only
-from edgevit.search.schedules import Schedules
+from edgevit.search import schedules
 from edgevit.vitconfig import VitConfig
 from tests.support import Outcome
 
@@ -33,7 +33,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cheap_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Schedules, "harm", lambda _self, merges: 1e-9 * sum(merges.values()))
+    monkeypatch.setattr(schedules._Look, "harm", lambda _self, merges: 1e-9 * sum(merges.values()))
 
 
 def test_a_bundle_as_fast_as_wanted(

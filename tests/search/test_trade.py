@@ -13,7 +13,7 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.macs import macs
 from edgevit.pruning.allocation import allocate
 from edgevit.pruning.costs import macs_only
-from edgevit.search.schedules import Schedules
+from edgevit.search.schedules import Schedule
 from edgevit.search.search import trade_for
 from edgevit.search.settings import SearchSettings
 from edgevit.search.trade import Trade
@@ -37,9 +37,9 @@ def test_of_all_schedules_the_least_harmful_is_taken(trade: Trade, speedup: floa
     """Against every schedule of every family with its own cuts, none left out."""
     shape, scored = trade.least_harm(speedup), trade.scored
     found = []
-    for family in trade.families:
-        for merges in family:
-            config = merged_config(scored.config, merges)
+    for family in trade.schedules:
+        for schedule in family:
+            config = merged_config(scored.config, schedule.merges)
             offered, limit = scored.choices(config), scored.seconds(scored.config) / speedup
             fixed = scored.seconds(config) - sum(choices[0].seconds for choices in offered)
             chosen = allocate(
@@ -47,32 +47,34 @@ def test_of_all_schedules_the_least_harmful_is_taken(trade: Trade, speedup: floa
             )
             if chosen is not None:
                 harms = (choices[number].harm for choices, number in zip(offered, chosen, strict=True))
-                found.append(trade.schedules.harm(merges) + sum(harms))
+                found.append(schedule.harm + sum(harms))
     assert len(found) > 3
     assert shape.harm == pytest.approx(min(found))
     assert scored.costs.total(shape.config) * speedup <= 1.02 * scored.costs.total(scored.config)
 
 
-def test_merges_that_cost_nothing_are_taken_and_those_that_ruin_are_not(trade: Trade, monkeypatch: pytest.MonkeyPatch) -> None:
-    def harm(each: float) -> Any:
-        return lambda _self, merges: each * sum(merges.values())
+def test_merges_that_cost_nothing_are_taken_and_those_that_ruin_are_not(trade: Trade) -> None:
+    def at(each: float) -> Trade:
+        told = [
+            [replace(schedule, harm=each * sum(schedule.merges.values())) for schedule in family] for family in trade.schedules
+        ]
+        return replace(trade, schedules=tuple(map(tuple, told)))
 
-    monkeypatch.setattr(Schedules, "harm", harm(1e-12))
-    assert trade.least_harm(1.1).merges
-    assert all(cut.left == "part" and candidates[0].cut is cut for cut, candidates in
-               zip(trade.least_harm(1.1).cuts, trade.scored.candidates, strict=True))  # fmt: skip
-    monkeypatch.setattr(Schedules, "harm", harm(1e3))
-    assert not trade.least_harm(1.1).merges
+    cheap = at(1e-12).least_harm(1.1)
+    assert cheap.merges
+    assert all(cut is offered[0].cut for cut, offered in zip(cheap.cuts, trade.scored.candidates, strict=True))
+    assert not at(1e3).least_harm(1.1).merges
 
 
 def test_tokens_are_left_alone_or_merged_by_hand(checkpoint: Checkpoint, images: ImageSet) -> None:
-    assert a_trade(checkpoint, images, tokens=False).families == [[{}]]
+    alone = Schedule(merges={}, harm=0.0)
+    assert a_trade(checkpoint, images, tokens=False).schedules == ((alone,),)
     by_hand = a_trade(checkpoint, images, merge=MergeSettings(merges=((0, 4),)))
-    assert by_hand.families == [[{0: 4}]]
+    assert [[schedule.merges for schedule in family] for family in by_hand.schedules] == [[{0: 4}]]
     assert by_hand.least_harm(1.3).merges == {0: 4}
     merged = checkpoint.with_model(merging(checkpoint.model, {0: 4}))
     assert a_trade(merged, images).least_harm(1.2).merges == {0: 4}
-    assert a_trade(merged, images).schedules.harm({0: 4}) == 0
+    assert a_trade(merged, images).schedules == ((Schedule(merges={0: 4}, harm=0.0),),)
 
 
 def test_more_than_there_is(trade: Trade) -> None:

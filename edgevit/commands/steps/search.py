@@ -76,9 +76,7 @@ class Search:
         settings, images = self.settings, work.fitting
         assert images is not None
         costs = look_at_costs(work, dry) or macs_only(work.checkpoint.model.config)
-        trade = dry.look(lambda: trade_for(work.checkpoint, images, settings, work.bench, costs))
-        if trade is not None and settings.speedup is not None:
-            dry.look(lambda: trade.least_harm(settings.speedup or 1.0))
+        dry.look(lambda: trade_for(work.checkpoint, images, settings, work.bench, costs))
         yield from scoring(work, dry, settings, kept=kept)
         if not kept:
             if settings.tokens or settings.merge is not None:
