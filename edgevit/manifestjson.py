@@ -85,7 +85,7 @@ class PlanJson(TypedDict, total=False):
 
 
 class TriedJson(TypedDict, total=False):
-    """A form of the graph, and what became of it on the device."""
+    """A form of the graph, and what became of it where it was timed."""
 
     form: str
     p50_ms: Number

@@ -63,6 +63,11 @@ def with_bf16(model: bytes) -> bytes:
     return model + protobuf.message(_MODEL_METADATA, b"".join(protobuf.message(*item) for item in _ALLOWED.items()))
 
 
+def without_bf16(model: bytes) -> bytes:
+    """What `with_bf16` was given."""
+    return model.removesuffix(with_bf16(b""))
+
+
 _ALLOWED = {1: BF16.encode(), 2: b"allowed"}
 """Of StringStringEntryProto: key = 1, value = 2."""
 

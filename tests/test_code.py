@@ -90,6 +90,14 @@ DEPENDS = {
         "measure/accuracy.py",
     ),
     "faster-report": (*PRUNING, "pruning/second_pass.py", "pruning/layer_times.py", "export/graph.py"),
+    "graph-form": (
+        *ENGINES,
+        "commands/faster_form.py",
+        "export/graph.py",
+        "onnxfile.py",
+        "measure/latency.py",
+        "quantize/samples.py",
+    ),
     "merge-harms": (*READING, "model/merging.py", "model/folded.py", "tokens/merge.py", "pruning/candidates.py"),
     "recover": (*READING, "pruning/distillation.py", "pruning/recover.py", "model/pixels.py"),
     "costs": (

@@ -13,6 +13,7 @@ from edgevit.engine.outputs import NamedOutputs
 from edgevit.errors import ConfigError, EngineError, needs_extra
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.unreported import import_onnxruntime
+from edgevit.vitconfig import VitConfig
 
 if TYPE_CHECKING:
     from edgevit.preprocess import Frame
@@ -38,6 +39,7 @@ class Probe:
         side = config["patch_size"]
         self._grid = (config["image_size"][0] // side, config["image_size"][1] // side)
         self._class_token = bool(config["class_token"])
+        self._tokens = VitConfig.from_dict(dict(config)).tokens
         self._outputs = NamedOutputs(self._exposed.model, threads=threads)
 
     @property
@@ -52,6 +54,8 @@ class Probe:
         """
         found = self._outputs.run(frame[None])
         weights = {block: found[name].reshape(-1, *found[name].shape[-2:]) for block, name in self._exposed.attention.items()}
+        # Behind all others may be a token that nothing looks at, see `edgevit.graphform.Form.padded`.
+        weights = {block: each[:, : self._tokens, : self._tokens] for block, each in weights.items()}
         places = {block: found[name].ravel().round().astype(np.int64) for block, name in self._exposed.places.items()}
         weights = unmerged(weights, places)
         seen = Attention(weights=weights, grid=self._grid, class_token=self._class_token)

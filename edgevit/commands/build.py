@@ -14,7 +14,7 @@ from edgevit.commands.build_inputs import Inputs, begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
 from edgevit.commands.steps import Work, run_steps
-from edgevit.commands.target_graph import compile_for
+from edgevit.commands.target_graph import Compiled, compile_for
 from edgevit.engine import alternatives
 from edgevit.engine.here import is_here, proxy_engine, proxy_engine_of
 from edgevit.engine.samples import samples_bytes
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from edgevit.commands.build_arguments import PruneOptions
+    from edgevit.preprocess import Frame
     from edgevit.recipe import Recipe
     from edgevit.target import Target
 
@@ -145,14 +146,12 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     inputs, work = begin(request, inputs, bench)
     work = run_steps(request.steps, work)
     assert work.decided is not None  # by the last step
-    compiled = compile_for(work.decided, bench).in_fastest_form(work.checkpoint, frames, bench)
-    notes += [*work.notes, *compiled.notes]
-    rows = _rows(reference, original, work, compiled.variant)
-    with timed.stage("check engine"):
-        ready = {compiled.variant.model: compiled.files[ENGINE]} if ENGINE in compiled.files else {}
-        others = [checked_graph(row, source, frames, compiled=ready.get(row.model)) for row, source in rows[1:]]
-        trusted = _all_trusted(trusted, whole, others, bench.threads)
-    bench, notes = _on(trusted, bench), [*notes, *trusted.notes]
+    compiled = compile_for(work.decided, bench).in_fastest_form(work.checkpoint, frames, bench, work.budget)
+    rows, others, trusted = _checked(trusted, whole, (reference, original), work, compiled, frames, bench)
+    if trusted.engine != bench.engine and compiled.choice:  # the form was chosen for an engine that is not taken
+        compiled, trusted = compile_for(work.decided, _on(trusted, bench)), replace(trusted, verdicts=trusted.verdicts[:1])
+        rows, others, trusted = _checked(trusted, whole, (reference, original), work, compiled, frames, bench)
+    bench, notes = _on(trusted, bench), [*notes, *work.notes, *compiled.notes, *trusted.notes]
     comparison = _compared(request, inputs, [row for row, _ in rows], trusted, load, bench)
     if comparison and work.budget and (note := work.budget.note(comparison.rows[-1])):
         notes.append(note)
@@ -167,6 +166,18 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         bundle=bundle, target=request.target, comparison=comparison, compiled=compiled, seconds=timed.seconds,
         verdicts=trusted.verdicts,
     )  # fmt: skip
+
+
+def _checked(
+    trusted: Trusted, whole: CheckedGraph, reference: tuple[Variant, Checkpoint], work: Work, compiled: Compiled, frames: Frame,
+    bench: Workbench,
+) -> tuple[list[tuple[Variant, Checkpoint]], list[CheckedGraph], Trusted]:  # fmt: skip
+    """What is compared, all of it but the reference with what it should give, and the engine that it all passes on."""
+    rows = _rows(*reference, work, compiled.variant)
+    with bench.stage("check engine"):
+        ready = {compiled.variant.model: compiled.files[ENGINE]} if ENGINE in compiled.files else {}
+        others = [checked_graph(row, source, frames, compiled=ready.get(row.model)) for row, source in rows[1:]]
+        return rows, others, _all_trusted(trusted, whole, others, bench.threads)
 
 
 def _on(trusted: Trusted, bench: Workbench) -> Workbench:

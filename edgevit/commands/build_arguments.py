@@ -107,7 +107,7 @@ def prune_request(
     """What `edgevit.commands.prune.prune` is asked to do. Raises as it does for arguments that are wrong by themselves."""
     given, target = known_options(dict(rest), SharedArguments), target_of(rest.get("target", "cpu"))
     max_drop = number_or_none(max_drop, "max_drop", 0.0, 100.0)
-    if max_drop is not None and share is None and speedup is None and merge is None:
+    if max_drop is not None and share is None and speedup is None and merge in (None, "none"):
         share = "auto"
     smaller = _smaller(share, speedup, merge, given, target.multiple)
     if not smaller:

@@ -15,18 +15,19 @@ from edgevit.commands.build_arguments import build_request
 from edgevit.commands.build_inputs import read_inputs, spare_images, work_on
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.dry_run import DryRun, PlannedStage
-from edgevit.commands.faster_form import STAGE, offered
+from edgevit.commands.faster_form import STAGE, fastest_form, offered
 from edgevit.commands.steps import Step, Work, allotted, run_step, shares_of
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, proxy_engine
 from edgevit.engines import traits_of
 from edgevit.errors import MissingPackageError
-from edgevit.export.variants import fp32_variant
+from edgevit.export.variants import Variant, fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluate import engine_identity, evaluate
 from edgevit.measure.evaluator import Budget, Evaluator
 from edgevit.problem import describe
 from edgevit.progress import Progress
+from edgevit.quantize.samples import sample_frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +136,16 @@ class _Planning:
         if request.precision != "fp32":
             decided = done.decided if done else None
             name = decided.variant(self.bench.engine).precision if decided else request.precision
-            graphs[name] = (lambda: decided.variant(self.bench.engine).model) if decided else None
+            graphs[name] = (lambda: self._in_form(decided.variant(self.bench.engine)).model) if decided else None
         return graphs
+
+    def _in_form(self, variant: Variant) -> Variant:
+        """``variant`` in the form that was found fastest, if that is kept."""
+        inputs, work = self.inputs, self.done
+        assert work is not None  # it is of what was done
+        images = (inputs.calibration or inputs.held_out) if self.request.reference else None
+        frames = sample_frames(images, inputs.checkpoint.preprocessing)
+        return fastest_form(variant, work.checkpoint, frames, self.bench, work.budget).variant
 
     # --- what is kept ------------------------------------------------------------------------------------------------
 

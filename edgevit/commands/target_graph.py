@@ -29,6 +29,7 @@ from edgevit.target import Target, load_target
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
+    from edgevit.measure.evaluator import Budget
     from edgevit.model.checkpoint import Checkpoint
     from edgevit.preprocess import Frame
 
@@ -58,9 +59,14 @@ class Compiled:
     choice: Mapping[str, Any] = field(default_factory=dict)
     """Which form of the graph was found fastest, beside what: see `edgevit.commands.faster_form.FormChoice.summary`."""
 
-    def in_fastest_form(self, checkpoint: Checkpoint, frames: Frame, bench: Workbench) -> Compiled:
-        """The same with the form of the graph that runs fastest here, where this machine is the target and leaves a choice."""
-        choice = fastest_form(self.variant, checkpoint, frames, bench)
+    def in_fastest_form(
+        self, checkpoint: Checkpoint, frames: Frame, bench: Workbench, budget: Budget | None = None
+    ) -> Compiled:  # fmt: skip
+        """The same with the form of the graph that runs fastest here, where this machine is the target and leaves a choice.
+
+        ``frames`` and ``budget`` as `edgevit.commands.faster_form.fastest_form` takes them.
+        """
+        choice = fastest_form(self.variant, checkpoint, frames, bench, budget)
         if not choice.form:
             return self
         return replace(self, variant=choice.variant, choice=choice.summary(), notes=(*self.notes, form_note(choice.summary())))

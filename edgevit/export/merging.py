@@ -13,13 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevit.errors import ConfigError
+from edgevit.export.form import Form
 from edgevit.export.nodes import Nodes, element_type
 from edgevit.model.merging import EPSILON
+from edgevit.numberformat import FP16
 
 BELOW = -4.0  # less than any cosine, by more than FP16 rounds away
 BEYOND = 2.0**15  # more than any place
 MOST = 2048  # places that FP16 counts exactly
 WAYS = {"columns": (1, -1), "rows": (-1, 1)}
+
+
+def is_countable(tokens: int, form: Form) -> bool:
+    """Whether a graph in ``form`` can merge a sequence of so many ``tokens``."""
+    return form.dtype != FP16.name or tokens <= MOST
 
 
 @dataclass(frozen=True, kw_only=True)

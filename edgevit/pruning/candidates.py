@@ -60,7 +60,8 @@ class Logits:
     def variance(self) -> float:
         """About the mean over all images, per logit."""
         every = torch.cat(self.batches).double()
-        return float((every - every.mean(0)).square().mean())
+        # Of images that are all the same nothing varies: then the logits' own size is what there is to compare with.
+        return float((every - every.mean(0)).square().mean()) or float(every.square().mean()) or 1.0
 
     def harm(self, others: Sequence[Tensor]) -> float:
         """Mean squared difference of ``others``, over the variance."""
@@ -74,14 +75,9 @@ def read_passed_on(stream: TokenStream) -> list[Tokens]:
     return [stream.read(batch) for batch in held_out[:PASSED_ON]]
 
 
-def logits_of(model: FoldedVit, passed_on: Sequence[Tokens]) -> Logits:
-    """The reference: ``passed_on`` is what block 0 takes."""
-    found = []
-    for tokens in passed_on:
-        for index in range(len(model.blocks)):
-            tokens = run_block(model, index, tokens)
-        found.append(run_head(model, tokens))
-    return Logits(batches=tuple(found))
+def logits_of(model: FoldedVit, batches: Sequence[Tokens]) -> Logits:
+    """The reference: ``batches`` are what block 0 takes."""
+    return Logits(batches=tuple(passed_on(model, 0, batches)))
 
 
 def sizes(whole: int, multiple: int) -> tuple[int, ...]:
@@ -121,12 +117,12 @@ def observe(
 
 
 def candidates(
-    model: FoldedVit, sublayer: Sublayer, seen: Seen, passed_on: Sequence[Tokens], wanted: Logits, *,
+    model: FoldedVit, sublayer: Sublayer, seen: Seen, batches: Sequence[Tokens], wanted: Logits, *,
     root: Tensor, multiple: int, score: str, contributions: Tensor | None,
 ) -> list[CutCandidate]:  # fmt: skip
     """All ways to cut ``sublayer``, the first of which is to leave it whole.
 
-    ``passed_on`` are batches of tokens [N, T, width] that block ``sublayer.block`` takes; ``score`` is ``obs``, ``wifv``,
+    ``batches`` are tokens [N, T, width] that block ``sublayer.block`` takes; ``score`` is ``obs``, ``wifv``,
     ``variance``, or ``taylor``, which wants ``contributions`` [images, channels]. Errors e of the sublayer's output are compared
     by |``root`` e|^2, see `Influence.root`.
     """
@@ -143,7 +139,7 @@ def candidates(
 
     def harm(cut: Cut, refit: Refit) -> float:
         changed = refitted(cut_block(block, sublayer.kind, cut), sublayer.kind, refit)
-        return wanted.harm(_passed_on(replace_block(model, sublayer.block, changed), sublayer.block, passed_on))
+        return wanted.harm(passed_on(replace_block(model, sublayer.block, changed), sublayer.block, batches))
 
     result = [CutCandidate(cut=offered[0], harm=0.0)]
     if len(offered) > 1:
@@ -246,7 +242,7 @@ def _without_bias(moments: Moments, bias: Tensor) -> Moments:
     return replace(moments, y=moments.y - count * bias, xy=moments.xy - torch.outer(moments.x, bias), yy=yy)
 
 
-def _passed_on(model: FoldedVit, index: int, batches: Sequence[Tokens]) -> list[Tensor]:
+def passed_on(model: FoldedVit, index: int, batches: Sequence[Tokens]) -> list[Tensor]:
     """Logits of tokens that block ``index`` takes."""
     found = []
     for tokens in batches:

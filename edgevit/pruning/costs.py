@@ -61,16 +61,16 @@ def macs_only(config: VitConfig) -> Costs:
     return costs_from("multiply-accumulates", config, lambda shape: float(macs(shape)))
 
 
-def timed_shapes(config: VitConfig) -> list[VitConfig]:
-    """The models of `DEPTH` equal blocks whose times `costs_from` asks for; those of a model that can merge tokens do so, too."""
+def timed_shapes(config: VitConfig, *, merging: bool = True) -> list[VitConfig]:
+    """The models of `DEPTH` equal blocks whose times `costs_from` asks for; ``merging``: some of them merge tokens."""
     whole = _whole(config)
     blocks = [whole, *(replace(whole, heads=heads) for heads in _heads(config))]
     blocks += [replace(whole, hidden=hidden) for hidden in _hidden(config)]
     blocks += [replace(whole, heads=0, attention_map=True), replace(whole, hidden=0, mlp_map=True)]
-    return [*(_uniform(config, block) for block in dict.fromkeys(blocks)), *_merging(config)]
+    return [*(_uniform(config, block) for block in dict.fromkeys(blocks)), *(_merging(config) if merging else ())]
 
 
-def costs_from(source: str, config: VitConfig, time: Callable[[VitConfig], float]) -> Costs:
+def costs_from(source: str, config: VitConfig, time: Callable[[VitConfig], float], *, merging: bool = True) -> Costs:
     """From the ``time`` that each of `timed_shapes` takes."""
     whole = _whole(config)
     total = time(_uniform(config, whole))
@@ -87,7 +87,8 @@ def costs_from(source: str, config: VitConfig, time: Callable[[VitConfig], float
     costs = Costs(
         source=source, attention=_rising(attention), mlp=_rising(mlp), maps=(max(0.0, maps[0]), max(0.0, maps[1])), ends=ends
     )
-    return _with_merging(costs, _uniform(config, whole), [(shape, time(shape)) for shape in _merging(config)], total)
+    merged = [(shape, time(shape)) for shape in _merging(config)] if merging else []
+    return _with_merging(costs, _uniform(config, whole), merged, total)
 
 
 def _with_merging(costs: Costs, whole: VitConfig, merging: list[tuple[VitConfig, float]], total: float) -> Costs:

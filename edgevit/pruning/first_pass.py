@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +99,12 @@ class Scored:
 
     def _arithmetic(self, count: int) -> float:
         """What so many multiply-accumulates add: a sublayer whose time is lost in the noise still has something to save."""
-        return ARITHMETIC * self.costs.total(self.config) * count / macs(self.config)
+        return self._each * count
+
+    @cached_property
+    def _each(self) -> float:
+        """What one adds."""
+        return ARITHMETIC * self.costs.total(self.config) / macs(self.config)
 
 
 def check_settings(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod) -> None:
@@ -106,6 +112,9 @@ def check_settings(checkpoint: Checkpoint, images: ImageSet, settings: PruneMeth
     widest = max(block.hidden for block in checkpoint.model.config.blocks)
     if not 1 <= settings.multiple < widest:
         msg = f"--multiple {settings.multiple}: the widest MLP has {widest} neurons, which leaves nothing to choose. Take less."
+        raise ConfigError(msg)
+    if settings.images < LEAST:
+        msg = f"--prune-images {settings.images}: it takes {LEAST} at least, and hundreds to be good."
         raise ConfigError(msg)
     if len(images) < LEAST:
         few = f"{len(images)} images left to prune on" if len(images) else "no images"
@@ -166,10 +175,10 @@ def _look(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod, bench
         wanted = logits_of(model, read_passed_on(stream))
         for sublayer, influence in zip(sublayers(model), influence_of, strict=True):
             if sublayer.kind == "attention":
-                passed_on = read_passed_on(stream)
+                batches = read_passed_on(stream)
             seen = observe(model, sublayer, stream, influence, stage.advance)
             offered = candidates(
-                model, sublayer, seen, passed_on, wanted, root=influence.root, contributions=shares.get(sublayer),
+                model, sublayer, seen, batches, wanted, root=influence.root, contributions=shares.get(sublayer),
                 score=settings.score, multiple=settings.multiple if sublayer.kind == "mlp" else 1,
             )  # fmt: skip
             found.append(tuple(offered))

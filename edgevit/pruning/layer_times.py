@@ -10,13 +10,14 @@ import numpy as np
 
 from edgevit.cache import Kind
 from edgevit.engine import backend, builder, open_session
-from edgevit.engine.base import processor
+from edgevit.engine.base import available_threads, processor
 from edgevit.engine.builder import BuildOptions
 from edgevit.engine.here import is_here
 from edgevit.engines import traits_of
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
+from edgevit.export.merging import is_countable
 from edgevit.measure import latency
 from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import Vit
@@ -58,9 +59,12 @@ def measured(config: VitConfig, precision: str, bench: Workbench) -> Costs:
 
     ``precision`` is fp32 or int8, in which every GEMM of the blocks is INT8 and attention is not.
     """
-    shapes, engine, threads = timed_shapes(config), bench.engine, bench.threads
+    engine, threads = bench.engine, bench.threads
+    merging = is_countable(config.tokens, form_for(engine, precision))
+    shapes = timed_shapes(config, merging=merging)
     version = f"{backend(engine).version} on {processor()}"
-    key: dict[str, Any] = {"config": config.to_dict(), "engine": version, "precision": precision, "threads": threads}
+    key: dict[str, Any] = {"config": config.to_dict(), "engine": version, "precision": precision,
+                           "threads": threads or available_threads()}  # fmt: skip
     with bench.stage("measure layer times", total=RUNS) as stage:
         stored = bench.cache.find(TIMES, **key)
         stage.cached = stored is not None
@@ -75,7 +79,7 @@ def measured(config: VitConfig, precision: str, bench: Workbench) -> Costs:
             stored = json.dumps([found[name].p50_ms for name in graphs]).encode()
             bench.cache.store(TIMES, stored, **key)
     times = dict(zip(shapes, json.loads(stored), strict=True))
-    return costs_from(f"milliseconds, {precision} on {version}", config, times.__getitem__)
+    return costs_from(f"milliseconds, {precision} on {version}", config, times.__getitem__, merging=merging)
 
 
 def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench) -> Costs:
@@ -84,7 +88,8 @@ def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench
     Without a builder, or without a known bandwidth, `macs_only`.
     """
     engine = board.engine()
-    shapes = timed_shapes(config)
+    merging = is_countable(config.tokens, form_for(engine, precision))
+    shapes = timed_shapes(config, merging=merging)
     try:
         version = backend(engine).version
         key: dict[str, Any] = {"config": config.to_dict(), "engine": version, "precision": precision, "board": board.to_dict()}
@@ -105,7 +110,8 @@ def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench
     if len(found_times) < len(shapes):  # a plan that could not be read, or a board whose bandwidth is not known
         return macs_only(config)
     known = dict(zip(shapes, found_times, strict=True))
-    return costs_from(f"milliseconds, {precision}, roofline of {board.name} for plans by {version}", config, known.__getitem__)
+    source = f"milliseconds, {precision}, roofline of {board.name} for plans by {version}"
+    return costs_from(source, config, known.__getitem__, merging=merging)
 
 
 def timed_speedup(before: VitConfig, after: VitConfig, precision: str, bench: Workbench) -> float:

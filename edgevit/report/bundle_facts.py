@@ -111,7 +111,7 @@ def _form(manifest: Manifest) -> list[tuple[str, str]]:
     rest = [item for item in tried if item.get("form") != compiled.get("form")]
     times = [f"{item.get('form')} {item['p50_ms']:.2f} ms" for item in rest if item.get("p50_ms") is not None]
     failed = [f"{item.get('form')} wrong or refused" for item in rest if item.get("p50_ms") is None]
-    return [("form", f"{compiled.get('form')}, chosen on the device; {', '.join([*times, *failed])}")]
+    return [("form", f"{compiled.get('form')}, chosen by timing; {', '.join([*times, *failed])}")]
 
 
 def _graph(manifest: Manifest) -> list[tuple[str, str]]:

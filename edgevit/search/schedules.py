@@ -9,25 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.digest import model_digest
-from edgevit.model.folded import FoldedVit, embed, run_block, run_head
+from edgevit.model.folded import embed, run_block
 from edgevit.model.merging import Tokens
 from edgevit.model.rewrites.folding import fold
-from edgevit.pruning.candidates import PASSED_ON, Logits
+from edgevit.pruning.candidates import PASSED_ON, logits_of, passed_on
 from edgevit.pruning.first_pass import BATCH
 from edgevit.tokens.merge import merging
 from edgevit.tokens.settings import LATE, PLACES, Merges, MergeSettings, merges_for_share, merges_in, merges_of, merges_text
 from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 HARMS = Kind("merge-harms", __name__)
 SHARES = tuple(round(0.05 * step, 2) for step in range(1, 10))
@@ -105,6 +102,11 @@ def _growing(config: VitConfig, places: tuple[float, ...]) -> Iterator[Merges]:
         last = merges
 
 
+def can_merge(config: VitConfig) -> bool:
+    """Whether a search finds anything to merge in such a model."""
+    return not merges_in(config) and any(next(_growing(config, places), None) for places in (PLACES, LATE))
+
+
 class _Look:
     """Runs a few images through a model that merges and one that does not; what is in front of the first merge, once."""
 
@@ -114,26 +116,22 @@ class _Look:
         self._checkpoint, self._model = checkpoint, fold(checkpoint.model, checkpoint.preprocessing)
         batches = images.prepared(checkpoint.preprocessing, BATCH)
         self._streams = {0: [embed(self._model, torch.from_numpy(frames)) for frames in batches]}
-        self._logits = Logits(batches=tuple(self._from(0, self._model)))
+        self._logits = logits_of(self._model, self._streams[0])
 
     def harm(self, merges: Merges) -> float:
         """Mean squared change of the logits, over their variance."""
-        first = min(merges)
-        if first not in self._streams:
-            known = max(block for block in self._streams if block < first)
-            self._streams[first] = [
-                _through(self._model, range(known, first), tokens) for tokens in self._streams[known]
-            ]  # fmt: skip
         changed = fold(merging(self._checkpoint.model, merges), self._checkpoint.preprocessing)
-        return self._logits.harm(self._from(first, changed))
+        first = min(merges)
+        return self._logits.harm(passed_on(changed, first, self._into(first)))
 
-    def _from(self, block: int, model: FoldedVit) -> list[Tensor]:
-        return [
-            run_head(model, _through(model, range(block, len(model.blocks)), tokens)) for tokens in self._streams[block]
-        ]  # fmt: skip
+    def _into(self, block: int) -> list[Tokens]:
+        """What ``block`` takes."""
+        if block not in self._streams:
+            known = max(earlier for earlier in self._streams if earlier < block)
+            self._streams[block] = [self._between(known, block, tokens) for tokens in self._streams[known]]
+        return self._streams[block]
 
-
-def _through(model: FoldedVit, blocks: range, tokens: Tokens) -> Tokens:
-    for block in blocks:
-        tokens = run_block(model, block, tokens)
-    return tokens
+    def _between(self, start: int, end: int, tokens: Tokens) -> Tokens:
+        for block in range(start, end):
+            tokens = run_block(self._model, block, tokens)
+        return tokens

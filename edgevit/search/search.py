@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from edgevit.cache import Kind
+from edgevit.engine.base import available_threads
 from edgevit.errors import ConfigError
+from edgevit.export.form import form_for
+from edgevit.export.merging import is_countable
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
@@ -48,7 +51,7 @@ def search(
         raise ConfigError(msg)
     costs = costs_on(bench, checkpoint.model.config, precision)
     key: dict[str, Any] = made_by(checkpoint, images, settings, costs) | {
-        "threads": bench.threads if settings.speedup is not None else None,
+        "threads": bench.threads or available_threads() if settings.speedup is not None else None,
         "budget": [budget.evaluator.identity(), budget.max_drop] if budget is not None and settings.auto else None,
     }
     return kept(
@@ -65,11 +68,12 @@ def check_search(checkpoint: Checkpoint, images: ImageSet, settings: SearchSetti
 
 
 def trade_for(
-    checkpoint: Checkpoint, images: ImageSet, settings: SearchSettings, bench: Workbench, costs: Costs
+    checkpoint: Checkpoint, images: ImageSet, settings: SearchSettings, precision: str, bench: Workbench, costs: Costs
 ) -> Trade:  # fmt: skip
     """All that there is to choose from, from the cache if it was asked before."""
     scored = score(checkpoint, images, settings, bench, costs)
-    families = schedules(checkpoint, scored.images, settings.merge, bench, tokens=settings.tokens)
+    tokens = settings.tokens and is_countable(checkpoint.model.config.tokens, form_for(bench.engine, precision))
+    families = schedules(checkpoint, scored.images, settings.merge, bench, tokens=tokens)
     return Trade(scored=scored, schedules=families)
 
 
@@ -77,7 +81,7 @@ def _search(
     checkpoint: Checkpoint, images: ImageSet, settings: SearchSettings, precision: str, bench: Workbench, budget: Budget | None,
     costs: Costs,
 ) -> Smaller:  # fmt: skip
-    trade = trade_for(checkpoint, images, settings, bench, costs)
+    trade = trade_for(checkpoint, images, settings, precision, bench, costs)
 
     def merged(shape: Shape) -> Vit:  # a model that merges already does so as before
         return merging(checkpoint.model, shape.merges)

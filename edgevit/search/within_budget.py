@@ -12,6 +12,7 @@ from edgevit.measure.evaluator import Budget
 from edgevit.model.vit import Vit
 from edgevit.pruning.make import Made
 from edgevit.search.trade import Shape, Trade
+from edgevit.vitconfig import VitConfig
 
 STEP = 0.05  # of the share of the time, between two tries
 MOST = 0.6
@@ -40,19 +41,23 @@ def most_within(trade: Trade, making: Making, budget: Budget) -> tuple[Shape, Ma
         middle = (low + high) // 2 if low >= 0 or high < len(shares) else shares.index(FIRST)
         low, high = (middle, high) if search.fits(shares[middle]) else (low, middle)
     if shares[0] not in search.tries and low < 0:
-        msg = f"--prune auto: not even {100 * shares[0]:g} % of this model's time can be saved. Build it without --prune."
+        msg = f"--prune auto: not even {100 * shares[0]:g} % of this model's time can be saved. Build it without."
         raise ConfigError(msg)
+    seen: list[VitConfig] = []
     for share in reversed(shares[: low + 1]):
         shape = search.shapes.get(share) or search.shape(share)
+        if shape.config in seen:
+            continue
+        seen.append(shape.config)
         made = making.fully(shape)
         search.kept[share] = search.drop(made.model)
         if search.kept[share] <= budget.max_drop:
             return shape, made, search.report(search.kept[share])
-    best, evaluator = search.kept.get(shares[0], search.tries.get(shares[0])), budget.evaluator
+    best, evaluator = min([*search.kept.values(), *search.tries.values()]), budget.evaluator
     msg = (
-        f"--prune auto: not met. Saving {100 * shares[0]:g} % of the time loses {best:.2f} points of {evaluator.metric} on "
-        f"{len(evaluator.images)} images, and {budget.max_drop:g} are allowed. Raise --max-drop, pass more --data, or do not "
-        "prune."
+        f"--prune auto: not met. The least that was tried loses {best:.2f} points of {evaluator.metric} on "
+        f"{len(evaluator.images)} images, and it may spend {budget.max_drop:g} of --max-drop. Raise that, pass more --data, "
+        "merge less by hand, or build without."
     )
     raise BudgetError(msg)
 
@@ -76,7 +81,8 @@ class _Search:
             self.shapes[share] = self.shape(share)
         except ConfigError:
             return False
-        self.tries[share] = self.drop(self._making.roughly(self.shapes[share]))
+        same = next((other for other in self.tries if self.shapes[other].config == self.shapes[share].config), None)
+        self.tries[share] = self.tries[same] if same is not None else self.drop(self._making.roughly(self.shapes[share]))
         return self.tries[share] <= self._budget.max_drop
 
     def drop(self, model: Vit) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from edgevit.attention_maps.maps import unmerged
 from edgevit.attention_maps.probe import Probe
+from edgevit.export.form import Form
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan
 from tests.zoo import ZOO, folded, frames
@@ -26,6 +27,21 @@ def test_every_patch_has_its_share(name: str) -> None:
     if merged + 1 < len(model.config.blocks) - 1:
         rows = {row.tobytes() for row in attention.weights[merged + 1][0]}
         assert len(rows) == model.config.tokens_into(merged + 1)
+
+
+@pytest.mark.parametrize("name", ["plain", "mean pooling", "registers", "merging"])
+def test_a_masked_token_is_not_there(name: str) -> None:
+    """Of a graph that has one the same attention is told as of one that has none, and the same rollout."""
+    model = folded(**ZOO[name])
+    image = frames(model.config, 1)[0]
+    plain, padded = (
+        Probe(write_graph(QuantPlan(model=model), form), model.config.to_dict(), threads=1).look(image)[1]
+        for form in (Form(), Form(padded=True))
+    )
+    assert padded.prefix == plain.prefix == model.config.prefix_tokens
+    np.testing.assert_allclose(padded.rollout(), plain.rollout(), rtol=1e-4, atol=1e-6)
+    for block, weights in plain.weights.items():
+        np.testing.assert_allclose(padded.weights[block], weights, rtol=1e-4, atol=1e-6)
 
 
 def test_shares_by_hand() -> None:

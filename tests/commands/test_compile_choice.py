@@ -337,7 +337,7 @@ def test_what_was_tried_is_printed(edgevit: Callable[..., Any], bundle: Bundle, 
     assert any(line.split()[:2] == ["FP16", "attention"] and line.endswith("kept") for line in outcome.stdout.splitlines())
     assert "CUDA graph: used, 1.00 ms an inference with it, 1.50 without" in outcome.stdout
     shown = " ".join(edgevit("inspect", bundle.path).stdout.split())
-    assert "FP16 attention, chosen on the device; INT8 attention" in shown
+    assert "FP16 attention, chosen by timing; INT8 attention" in shown
     assert "CUDA graph used, 1.00 ms an inference with it" in shown
     document = edgevit("compile", bundle.path, "--json").json
     assert [item["form"] for item in document["tried"]] == ["INT8 attention", "FP16 attention"]

@@ -13,14 +13,19 @@ import onnx
 import pytest
 
 from edgevit.bundle import MODEL, open_bundle
+from edgevit.cache import Cache
 from edgevit.commands import faster_form
 from edgevit.commands.faster_form import BF16, PADDED, PLAIN, STAGE, FormChoice, fastest_form, offered
 from edgevit.engine.of_bundle import session_of
 from edgevit.engine.openvino import OpenVino
-from edgevit.export.variants import fp32_variant
+from edgevit.export.variants import fp32_variant, int8_from
+from edgevit.images.dataset import ImageSet
+from edgevit.measure.evaluator import Budget
 from edgevit.measure.latency import Latency
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.onnxfile import allows_bf16, with_bf16
+from edgevit.quantize.quantize import quantization
+from edgevit.recipe import load_recipe
 from edgevit.target import load_target
 from edgevit.unreported import import_openvino
 from edgevit.workbench import Workbench
@@ -101,6 +106,55 @@ def test_a_wrong_form_is_not_kept(checkpoint: Checkpoint, monkeypatch: pytest.Mo
     assert "wrongly" in choice.tried[1]["failure"]
 
 
+def test_a_right_form_is_taken_where_the_plain_one_is_wrong(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow it is; and what was wrong is told."""
+    timed(monkeypatch, padded=12.0)
+    right, spoilt = (fp32_variant(made, "openvino") for made in (checkpoint, checkpoint.with_model(_halved(checkpoint))))
+    monkeypatch.setattr(faster_form, "padded", lambda variant, _engine: replace(variant, model=right.model))
+    wrong = replace(right, model=spoilt.model)
+    choice = fastest_form(wrong, checkpoint, some_frames(checkpoint), Workbench(target=OPENVINO, threads=64))
+    assert (choice.form, choice.variant.model) == (PADDED, right.model)
+    assert "wrongly" in choice.tried[0]["failure"]
+
+
+def test_a_choice_is_kept(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What noise decided once it does not decide again: graphs, and all that is kept of them, stay the same."""
+    bench, variant = Workbench(target=OPENVINO, threads=64, cache=Cache(root=tmp_path)), fp32_variant(checkpoint, "openvino")
+    timed(monkeypatch, plain=10.0, padded=8.0)
+    first = fastest_form(variant, checkpoint, some_frames(checkpoint), bench)
+    timed(monkeypatch, plain=8.0, padded=10.0)
+    assert fastest_form(variant, checkpoint, some_frames(checkpoint), bench) == first
+    assert fastest_form(variant, checkpoint, some_frames(checkpoint), replace(bench, threads=63)).form == PLAIN
+
+
+def test_bfloat16_may_not_cost_more_than_the_budget(
+    checkpoint: Checkpoint, bf16: None, monkeypatch: pytest.MonkeyPatch, images: ImageSet
+) -> None:
+    timed(monkeypatch, plain=10.0, bf16=8.0)
+
+    class Evaluator:
+        metric = "top-1"
+
+        def __init__(self, lost: float) -> None:
+            self.lost = lost
+
+        def identity(self) -> float:
+            return self.lost
+
+        def drop(self, _model: bytes) -> float:
+            return self.lost
+
+    def form(lost: float) -> FormChoice:
+        budget = Budget(evaluator=Evaluator(lost), max_drop=1.0)  # type: ignore[arg-type]
+        plan = quantization(checkpoint, images.subset(range(16)), load_recipe("fast"), Workbench()).plan
+        variant = int8_from(plan, {}, "openvino")
+        return fastest_form(variant, checkpoint, some_frames(checkpoint), Workbench(target=OPENVINO, threads=1), budget)
+
+    assert form(0.9).form == BF16
+    assert form(1.1).form == PLAIN
+    assert "1.10 points of top-1 are lost" in form(1.1).tried[1]["failure"]
+
+
 def _halved(checkpoint: Checkpoint) -> Any:
     import copy
 
@@ -139,7 +193,7 @@ def test_a_bundle_in_bfloat16(
     kinds = {kind for block in bundle.manifest.blocks for kind in block.values()}
     assert "fp32" not in kinds
     assert allows_bf16(bundle.read(MODEL))
-    assert f"{BF16}, chosen on the device; {PLAIN} 10.00 ms" in edgevit("inspect", out).stdout
+    assert f"{BF16}, chosen by timing; {PLAIN} 10.00 ms" in edgevit("inspect", out).stdout
     told: list[str] = []
 
     def spied(own: Any) -> Any:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from edgevit.model.macs import macs, merging_macs
+from edgevit.pruning import layer_times
 from edgevit.pruning.costs import costs_from, macs_only, timed_shapes
+from edgevit.target import load_target
 from edgevit.tokens.settings import merged_config
 from edgevit.vitconfig import BlockConfig, VitConfig
+from edgevit.workbench import Workbench
 
 CONFIG = VitConfig(image_size=(224, 224), patch_size=16, width=192, head_dim=64, classes=10,
                    blocks=(BlockConfig(heads=3, hidden=768),) * 12)  # fmt: skip
@@ -52,3 +56,25 @@ def test_noise_never_makes_fewer_tokens_dearer() -> None:
     costs = costs_from("noise", CONFIG, lambda shape: 1e9 + macs(merged_config(shape, {})))
     assert 0 <= costs.falling <= 1
     assert costs.merging >= 0
+
+
+def test_a_sequence_that_no_graph_could_merge_is_timed_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FP16 counts to 2,048: a model of more tokens is pruned for TensorRT all the same."""
+    long = replace(CONFIG, image_size=(736, 736), width=16, head_dim=8, blocks=(BlockConfig(heads=2, hidden=32),) * 2)
+    assert long.tokens > 2048
+    shapes = []
+
+    class Builder:
+        def build(self, model: bytes, _options: object) -> bytes:
+            shapes.append(model)
+            return model
+
+    monkeypatch.setattr(layer_times, "backend", lambda _engine: SimpleNamespace(version="a builder"))
+    monkeypatch.setattr(layer_times, "builder", lambda _engine: Builder())
+    monkeypatch.setattr(layer_times, "read_plan", lambda built, blocks: SimpleNamespace(plan=built))
+    monkeypatch.setattr(layer_times, "best_estimates", lambda plan, _boards: [SimpleNamespace(milliseconds=float(len(plan)))])
+    monkeypatch.setattr(layer_times, "random_graph", lambda shape, *_: bytes(any(block.merged for block in shape.blocks)))
+    found = layer_times.estimated(long, load_target("jetson-orin-nano-8gb"), "int8", Workbench())
+    assert not any(map(any, shapes))
+    assert (found.falling, found.merging) == (1.0, 0.0)
+    assert "roofline" in found.source

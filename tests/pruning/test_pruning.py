@@ -388,6 +388,8 @@ def test_more_than_there_is(checkpoint: Checkpoint, images: ImageSet) -> None:
 
 
 def test_too_few_images(checkpoint: Checkpoint, images: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="--prune-images 7: it takes 8 at least"):
+        score(checkpoint, images, settings(images=7), Workbench())
     with pytest.raises(DataError, match="7 images"):
         score(checkpoint, images.subset(range(7)), settings(), Workbench())
     few = score(checkpoint, images.subset(range(8)), settings(), Workbench())

@@ -175,7 +175,7 @@ def test_a_budget_that_only_the_tries_keep(
     checkpoint: Checkpoint, images: ImageSet, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgevit.pruning.make.recover", spoilt_above(0.0, checkpoint.model.config))
-    with pytest.raises(BudgetError, match=r"Saving 5 % of the time loses \d+\.\d\d points"):
+    with pytest.raises(BudgetError, match=r"The least that was tried loses \d+\.\d\d points"):
         searched(checkpoint, images, evaluator, 10.0, auto=True, recover=1)
 
 

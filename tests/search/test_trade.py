@@ -29,7 +29,7 @@ def trade(checkpoint: Checkpoint, images: ImageSet) -> Trade:
 
 def a_trade(checkpoint: Checkpoint, images: ImageSet, **asked: Any) -> Trade:
     settings = SearchSettings(speedup=1.2, multiple=4, **asked)
-    return trade_for(checkpoint, images, settings, Workbench(), macs_only(checkpoint.model.config))
+    return trade_for(checkpoint, images, settings, "fp32", Workbench(), macs_only(checkpoint.model.config))
 
 
 @pytest.mark.parametrize("speedup", [1.1, 1.3, 1.6])

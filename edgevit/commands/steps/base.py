@@ -88,12 +88,7 @@ def run_steps(steps: Sequence[Step], work: Work) -> Work:
     within the whole then, the first ones have to do with less. Raises BudgetError if that does not help either.
     """
     first, *fewer = shares_of(steps)
-    try:
-        return _run(steps, work, first)
-    except BudgetError:
-        if not fewer:
-            raise
-        return _run(steps, work, fewer[0])
+    return _run(steps, work, first, fewer)
 
 
 def shares_of(steps: Sequence[Step]) -> tuple[float, ...]:
@@ -111,12 +106,17 @@ def _costly(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.spends or step.leaves]
 
 
-def _run(steps: Sequence[Step], work: Work, share: float) -> Work:
-    unjudged: list[str] = []
+def _run(steps: Sequence[Step], begun: Work, share: float, fewer: Sequence[float] = ()) -> Work:
+    work, unjudged = begun, list[str]()
     for step, part in zip(steps, allotted(steps, share), strict=True):
         if step.spends and unjudged and work.budget is not None:
             _require_within(work, work.budget, unjudged)  # what follows could only lose more, and would be blamed for it
-        work = run_step(step, work, part)
+        try:
+            work = run_step(step, work, part)
+        except BudgetError:
+            if step is not steps[-1] or not fewer:  # what a first step cannot do with much, it cannot do with less
+                raise
+            return _run(steps, begun, fewer[0], fewer[1:])
         unjudged = [] if step.spends else [*unjudged, *([step.leaves] if step.leaves else [])]
     if work.budget is not None and unjudged:
         _require_within(work, work.budget, unjudged)
@@ -130,7 +130,7 @@ def _require_within(work: Work, budget: Budget, steps: Sequence[str]) -> None:
     if drop > budget.max_drop:
         msg = (
             f"--max-drop {budget.max_drop:g}: not met. {' and '.join(steps)} in FP32 loses {drop:.2f} points of "
-            f"{evaluator.metric} on {len(evaluator.images)} images. Raise it, merge or prune less, or pass more --data."
+            f"{evaluator.metric} on {len(evaluator.images)} images. Raise it, ask for less, or pass more --data."
         )
         raise BudgetError(msg)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
+from edgevit.errors import ConfigError
+from edgevit.export.form import form_for
+from edgevit.export.merging import MOST, is_countable
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.target import Target
@@ -44,6 +47,7 @@ class Merge:
 
     def run(self, work: Work) -> Work:
         """See `Step.run`; on ``work.fitting``, held against the model as it came."""
+        require_countable(work)
         done = merge(work.checkpoint, self.settings, work.fitting, work.bench, work.original)
         return replace(
             work,
@@ -65,3 +69,14 @@ class Merge:
         yield dry.stage(
             "merge and refit", f"{merges} tokens, on {min(len(images), self.settings.images)} images of {images.source}"
         )
+
+
+def require_countable(work: Work) -> None:
+    """Raise ConfigError, before anything is fitted, where the target's graph could not merge so many tokens."""
+    tokens, form = work.checkpoint.model.config.tokens, form_for(work.bench.engine, work.precision)
+    if not is_countable(tokens, form):
+        msg = (
+            f"--merge: {work.bench.target.name} computes in FP16, which counts to {MOST} exactly, and this model has {tokens} "
+            "tokens. Build without --merge, for a smaller --image-size, or with --precision fp32."
+        )
+        raise ConfigError(msg)

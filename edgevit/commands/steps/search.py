@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from edgevit.commands.steps.base import Work
 from edgevit.commands.steps.looking import look_at_costs, scoring
 from edgevit.commands.steps.merge import SHOWN as SHOWN_OF_MERGING
+from edgevit.commands.steps.merge import require_countable
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.pruning.costs import macs_only
 from edgevit.pruning.layer_times import is_timed_here
+from edgevit.search.schedules import can_merge
 from edgevit.search.search import check_search, search, trade_for
 from edgevit.search.settings import SearchSettings
 from edgevit.target import Target
@@ -55,6 +57,8 @@ class Search:
     def run(self, work: Work) -> Work:
         """See `Step.run`; on ``work.fitting``."""
         assert work.fitting is not None  # a request without images is refused
+        if self.settings.merge is not None:
+            require_countable(work)
         done = search(work.checkpoint, work.fitting, self.settings, work.precision, work.bench, work.budget)
         pruning = dict(done.report)
         merging = pruning.pop("merging", None)
@@ -76,10 +80,10 @@ class Search:
         settings, images = self.settings, work.fitting
         assert images is not None
         costs = look_at_costs(work, dry) or macs_only(work.checkpoint.model.config)
-        dry.look(lambda: trade_for(work.checkpoint, images, settings, work.bench, costs))
+        dry.look(lambda: trade_for(work.checkpoint, images, settings, work.precision, work.bench, costs))
         yield from scoring(work, dry, settings, kept=kept)
         if not kept:
-            if settings.tokens or settings.merge is not None:
+            if settings.merge is not None or (settings.tokens and can_merge(work.checkpoint.model.config)):
                 yield dry.stage("score merges", _merges(settings, work))
             if settings.speedup is not None and is_timed_here(work.bench):
                 yield dry.stage("measure the speed-up", f"until it is {settings.speedup:g}")
