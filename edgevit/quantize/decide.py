@@ -74,10 +74,10 @@ def decide(
         notes = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
     # A model that FP16 holds as it is shares its quantization with other targets.
     changed = half.model if half and half.changed else None
-    model = changed or fold(checkpoint.model, checkpoint.preprocessing)
     report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
     number_format = FORMATS[precision]
     if not number_format.scaled or calibration is None:
+        model = half.model if half else fold(checkpoint.model, checkpoint.preprocessing)
         return PrecisionDecision(precision=precision, plan=QuantPlan(model=model), report=report, notes=notes)
     result = legal_for(quantization(checkpoint, calibration, recipe, bench, changed, number_format), engine)
     if budget is not None:

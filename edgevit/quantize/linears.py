@@ -24,7 +24,7 @@ from edgevit.model.rewrites.migration import Transform, migrate, migrate_outputs
 from edgevit.model.rounding import quantize_weight
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part
-from edgevit.quantize.attention import AttentionReport, quantize_attention
+from edgevit.quantize.attention import JUDGED, AttentionReport, quantize_attention
 from edgevit.quantize.bias_correction import correct_biases
 from edgevit.quantize.gptq import round_gptq
 from edgevit.quantize.smoothing_search import OFF, best_candidate, clip_value
@@ -118,7 +118,7 @@ def quantize(
         layers |= {part: replace(layers[part], corrected=True) for part in corrected}
     attention: list[AttentionReport] = []
     if recipe.quantize.attention != "off":  # last: it rescales queries and keys, which biases are compared by
-        plan, attention = quantize_attention(plan, extremes, calibration.frames, recipe.quantize.attention)
+        plan, attention = quantize_attention(plan, extremes, calibration.frames[:JUDGED], recipe.quantize.attention)
     return Quantized(plan=plan, layers=list(layers.values()), attention=attention)
 
 
@@ -128,12 +128,13 @@ def _quantize_gemm(
     """The INT8 GEMM for a transformed input measured in steps, the transform (None: neither), and the report."""
     linear: Linear = getattr(block, part.kind)
     chosen = best_candidate(known, linear, settings, to) if MIGRATE[part.kind] in legal_rewrites(block) else OFF
-    transform, largest = chosen.transform(known.highs.values, known.lows.values, linear.weight)
+    transform, largest = chosen.transform(known.highs.values, known.lows.values, linear.weight.abs().amax(0))
     clip = clip_value(known, transform, float(largest), linear, settings, to)
     trials = {"nearest": _nearest(transform.inverse(linear), clip, to)}
     if known.products is not None:
         trials["gptq"] = _rounded(trials["nearest"], known, transform, linear)
-    finished = {rounding: _corrected(trial, known, transform, linear, settings) for rounding, trial in trials.items()}
+    wanted, x = plain_linear(None, known.tokens, linear), transform(known.tokens)
+    finished = {rounding: _corrected(trial, known.shares, x, wanted, settings) for rounding, trial in trials.items()}
     rounding = max(finished, key=lambda key: finished[key][1])
     quantized, sqnr = finished[rounding]
     report = LayerReport(
@@ -174,7 +175,7 @@ def _rounded(quantized: QuantizedLinear, known: InputStatistics, transform: Tran
     """The same steps with weights rounded by GPTQ; needs ``known.products``."""
     assert known.products is not None
     # About the mean, whose error the bias takes.
-    moment = (known.products / known.count - known.mean[:, None] * known.mean) / transform.scales[:, None] / transform.scales
+    moment = (known.second_moment - known.mean[:, None] * known.mean) / transform.scales[:, None] / transform.scales
     # Rounding adds uniform noise to every input, independent of it: step^2 / 12 on the diagonal. The other part
     # is what the subtraction in float32 may have lost, so that inputs that never change stay positive definite.
     lost = PRECISION * (known.products.diagonal() / known.count / transform.scales.square()).mean()
@@ -185,13 +186,15 @@ def _rounded(quantized: QuantizedLinear, known: InputStatistics, transform: Tran
 
 
 def _corrected(
-    quantized: QuantizedLinear, known: InputStatistics, transform: Transform, linear: Linear, settings: QuantizeSettings
+    quantized: QuantizedLinear, shares: Tensor, x: Tensor, wanted: Tensor, settings: QuantizeSettings
 ) -> tuple[QuantizedLinear, float]:
-    """The GEMM with its mean output error moved into the bias, unless that is off, and the SQNR in dB that is left."""
-    wanted = plain_linear(None, known.tokens, linear)
-    error = wanted - quantized_linear(transform(known.tokens), quantized)
-    mean = (error * known.shares).sum(0) if settings.bias != "off" else torch.zeros_like(linear.bias)
-    signal, noise = (float((y.square() * known.shares).sum(dtype=torch.float64)) for y in (wanted, error - mean))
+    """The GEMM with its mean output error moved into the bias, unless that is off, and the SQNR in dB that is left.
+
+    ``wanted`` [N, out] is what it should give for the transformed tokens ``x`` [N, in]; each stands for ``shares`` [N, 1] of all.
+    """
+    error = wanted - quantized_linear(x, quantized)
+    mean = (error * shares).sum(0) if settings.bias != "off" else torch.zeros_like(quantized.bias)
+    signal, noise = (float((y.square() * shares).sum(dtype=torch.float64)) for y in (wanted, error - mean))
     return replace(quantized, bias=quantized.bias + mean), decibel(signal, noise)
 
 

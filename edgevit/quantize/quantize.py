@@ -107,10 +107,12 @@ def quantization(
             batches = images.prepared(checkpoint.preprocessing, BATCH)
             calibration = collect(folded, counted(batches, stage.advance), images=len(images), recipe=recipe)
             result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to)
+            del calibration  # every block's moments: more than the model
             report = {key: [named(item) for item in getattr(result, key)] for key in ("layers", "attention")}
-            found, reports = dump_plan(result.plan), json.dumps(report).encode()
-            cache.store(PLAN, found, **key)
+            reports = json.dumps(report).encode()
+            cache.store(PLAN, dump_plan(result.plan), **key)
             cache.store(PLAN_REPORT, reports, **key)
+            return Quantization(plan=result.plan, report=json.loads(reports), key=key)
     return Quantization(plan=load_plan(found, folded), report=json.loads(reports), key=key)
 
 

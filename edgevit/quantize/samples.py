@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import tee
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from edgevit.export.graph import stream_tensors
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.folded import run_head, streams
+from edgevit.model.merging import Tokens
 from edgevit.model.pixels import normalise
 from edgevit.model.quantplan import QuantPlan, simulated_streams
 from edgevit.model.rewrites.folding import fold
@@ -63,12 +66,16 @@ def samples_of(checkpoint: Checkpoint, frames: Frame, plan: QuantPlan | None = N
     batch, plan = torch.from_numpy(frames), plan or QuantPlan(model=fold(checkpoint.model, checkpoint.preprocessing))
     with torch.inference_mode():
         logits = checkpoint.model.eval()(normalise(batch, checkpoint.preprocessing)).numpy()
-    simulated = half_streams(plan, batch) if half else simulated_streams(plan, batch)
+    rounded = half or plan.linears or plan.attention
+    exactly: Iterable[Tokens] = streams(plan.model, batch)
+    if rounded:
+        pairs = zip(exactly, half_streams(plan, batch) if half else simulated_streams(plan, batch), strict=True)
+    else:
+        pairs = zip(*tee(exactly), strict=True)  # the same: it is not run twice
     found, last = list[StreamSamples](), None
-    for tensor, exact, last in zip(stream_tensors(plan.model.config), streams(plan.model, batch), simulated, strict=True):
+    for tensor, (exact, last) in zip(stream_tensors(plan.model.config), pairs, strict=True):
         found.append(_stream(tensor, exact.x, last.x))
     assert last is not None  # there is the embedding
-    rounded = half or plan.linears or plan.attention
     expected = run_head(plan.model, last).numpy() if rounded else logits
     return Samples(frames=frames, logits=logits, expected=expected, streams=tuple(found))
 

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 
-def migration_scales(ranges: Tensor, weight: Tensor, alpha: float) -> Tensor:
+def migration_scales(ranges: Tensor, reach: Tensor, alpha: float) -> Tensor:
     """Divisors s of a GEMM's input: s_j = range_j^alpha / max|W_:j|^(1 - alpha), geometric mean 1; alpha 0 is off.
 
-    ``ranges`` is [..., C], ``weight`` [out, C]. Dead channels keep 1; the rest stays within 1e-3..1e3.
+    ``ranges`` is [..., C], ``reach`` [C] is max|W_:j|. Dead channels keep 1; the rest stays within 1e-3..1e3.
     """
-    weight_absmax = weight.abs().amax(0).expand_as(ranges)
-    alive = (ranges > 0) & (weight_absmax > 0)
     if not alpha:
         return torch.ones_like(ranges)
-    logs = torch.where(alive, alpha * ranges.log() - (1 - alpha) * weight_absmax.log(), 0.0)
+    alive = (ranges > 0) & (reach > 0)
+    logs = torch.where(alive, alpha * ranges.log() - (1 - alpha) * reach.log(), 0.0)
     mean = logs.sum(-1, keepdim=True) / alive.sum(-1, keepdim=True).clamp_min(1)
     return torch.where(alive, (logs - mean).exp().clamp(1e-3, 1e3), 1.0)

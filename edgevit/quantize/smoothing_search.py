@@ -10,6 +10,7 @@ sample, most of it in proj.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,20 +37,20 @@ class SmoothingCandidate:
     tail: float
     centring: bool
 
-    def transform(self, highs: Tensor, lows: Tensor, weight: Tensor) -> tuple[Transform, Tensor]:
+    def transform(self, highs: Tensor, lows: Tensor, reach_of_weight: Tensor) -> tuple[Transform, Tensor]:
         """The transform for channels whose images' extremes are ``highs`` and ``lows`` [..., C, K], and what its largest
-        magnitude [...] will be."""
+        magnitude [...] will be; ``reach_of_weight`` [C] is max|W_:j|."""
         high, low = widened(highs, self.tail), -widened(lows, self.tail)
         centre = (high + low) / 2 if self.centring else torch.zeros_like(high)
         reach = torch.maximum(high - centre, centre - low).clamp_min(0)
-        scales = migration_scales(reach, weight, self.alpha)
+        scales = migration_scales(reach, reach_of_weight, self.alpha)
         return Transform(centre=centre, scales=scales), (reach / scales).amax(-1)
 
 
 OFF = SmoothingCandidate(alpha=0.0, tail=0.0, centring=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NoiseMeasure:
     """Tells the noise of candidates for the input of one GEMM, with everything that they share computed once.
 
@@ -78,26 +79,64 @@ class NoiseMeasure:
 
         A mean and not a median: the rare image that leaves its range counts as much as it costs.
         """
-        error = self._rounding_error(candidate) @ self.weight.T
-        error = error - (error * self.known.shares).sum(0)  # the bias takes the mean
-        return float((error.square() * self.known.shares).sum(dtype=torch.float64)) + self._weight_noise(candidate)
+        error = self._rounding_error(candidate)
+        error -= (error * self.known.shares).sum(0)  # the bias takes the mean
+        return self._at_the_output(error) + self._weight_noise(candidate)
+
+    def _at_the_output(self, error: Tensor) -> float:
+        """Mean squared |W e| over tokens' errors e [N, C]; where outputs outnumber inputs by way of W^T W, which costs less."""
+        if self._gram is None:
+            output = error @ self.weight.T
+            return float((output.square_() * self.known.shares).sum(dtype=torch.float64))
+        weighted = (error * self.known.shares).T @ error
+        return float((weighted * self._gram).sum(dtype=torch.float64))
 
     def _rounding_error(self, candidate: SmoothingCandidate) -> Tensor:
         """What quantizing the sampled tokens [N, C] adds to them, each with the ranges of the other images."""
-        transform, largest = candidate.transform(self.highs, self.lows, self.weight)
+        transform, largest = candidate.transform(self.highs, self.lows, self._reach)
         steps = transform.scales * (largest / self.to.largest).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
-        x, steps = self.known.tokens - transform.centre[self.place], steps[self.place]
-        return rounded(x / steps, self.to) * steps - x
+        x, steps = self._apart(self.known.tokens) - self._own(transform.centre), self._own(steps)
+        return (rounded(x / steps, self.to).mul_(steps).sub_(x)).flatten(0, -2)
+
+    def _apart(self, tokens: Tensor) -> Tensor:
+        """Tokens [N, C] image by image [images, N / images, C], where every image gave as many; else as they are."""
+        return tokens.unflatten(0, (len(self.highs), -1)) if self._even else tokens
+
+    def _own(self, values: Tensor) -> Tensor:
+        """What each token has of ``values`` [images, C], in a shape that goes with `_apart`."""
+        return values[:, None] if self._even else values[self.place]
 
     def _weight_noise(self, candidate: SmoothingCandidate) -> float:
         """Output noise of rounding the transformed weight, inputs taken as uncorrelated."""
-        transform, _ = candidate.transform(self.known.highs.values, self.known.lows.values, self.weight)
+        transform, _ = candidate.transform(self.known.highs.values, self.known.lows.values, self._reach)
         grown = self.weight * transform.scales
         codes, scale = quantize_weight(grown, self.to)
-        x = transform(self.known.tokens)
-        energy = ((x - (x * self.known.shares).sum(0)).square() * self.known.shares).sum(0)  # the bias takes the mean
+        lost = codes.float().mul_(scale[:, None]).sub_(grown).square_().sum(0)
         share = GPTQ_SHARE if self.rounding == "gptq" else 1.0
-        return share * float((codes.float() * scale[:, None] - grown).square().sum(0) @ energy)
+        return share * float(lost @ (self._variance / transform.scales.square()))
+
+    @cached_property
+    def _reach(self) -> Tensor:
+        """max|W_:j| [C]."""
+        return self.weight.abs().amax(0)
+
+    @cached_property
+    def _gram(self) -> Tensor | None:
+        """W^T W [C, C], where that is smaller than W."""
+        outputs, inputs = self.weight.shape
+        return self.weight.T @ self.weight if inputs < outputs else None
+
+    @cached_property
+    def _variance(self) -> Tensor:
+        """Of every input [C], over the sampled tokens."""
+        x, shares = self.known.tokens, self.known.shares
+        return ((x - (x * shares).sum(0)).square() * shares).sum(0)  # the bias takes the mean
+
+    @cached_property
+    def _even(self) -> bool:
+        """Whether the tokens come image by image, as many of each."""
+        count = len(self.place) // len(self.highs)
+        return bool(torch.equal(self.place, torch.arange(len(self.highs)).repeat_interleave(count)))
 
 
 def best_candidate(known: InputStatistics, linear: Linear, settings: QuantizeSettings, to: NumberFormat) -> SmoothingCandidate:

@@ -10,6 +10,7 @@ from torch import Tensor
 from edgevit.model.folded import Linear, plain_linear
 from edgevit.part import Part
 
+STRIPS = 4  # of a symmetric product: five eighths of it are computed
 TOP = 5  # images whose extremes are kept per channel: one to leave out, four to see how the tail ends
 
 
@@ -48,8 +49,8 @@ class InputStatistics:
     """Running statistics of one GEMM's input, however many images pass.
 
     ``highs`` and ``lows`` are per-channel extremes over every token of every image (``lows`` of -x);
-    ``total`` [C] is the sum of x and ``products`` [C, C] that of x x^T over the same ``count`` tokens
-    (None if it was not asked for); ``sample`` [limit, C] holds the ``used`` tokens that candidates are
+    ``total`` [C] is the sum of x and ``products`` [C, C] that of x x^T over the same ``count`` tokens, its upper triangle
+    alone (None if it was not asked for); ``sample`` [limit, C] holds the ``used`` tokens that candidates are
     compared on, of images ``owners`` [limit], each standing for ``weights`` [limit] tokens of its image;
     ``output_low`` and ``output_high`` [out] are the extremes of the GEMM's output.
     """
@@ -94,7 +95,14 @@ class InputStatistics:
         self.count += len(flat)
         self.total += flat.sum(0)
         if self.products is not None:
-            self.products.addmm_(flat.T, flat)
+            add_products(self.products, flat)
+
+    @property
+    def second_moment(self) -> Tensor:
+        """Mean of x x^T [C, C]. Only where products were asked for."""
+        assert self.products is not None
+        upper = self.products.triu() / self.count
+        return upper + upper.triu(1).T
 
     def remember(self, image: Tensor, owner: int, others: Tensor, share: int) -> None:
         """Put tokens of one ``image`` [T, C] into the sample, at most ``share``: the first, ``others`` (indices), the largest.
@@ -108,6 +116,15 @@ class InputStatistics:
         self.weights[place] = len(image) / (1 + len(others))
         self.weights[place][1 + len(others) :] = 1.0
         self.used += len(chosen)
+
+
+def add_products(sums: Tensor, x: Tensor) -> None:
+    """Add x^T x of tokens x [N, C] to the upper triangle of ``sums`` [C, C], strip by strip; what lies below is of no meaning."""
+    channels = len(sums)
+    width = -(-channels // STRIPS)
+    for start in range(0, channels, width):
+        end = min(start + width, channels)
+        sums[:end, start:end].addmm_(x[:, :end].T, x[:, start:end])
 
 
 class Collector:

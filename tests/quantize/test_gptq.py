@@ -52,12 +52,12 @@ def test_independent_inputs_give_the_nearest_codes() -> None:
     assert torch.equal(round_gptq(weight, scale, torch.diag(torch.rand(48) + 0.5), INT8), nearest)
 
 
-@pytest.mark.parametrize("block", [1, 7, 48, 1000])
-def test_the_block_changes_no_result(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("blocks", [(1, 1), (7, 3), (48, 48), (1000, 16), (16, 1000)])
+def test_the_blocks_change_no_result(blocks: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = inputs(), weights()
     _, scale = quantize_weight(weight, INT8)
     expected = round_gptq(weight, scale, x.T @ x / len(x), INT8)
-    monkeypatch.setattr(gptq, "BLOCK", block)
+    monkeypatch.setattr(gptq, "BLOCKS", blocks)
     assert (round_gptq(weight, scale, x.T @ x / len(x), INT8) != expected).float().mean() < 0.01  # float32 sums in another order
 
 
