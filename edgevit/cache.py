@@ -66,7 +66,7 @@ class Cache:
             content = path.read_bytes()
         except OSError:
             return None
-        if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+        if hashlib.sha256(memoryview(content)[_DIGEST:]).digest() != content[:_DIGEST]:
             return None
         with suppress(OSError):  # a cache that is mounted read-only still serves
             path.touch()  # the least recently used entries go first

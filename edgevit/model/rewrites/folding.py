@@ -23,6 +23,7 @@ LUMA_BGR = (0.114, 0.587, 0.299)
 def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
     """Fold ``model`` and its preprocessing into a graph over uint8 frames; ``model`` is left alone.
 
+    What folding does not change is shared with ``model``, not copied: nothing writes into a folded model's weights in place.
     Raises ValueError if the contract's size is not the model's.
     """
     if contract.size != model.config.image_size:
@@ -77,28 +78,28 @@ def _fold_block(block: Block) -> FoldedBlock:
 
 
 def _fold_attention(block: Block) -> tuple[Linear, Linear]:
-    """qkv with the scale in the queries, and proj with the values' bias; float64."""
+    """qkv with the scale in the queries, and proj with the values' bias; biases in float64."""
     qkv, proj = _of(block.qkv, block.proj.bias), _of(block.proj, block.proj.bias)
     if not block.heads:
         return qkv, proj
     inner = proj.weight.shape[1]
-    scale = (inner // block.heads) ** -0.5
-    qkv.weight[:inner] *= scale
-    qkv.bias[:inner] *= scale
-    proj.bias += proj.weight @ qkv.bias[2 * inner :]
-    qkv.bias[2 * inner :] = 0
-    return qkv, proj
+    scale, (queries, keys, values) = (inner // block.heads) ** -0.5, qkv.bias.split(inner)
+    weight = torch.cat([(qkv.weight[:inner].double() * scale).float(), qkv.weight[inner:]])
+    return (
+        Linear(weight, torch.cat([queries * scale, keys, torch.zeros_like(values)])),
+        Linear(proj.weight, proj.bias + proj.weight.double() @ values),
+    )
 
 
 def _of(layer: nn.Module | None, writes: Tensor) -> Linear:
-    """Copies in float64; [0, width] for a layer that is not there, [width, 0] for one of which only a bias is left."""
+    """As it is, biases in float64; [0, width] for a layer that is not there, [width, 0] for one of which only a bias is left."""
     width = len(writes)
     if layer is None:
-        return Linear(torch.zeros(0, width, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+        return Linear(torch.zeros(0, width), torch.zeros(0, dtype=torch.float64))
     if isinstance(layer, Constant):
-        return Linear(torch.zeros(width, 0, dtype=torch.float64), layer.bias.detach().double().clone())
+        return Linear(torch.zeros(width, 0), layer.bias.detach().double())
     linear = cast("nn.Linear", layer)
-    return Linear(linear.weight.detach().double().clone(), _bias(linear).clone())
+    return Linear(linear.weight.detach().float(), _bias(linear))
 
 
 def _scaled(linear: Linear, scale: Tensor) -> Linear:

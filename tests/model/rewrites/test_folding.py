@@ -7,9 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward
 from edgevit.model.rewrites.folding import fold
-from tests.zoo import ZOO, contract, frames, normalised, vit
+from edgevit.pruning.sublayers import Cut, cut_model
+from edgevit.quantize.fp16 import fit, peaks, with_half_scales
+from edgevit.recipe import Recipe
+from tests.zoo import ZOO, contract, frames, int8, normalised, vit
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -48,6 +52,23 @@ def test_the_model_is_left_alone() -> None:
     model = vit(layer_scale=True)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     fold(model, contract(model.config))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["plain", "layer scale", "pruned blocks", "merging"])
+def test_what_is_shared_is_never_written_into(name: str) -> None:
+    """Weights that folding leaves as they are belong to the model: calibrating, quantizing and fitting to FP16 read them."""
+    model = vit(**ZOO[name])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    folded = fold(model, contract(model.config))
+    shared = {value.data_ptr() for value in model.state_dict().values()}
+    assert {block.fc1.weight.data_ptr() for block in folded.blocks if block.fc1.weight.numel()} <= shared
+    images = frames(model.config, 8)
+    plan = int8(folded, Recipe(), images)
+    with_half_scales(plan)
+    fit(folded, peaks(folded, [images]))
+    write_graph(plan)
+    cut_model(folded, [Cut.gone("map")] * 2 * len(folded.blocks))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
