@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from edgevit.files import protobuf
 
-MODEL_GRAPH, GRAPH_NODE, GRAPH_OUTPUT = 7, 1, 12
+MODEL_GRAPH, GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 7, 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE, INT = 1, 3, 20, 2
 FLOAT, UINT8 = 1, 2
@@ -18,7 +18,7 @@ INPUT, OUTPUT = "frames", "logits"
 BF16 = "edgevit.bf16"
 """Key of a graph's metadata: ``allowed`` where an engine may compute in bfloat16 what is float32 in the graph."""
 _MODEL_METADATA, _MODEL_TRAINING, _MODEL_FUNCTIONS = 14, 20, 25
-_GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_SPARSE = 5, 11, 15
+_GRAPH_INPUT, _GRAPH_SPARSE = 11, 15
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS = 5, 10
 _ATTRIBUTE_NESTED = (6, 11, 22, 23)  # graphs and sparse tensors, one or several
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
@@ -42,7 +42,7 @@ def check_model(model: bytes, size: Sequence[int], classes: int) -> None:
     for part in protobuf.fields(graphs[0]):
         if part.number == _GRAPH_SPARSE:
             _refuse_nesting()
-        elif part.number == _GRAPH_INITIALIZER:
+        elif part.number == GRAPH_INITIALIZER:
             _check_tensor(part.content)
         elif part.number == GRAPH_NODE:
             _check_node(part.content)

@@ -8,10 +8,10 @@ Node names start with the block they belong to (``blocks.3/fc1/...``), which pro
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import torch
 from onnx import TensorProto, helper
 
+from edgevit.export.assembly import with_tensors
 from edgevit.export.attention import Heads, heads_first, log_sizes, merge_heads_first, write_attention
 from edgevit.export.form import CPU, Form
 from edgevit.export.merging import Merging, write_merge
@@ -28,8 +28,7 @@ def write_graph(plan: QuantPlan, form: Form = CPU) -> bytes:
 
     The same plan and form give the same bytes. Raises OverflowError for a constant that ``form.dtype`` cannot hold.
     """
-    content: bytes = _Writer(plan, form).write().SerializeToString(deterministic=True)
-    return content
+    return _Writer(plan, form).write()
 
 
 def stream_tensors(config: VitConfig) -> tuple[str, ...]:
@@ -60,7 +59,7 @@ class _Writer(Nodes):
             mask[..., self.config.tokens :] = MASKED
             self.bias = self.constant("embed/mask", mask)
 
-    def write(self) -> onnx.ModelProto:
+    def write(self) -> bytes:
         model = self.plan.model
         x = self.embed("frames", model)
         for i, block in enumerate(model.blocks):
@@ -72,12 +71,10 @@ class _Writer(Nodes):
             "edgevit",
             [helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, height, width, 3])],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, self.config.classes])],
-            list(self.constants.values()),
         )
         opsets = [helper.make_opsetid("", self.form.opset)]
-        proto = helper.make_model(graph, producer_name="edgevit", ir_version=self.form.ir_version, opset_imports=opsets)
-        onnx.checker.check_model(proto)
-        return proto
+        model = helper.make_model(graph, producer_name="edgevit", ir_version=self.form.ir_version, opset_imports=opsets)
+        return with_tensors(model, self.constants)
 
     def embed(self, frames: str, model: FoldedVit) -> str:
         """uint8 frames to tokens [N, T, width]: one GEMM over the pixels of each patch."""

@@ -50,7 +50,12 @@ def fields(message: bytes | memoryview) -> Iterator[WireField]:
 
 def message(number: int, content: bytes) -> bytes:
     """A field of bytes: a text, or a message."""
-    return _encoded(number << 3 | BYTES) + _encoded(len(content)) + content
+    return header(number, len(content)) + content
+
+
+def header(number: int, length: int) -> bytes:
+    """What stands in front of a field of ``length`` bytes."""
+    return _encoded(number << 3 | BYTES) + _encoded(length)
 
 
 def varint(number: int, value: int) -> bytes:

@@ -292,6 +292,16 @@ def test_the_same_plan_gives_the_same_bytes(name: str) -> None:
     assert write_graph(int8(folded(**ZOO[name]))) == write_graph(int8(folded(**ZOO[name])))
 
 
+@pytest.mark.parametrize("name", ZOO)
+def test_the_bytes_are_those_of_one_message(name: str) -> None:
+    """Put together by hand, to the byte as protobuf writes it; and a model that ONNX's own checker takes."""
+    for plan in (QuantPlan(model=folded(**ZOO[name])), int8_of(name)):
+        content = write_graph(plan)
+        proto = onnx.load_from_string(content)
+        onnx.checker.check_model(proto)
+        assert proto.SerializeToString(deterministic=True) == content
+
+
 def test_inputs_and_outputs() -> None:
     """uint8 frames in, float logits out, any batch, and opset and IR that runtimes of its time read."""
     proto = onnx.load_from_string(write_graph(int8(folded(image_size=(8, 20)))))
