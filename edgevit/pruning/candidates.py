@@ -17,6 +17,7 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit, run_block, run_head
 from edgevit.model.merging import Tokens
+from edgevit.model.token_store import TokenStream, is_held_out
 from edgevit.part import Sublayer
 from edgevit.pruning.gradients import Influence
 from edgevit.pruning.moments import Moments
@@ -35,7 +36,6 @@ from edgevit.pruning.sublayers import (
     writer,
     writes,
 )
-from edgevit.pruning.token_store import TokenStream, is_held_out
 
 LEVELS = 6  # sizes at which the error is computed; between them it is interpolated
 PASSED_ON = 3  # batches of images that are passed on through the rest of the network, at most

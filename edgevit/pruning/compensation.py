@@ -17,12 +17,12 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock, FoldedVit
 from edgevit.model.merging import Merge, Tokens
+from edgevit.model.token_store import TokenStream, is_held_out
 from edgevit.part import Sublayer
 from edgevit.pruning.gradients import Influence
 from edgevit.pruning.moments import Moments
 from edgevit.pruning.refit import Refit, bias_only, held_out_refit, mean_error, unchanged
 from edgevit.pruning.sublayers import merge_behind, reads, refitted, replace_block, sublayers, writer, writes
-from edgevit.pruning.token_store import TokenStream, is_held_out
 
 
 @dataclass(frozen=True, kw_only=True)

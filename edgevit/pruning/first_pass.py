@@ -18,6 +18,7 @@ from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit
 from edgevit.model.macs import macs, sublayer_macs
 from edgevit.model.rewrites.folding import fold
+from edgevit.model.token_store import EVERY, TokenStream
 from edgevit.part import Sublayer
 from edgevit.pruning.allocation import Choice, allocate
 from edgevit.pruning.candidate_file import Found, dump_found, load_found
@@ -26,7 +27,6 @@ from edgevit.pruning.costs import Costs, macs_only
 from edgevit.pruning.settings import PruneMethod
 from edgevit.pruning.shapes import cut_config
 from edgevit.pruning.sublayers import Cut, sublayers
-from edgevit.pruning.token_store import EVERY, TokenStream
 from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
 

@@ -10,12 +10,12 @@ from edgevit.model.folded import FoldedVit
 from edgevit.model.macs import macs
 from edgevit.model.rewrites.folding import fold
 from edgevit.model.rewrites.unfolding import unfold
+from edgevit.model.token_store import TokenStream
 from edgevit.model.vit import Vit
 from edgevit.part import named
 from edgevit.pruning.compensation import Compensation, compensate
 from edgevit.pruning.first_pass import Scored, write_embedded
 from edgevit.pruning.sublayers import Cut, cut_model, units
-from edgevit.pruning.token_store import TokenStream
 from edgevit.workbench import Workbench
 
 

@@ -8,9 +8,9 @@ attention becomes INT8 where it adds little, and what mean error is left goes in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -57,14 +57,31 @@ class LayerReport:
     """Signal to quantization noise of the GEMM's output on the sampled tokens, quantized alone."""
 
 
+class Calibration(Protocol):
+    """What calibration images tell."""
+
+    @property
+    def frames(self) -> Tensor:
+        """uint8 [N, H, W, 3]: some of the images, evenly drawn, in random order, for the passes in network order."""
+        ...
+
+    def of_block(self, index: int) -> Mapping[Part, InputStatistics]:
+        """Of the input of every GEMM of a block; asked for block by block, in order."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What one pass over the calibration images leaves."""
+class Collected:
+    """A `Calibration` of which all is there at once."""
 
     statistics: dict[Part, InputStatistics]
     """Of every GEMM's input."""
     frames: Tensor
-    """uint8 [N, H, W, 3]: some of the images, evenly drawn, in random order, for the passes in network order."""
+    """See `Calibration.frames`."""
+
+    def of_block(self, index: int) -> Mapping[Part, InputStatistics]:
+        """See `Calibration.of_block`."""
+        return {part: known for part, known in self.statistics.items() if part.block == index}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,20 +93,41 @@ class Quantized:
     attention: list[AttentionReport]
 
 
-def collect(model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: Recipe) -> Calibration:
-    """Calibrate on ``images`` frames, uint8 [N, H, W, 3] per batch. Memory does not grow with the number of images."""
-    settings = recipe.calibrate
-    products = recipe.quantize.rounding == "gptq"
-    collector = Collector(images=images, tokens=settings.tokens, seed=settings.seed, products=products)
-    kept, seen = list[Tensor](), 0
-    stride = -(-images // max(2, KEPT_TOKENS // model.config.tokens))
+def collect(model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: Recipe) -> Collected:
+    """Calibrate on ``images`` frames, uint8 [N, H, W, 3] per batch, in one pass. Memory does not grow with their number, but with
+    the model: `edgevit.quantize.streaming` holds what belongs to one block.
+    """
+    collector, kept = collector_for(images, recipe), KeptFrames(images=images, tokens=model.config.tokens)
     for batch in batches:
         frames = torch.from_numpy(batch)
         forward(model, frames, collector)
-        kept += [frame for number, frame in enumerate(frames, seen) if number % stride == 0]
-        seen += len(frames)
-    order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(settings.seed))
-    return Calibration(statistics=collector.statistics, frames=torch.stack([kept[i] for i in order]))
+        kept.add(frames)
+    return Collected(statistics=collector.statistics, frames=kept.shuffled(recipe.calibrate.seed))
+
+
+def collector_for(images: int, recipe: Recipe) -> Collector:
+    """What observes GEMMs as ``recipe`` asks, on so many ``images``."""
+    settings, products = recipe.calibrate, recipe.quantize.rounding == "gptq"
+    return Collector(images=images, tokens=settings.tokens, seed=settings.seed, products=products)
+
+
+class KeptFrames:
+    """Some of all frames, evenly drawn."""
+
+    def __init__(self, *, images: int, tokens: int) -> None:
+        """Of ``images`` that make so many ``tokens`` each."""
+        self._stride = -(-images // max(2, KEPT_TOKENS // tokens))
+        self._kept, self._seen = list[Tensor](), 0
+
+    def add(self, frames: Tensor) -> None:
+        """Take in the next ``frames`` uint8 [N, H, W, 3]."""
+        self._kept += [frame for number, frame in enumerate(frames, self._seen) if number % self._stride == 0]
+        self._seen += len(frames)
+
+    def shuffled(self, seed: int) -> Tensor:
+        """All that were kept, in random order."""
+        order = torch.randperm(len(self._kept), generator=torch.Generator().manual_seed(seed))
+        return torch.stack([self._kept[i] for i in order])
 
 
 def quantize(
@@ -103,10 +141,11 @@ def quantize(
     plan, layers = QuantPlan(model=replace(model, blocks=list(model.blocks))), dict[Part, LayerReport]()
     extremes: dict[int, tuple[Tensor, Tensor]] = {}
     for i in range(len(model.blocks)):
+        statistics = calibration.of_block(i)
         for kind in (kind for kind in recipe.quantize.linears if kind in model.blocks[i].linears):
             part = Part(i, kind)
             progress(part)
-            known = calibration.statistics[part]
+            known = statistics[part]
             linear, transform, layers[part] = _quantize_gemm(part, plan.model.blocks[i], known, recipe.quantize, to)
             _install(plan, part, linear, transform)
             if kind == "qkv":

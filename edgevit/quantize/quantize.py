@@ -22,7 +22,8 @@ from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part, named
 from edgevit.quantize.fp16 import with_half_scales
-from edgevit.quantize.linears import collect, quantize
+from edgevit.quantize.linears import quantize
+from edgevit.quantize.streaming import Streamed
 from edgevit.recipe import Recipe
 from edgevit.workbench import Workbench
 
@@ -99,15 +100,14 @@ def quantization(
     key = quantize_key(checkpoint, images, recipe) | {"format": to.name}
     if model is not None:
         key["epsilons"] = [block.norm1.eps if block.norm1 else None for block in model.blocks]  # a divided stream shows there
-    with bench.stage("quantize", total=len(images) + len(folded.blocks) * len(recipe.quantize.linears)) as stage:
+    with bench.stage("quantize", total=len(folded.blocks) * (len(images) + len(recipe.quantize.linears))) as stage:
         cache = bench.cache
         found, reports = cache.find(PLAN, **key), cache.find(PLAN_REPORT, **key)
         stage.cached = found is not None and reports is not None
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
-            calibration = collect(folded, counted(batches, stage.advance), images=len(images), recipe=recipe)
-            result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to)
-            del calibration  # every block's moments: more than the model
+            with Streamed(folded, batches, images=len(images), recipe=recipe, advance=stage.advance) as calibration:
+                result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to)
             report = {key: [named(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             reports = json.dumps(report).encode()
             cache.store(PLAN, dump_plan(result.plan), **key)

@@ -20,12 +20,12 @@ from edgevit.model.digest import model_digest
 from edgevit.model.macs import macs
 from edgevit.model.rewrites.folding import fold
 from edgevit.model.rewrites.unfolding import unfold
+from edgevit.model.token_store import TokenStream
 from edgevit.model.vit import Vit
 from edgevit.part import named
 from edgevit.pruning.compensation import Compensation, compensate
 from edgevit.pruning.first_pass import LEAST, write_embedded
 from edgevit.pruning.smaller import Smaller, kept
-from edgevit.pruning.token_store import TokenStream
 from edgevit.tokens.merge import merging
 from edgevit.tokens.settings import MergeSettings, merges_in, merges_of, merges_text
 from edgevit.vitconfig import VitConfig

@@ -287,7 +287,7 @@ OTHERWISE = {
     "edgevit/engine/tensorrt_child.py": SCRATCH,
     "edgevit/engine/onnxruntime.py": SCRATCH,
     "edgevit/measure/startup.py": SCRATCH,
-    "edgevit/pruning/token_store.py": SCRATCH,
+    "edgevit/model/token_store.py": SCRATCH,
     "edgevit/cache.py": "tries whether the folder can be written",
     "edgevit/deploy/ssh.py": "a socket of ssh's",
     "edgevit/cli/deploy.py": SCRATCH,

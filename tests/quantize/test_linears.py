@@ -14,7 +14,7 @@ from edgevit.model.folded import FoldedVit, Linear, forward, plain_attention, pl
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan, fake_quant, simulate
 from edgevit.part import Part
-from edgevit.quantize.linears import Calibration, collect, decibel, quantize
+from edgevit.quantize.linears import Collected, collect, decibel, quantize
 from edgevit.quantize.smoothing_search import OFF, SmoothingCandidate
 from edgevit.quantize.statistics import TOP, Extremes, InputStatistics
 from edgevit.recipe import LINEARS, Calibrate, QuantizeSettings, Recipe
@@ -43,7 +43,7 @@ def sqnr(plan: QuantPlan, model: FoldedVit) -> float:
     return decibel(float(wanted.square().sum()), float((logits(plan, images) - wanted).square().sum()))
 
 
-def without_products(calibration: Calibration) -> Calibration:
+def without_products(calibration: Collected) -> Collected:
     """As `collect` gives it for nearest rounding."""
     statistics = {name: replace(known, products=None) for name, known in calibration.statistics.items()}
     return replace(calibration, statistics=statistics)

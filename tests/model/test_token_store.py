@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edgevit.model.merging import Tokens
-from edgevit.pruning.token_store import EVERY, TokenStream, is_held_out
+from edgevit.model.token_store import EVERY, TokenStream, is_held_out
 
 
 def test_batches_come_back_in_any_order_to_the_bit() -> None:

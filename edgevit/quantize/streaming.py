@@ -1,0 +1,73 @@
+"""Calibration block by block: what belongs to one block is all that is in memory, however deep the model is.
+
+Tokens of all images wait between blocks in a temporary file. Statistics are those of one pass, to the bit: every batch goes
+through every block once, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from edgevit.model.folded import FoldedVit, embed, run_block
+from edgevit.model.token_store import TokenStream
+from edgevit.part import Part
+from edgevit.quantize.linears import KeptFrames, collector_for
+from edgevit.quantize.statistics import InputStatistics
+from edgevit.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgevit.preprocess import Frame
+
+
+class Streamed:
+    """A `edgevit.quantize.linears.Calibration` that runs a block when it is asked for. Use it in a ``with``."""
+
+    def __init__(
+        self, model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: Recipe,
+        advance: Callable[[int], None] = lambda _images: None,
+    ) -> None:  # fmt: skip
+        """Embed ``images`` frames, uint8 [N, H, W, 3] per batch; ``advance`` is told of every image in every block.
+
+        Raises DataError for an unreadable image, StorageError if the temporary folder is full.
+        """
+        self._model, self._images, self._recipe, self._advance = model, images, recipe, advance
+        self._stream, self._next = TokenStream(), 0
+        kept = KeptFrames(images=images, tokens=model.config.tokens)
+        try:
+            for batch in batches:
+                frames = torch.from_numpy(batch)
+                self._stream.append(embed(model, frames))
+                kept.add(frames)
+        except BaseException:
+            self._stream.__exit__(None, None, None)
+            raise
+        self._frames = kept.shuffled(recipe.calibrate.seed)
+
+    @property
+    def frames(self) -> Tensor:
+        """See `edgevit.quantize.linears.Calibration.frames`."""
+        return self._frames
+
+    def of_block(self, index: int) -> Mapping[Part, InputStatistics]:
+        """See `edgevit.quantize.linears.Calibration.of_block`."""
+        if index != self._next:
+            msg = f"block {self._next} is next, not {index}"
+            raise ValueError(msg)
+        collector = collector_for(self._images, self._recipe)
+        for batch in range(len(self._stream)):
+            tokens = self._stream.read(batch)
+            self._stream.replace(batch, run_block(self._model, index, tokens, collector))
+            self._advance(len(tokens.x))
+        self._next += 1
+        return collector.statistics
+
+    def __enter__(self) -> Streamed:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stream.__exit__(kind, error, trace)
