@@ -118,7 +118,7 @@ def never_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: object, **__: object) -> None:
         pytest.fail("a slow stage began")
 
-    monkeypatch.setattr("edgevit.quantize.quantize.collect", slow)
+    monkeypatch.setattr("edgevit.quantize.quantize.Streamed", slow)
     monkeypatch.setattr(SessionBase, "infer", slow)
 
 
@@ -372,7 +372,7 @@ def test_interrupted_evaluation_goes_on(request_of, monkeypatch: pytest.MonkeyPa
         run_build(request, Cache(), Progress())
     assert litter(request) == []
     infer.calls, infer.at = 0, None
-    monkeypatch.setattr("edgevit.quantize.quantize.collect", lambda *_, **__: pytest.fail("quantized again"))
+    monkeypatch.setattr("edgevit.quantize.quantize.Streamed", lambda *_, **__: pytest.fail("quantized again"))
     result, recorder = built(request)
     assert "quantize" in recorder.cached
     # fp32: 24 of 32 images, int8: 32, and the latencies: 2 sessions of 5 to warm up, 1 and 5.
@@ -381,7 +381,7 @@ def test_interrupted_evaluation_goes_on(request_of, monkeypatch: pytest.MonkeyPa
     assert result.comparison.rows[0].accuracy.images == 32
 
 
-@pytest.mark.parametrize("when", ["edgevit.quantize.quantize.collect", "edgevit.export.variants.write_graph"])
+@pytest.mark.parametrize("when", ["edgevit.quantize.quantize.Streamed", "edgevit.export.variants.write_graph"])
 def test_interrupted_elsewhere_leaves_nothing(request_of, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
