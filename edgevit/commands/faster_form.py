@@ -144,10 +144,10 @@ def _too_much(name: str, noise: Mapping[str, float], budget: Budget | None, mode
 def form_note(choice: Mapping[str, Any]) -> str:
     """One line of a choice's summary: what is kept, at what it takes."""
     times = {item["form"]: item["p50_ms"] for item in choice["tried"] if item["p50_ms"] is not None}
-    own, rest = (
-        times[choice["form"]],
-        ", ".join(f"{name} {time:.2f} ms" for name, time in times.items() if name != choice["form"]),
-    )
+    if not times:
+        return f"form: {choice['form']}; none of {len(choice['tried'])} is right here, as the engine check says"
+    own = times[choice["form"]]
+    rest = ", ".join(f"{name} {time:.2f} ms" for name, time in times.items() if name != choice["form"])
     return f"form: {choice['form']}, {own:.2f} ms, as timed here beside {rest or 'nothing that was right'}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
@@ -15,7 +16,7 @@ from edgevit.engine.samples import Samples, load_samples
 from edgevit.engine.trusted import wrong_everywhere
 from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, EngineError
-from edgevit.onnxfile import without_bf16
+from edgevit.onnxfile import allows_bf16, without_bf16
 from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 
@@ -74,18 +75,25 @@ def engines_in_order(own: str) -> list[str]:
 def _session_on(names: list[str], bundle: Bundle, threads: int | None) -> Session:
     """A session on the first of the CPU engines called ``names`` that is right. Raises EngineError if none is."""
     model, failed = bundle.read(MODEL), list[str]()
-    # What computes in bfloat16 on the machine that it was built on, and not as well on this, computes in float32, too.
-    for name, graph in ((name, graph) for name in names for graph in dict.fromkeys((model, without_bf16(model)))):
-        session = open_session(name, graph, threads=threads)
-        wrong = checked(bundle, name, session, threads=threads).wrong
+    for name, bf16 in _ways(names, model):
+        session = open_session(name, model if bf16 else without_bf16(model), threads=threads)
+        wrong = checked(bundle, name, session, threads=threads, bf16=bf16).wrong
         if not wrong:
             if failed:
-                session.warn(f"{'; '.join(failed)}. {name} is taken instead")
+                session.warn(f"{'; '.join(failed)}. {name}{'' if bf16 else ' without bfloat16'} is taken instead")
             return session
         session.close()
         failed.append(wrong)
     msg = f"{bundle.path}: {wrong_everywhere(failed)}"
     raise EngineError(msg)
+
+
+def _ways(names: list[str], model: bytes) -> Iterator[tuple[str, bool]]:
+    """Each engine with the graph as it is, and where that lets it compute in bfloat16 here, without that behind it."""
+    for name in names:
+        yield name, True
+        if allows_bf16(model) and backend(name).computes_bf16():
+            yield name, False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +114,11 @@ UNCHECKED = "this bundle carries no samples, so the engine is not checked agains
 
 
 def checked(
-    bundle: Bundle, name: str, session: Session, *, threads: int | None = None, cache: Cache | None = None
+    bundle: Bundle, name: str, session: Session, *, threads: int | None = None, cache: Cache | None = None, bf16: bool = True
 ) -> Checked:  # fmt: skip
     """Hold ``session``, of ``bundle`` on the engine called ``name``, against the samples that the bundle carries.
 
+    ``bf16`` is False for a session of the bundle's graph without leave to compute in bfloat16.
     The result is remembered in ``cache`` (the user's by default) for this bundle, engine version, processor and number of
     threads, so that a start costs nothing the second time. Raises BundleError for samples that are damaged.
     """
@@ -118,15 +127,15 @@ def checked(
         return Checked(text=UNCHECKED)
     cache = Cache() if cache is None else cache
     key = {"files": [files[file].sha256 for file in (MODEL, SAMPLES, ENGINE) if file in files], "engine": session.engine,
-           "device": session.device, "threads": session.threads}  # fmt: skip
+           "device": session.device, "threads": session.threads} | ({} if bf16 else {"bf16": False})  # fmt: skip
     if (stored := cache.find(CHECK, **key)) is not None:
         return replace(Checked(**json.loads(stored)), remembered=True)
-    found = _examined(bundle, name, session, threads)
+    found = _examined(bundle, name, session, threads, bf16=bf16)
     cache.store(CHECK, json.dumps(asdict(found)).encode(), **key)  # a board may be read-only: then every start is checked
     return found
 
 
-def _examined(bundle: Bundle, name: str, session: Session, threads: int | None) -> Checked:
+def _examined(bundle: Bundle, name: str, session: Session, threads: int | None, *, bf16: bool) -> Checked:
     samples, precision = _as_many_as_fit(load_samples(bundle.read(SAMPLES)), session), bundle.manifest.precision
     floor = floor_of(bundle.manifest.engine)  # of the graph's form: FP16 is FP16 on a CPU, too
     check, place = check_session(session, samples, floor), None
@@ -135,7 +144,8 @@ def _examined(bundle: Bundle, name: str, session: Session, threads: int | None) 
         def opened(graph: bytes) -> Session:
             return open_session(name, graph, threads=threads)
 
-        place = first_wrong(opened, bundle.read(MODEL), samples, floor)
+        model = bundle.read(MODEL)
+        place = first_wrong(opened, model if bf16 else without_bf16(model), samples, floor)
     verdict = Verdict(engine=session.engine, precision=precision, check=check, place=place)
     return Checked(text=str(verdict), wrong="" if verdict.passed else str(verdict))
 

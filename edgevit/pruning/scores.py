@@ -77,14 +77,15 @@ def obs_order(
         order.append(left[chosen])
         stays = torch.ones(len(left), dtype=torch.bool)
         stays[chosen] = False
-        left, gone, kept = left[stays], _channels(chosen, size), stays.repeat_interleave(size).nonzero().flatten()
+        left, gone, kept = left[stays], channels(chosen, size), stays.repeat_interleave(size).nonzero().flatten()
         share = torch.linalg.solve(inverse[gone][:, gone], inverse[gone][:, kept])
         rest = rest[:, kept] - rest[:, gone] @ share
         inverse = inverse[kept][:, kept] - inverse[kept][:, gone] @ share
     return torch.cat(order)
 
 
-def _channels(units: Tensor, size: int) -> Tensor:
+def channels(units: Tensor, size: int) -> Tensor:
+    """The channels int64 of ``units`` int64 [K] of ``size`` channels each."""
     return (units[:, None] * size + torch.arange(size)).flatten()
 
 

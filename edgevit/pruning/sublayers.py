@@ -22,6 +22,7 @@ from edgevit.model.folded import (
 from edgevit.model.merging import Merge, Tokens
 from edgevit.part import Sublayer
 from edgevit.pruning.refit import Refit
+from edgevit.pruning.scores import channels
 from edgevit.vitconfig import VitConfig
 
 WRITERS = {"attention": "proj", "mlp": "fc2"}
@@ -124,19 +125,19 @@ def cut_block(block: FoldedBlock, kind: str, cut: Cut) -> FoldedBlock:
         nothing, inputs = Linear(torch.zeros(0, width), torch.zeros(0)), width if cut.left == "map" else 0
         rest = Linear(torch.zeros(width, inputs), out.bias)
         return replace(block, heads=0, qkv=nothing, proj=rest) if kind == "attention" else replace(block, fc1=nothing, fc2=rest)
-    channels = channels_of(block, kind, cut.kept)
-    rest = Linear(out.weight[:, channels], out.bias)
+    kept = channels_of(block, kind, cut.kept)
+    rest = Linear(out.weight[:, kept], out.bias)
     if kind == "mlp":
-        return replace(block, fc1=Linear(block.fc1.weight[channels], block.fc1.bias[channels]), fc2=rest)
+        return replace(block, fc1=Linear(block.fc1.weight[kept], block.fc1.bias[kept]), fc2=rest)
     inner = out.weight.shape[1]
-    rows = torch.cat([channels, channels + inner, channels + 2 * inner])
+    rows = torch.cat([kept, kept + inner, kept + 2 * inner])
     return replace(block, heads=len(cut.kept), qkv=Linear(block.qkv.weight[rows], block.qkv.bias[rows]), proj=rest)
 
 
 def channels_of(block: FoldedBlock, kind: str, chosen: Tensor) -> Tensor:
     """The writer's input channels, int64, that heads or neurons int64 [K] deliver."""
     size = writer(block, kind).weight.shape[1] // max(1, units(block, kind))
-    return (chosen[:, None] * size + torch.arange(size)).flatten()
+    return channels(chosen, size)
 
 
 def refitted(block: FoldedBlock, kind: str, refit: Refit) -> FoldedBlock:

@@ -70,9 +70,8 @@ def quantize_attention(
         proj = linears.get(Part(part.block, "proj"))
         if part.block not in steps or proj is None:
             return plain_attention(part, *operands)
-        some = (queries[:JUDGED], keys[:JUDGED], values[:JUDGED], None if bias is None else bias[:JUDGED])
-        levels = {"scores": steps[part.block], "full": with_values(steps[part.block], some, reach[part.block])}
-        noise = {level: added_noise(offered, some, proj) for level, offered in levels.items()}
+        levels = {"scores": steps[part.block], "full": with_values(steps[part.block], operands, reach[part.block])}
+        noise = {level: added_noise(offered, operands, proj) for level, offered in levels.items()}
         products = choose_products(noise, wanted)
         reports.append(AttentionReport(part=part, products=products, noise=noise))
         if products == "off":
@@ -87,7 +86,7 @@ def quantize_attention(
         linears[qkv], queries, keys = even_scores(linears[qkv], low, high, legal_rewrites(plan.model.blocks[block]))
         steps[block] = QuantizedAttention(query_step=step_for(queries, to), key_step=step_for(keys, to), format=to)
         reach[block] = torch.maximum(high[values], -low[values])
-    x = embed(plan.model, frames)
+    x = embed(plan.model, frames[:JUDGED])
     for i in range(len(plan.model.blocks)):
         x = run_block(plan.model, i, x, linear, attend)
     return replace(plan, linears=linears, attention=attention), reports

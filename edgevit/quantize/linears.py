@@ -24,7 +24,7 @@ from edgevit.model.rewrites.migration import Transform, migrate, migrate_outputs
 from edgevit.model.rounding import quantize_weight
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part
-from edgevit.quantize.attention import JUDGED, AttentionReport, quantize_attention
+from edgevit.quantize.attention import AttentionReport, quantize_attention
 from edgevit.quantize.bias_correction import correct_biases
 from edgevit.quantize.gptq import round_gptq
 from edgevit.quantize.smoothing_search import OFF, best_candidate, clip_value
@@ -157,7 +157,7 @@ def quantize(
         layers |= {part: replace(layers[part], corrected=True) for part in corrected}
     attention: list[AttentionReport] = []
     if recipe.quantize.attention != "off":  # last: it rescales queries and keys, which biases are compared by
-        plan, attention = quantize_attention(plan, extremes, calibration.frames[:JUDGED], recipe.quantize.attention)
+        plan, attention = quantize_attention(plan, extremes, calibration.frames, recipe.quantize.attention)
     return Quantized(plan=plan, layers=list(layers.values()), attention=attention)
 
 

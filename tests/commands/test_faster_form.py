@@ -15,7 +15,7 @@ import pytest
 from edgevit.bundle import MODEL, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import faster_form
-from edgevit.commands.faster_form import BF16, PADDED, PLAIN, STAGE, FormChoice, fastest_form, offered
+from edgevit.commands.faster_form import BF16, PADDED, PLAIN, STAGE, FormChoice, fastest_form, form_note, offered
 from edgevit.engine.of_bundle import session_of
 from edgevit.engine.openvino import OpenVino
 from edgevit.export.variants import fp32_variant, int8_from
@@ -115,6 +115,44 @@ def test_a_right_form_is_taken_where_the_plain_one_is_wrong(checkpoint: Checkpoi
     choice = fastest_form(wrong, checkpoint, some_frames(checkpoint), Workbench(target=OPENVINO, threads=64))
     assert (choice.form, choice.variant.model) == (PADDED, right.model)
     assert "wrongly" in choice.tried[0]["failure"]
+
+
+def test_where_nothing_is_right_the_plain_one_is_left_to_the_engine_check(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(monkeypatch)
+    spoilt = fp32_variant(checkpoint.with_model(_halved(checkpoint)), "openvino")
+    monkeypatch.setattr(faster_form, "padded", lambda variant, _engine: variant)
+    wrong = replace(fp32_variant(checkpoint, "openvino"), model=spoilt.model)
+    choice = fastest_form(wrong, checkpoint, some_frames(checkpoint), Workbench(target=OPENVINO, threads=64))
+    assert (choice.form, choice.variant.model) == (PLAIN, spoilt.model)
+    assert form_note(choice.summary()) == f"form: {PLAIN}; none of 2 is right here, as the engine check says"
+
+
+def test_a_processor_whose_bfloat16_is_wrong_computes_in_float32(
+    edgevit: Callable[..., Outcome], checkpoint: Checkpoint, checkpoint_path: Path, image_folder: Path, tmp_path: Path,
+    bf16: None, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """On the same engine, at the first start and at those that remember it; and it is said."""
+    timed(monkeypatch, plain=10.0, bf16=8.0)
+    target = tmp_path / "cpu.toml"
+    target.write_text('description = "here"\nprecisions = ["fp32", "int8"]\nfamily = "cpu"\n[engine]\ndefault = "openvino"\n')
+    out = tmp_path / "out.edgevit"
+    assert edgevit("build", checkpoint_path, "--data", image_folder, "--target", target, "--threads", 1, "-o", out).code == 0
+    assert allows_bf16(open_bundle(out).read(MODEL))
+    spoilt = fp32_variant(checkpoint.with_model(_halved(checkpoint)), "openvino").model
+    own = OpenVino.compile
+
+    def compiled(self: OpenVino, model: bytes, *, threads: int | None = None) -> bytes:
+        return own(self, spoilt if allows_bf16(model) else model, threads=threads)
+
+    monkeypatch.setattr(OpenVino, "compile", compiled)
+    for _ in range(2):
+        with session_of(open_bundle(out), threads=1) as session:
+            assert session.engine.startswith("openvino")
+            (warning,) = session.warnings
+            assert "wrongly" in warning
+            assert warning.endswith("openvino without bfloat16 is taken instead")
 
 
 def test_a_choice_is_kept(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,12 +11,18 @@ from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.pruning.smaller import Smaller
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
     from edgevit.commands.dry_run import DryRun, PlannedStage
     from edgevit.quantize.decide import PrecisionDecision
 
+SHOWN = {
+    "pruning": ("share", "speedup", "measured", "cost", "settings"),
+    "merging": ("merges", "tokens_before", "tokens", "share"),
+}
+"""Of the reports, what a manifest keeps."""
 SHARES = (0.5, 0.25)
 """Of a budget, what the steps before the last may spend: the second if the first leaves the last too little."""
 
@@ -48,6 +54,18 @@ class Work:
     """For a bundle's report.json, by step."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """For its manifest, by step."""
+
+    def smaller(self, name: str, done: Smaller, reports: Mapping[str, Mapping[str, Any]]) -> Work:
+        """The same after what was ``done``, whose model is called ``name``; of ``reports``, by step, a manifest keeps `SHOWN`."""
+        shown = {step: {key: report[key] for key in SHOWN[step] if key in report} for step, report in reports.items()}
+        return replace(
+            self,
+            checkpoint=done.checkpoint,
+            between=(*self.between, (name, done.checkpoint)),
+            notes=(*self.notes, done.summary),
+            report={**self.report, **reports},
+            provenance={**self.provenance, **shown},
+        )
 
 
 class Step(Protocol):
@@ -93,17 +111,13 @@ def run_steps(steps: Sequence[Step], work: Work) -> Work:
 
 def shares_of(steps: Sequence[Step]) -> tuple[float, ...]:
     """Of the budget, what a step may spend that is not the last to cost accuracy, to be tried one after the other."""
-    return SHARES if any(step.spends for step in _costly(steps)[:-1]) else (1.0,)
+    costly = [step for step in steps if step.spends or step.leaves]
+    return SHARES if any(step.spends for step in costly[:-1]) else (1.0,)
 
 
 def allotted(steps: Sequence[Step], share: float) -> tuple[float, ...]:
     """What each of ``steps`` may spend of the budget: the last all of it, since it is held against the model as it came."""
     return tuple(1.0 if step is steps[-1] else share for step in steps)
-
-
-def _costly(steps: Sequence[Step]) -> list[Step]:
-    """Those that cost accuracy."""
-    return [step for step in steps if step.spends or step.leaves]
 
 
 def _run(steps: Sequence[Step], begun: Work, share: float, fewer: Sequence[float] = ()) -> Work:

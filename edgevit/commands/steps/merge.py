@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
@@ -18,9 +18,6 @@ from edgevit.tokens.settings import MergeSettings, merges_of, merges_text
 
 if TYPE_CHECKING:
     from edgevit.commands.dry_run import DryRun, PlannedStage
-
-SHOWN = ("merges", "tokens_before", "tokens", "share")
-"""Of the report, what a manifest keeps."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,7 @@ class Merge:
         """See `Step.run`; on ``work.fitting``, held against the model as it came."""
         require_countable(work)
         done = merge(work.checkpoint, self.settings, work.fitting, work.bench, work.original)
-        return replace(
-            work,
-            checkpoint=done.checkpoint,
-            between=(*work.between, (self.leaves, done.checkpoint)),
-            notes=(*work.notes, done.summary),
-            report={**work.report, "merging": done.report},
-            provenance={**work.provenance, "merging": {key: done.report[key] for key in SHOWN}},
-        )
+        return work.smaller(self.leaves, done, {"merging": done.report})
 
     def stages(self, work: Work, dry: DryRun, *, kept: bool) -> Iterator[PlannedStage]:
         """See `Step.stages`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
@@ -18,9 +18,6 @@ from edgevit.target import Target
 
 if TYPE_CHECKING:
     from edgevit.commands.dry_run import DryRun, PlannedStage
-
-SHOWN = ("share", "cost", "settings")
-"""Of the report, what a manifest keeps."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,7 @@ class Prune:
         assert work.fitting is not None  # a request without images is refused
         costs = costs_on(work.bench, work.checkpoint.model.config, work.precision)
         done = prune_to_share(work.checkpoint, work.fitting, self.settings, costs, work.bench)
-        return replace(
-            work,
-            checkpoint=done.checkpoint,
-            between=(*work.between, (self.leaves, done.checkpoint)),
-            notes=(*work.notes, done.summary),
-            report={**work.report, "pruning": done.report},
-            provenance={**work.provenance, "pruning": {key: done.report[key] for key in SHOWN}},
-        )
+        return work.smaller(self.leaves, done, {"pruning": done.report})
 
     def stages(self, work: Work, dry: DryRun, *, kept: bool) -> Iterator[PlannedStage]:
         """See `Step.stages`."""

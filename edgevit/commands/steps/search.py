@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.commands.steps.base import Work
 from edgevit.commands.steps.looking import look_at_costs, scoring
-from edgevit.commands.steps.merge import SHOWN as SHOWN_OF_MERGING
 from edgevit.commands.steps.merge import require_countable
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
@@ -22,9 +21,6 @@ from edgevit.tokens.settings import merges_of, merges_text
 
 if TYPE_CHECKING:
     from edgevit.commands.dry_run import DryRun, PlannedStage
-
-SHOWN = ("share", "speedup", "measured", "cost", "settings")
-"""Of the report, what a manifest keeps."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +58,7 @@ class Search:
         done = search(work.checkpoint, work.fitting, self.settings, work.precision, work.bench, work.budget)
         pruning = dict(done.report)
         merging = pruning.pop("merging", None)
-        report = {"pruning": pruning} | ({"merging": merging} if merging else {})
-        shown = {"pruning": {key: pruning[key] for key in SHOWN if key in pruning}}
-        if merging:
-            shown["merging"] = {key: merging[key] for key in SHOWN_OF_MERGING}
-        return replace(
-            work,
-            checkpoint=done.checkpoint,
-            between=(*work.between, (self.leaves, done.checkpoint)),
-            notes=(*work.notes, done.summary),
-            report={**work.report, **report},
-            provenance={**work.provenance, **shown},
-        )
+        return work.smaller(self.leaves, done, {"pruning": pruning} | ({"merging": merging} if merging else {}))
 
     def stages(self, work: Work, dry: DryRun, *, kept: bool) -> Iterator[PlannedStage]:
         """See `Step.stages`."""
