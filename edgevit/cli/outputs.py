@@ -167,7 +167,7 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
         yield behind(Overlays([video], precision=manifest.precision), size=QUEUED_PICTURES)
     if not values["headless"] and has_display():
         yield Overlays([guarded(WindowSink(), "window", retry=False)], precision=manifest.precision)
-    yield from _events(outputs, manifest, values)
+    yield from _events(outputs, source, manifest, values)
 
 
 def _preview(
@@ -205,7 +205,7 @@ def _glance(bundle: Bundle, part: str) -> Glance:
     return Glance(bundle.read(MODEL), bundle.manifest.model, bundle.manifest.preprocessing, part)
 
 
-def _events(outputs: Outputs, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
+def _events(outputs: Outputs, source: Source, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
     from edgevit.cli.console import note
     from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.sinks.condition import CHANGED, Gate, parse_condition
@@ -218,7 +218,7 @@ def _events(outputs: Outputs, manifest: Manifest, values: dict[str, Any]) -> Ite
         msg = "--when margin... looks at two classes: not with --top-k 1"
         raise ConfigError(msg)
     makers: dict[str, Callable[[Any], Receiver]] = {
-        "snapshot": lambda folder: _snapshots(folder, values["snapshot_limit"], note),
+        "snapshot": lambda folder: _snapshots(folder, values["snapshot_limit"], note, wait=source.policy == "every"),
         "on_label": lambda command: _command(command, note),
         "webhook": lambda url: _webhook(url, note),
         "mqtt": lambda url: _mqtt(url, note),
@@ -236,10 +236,10 @@ def _events(outputs: Outputs, manifest: Manifest, values: dict[str, Any]) -> Ite
         outputs.receivers.append(makers[name](value))
 
 
-def _snapshots(folder: Path, limit: int, note: Callable[[str], None]) -> Receiver:
+def _snapshots(folder: Path, limit: int, note: Callable[[str], None], *, wait: bool) -> Receiver:
     from edgevit.runtime.sinks.snapshot import Snapshots
 
-    return Snapshots(folder, limit=limit, note=note)
+    return Snapshots(folder, limit=limit, note=note, wait=wait)
 
 
 def _command(command: str, note: Callable[[str], None]) -> Receiver:

@@ -25,8 +25,11 @@ class Snapshots:
     There is none of a label of a multi-label model that is gone: its picture would not show it.
     """
 
-    def __init__(self, folder: Path, *, limit: int, note: Note) -> None:
-        """Make the folder. Raises StorageError if it cannot be made."""
+    def __init__(self, folder: Path, *, limit: int, note: Note, wait: bool = False) -> None:
+        """Make the folder. Raises StorageError if it cannot be made.
+
+        With ``wait``, events wait for a slow disk; otherwise those that find the queue full push out the oldest.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -35,7 +38,7 @@ class Snapshots:
         self.delivery = Delivery(name="snapshots")
         self._folder, self._limit = folder, limit
         self._pictures = sum(1 for _ in folder.glob("*.jpg"))
-        self._worker: Worker[Decision] = Worker(self.delivery, self._write, note=note, size=QUEUE)
+        self._worker: Worker[Decision] = Worker(self.delivery, self._write, note=note, size=QUEUE, wait=wait)
 
     def send(self, decision: Decision) -> None:
         """Queue one picture."""

@@ -18,15 +18,17 @@ CLOSE_SECONDS = 3.0
 class Worker(Generic[Item]):
     """Hands items to ``deliver``, one after the other, on a thread of its own.
 
-    A full queue loses its oldest item: of news, the latest matter. An exception of ``deliver`` is a failed item; the first
-    of a row is told, and so is the success after it.
+    A full queue loses its oldest item: of news, the latest matter; or, with ``wait``, it is waited for. An exception of
+    ``deliver`` is a failed item; the first of a row is told, and so is the success after it.
     """
 
-    def __init__(self, delivery: Delivery, deliver: Callable[[Item], None], *, note: Note, size: int = 16) -> None:
+    def __init__(
+        self, delivery: Delivery, deliver: Callable[[Item], None], *, note: Note, size: int = 16, wait: bool = False
+    ) -> None:
         self.delivery = delivery
         self.closing = threading.Event()
         """Set once the end has come: whoever waits between two attempts should give up."""
-        self._deliver, self._note, self._size = deliver, note, size
+        self._deliver, self._note, self._size, self._wait = deliver, note, size, wait
         self._items: deque[Item] = deque()
         self._changed = threading.Condition()
         self._busy = self._failing = False
@@ -35,15 +37,17 @@ class Worker(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Queue one item, without waiting."""
+        """Queue one item."""
         with self._changed:
+            if self._wait:
+                self._changed.wait_for(lambda: len(self._items) < self._size or self.closing.is_set())
             if self.closing.is_set():
                 return
             if len(self._items) == self._size:
                 self._items.popleft()
                 self.delivery.dropped += 1
             self._items.append(item)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Let the thread finish, for so many seconds. Closing twice is harmless."""
@@ -51,7 +55,7 @@ class Worker(Generic[Item]):
             if self.closing.is_set():
                 return
             self.closing.set()
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join(seconds)
         with self._changed:
             self.delivery.dropped += len(self._items) + self._busy
@@ -68,6 +72,7 @@ class Worker(Generic[Item]):
             if not self._items:
                 return None
             self._busy = True
+            self._changed.notify_all()
             return (self._items.popleft(),)
 
     def _try(self, item: Item) -> None:

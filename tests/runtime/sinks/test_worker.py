@@ -45,6 +45,33 @@ def test_full_queue_loses_the_oldest_and_never_waits() -> None:
     assert (worker.delivery.sent, worker.delivery.dropped) == (4, 997)
 
 
+def test_worker_that_waits_loses_nothing() -> None:
+    got: list[int] = []
+
+    def deliver(item: int) -> None:
+        time.sleep(0.002)
+        got.append(item)
+
+    worker = Worker(Delivery(name="x"), deliver, note=Notes(), size=2, wait=True)
+    for i in range(50):
+        worker.put(i)
+    worker.close()
+    assert got == list(range(50))
+    assert worker.delivery == Delivery(name="x", sent=50)
+
+
+def test_close_frees_who_waits() -> None:
+    hang = threading.Event()
+    worker = Worker(Delivery(name="x"), lambda _item: hang.wait(30), note=Notes(), size=1, wait=True)
+    waiting = threading.Thread(target=lambda: [worker.put(i) for i in range(3)], daemon=True)
+    waiting.start()
+    eventually(lambda: worker._items)
+    worker.close(0.1)
+    waiting.join(5)
+    assert not waiting.is_alive()
+    hang.set()
+
+
 def test_failures_are_told_once_and_so_is_the_end_of_them() -> None:
     notes, broken = Notes(), [True, True, True, False, False, True]
 
