@@ -471,11 +471,14 @@ def on_onnxruntime(graph: Path, frames: Frames) -> tuple[Logits, int]:
     """Logits of every frame at batch 1, and how many products run in INT8 in the graph that ONNX Runtime's optimizer leaves."""
     import onnx
 
-    from edgevit.engine.onnxruntime import OnnxRuntime
+    from edgevit.engine.onnxruntime import OnnxRuntime, onnxruntime_session, session_options
 
-    optimized = OnnxRuntime().compile(graph.read_bytes())
-    kernels = [node.op_type for node in onnx.load_from_string(optimized).graph.node]
-    with OnnxRuntime().load(optimized) as session:
+    model, options = graph.read_bytes(), session_options(None)
+    with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+        options.optimized_model_filepath = f"{folder}/optimized.onnx"
+        onnxruntime_session(model, options)
+        kernels = [node.op_type for node in onnx.load(options.optimized_model_filepath, load_external_data=False).graph.node]
+    with OnnxRuntime().open(model) as session:
         logits = np.concatenate([session.infer(frame[None]) for frame in frames])
     return logits, sum(kernels.count(kind) for kind in ("MatMulIntegerToFloat", "QGemm", "QLinearConv", "QLinearMatMul"))
 

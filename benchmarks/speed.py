@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from openvino_peers import OpenVinoWithPeers
 
 from edgevit.cache import Cache
 from edgevit.cli.compare import print_comparison, print_warnings
@@ -31,6 +32,7 @@ from edgevit.cli.console import ConsoleProgress, command_line, note
 from edgevit.commands.compare_checkpoint import subject_of_checkpoint
 from edgevit.commands.compare_names import parse_precisions
 from edgevit.commands.compare_request import Request, Subject
+from edgevit.engines import ENGINES
 from edgevit.images.dataset import ImageSet
 from edgevit.images.labelmatch import open_images
 from edgevit.measure import machine
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+ENGINES["openvino"] = replace(ENGINES["openvino"], backend="openvino_peers:OpenVinoWithPeers")
 OURS = "int8,int8+merge35,int8+prune20,int8+prune20+merge35"
 
 
@@ -143,9 +146,8 @@ def nncf(model: bytes, frames: Frames, threads: int | None, *, told: bool = Fals
     with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
         openvino.save_model(graph, f"{folder}/graph.xml", compress_to_fp16=False)
         content = b"".join((Path(folder) / name).read_bytes() for name in ("graph.xml", "graph.bin"))
-    blob = compiled.export_model()
-    return Candidate(precision="nncf-told" if told else "nncf-exact" if exact else "nncf", engine="openvino", model=content,
-                     compiled=blob if isinstance(blob, bytes) else bytes(blob.getvalue()))  # fmt: skip
+    OpenVinoWithPeers.compiled_models[content] = compiled
+    return Candidate(precision="nncf-told" if told else "nncf-exact" if exact else "nncf", engine="openvino", model=content)
 
 
 def ort_static(model: bytes, frames: Frames, _threads: int | None) -> Candidate:

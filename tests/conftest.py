@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -115,11 +115,11 @@ def fp32_bundle_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @lru_cache(maxsize=64)
-def _compiled(compiler: Callable[..., bytes], model: bytes, threads: int | None, _options: str) -> bytes:
+def _compiled(compiler: Callable[..., Any], model: bytes, threads: int | None, options: tuple[Any, ...], _usual: str) -> Any:
     """OpenVINO takes a quarter of a second for the tiniest graph, and most tests of commands run the same few."""
     from edgevit.engine.openvino import OpenVino
 
-    return compiler(OpenVino(), model, threads=threads)
+    return compiler(OpenVino(), model, threads, dict(options))
 
 
 @pytest.fixture
@@ -133,13 +133,13 @@ def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     from edgevit.unreported import import_openvino
 
     monkeypatch.setattr(build, "RUNS", 5)
-    compiler = OpenVino.compile
+    compiler = OpenVino.compiled
 
-    def compiled_once(_engine: OpenVino, model: bytes, *, threads: int | None = None) -> bytes:
+    def compiled_once(_engine: OpenVino, model: bytes, threads: int | None, options: dict[str, object]) -> Any:
         import_openvino()  # a test may have hidden it
-        return _compiled(compiler, model, threads, str(openvino_options(threads)))
+        return _compiled(compiler, model, threads, tuple(options.items()), str(openvino_options(threads)))
 
-    monkeypatch.setattr(OpenVino, "compile", compiled_once)
+    monkeypatch.setattr(OpenVino, "compiled", compiled_once)
 
     def run(*arguments: object) -> Outcome:
         result = CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="edgevit")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgevit.device.gpu_clock import GpuClock, gpu_clock
-from edgevit.engine import backend, builder
+from edgevit.engine import builder
 from edgevit.engine.base import GraphUse, Session
 from edgevit.engine.builder import Advance, BuildOptions, BuiltEngine
 from edgevit.engine.check import HALF_FLOOR_DB, PEAK, Verdict
@@ -184,7 +184,7 @@ def spot_check(name: str, model: bytes, engine: bytes, samples: bytes, problem_t
     verdict = examine_engine(name, model, held, precision="bundle's", compiled=engine, floor_db=HALF_FLOOR_DB)
     if not verdict.passed:
         raise WrongEngineError(verdict)
-    with backend(name).load(engine) as session:
+    with builder(name).load(engine) as session:
         found = session.infer(held.frames)
     measured = measure_accuracy(found, held.logits, None, problem_type)
     return SpotCheck(
@@ -220,7 +220,7 @@ def _timed(right: list[Tried], asked: Question) -> tuple[dict[str, Tried], GpuCl
         for item in right:
             assert item.built is not None
             try:
-                sessions[item.form.name] = stack.enter_context(backend(asked.engine).load(item.built.engine))
+                sessions[item.form.name] = stack.enter_context(builder(asked.engine).load(item.built.engine))
             except EngineError as error:  # no room for both on a small board
                 if not sessions:
                     raise

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevit.cache import Kind
-from edgevit.engine import backend
+from edgevit.engine import backend, open_session
 from edgevit.engine.base import Session, available_threads
 from edgevit.engine.check import check_outputs
 from edgevit.engine.here import is_here
@@ -105,7 +105,7 @@ def _chosen(
     variant: Variant, names: Sequence[str], checked: CheckedGraph, bench: Workbench, budget: Budget | None, stage: Stage
 ) -> tuple[str, list[dict[str, Any]]]:  # fmt: skip
     """Which of ``names`` is kept, and what became of each."""
-    own, samples = backend(bench.engine), checked.samples
+    samples = checked.samples
     failures, times, noise = dict[str, str](), dict[str, float](), dict[str, float]()
     with ExitStack() as stack:
         sessions = dict[str, Session]()
@@ -114,8 +114,7 @@ def _chosen(
             verdict = check_outputs(
                 bench.engine, model, samples, precision=variant.precision, threads=bench.threads, floor_db=checked.floor_db
             )
-            assert verdict.compiled is not None
-            session = stack.enter_context(own.load(verdict.compiled, threads=bench.threads))
+            session = stack.enter_context(open_session(bench.engine, model, threads=bench.threads))
             noise[name] = float(np.square(session.infer(samples.frames) - samples.logits).mean())
             failures[name] = str(verdict) if not verdict.passed else _too_much(name, noise, budget, model)
             if not failures[name]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit.bundle import ENGINE, TIMING_CACHE
 from edgevit.commands.faster_form import fastest_form, form_note
-from edgevit.engine import backend, builder
+from edgevit.engine import backend, builder, open_session
 from edgevit.engine.base import saturates
 from edgevit.engine.builder import BuilderRefusedError, BuildOptions, BuiltEngine, NoBuilderError
 from edgevit.engine.here import is_here
@@ -95,7 +95,7 @@ def compile_for(decided: PrecisionDecision, bench: Workbench) -> Compiled:
     variant = decided.variant(engine)
     try:
         with bench.stage(f"compile with {engine}"):
-            backend(engine).compile(variant.model, threads=bench.threads)
+            open_session(engine, variant.model, threads=bench.threads).close()
     except MissingPackageError as error:
         if is_here(target):
             raise

@@ -31,8 +31,7 @@ def builder(name: str) -> Builder:
 
 def open_session(name: str, model: bytes, *, threads: int | None = None) -> Session:
     """Compile an ONNX model with the engine called ``name`` and load it, on this machine."""
-    engine = backend(name)
-    return engine.load(engine.compile(model, threads=threads), threads=threads)
+    return backend(name).open(model, threads=threads)
 
 
 def runs_here(name: str) -> bool:

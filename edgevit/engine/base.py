@@ -103,8 +103,8 @@ class Session(Protocol):
 class Backend(Protocol):
     """One inference engine, in what it does; what is known of it without its package is in `edgevit.engines`.
 
-    ``compile`` and ``load`` are apart because an engine may be compiled long before, or elsewhere
-    than, it runs. ``threads`` is the number of CPU threads; None lets the engine choose.
+    One that is compiled long before it runs, or elsewhere, is a `edgevit.engine.builder.Builder`, too. ``threads`` is the
+    number of CPU threads; None lets the engine choose.
     """
 
     name: str
@@ -122,15 +122,8 @@ class Backend(Protocol):
         """
         ...
 
-    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
-        """Compile an ONNX model for this machine. Raises EngineError naming the cause."""
-        ...
-
-    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
-        """Load what ``compile`` returned on this machine. Raises EngineError if it is of another version.
-
-        ``graph`` lets a GPU replay a CUDA graph where that is faster; it is of no meaning to CPUs.
-        """
+    def open(self, model: bytes, *, threads: int | None = None) -> Session:
+        """Compile an ONNX model for this machine and load it. Raises EngineError naming the cause."""
         ...
 
     def computes_bf16(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgevit.engine.base import Backend
+from edgevit.engine.base import Backend, Session
 from edgevit.errors import EngineError
 
 Advance = Callable[[str, int, int], None]
@@ -80,9 +80,16 @@ class Builder(Backend, Protocol):
         """
         ...
 
+    def load(self, engine: bytes, *, graph: bool = True) -> Session:
+        """Load what was built on this machine. Raises EngineError if it is of another version.
+
+        ``graph`` lets a GPU replay a CUDA graph where that is faster.
+        """
+        ...
+
 
 class AheadOfTime:
-    """What engines share that are compiled ahead of time: ``stamp`` and ``build`` are all that differs."""
+    """What engines share that are compiled ahead of time: ``stamp``, ``build`` and ``load`` are all that differs."""
 
     def stamp(self) -> dict[str, str]:
         """See `edgevit.engine.base.Backend.stamp`."""
@@ -94,9 +101,13 @@ class AheadOfTime:
         """See `Builder.build`."""
         raise NotImplementedError
 
-    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
-        """See `edgevit.engine.base.Backend.compile`; ``threads`` is of no meaning to a device."""
-        return self.build(model, BuildOptions()).engine
+    def load(self, engine: bytes, *, graph: bool = True) -> Session:
+        """See `Builder.load`."""
+        raise NotImplementedError
+
+    def open(self, model: bytes, *, threads: int | None = None) -> Session:
+        """See `edgevit.engine.base.Backend.open`; ``threads`` is of no meaning to a device."""
+        return self.load(self.build(model, BuildOptions()).engine)
 
     def computes_bf16(self) -> bool:
         """See `edgevit.engine.base.Backend.computes_bf16`: its graphs say what they compute in."""

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.engine import backend
+from edgevit.engine import builder, open_session
 from edgevit.engine.base import Session
+from edgevit.engine.builder import BuildOptions
 from edgevit.engine.cut import cut
 from edgevit.engines import traits_of
 from edgevit.errors import EdgevitError
@@ -67,7 +68,7 @@ class Verdict:
     place: str | None = None
     """Where it first goes wrong, such as ``blocks.3``; None if it does not, or if the samples cannot tell."""
     compiled: bytes | None = None
-    """What the engine made of the graph."""
+    """What an engine that is compiled ahead of time made of the graph."""
 
     @property
     def passed(self) -> bool:
@@ -125,17 +126,17 @@ def check_outputs(
 
     If it fails, shorter graphs are compiled to find where it first does. Raises EngineError if the engine refuses the model.
     """
-    own = backend(engine)
-    compiled = compiled if compiled is not None else own.compile(model, threads=threads)
+    if traits_of(engine).ahead_of_time and compiled is None:
+        compiled = builder(engine).build(model, BuildOptions()).engine
     floor = floor_of(engine) if floor_db is None else floor_db
-    with own.load(compiled, threads=threads) as session:
+    with open_session(engine, model, threads=threads) if compiled is None else builder(engine).load(compiled) as session:
         check = check_session(session, samples, floor)
         name = session.engine
     place = None
     if not check.passed:
 
         def opened(graph: bytes) -> Session:
-            return own.load(own.compile(graph, threads=threads), threads=threads)
+            return open_session(engine, graph, threads=threads)
 
         place = first_wrong(opened, model, samples, floor)
     return Verdict(engine=name, precision=precision, check=check, place=place, compiled=compiled)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
 from edgevit.cache import Cache, Kind
-from edgevit.engine import CPU_ENGINES, backend, open_session, runs_here
+from edgevit.engine import CPU_ENGINES, backend, builder, open_session, runs_here
 from edgevit.engine.base import Session
 from edgevit.engine.check import REPEATS, Verdict, check_session, first_wrong, floor_of
 from edgevit.engine.samples import Samples, load_samples
@@ -53,7 +53,7 @@ def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None
         msg = f"{bundle.path}: not compiled yet. On the device that runs it: edgevit compile {bundle.path}"
         raise EngineError(msg)
     backend(name).check_stamp((bundle.manifest.compiled or {}).get("engine") or {})
-    session = backend(name).load(bundle.read(ENGINE), threads=threads, graph=graph)
+    session = builder(name).load(bundle.read(ENGINE), graph=graph)
     if wrong := checked(bundle, name, session, threads=threads).wrong:
         session.close()
         again = f"Compile it again (edgevit compile {bundle.path}): that tries more careful forms of the graph, too"

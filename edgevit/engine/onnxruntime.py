@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause
+from edgevit.engine.on_disk import on_disk
 from edgevit.errors import EngineError
 from edgevit.unreported import import_onnxruntime
 
@@ -20,14 +21,12 @@ if TYPE_CHECKING:
 
 # MatMul + Add becomes a Gemm, which the Q/DQ fusion does not know: INT8 would run dequantized, 4 times slower.
 DISABLED = ["MatMulAddFusion"]
-AS_WRITTEN = b"as written: "
-"""Begins what `OnnxRuntime.compile` returns where the optimized graph could not be had: it is optimized at every load."""
 # What its rewriting of weights for processors without VNNI says where layers share their zero points.
 SHARED_ZEROS = "Attempt to replace the existing tensor"
 
 
 class OnnxRuntime(JustInTime):
-    """Compiles to the graph that ONNX Runtime's own optimizer leaves, and loads it without optimizing again."""
+    """Compiles at every start, for any batch."""
 
     name = "onnxruntime"
 
@@ -36,28 +35,10 @@ class OnnxRuntime(JustInTime):
         """See `edgevit.engine.base.Backend.version`."""
         return f"onnxruntime {import_onnxruntime().__version__}"
 
-    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
-        """See `edgevit.engine.base.Backend.compile`."""
-        try:
-            with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
-                optimized = Path(folder) / "optimized.onnx"
-                options = session_options(threads)
-                options.optimized_model_filepath = str(optimized)
-                onnxruntime_session(model, options, disabled_optimizers=DISABLED)
-                return optimized.read_bytes()
-        except (OSError, EngineError):
-            # It gives the optimized graph as a file only, and a full disk must not keep a camera from running.
-            onnxruntime_session(model, session_options(threads), disabled_optimizers=DISABLED)
-            return AS_WRITTEN + model
-
-    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
-        """See `edgevit.engine.base.Backend.load`."""
+    def open(self, model: bytes, *, threads: int | None = None) -> Session:
+        """See `edgevit.engine.base.Backend.open`."""
         options = session_options(threads)
-        if engine.startswith(AS_WRITTEN):
-            session = onnxruntime_session(engine[len(AS_WRITTEN) :], options, disabled_optimizers=DISABLED)
-        else:
-            options.graph_optimization_level = import_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-            session = onnxruntime_session(engine, options)
+        session = onnxruntime_session(model, options)
         return SessionBase(
             engine=self.version,
             threads=options.intra_op_num_threads,
@@ -68,7 +49,7 @@ class OnnxRuntime(JustInTime):
     def layer_times(
         self, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
     ) -> list[LayerTime]:  # fmt: skip
-        """See `edgevit.engine.base.Backend.layer_times`; ``model`` is compiled, whatever ``compiled`` is."""
+        """See `edgevit.engine.base.Backend.layer_times`; ``model`` is compiled, there is nothing ``compiled``."""
         times: dict[str, list[float]] = {}
         kinds: dict[str, str] = {}
         for event in self._profile(model, frames, threads, runs):
@@ -80,15 +61,10 @@ class OnnxRuntime(JustInTime):
 
     def _profile(self, model: bytes, frames: Frames, threads: int | None, runs: int) -> list[dict[str, Any]]:
         """The events of the profiler, over `UNCOUNTED` and ``runs`` inferences."""
-        onnxruntime = import_onnxruntime()
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads or available_threads()
-            options.log_severity_level = 3
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options = session_options(threads)
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
-            compiled = self.compile(model, threads=threads)
-            session = onnxruntime.InferenceSession(compiled, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime_session(model, options)
             name = session.get_inputs()[0].name
             for i in range(UNCOUNTED + runs):
                 session.run(None, {name: frames[i % len(frames)][None]})
@@ -117,11 +93,12 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     return options
 
 
-def onnxruntime_session(model: bytes, options: onnxruntime.SessionOptions, **arguments: Any) -> onnxruntime.InferenceSession:
+def onnxruntime_session(model: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     """An ONNX model on the CPU. Raises EngineError if ONNX Runtime refuses it."""
     onnxruntime = import_onnxruntime()
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], **arguments)
+        with on_disk(model) as source:
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED)
     except Exception as error:  # its exceptions share no base class but Exception
         if SHARED_ZEROS in str(error):
             msg = (

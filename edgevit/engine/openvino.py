@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause, saturates
+from edgevit.engine.on_disk import on_disk
 from edgevit.errors import EngineError
 from edgevit.onnxfile import allows_bf16
 from edgevit.unreported import import_openvino
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     import openvino
 
     from edgevit.engine.base import Frames, Logits
-
-
-_IN_BF16 = b"edgevit: bf16\n"
-"""In front of a blob that computes in it."""
 
 
 class OpenVino(JustInTime):
@@ -31,33 +28,12 @@ class OpenVino(JustInTime):
         """See `edgevit.engine.base.Backend.version`."""
         return f"openvino {import_openvino().__version__.partition('-')[0]}"
 
-    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
-        """See `edgevit.engine.base.Backend.compile`."""
-        core = _core()
+    def open(self, model: bytes, *, threads: int | None = None) -> Session:
+        """See `edgevit.engine.base.Backend.open`."""
         try:
-            graph = core.read_model(model)
-            frames = graph.input(0)
-            graph.reshape({frames.any_name: [1, *frames.partial_shape[1:]]})
-            bf16 = allows_bf16(model) and self.computes_bf16()
-            blob = core.compile_model(graph, "CPU", openvino_options(threads, bf16=bf16)).export_model()
+            compiled = self.compiled(model, threads, {})
         except Exception as error:  # its bindings turn C++ exceptions into several kinds
             msg = f"{self.version} cannot compile this model: {cause(error)}"
-            raise EngineError(msg) from error
-        # A blob does not tell what it computes in, and is given it again as it is loaded.
-        return (_IN_BF16 if bf16 else b"") + (blob if isinstance(blob, bytes) else bytes(blob.getvalue()))
-
-    def computes_bf16(self) -> bool:
-        """See `edgevit.engine.base.Backend.computes_bf16`."""
-        return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
-        """See `edgevit.engine.base.Backend.load`."""
-        try:
-            bf16 = engine.startswith(_IN_BF16)
-            options = openvino_options(threads, bf16=bf16)
-            compiled = _core().import_model(engine.removeprefix(_IN_BF16), "CPU", options)
-        except Exception as error:  # the same
-            msg = f"{self.version} cannot load this engine: {cause(error)}. Compile it again on this machine."
             raise EngineError(msg) from error
         return SessionBase(
             engine=self.version,
@@ -66,15 +42,25 @@ class OpenVino(JustInTime):
             run=_runner(compiled),
         )
 
+    def compiled(self, model: bytes, threads: int | None, options: dict[str, object]) -> openvino.CompiledModel:
+        """For one frame, with ``options`` more than all models are compiled with."""
+        core = _core()
+        with on_disk(model) as source:
+            graph = core.read_model(source)
+            frames = graph.input(0)
+            graph.reshape({frames.any_name: [1, *frames.partial_shape[1:]]})
+            bf16 = allows_bf16(model) and self.computes_bf16()
+            return core.compile_model(graph, "CPU", openvino_options(threads, bf16=bf16) | options)
+
+    def computes_bf16(self) -> bool:
+        """See `edgevit.engine.base.Backend.computes_bf16`."""
+        return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
     def layer_times(
         self, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
     ) -> list[LayerTime]:  # fmt: skip
-        """See `edgevit.engine.base.Backend.layer_times`; ``compiled`` tells no times, so ``model`` is compiled again."""
-        core = _core()
-        graph = core.read_model(model)
-        graph.reshape({graph.input(0).any_name: [1, *frames.shape[1:]]})
-        options = openvino_options(threads, bf16=allows_bf16(model) and self.computes_bf16()) | {"PERF_COUNT": True}
-        request = core.compile_model(graph, "CPU", options).create_infer_request()
+        """See `edgevit.engine.base.Backend.layer_times`; ``model`` is compiled, there is nothing ``compiled``."""
+        request = self.compiled(model, threads, {"PERF_COUNT": True}).create_infer_request()
         times: dict[str, list[float]] = {}
         kinds: dict[str, str] = {}
         for i in range(UNCOUNTED + runs):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgevit.engine.base import cause
-from edgevit.engine.onnxruntime import DISABLED, onnxruntime_session, session_options
+from edgevit.engine.onnxruntime import onnxruntime_session, session_options
 from edgevit.errors import EngineError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class NamedOutputs:
 
     def __init__(self, model: bytes, *, threads: int | None = None) -> None:
         """Load ``model``, ONNX. Raises EngineError if ONNX Runtime refuses it."""
-        self._session: Any = onnxruntime_session(model, session_options(threads), disabled_optimizers=DISABLED)
+        self._session: Any = onnxruntime_session(model, session_options(threads))
         self._input = self._session.get_inputs()[0].name
         self.names = tuple(output.name for output in self._session.get_outputs())
 

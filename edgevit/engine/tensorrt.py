@@ -259,8 +259,8 @@ class TensorRt(AheadOfTime):
         """See `edgevit.engine.builder.Builder.build`."""
         return build_engine(model, options, advance, engine=self.name, timing_cache=timing_cache)
 
-    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
-        """See `edgevit.engine.base.Backend.load`."""
+    def load(self, engine: bytes, *, graph: bool = True) -> Session:
+        """See `edgevit.engine.builder.Builder.load`."""
         from edgevit.engine.tensorrt_session import TensorRtSession
 
         return TensorRtSession(engine, builder_module(self.name), graph=graph)
@@ -275,7 +275,7 @@ class TensorRt(AheadOfTime):
         """See `edgevit.engine.base.Backend.layer_times`; of ``compiled``, which `edgevit.engine.profiling` sees that there is."""
         from edgevit.engine.tensorrt_profile import tensorrt_layer_times
 
-        built = self.compile(model) if compiled is None else compiled
+        built = self.build(model, BuildOptions()).engine if compiled is None else compiled
         return tensorrt_layer_times(built, builder_module(self.name), frames, runs)
 
 

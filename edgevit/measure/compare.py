@@ -16,8 +16,9 @@ import edgevit
 from edgevit.device.gpu import gpu
 from edgevit.device.jetson import ROOT, detect
 from edgevit.device.power import Rail, find_rails, read_rails, total
-from edgevit.engine import backend
+from edgevit.engine import backend, builder, open_session
 from edgevit.engine.base import Session, available_threads, processor
+from edgevit.engine.builder import BuildOptions
 from edgevit.engines import runs_on, traits_of
 from edgevit.errors import DataError
 from edgevit.images.dataset import ImageSet
@@ -50,7 +51,7 @@ class Candidate:
     engine: str
     model: bytes
     compiled: bytes | None = None
-    """What ``engine`` compiled of it on this machine, if it has."""
+    """What ``engine``, if it is compiled ahead of time, made of it on this machine."""
     subject: str = ""
     """Which model, where several are compared."""
     device: DevicePlan | None = None
@@ -134,21 +135,23 @@ def compare(
 
 
 class _Sessions:
-    """Opens candidates' sessions; each is compiled once, when it is first needed."""
+    """Opens candidates' sessions; what is compiled ahead of time is compiled once, when it is first needed."""
 
     def __init__(self, candidates: Sequence[Candidate], contract: Preprocessing, threads: int | None) -> None:
         self.candidates, self.threads, self._contract = candidates, threads, contract
         self._compiled = {id(candidate): candidate.compiled for candidate in candidates if candidate.compiled is not None}
 
     def compiled(self, candidate: Candidate) -> bytes:
-        """What the candidate's engine makes of its model."""
+        """What the candidate's engine, which is compiled ahead of time, makes of its model."""
         if id(candidate) not in self._compiled:
-            self._compiled[id(candidate)] = backend(candidate.engine).compile(candidate.model, threads=self.threads)
+            self._compiled[id(candidate)] = builder(candidate.engine).build(candidate.model, BuildOptions()).engine
         return self._compiled[id(candidate)]
 
     def open(self, candidate: Candidate) -> Session:
         """A session of its own for one candidate."""
-        return backend(candidate.engine).load(self.compiled(candidate), threads=self.threads)
+        if traits_of(candidate.engine).ahead_of_time:
+            return builder(candidate.engine).load(self.compiled(candidate))
+        return open_session(candidate.engine, candidate.model, threads=self.threads)
 
     def contract(self, candidate: Candidate) -> Preprocessing:
         """How frames are prepared for a candidate."""

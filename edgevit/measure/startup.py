@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.engine import backend
+from edgevit.engine import builder, open_session
 from edgevit.errors import EngineError
 
 LIMIT = 300  # seconds; a slow board compiles a large ViT in one
@@ -57,9 +57,9 @@ def run_once(task: str) -> None:
     import numpy as np
 
     given = json.loads(task)
-    content, engine = Path(given["file"]).read_bytes(), backend(given["engine"])
-    blob = content if given["compiled"] else engine.compile(content, threads=given["threads"])
-    with engine.load(blob, threads=given["threads"]) as session:
+    content, engine = Path(given["file"]).read_bytes(), given["engine"]
+    opened = builder(engine).load(content) if given["compiled"] else open_session(engine, content, threads=given["threads"])
+    with opened as session:
         session.infer(np.zeros((1, *given["shape"]), np.uint8))
     print(json.dumps({"peak_mib": _peak_mib()}), flush=True)
 

@@ -13,11 +13,10 @@ import pytest
 from edgevit.bundle import MODEL, SAMPLES, Bundle, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import build as build_module
-from edgevit.commands import compile_choice
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compile_choice import SpotCheck, spot_check
-from edgevit.engine import check as engine_check
 from edgevit.engine import open_session
+from edgevit.engine.onnxruntime import OnnxRuntime
 from edgevit.engine.samples import load_samples
 from edgevit.engine.tensorrt import TensorRt
 from edgevit.errors import EngineError
@@ -52,19 +51,18 @@ class Device(TensorRt):
 
     version = "tensorrt 10.3"
 
-    def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
-        return model
+    def open(self, model: bytes, *, threads: int | None = None) -> Any:
+        return self.load(model)
 
-    def load(self, engine: bytes, *, threads: int | None = None) -> Any:
-        session = open_session("onnxruntime", engine, threads=1)
+    def load(self, engine: bytes, *, graph: bool = True) -> Any:
+        session = OnnxRuntime().open(engine, threads=1)
         infer = session.infer
         session.infer = lambda frames: self.change(np.concatenate([infer(frame[None]) for frame in frames]))  # type: ignore[method-assign]
         return session
 
 
 def check(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, change: Change = lambda logits: logits) -> SpotCheck:
-    for module in (compile_choice, engine_check):
-        monkeypatch.setattr(module, "backend", lambda _name: Device(change))
+    monkeypatch.setattr("edgevit.engine.backend", lambda _name: Device(change))
     return spot_check("tensorrt", bundle.read(MODEL), bundle.read(MODEL), bundle.read(SAMPLES))
 
 

@@ -21,12 +21,11 @@ from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.compile import compile_bundle
 from edgevit.device.gpu_clock import GpuClock, gpu_clock
 from edgevit.device.jetson import GPU_CLOCKS
-from edgevit.engine import check as engine_check
-from edgevit.engine import open_session
 from edgevit.engine.base import GraphUse
 from edgevit.engine.cut import END
 from edgevit.engine.forms import careful_forms, equal_forms
 from edgevit.engine.onnx_nodes import nodes_of
+from edgevit.engine.onnxruntime import OnnxRuntime
 from edgevit.engine.rewrite import float_attention, int8_attention
 from edgevit.engine.tensorrt import BuildOptions, BuiltEngine, TensorRt
 from edgevit.errors import EngineError
@@ -79,15 +78,15 @@ class Device(TensorRt):
         return BuiltEngine(engine=model, timing_cache=b"timings", version=self.version, seconds=1.0, peak_mib=1.0,
                            layers=recorded("dequantized"), inspector=None, warnings=())  # fmt: skip
 
-    def compile(self, model: Graph, *, threads: int | None = None) -> bytes:
-        return model
+    def open(self, model: Graph, *, threads: int | None = None) -> Any:
+        return self.load(model)
 
-    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Any:
+    def load(self, engine: bytes, *, graph: bool = True) -> Any:
         if not self.room:
             msg = "the engine finds no room in memory"
             raise EngineError(msg)
         self.room -= 1
-        session = open_session("onnxruntime", engine, threads=1)
+        session = OnnxRuntime().open(engine, threads=1)
         infer, close = session.infer, session.close
         ends = [node.inputs[0] for node in nodes_of(engine) if node.outputs == (END,)]  # of a graph that was cut short
         seconds, wrong = (
@@ -111,8 +110,8 @@ class Device(TensorRt):
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     made = Device()
-    for module in (compile_choice, ondevice, engine_check):
-        monkeypatch.setattr(module, "backend", lambda _name: made)
+    for name in ("edgevit.commands.compile.backend", "edgevit.engine.backend"):
+        monkeypatch.setattr(name, lambda _name: made)
     monkeypatch.setattr("edgevit.engine.tensorrt.build_engine", made.build_engine)
     monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     monkeypatch.setattr(compile_choice, "RUNS", 10)

@@ -16,8 +16,9 @@ from edgevit.bundle import MODEL, open_bundle
 from edgevit.cache import Cache
 from edgevit.commands import faster_form
 from edgevit.commands.faster_form import BF16, PADDED, PLAIN, STAGE, FormChoice, fastest_form, form_note, offered
+from edgevit.engine.base import Session
 from edgevit.engine.of_bundle import session_of
-from edgevit.engine.openvino import OpenVino
+from edgevit.engine.openvino import OpenVino, openvino_options
 from edgevit.export.variants import fp32_variant, int8_from
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
@@ -141,12 +142,12 @@ def test_a_processor_whose_bfloat16_is_wrong_computes_in_float32(
     assert edgevit("build", checkpoint_path, "--data", image_folder, "--target", target, "--threads", 1, "-o", out).code == 0
     assert allows_bf16(open_bundle(out).read(MODEL))
     spoilt = fp32_variant(checkpoint.with_model(_halved(checkpoint)), "openvino").model
-    own = OpenVino.compile
+    own = OpenVino.open
 
-    def compiled(self: OpenVino, model: bytes, *, threads: int | None = None) -> bytes:
+    def opened(self: OpenVino, model: bytes, *, threads: int | None = None) -> Session:
         return own(self, spoilt if allows_bf16(model) else model, threads=threads)
 
-    monkeypatch.setattr(OpenVino, "compile", compiled)
+    monkeypatch.setattr(OpenVino, "open", opened)
     for _ in range(2):
         with session_of(open_bundle(out), threads=1) as session:
             assert session.engine.startswith("openvino")
@@ -244,7 +245,7 @@ def test_a_bundle_in_bfloat16(
     core = import_openvino().Core
     for name in ("compile_model", "import_model"):
         monkeypatch.setattr(core, name, spied(getattr(core, name)))
-    with session_of(bundle, threads=1) as session:
+    with session_of(bundle, threads=2) as session:  # not what was compiled already
         session.infer(np.zeros((1, *bundle.manifest.preprocessing.size, 3), np.uint8))
     assert told
     assert set(told) == {"bf16"}
@@ -254,9 +255,15 @@ def test_a_bundle_in_bfloat16(
 @pytest.mark.parametrize("capable", [False, True])
 def test_a_processor_without_it_is_not_told(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, capable: bool) -> None:
     monkeypatch.setattr(OpenVino, "computes_bf16", lambda _self: capable)
-    compiled = OpenVino().compile(with_bf16(fp32_variant(checkpoint, "openvino").model), threads=1)
-    assert compiled.startswith(b"edgevit: bf16") == capable
-    with OpenVino().load(compiled, threads=1) as session:
+    told = list[bool]()
+
+    def options(threads: int | None, *, bf16: bool = False) -> dict[str, object]:
+        told.append(bf16)
+        return openvino_options(threads)  # this processor may have none
+
+    monkeypatch.setattr("edgevit.engine.openvino.openvino_options", options)
+    with OpenVino().open(with_bf16(fp32_variant(checkpoint, "openvino").model), threads=1) as session:
+        assert told == [capable]
         assert session.infer(some_frames(checkpoint)).shape[0] == 2
 
 

@@ -77,7 +77,7 @@ def test_int8_that_gains_nothing_here_is_said(without_vnni: bool, engine: str, m
     """OpenVINO's integers saturate without VNNI, so it multiplies in FP32; a build must not leave that to be wondered at."""
     monkeypatch.setattr(target_graph, "saturates", lambda: without_vnni)
     monkeypatch.setattr(target_graph, "is_here", lambda _target: True)
-    monkeypatch.setattr(target_graph, "backend", lambda _engine: SimpleNamespace(compile=lambda *_, **__: b""))
+    monkeypatch.setattr(target_graph, "open_session", lambda *_, **__: SimpleNamespace(close=lambda: None))
     target = load_target("cpu").on(engine)
     found = target_graph.compile_for(Decided([]), Workbench(target=target, threads=1))  # type: ignore[arg-type]
     assert [note for note in found.notes if "no VNNI" in note] == (

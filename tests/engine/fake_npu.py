@@ -45,18 +45,17 @@ class FakeNpu(AheadOfTime):
     def build(
         self, model: bytes, options: BuildOptions, advance: Advance | None = None, *, timing_cache: bytes = b""
     ) -> BuiltEngine:  # fmt: skip
-        OnnxRuntime().compile(model, threads=1)  # refuses what is no graph
+        OnnxRuntime().open(model, threads=1).close()  # refuses what is no graph
         return BuiltEngine(
             engine=HEADER + model, timing_cache=b"", version=self.version, seconds=0.0, peak_mib=0.0, layers=(), inspector=None,
             warnings=(),
         )  # fmt: skip
 
-    def load(self, engine: bytes, *, threads: int | None = None, graph: bool = True) -> Session:
+    def load(self, engine: bytes, *, graph: bool = True) -> Session:
         if not engine.startswith(HEADER):
             msg = "fake_npu: this is no engine of its"
             raise EngineError(msg)
-        own = OnnxRuntime()
-        inner = own.load(own.compile(engine.removeprefix(HEADER), threads=1), threads=1)
+        inner = OnnxRuntime().open(engine.removeprefix(HEADER), threads=1)
         shape = inner.shape  # type: ignore[attr-defined]
         return SessionBase(
             engine=self.version, threads=1, shape=shape, run=lambda frames: np.concatenate([inner.infer(f[None]) for f in frames])

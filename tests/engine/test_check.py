@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgevit.engine import backend, open_session, trusted
 from edgevit.engine import check as check_module
+from edgevit.engine import open_session, trusted
 from edgevit.engine.check import FLOOR_DB, HALF_FLOOR_DB, HEAD, PEAK, Check, Verdict, check_outputs, check_session, first_wrong
 from edgevit.engine.cut import END, cut
 from edgevit.engine.openvino import OpenVino
@@ -165,16 +165,13 @@ def test_the_place_is_found(precision: str, initializer: str, place: str, monkey
     class Miscompiling:
         name = "onnxruntime"
 
-        def compile(self, model: bytes, *, threads: int | None = None) -> bytes:
-            return backend("onnxruntime").compile(spoiled(model, initializer), threads=1)
-
-        def load(self, engine: bytes, *, threads: int | None = None) -> Any:
-            return backend("onnxruntime").load(engine, threads=1)
+        def open(self, model: bytes, *, threads: int | None = None) -> Any:
+            return open_session("onnxruntime", spoiled(model, initializer), threads=1)
 
     model = vit(**BLOCKS)
     plan = QuantPlan(model=folded(model)) if precision == "fp32" else int8(folded(model))
     samples = sampled(model, plan)
-    monkeypatch.setattr(check_module, "backend", lambda _name: Miscompiling())
+    monkeypatch.setattr(check_module, "open_session", lambda _name, graph, *, threads: Miscompiling().open(graph))
     verdict = check_outputs("onnxruntime", write_graph(plan), samples, precision=precision)
     assert (verdict.passed, verdict.place) == (False, place)
     assert f"it first goes wrong in {place}" in str(verdict)

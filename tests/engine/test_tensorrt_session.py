@@ -16,6 +16,7 @@ import pytest
 from edgevit.bundle import MODEL, Manifest, write_bundle
 from edgevit.engine import tensorrt as engines
 from edgevit.engine.base import UNCOUNTED
+from edgevit.engine.builder import BuildOptions
 from edgevit.engine.profiling import layer_times
 from edgevit.engine.tensorrt import TensorRt
 from edgevit.engine.tensorrt_log import MOST
@@ -275,7 +276,7 @@ def test_on_a_gpu(precision: str) -> None:
 
     model, plan = folded(), QuantPlan(model=folded())
     images = np.stack(list(frames(model.config, 3)))
-    engine = TensorRt().compile(write_graph(plan, form_for("tensorrt", precision)))
+    engine = TensorRt().build(write_graph(plan, form_for("tensorrt", precision)), BuildOptions()).engine
     with TensorRt().load(engine) as session, open_session("onnxruntime", write_graph(plan)) as reference:
         agree(session.infer(images), reference.infer(images))
         agree(session.infer(images[::-1]), reference.infer(images[::-1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.engine import CPU_ENGINES, backend
+from edgevit.engine import CPU_ENGINES
 from edgevit.errors import EngineError
 from edgevit.export.graph import write_graph
 from edgevit.measure import machine
@@ -31,11 +31,6 @@ def test_memory_is_the_new_processs_own() -> None:
     after = measure_startup("onnxruntime", graph, SHAPE, compiled=False, threads=1).peak_mib
     assert ballast[-1] == 1
     assert abs(after - before) < 100
-
-
-def test_a_compiled_engine() -> None:
-    compiled = backend("openvino").compile(write_graph(QuantPlan(model=folded())), threads=1)
-    assert measure_startup("openvino", compiled, SHAPE, compiled=True, threads=1).seconds > 0
 
 
 def test_a_model_that_cannot_be_loaded() -> None:

@@ -28,7 +28,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
             given.append(engine)
             return object()
 
-    monkeypatch.setattr(of_bundle, "backend", lambda _: Backend())
+    for name in ("edgevit.engine.backend", "edgevit.engine.of_bundle.backend"):
+        monkeypatch.setattr(name, lambda _: Backend())
     monkeypatch.setattr(of_bundle, "runs_here", lambda _: True)
     monkeypatch.setattr("edgevit.engine.tensorrt.stamp_here", lambda *_: HERE)
     return given

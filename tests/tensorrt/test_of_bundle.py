@@ -90,8 +90,8 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     monkeypatch.setattr("edgevit.engine.runs_here", lambda _name: True)
     monkeypatch.setattr("edgevit.report.bundle_facts.runs_here", lambda _name: True)
     monkeypatch.setattr("edgevit.engine.tensorrt.build_engine", build_engine)
-    for module in (ondevice, compile_choice):
-        monkeypatch.setattr(module, "backend", lambda _name: Gpu())
+    for name in ("edgevit.commands.compile.backend", "edgevit.engine.backend"):
+        monkeypatch.setattr(name, lambda _name: Gpu())
     monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     monkeypatch.setattr("edgevit.engine.tensorrt.builder_version", lambda _engine: "tensorrt 10.3.0")
     return given
@@ -208,8 +208,8 @@ def test_an_engine_of_the_real_builder(builder: Path, path: Path, monkeypatch: p
     """As on a board, but for the GPU: bound to this machine, and refused on another."""
     monkeypatch.setattr(ondevice, "runs_here", lambda _name: True)
     monkeypatch.setattr(of_bundle, "runs_here", lambda _name: True)
-    for module in (ondevice, compile_choice):
-        monkeypatch.setattr(module, "backend", lambda _name: Gpu())
+    for name in ("edgevit.commands.compile.backend", "edgevit.engine.backend"):
+        monkeypatch.setattr(name, lambda _name: Gpu())
     monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     after, compiled = compile_bundle(path, BuildOptions())
     assert after.read(ENGINE) == compiled.engine
