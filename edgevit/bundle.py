@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgevit import signing
+from edgevit import externaldata, signing
 from edgevit.errors import BundleError, ConfigError, StorageError, did_you_mean, storage_errors
 from edgevit.files.bounded import open_regular
 from edgevit.files.fromjson import conform, json_value
@@ -35,6 +35,9 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 MODEL = "model.onnx"
 REFERENCE = "reference.onnx"
+GRAPHS = (MODEL, REFERENCE)
+WEIGHTS = ".data"
+"""Behind a graph's name, where its weights lie in a file of their own: that of a graph of over 2 GiB."""
 REPORT = "report.json"
 ENGINE = "engine.plan"
 TIMING_CACHE = "timing.cache"
@@ -48,6 +51,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIRECTORY_LIMIT = 2**20  # bytes of a zip's directory: zipfile reads all of it before anything else
 _DENSE = 64 * 2**20  # bytes from which on a zip's member must not shrink
 _RATIO = 100  # times; weights shrink by less than 2, JSON by 30
+
+
+Parts = Sequence[bytes | memoryview]
+"""A file's content, piece by piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +168,25 @@ class Bundle:
         return f"Bundle({str(self.path)!r}, {self.manifest.precision}, {len(self.manifest.labels)} labels)"
 
     def read(self, name: str) -> bytes:
-        """The bytes of file ``name``. Raises BundleError if it is missing, is not what was written, or no graph that fits."""
+        """The bytes of file ``name``, a graph with all its weights.
+
+        Raises BundleError if it is missing, is not what was written, or no graph that fits.
+        """
+        content = self.raw(name)
+        if name not in GRAPHS:
+            return content
+        try:
+            if name + WEIGHTS in self.manifest.files:
+                content = externaldata.joined(content, name + WEIGHTS, self.raw(name + WEIGHTS))
+            # Hashes say that a file is the one that was built, not that whoever built it meant well, or that it fits the rest.
+            check_model(content, self.manifest.preprocessing.size, len(self.manifest.labels))
+        except ValueError as error:
+            msg = f"{self.path}: {name} is not this bundle's model: {error}. Do not trust this bundle; build it again."
+            raise BundleError(msg) from error
+        return content
+
+    def raw(self, name: str) -> bytes:
+        """The bytes of file ``name`` as it lies there. Raises BundleError if it is missing or is not what was written."""
         entry = self.manifest.files.get(name)
         if entry is None:
             msg = f"{self.path}: this bundle holds no {name}. {did_you_mean(name, self.manifest.files)}"
@@ -173,17 +198,7 @@ class Bundle:
                 "or other content). It is damaged or was changed: copy the bundle again, or build it again."
             )
             raise BundleError(msg)
-        if name in (MODEL, REFERENCE):
-            self._check_graph(name, content)
         return content
-
-    def _check_graph(self, name: str, content: bytes) -> None:
-        """Hashes say that a file is the one that was built, not that whoever built it meant well, or that it fits the rest."""
-        try:
-            check_model(content, self.manifest.preprocessing.size, len(self.manifest.labels))
-        except ValueError as error:
-            msg = f"{self.path}: {name} is not this bundle's model: {error}. Do not trust this bundle; build it again."
-            raise BundleError(msg) from error
 
     def verify(self) -> None:
         """Check every file. Raises BundleError at the first that differs."""
@@ -263,9 +278,9 @@ def sign_bundle(path: Path, private: Path) -> Bundle:
         write_whole(path / SIGNATURE, signature)
         return bundle
     # The manifest's very bytes: to write it anew might change them.
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    files = {name: (bundle.raw(name),) for name in bundle.manifest.files}
     with storage_errors(path), beside(path) as folder:
-        put(_write_zip(folder, {MANIFEST: content, SIGNATURE: signature, **files}), path)
+        put(_write_zip(folder, {MANIFEST: (content,), SIGNATURE: (signature,), **files}), path)
     return bundle
 
 
@@ -315,9 +330,9 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     """
     path = Path(path)
     check_replaceable(path)
-    entries = {name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in files.items()}
-    manifest = replace(manifest, files=entries)
-    contents = {MANIFEST: manifest.to_json().encode(), **files}
+    parts = {file: content for name, data in files.items() for file, content in _as_files(name, data).items()}
+    manifest = replace(manifest, files={name: _entry(content) for name, content in parts.items()})
+    contents = {MANIFEST: (manifest.to_json().encode(),), **parts}
     packed = zipfile.is_zipfile(path) if path.exists() else path.suffix == ".zip"
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -326,20 +341,39 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     return Bundle(path, manifest)
 
 
-def _write_folder(staging: Path, contents: Mapping[str, bytes]) -> Path:
+def _as_files(name: str, data: bytes) -> dict[str, Parts]:
+    """File ``name``, or of a graph that is larger than any reader of protobuf takes two: itself, and its weights."""
+    if name not in GRAPHS or len(data) <= externaldata.MESSAGE_LIMIT:
+        return {name: (data,)}
+    apart = externaldata.parted(data, name + WEIGHTS)
+    return {name: (apart.graph,), name + WEIGHTS: apart.weights}
+
+
+def _entry(content: Parts) -> FileEntry:
+    digest = hashlib.sha256()
+    for part in content:
+        digest.update(part)
+    return FileEntry(sha256=digest.hexdigest(), bytes=sum(map(len, content)))
+
+
+def _write_folder(staging: Path, contents: Mapping[str, Parts]) -> Path:
     folder = staging / "bundle"
     folder.mkdir()
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
+    for name, content in contents.items():
+        with (folder / name).open("wb") as file:
+            file.writelines(content)
     return folder
 
 
-def _write_zip(staging: Path, contents: Mapping[str, bytes]) -> Path:
+def _write_zip(staging: Path, contents: Mapping[str, Parts]) -> Path:
     path = staging / "bundle.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in contents.items():
-            # A fixed date: the same content gives the same zip.
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+        for name, content in contents.items():
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # a fixed date: the same content gives the same zip
+            info.compress_type, info.file_size = zipfile.ZIP_DEFLATED, sum(map(len, content))
+            with archive.open(info, "w") as file:
+                for part in content:
+                    file.write(part)
     return path
 
 

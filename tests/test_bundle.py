@@ -217,7 +217,7 @@ def test_failed_write_leaves_nothing_new(path: Path, manifest: Manifest, older: 
     with monkeypatch.context() as patch:
         if fails == "write":
             patch.setattr(os, "fsync", disk_full)
-            patch.setattr(zipfile.ZipFile, "writestr", disk_full)
+            patch.setattr("zipfile._ZipWriteFile.write", disk_full)
         elif fails == "exchange" and older and path.suffix != ".zip":
             patch.setattr(writing, "_renamed", disk_full)
         else:
@@ -243,7 +243,7 @@ def test_failed_write_leaves_nothing_new(path: Path, manifest: Manifest, older: 
 
 def test_full_disk_is_one_line_with_the_next_step(path: Path, manifest: Manifest, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", disk_full)
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", disk_full)
+    monkeypatch.setattr("zipfile._ZipWriteFile.write", disk_full)
     with pytest.raises(StorageError) as caught:
         write_bundle(path, manifest, FILES)
     assert str(caught.value).startswith(f"{path}: cannot write: No space left on device.")
