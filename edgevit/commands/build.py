@@ -24,6 +24,7 @@ from edgevit.measure import machine
 from edgevit.measure.compare import Candidate, compare
 from edgevit.measure.comparison import Comparison
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.numberformat import FP32
 from edgevit.progress import Progress
 from edgevit.quantize.checked import checked_graph
 from edgevit.quantize.samples import sample_frames
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from edgevit.commands.build_arguments import PruneOptions
+    from edgevit.engine.samples import Samples
     from edgevit.preprocess import Frame
     from edgevit.recipe import Recipe
     from edgevit.target import Target
@@ -137,26 +139,26 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     cache.check()
     original = inputs.checkpoint
     frames = sample_frames((inputs.calibration or inputs.held_out) if request.reference else None, original.preprocessing)
-    with timed.stage("write graph"):
-        reference = fp32_variant(original, proxy_engine(bench))
-    with timed.stage("check engine"):  # before it decides anything
-        whole = checked_graph(reference, original, frames)
-        trusted = trusted_engine(alternatives(proxy_engine(bench)), [whole], threads=bench.threads)
+    trusted, whole = _reference(original, frames, bench)  # before it decides anything
     bench, notes = _on(trusted, bench), [*inputs.notes, *trusted.notes]
     inputs, work = begin(request, inputs, bench)
     work = run_steps(request.steps, work)
     assert work.decided is not None  # by the last step
     compiled = compile_for(work.decided, bench).in_fastest_form(work.checkpoint, frames, bench, work.budget)
-    rows, others, trusted = _checked(trusted, whole, (reference, original), work, compiled, frames, bench)
+    others, trusted = _checked(trusted, work, compiled, frames, bench)
     if trusted.engine != bench.engine and compiled.choice:  # the form was chosen for an engine that is not taken
         compiled, trusted = compile_for(work.decided, _on(trusted, bench)), replace(trusted, verdicts=trusted.verdicts[:1])
-        rows, others, trusted = _checked(trusted, whole, (reference, original), work, compiled, frames, bench)
+        others, trusted = _checked(trusted, work, compiled, frames, bench)
     bench, notes = _on(trusted, bench), [*notes, *work.notes, *compiled.notes, *trusted.notes]
-    comparison = _compared(request, inputs, [row for row, _ in rows], trusted, load, bench)
+    samples = samples_bytes(others[-1].samples if others else whole, whole if others else None)
+    work, compiled = replace(work, decided=None), replace(compiled, variant=replace(compiled.variant, plan=None))
+    with timed.stage("write graph"):  # again: between, it would be as much memory as the model
+        reference = replace(fp32_variant(original, proxy_engine(bench)), plan=None)
+    graphs = [(reference.precision, reference.model), *((item.precision, item.model) for item in others)]
+    comparison = _compared(request, inputs, graphs, trusted, load, bench)
     if comparison and work.budget and (note := work.budget.note(comparison.rows[-1])):
         notes.append(note)
     with timed.stage("write bundle"):
-        samples = samples_bytes(others[-1].samples if others else whole.samples, whole.samples if others else None)
         made = Made(
             inputs=inputs, work=work, target=bench.target, reference=reference, compiled=compiled, comparison=comparison,
             verdicts=trusted.verdicts, samples=samples, notes=tuple(dict.fromkeys(notes)), seconds=timed.seconds,
@@ -168,16 +170,24 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     )  # fmt: skip
 
 
+def _reference(original: Checkpoint, frames: Frame, bench: Workbench) -> tuple[Trusted, Samples]:
+    """The first engine that computes the model as it came, and what that gives."""
+    with bench.stage("write graph"):
+        variant = fp32_variant(original, proxy_engine(bench))
+    with bench.stage("check engine"):
+        whole = checked_graph(variant, original, frames)
+        return trusted_engine(alternatives(proxy_engine(bench)), [whole], threads=bench.threads), whole.samples
+
+
 def _checked(
-    trusted: Trusted, whole: CheckedGraph, reference: tuple[Variant, Checkpoint], work: Work, compiled: Compiled, frames: Frame,
-    bench: Workbench,
-) -> tuple[list[tuple[Variant, Checkpoint]], list[CheckedGraph], Trusted]:  # fmt: skip
-    """What is compared, all of it but the reference with what it should give, and the engine that it all passes on."""
-    rows = _rows(*reference, work, compiled.variant)
+    trusted: Trusted, work: Work, compiled: Compiled, frames: Frame, bench: Workbench
+) -> tuple[list[CheckedGraph], Trusted]:  # fmt: skip
+    """What is compared with the reference, each with what it should give, and the engine that it all passes on."""
     with bench.stage("check engine"):
         ready = {compiled.variant.model: compiled.files[ENGINE]} if ENGINE in compiled.files else {}
-        others = [checked_graph(row, source, frames, compiled=ready.get(row.model)) for row, source in rows[1:]]
-        return rows, others, _all_trusted(trusted, whole, others, bench.threads)
+        graphs = _beside_reference(work, compiled.variant)
+        others = [checked_graph(row, source, frames, compiled=ready.get(row.model)) for row, source in graphs]
+        return others, _all_trusted(trusted, work, others, frames, bench)
 
 
 def _on(trusted: Trusted, bench: Workbench) -> Workbench:
@@ -188,35 +198,38 @@ def _on(trusted: Trusted, bench: Workbench) -> Workbench:
 
 
 def _all_trusted(
-    trusted: Trusted, reference: CheckedGraph, others: list[CheckedGraph], threads: int | None
+    trusted: Trusted, work: Work, others: list[CheckedGraph], frames: Frame, bench: Workbench
 ) -> Trusted:  # fmt: skip
-    """The engine that ``others``, too, pass on, if need be another than that of ``trusted``, where ``reference`` passed.
+    """The engine that ``others``, too, pass on, if need be another than that of ``trusted``, where the reference passed.
 
     All rows of a comparison are from one engine: figures of two would differ by more than their precision.
     """
-    found = trusted_engine(alternatives(trusted.engine), others, threads=threads)
+    found = trusted_engine(alternatives(trusted.engine), others, threads=bench.threads)
     if found.engine != trusted.engine:
-        trusted = trusted_engine([found.engine], [reference], threads=threads)
+        whole = checked_graph(fp32_variant(work.original, found.engine), work.original, frames)
+        trusted = trusted_engine([found.engine], [whole], threads=bench.threads)
     return replace(trusted, verdicts=(*trusted.verdicts, *found.verdicts), notes=(*trusted.notes, *found.notes))
 
 
-def _rows(reference: Variant, original: Checkpoint, work: Work, variant: Variant) -> list[tuple[Variant, Checkpoint]]:
-    """What is compared, each with what it was written from: the model as it came, behind every step, and in its precision."""
+def _beside_reference(work: Work, variant: Variant) -> list[tuple[Variant, Checkpoint]]:
+    """What is compared with the model as it came, each with what it was written from: behind every step, and in its precision."""
     engine = proxy_engine(work.bench)
     between = [(replace(fp32_variant(source, engine), precision=name), source) for name, source in work.between]
-    rows = [(reference, original), *between]
-    return rows if variant.model == rows[-1][0].model else [*rows, (variant, work.checkpoint)]
+    if variant.precision == FP32.name and variant.model == fp32_variant(work.checkpoint, engine).model:
+        return between
+    return [*between, (variant, work.checkpoint)]
 
 
 def _compared(
-    request: BuildRequest, inputs: Inputs, variants: list[Variant], trusted: Trusted, load: float, bench: Workbench
+    request: BuildRequest, inputs: Inputs, graphs: list[tuple[str, bytes]], trusted: Trusted, load: float, bench: Workbench
 ) -> Comparison | None:
+    """All ``graphs``, ONNX by precision, on the images that are held out; None if there are none."""
     if inputs.held_out is None:
         return None
     return compare(
         [
-            Candidate(precision=item.precision, engine=trusted.engine, model=item.model, compiled=verdict.compiled)
-            for item, verdict in zip(variants, trusted.verdicts, strict=True)
+            Candidate(precision=precision, engine=trusted.engine, model=model, compiled=verdict.compiled)
+            for (precision, model), verdict in zip(graphs, trusted.verdicts, strict=True)
         ],
         inputs.held_out,
         inputs.checkpoint.preprocessing,

@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from edgevit.files.protobuf import fields, header, message
+from edgevit.files.protobuf import fields, header
 from edgevit.onnxfile import GRAPH_INITIALIZER, MODEL_GRAPH
 
+TENSOR_RAW = 9
+"""Field of TensorProto, behind all others that are written here."""
 
-def with_tensors(model: onnx.ModelProto, tensors: dict[str, onnx.TensorProto]) -> bytes:
-    """``model`` with ``tensors`` as initializers of its graph, serialized as `onnx` does; ``tensors`` is used up.
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """One initializer, whose values are made contiguous, and cast, when they are written: until then it views a weight."""
+
+    name: str
+    element_type: int
+    """ONNX's number."""
+    shape: tuple[int, ...]
+    size: int
+    """Bytes."""
+    values: Callable[[], NDArray[Any]]
+    """``size`` bytes in row-major order, little-endian, of whatever dtype."""
+
+    @property
+    def head(self) -> bytes:
+        """What stands in front of the values in a TensorProto."""
+        proto = onnx.TensorProto(dims=self.shape, data_type=self.element_type, name=self.name)
+        return bytes(proto.SerializeToString(deterministic=True)) + header(TENSOR_RAW, self.size)
+
+
+def with_tensors(model: onnx.ModelProto, constants: Iterable[Constant]) -> bytes:
+    """``model`` with ``constants`` as initializers of its graph, serialized as `onnx` does.
 
     Fields stand in the order of their numbers, so the bytes are those of one message. The graph must have no initializers.
     """
     whole = list(fields(model.SerializeToString(deterministic=True)))
     graph = list(fields(next(field.content for field in whole if field.number == MODEL_GRAPH)))
-    parts = [bytes(field.whole) for field in graph if field.number < GRAPH_INITIALIZER]
-    parts += _serialized(tensors)
-    parts += [bytes(field.whole) for field in graph if field.number > GRAPH_INITIALIZER]
-    parts = [
-        *(bytes(field.whole) for field in whole if field.number < MODEL_GRAPH),
-        header(MODEL_GRAPH, sum(map(len, parts))),
-        *parts,
-        *(bytes(field.whole) for field in whole if field.number > MODEL_GRAPH),
-    ]
-    return b"".join(parts)
-
-
-def _serialized(tensors: dict[str, onnx.TensorProto]) -> Iterator[bytes]:
-    """Each of ``tensors`` as a field of the graph, and gone from there."""
-    for name in list(tensors):
-        yield message(GRAPH_INITIALIZER, tensors.pop(name).SerializeToString(deterministic=True))
+    before, behind = ([field.whole for field in graph if (field.number > GRAPH_INITIALIZER) is last] for last in (False, True))
+    tensors = [(constant, constant.head) for constant in constants]
+    starts = [header(GRAPH_INITIALIZER, len(head) + constant.size) + head for constant, head in tensors]
+    length = sum(map(len, (*before, *starts, *behind))) + sum(constant.size for constant, _ in tensors)
+    written = BytesIO()  # which grows in place, and gives its content away without a copy
+    written.writelines(field.whole for field in whole if field.number < MODEL_GRAPH)
+    written.write(header(MODEL_GRAPH, length))
+    written.writelines(before)
+    for (constant, _), start in zip(tensors, starts, strict=True):
+        written.write(start)
+        written.write(np.ascontiguousarray(constant.values()).data)
+    written.writelines(behind)
+    written.writelines(field.whole for field in whole if field.number > MODEL_GRAPH)
+    return written.getvalue()

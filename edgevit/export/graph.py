@@ -74,7 +74,7 @@ class _Writer(Nodes):
         )
         opsets = [helper.make_opsetid("", self.form.opset)]
         model = helper.make_model(graph, producer_name="edgevit", ir_version=self.form.ir_version, opset_imports=opsets)
-        return with_tensors(model, self.constants)
+        return with_tensors(model, self.constants.values())
 
     def embed(self, frames: str, model: FoldedVit) -> str:
         """uint8 frames to tokens [N, T, width]: one GEMM over the pixels of each patch."""

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor
 
+from edgevit.export.assembly import Constant
 from edgevit.export.form import Form
 from edgevit.model.rounding import dtype_of
 from edgevit.numberformat import FORMATS, NumberFormat
@@ -29,24 +30,27 @@ class Nodes:
         self.form = form
         self.format = FORMATS[form.dtype]
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
+        self.constants: dict[str, Constant] = {}
 
     def constant(self, name: str, value: Tensor | NDArray[Any] | np.generic | list[int] | float) -> str:
         """An initializer; floats take the form's dtype, lists of int become int64.
 
-        Raises OverflowError for a value that the dtype cannot hold; `edgevit.quantize.fp16.fit` keeps that from happening.
+        A value that the dtype cannot hold is an OverflowError when the graph is written; `edgevit.quantize.fp16.fit` keeps that
+        from happening.
         """
         if name not in self.constants:
             array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-            if array.dtype.kind == "f":
-                array = self._cast(name, array)
-            self.constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
+            dtype = np.dtype(self.format.storage) if array.dtype.kind == "f" else array.dtype
+            self.constants[name] = Constant(
+                name, helper.np_dtype_to_tensor_dtype(dtype), array.shape, array.size * dtype.itemsize,
+                lambda: self._cast(name, array) if array.dtype.kind == "f" else array,
+            )  # fmt: skip
         return name
 
     def shape(self, name: str, value: list[int]) -> str:
         """An initializer of ints that many may share; another value than the first of its name gets a name of its own."""
         known = self.constants.get(name)
-        if known is not None and numpy_helper.to_array(known).tolist() != value:
+        if known is not None and known.values().tolist() != value:
             name = f"{name}/{'_'.join(map(str, value))}"
         return self.constant(name, value)
 
@@ -70,8 +74,11 @@ class Nodes:
     def codes(self, name: str, codes: Tensor, stored_in: NumberFormat) -> str:
         """An initializer of codes, by their bits: NumPy has not every format."""
         if name not in self.constants:
-            raw = codes.to(dtype_of(stored_in)).contiguous().view(torch.uint8).numpy().tobytes()
-            self.constants[name] = helper.make_tensor(name, element_type(stored_in), codes.shape, raw, raw=True)
+            dtype = dtype_of(stored_in)
+            self.constants[name] = Constant(
+                name, element_type(stored_in), tuple(codes.shape), codes.numel() * dtype.itemsize,
+                lambda: codes.to(dtype).contiguous().view(torch.uint8).numpy(),
+            )  # fmt: skip
         return name
 
     def fake_quantized(self, x: str, scale: float, name: str, to: NumberFormat) -> str:
