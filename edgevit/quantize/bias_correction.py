@@ -1,14 +1,15 @@
 """Bias correction in network order: what is left of each GEMM's mean error goes into its bias.
 
-Some calibration images run through the float model and the quantized one side by side, block by
-block. The mean difference of a GEMM's outputs, which quantized predecessors have added to, moves into its
+Some calibration images run through the quantized model. How the mean of a GEMM's outputs differs from that of the float model,
+to which quantized predecessors have added, moves into its
 bias (bias correction, arXiv 1906.04721; in network order as in Bias Compensation, arXiv 2404.01892),
 guarded against over-fitting: only if the mean of one half of the images lowers the error of the other half.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,40 +21,28 @@ from edgevit.part import Part
 HALVES = 2
 
 
-@dataclass
-class _Means:
-    """A `LinearOp` that computes the float GEMM and keeps its output's mean over each half of the images, [2, out]."""
-
-    of: dict[Part, Tensor]
-
-    def __call__(self, part: Part, x: Tensor, weights: Linear) -> Tensor:
-        y = plain_linear(part, x, weights)
-        self.of[part] = _means(y)
-        return y
-
-
-def correct_biases(plan: QuantPlan, frames: Tensor) -> tuple[QuantPlan, set[Part]]:
+def correct_biases(plan: QuantPlan, frames: Tensor, wanted: Mapping[Part, Tensor]) -> tuple[QuantPlan, set[Part]]:
     """``plan`` with corrected biases, and the GEMMs whose correction held on both halves.
 
-    ``frames`` uint8 [N, H, W, 3] are calibration images in random order, N at least 2, all in one batch.
+    ``frames`` uint8 [N, H, W, 3] are calibration images in random order, N at least 2, all in one batch; ``wanted`` [2, out] are
+    the means of every GEMM's outputs over each half of them (`halves`), in floating point.
     """
-    linears, corrected, means = dict(plan.linears), set[Part](), _Means({})
+    linears, corrected = dict(plan.linears), set[Part]()
 
     def quantized(part: Part, x: Tensor, weights: Linear) -> Tensor:
         if part not in linears:
             return plain_linear(part, x, weights)
         y = quantized_linear(x, linears[part])
-        shift = _held_out_shift(means.of[part] - _means(y))
+        shift = _held_out_shift(wanted[part] - halves(y))
         if shift is None:
             return y
         corrected.add(part)
         linears[part] = replace(linears[part], bias=linears[part].bias + shift)
         return y + shift
 
-    wanted = got = embed(plan.model, frames)
+    tokens = embed(plan.model, frames)
     for i in range(len(plan.model.blocks)):
-        wanted = run_block(plan.model, i, wanted, means)
-        got = run_block(plan.model, i, got, quantized)
+        tokens = run_block(plan.model, i, tokens, quantized)
     return replace(plan, linears=linears), corrected
 
 
@@ -63,5 +52,6 @@ def _held_out_shift(errors: Tensor) -> Tensor | None:
     return errors.mean(0) if left < errors.square().sum() else None
 
 
-def _means(y: Tensor) -> Tensor:
+def halves(y: Tensor) -> Tensor:
+    """Mean over the tokens of each half of the images [2, out], of outputs [N, T, out]."""
     return torch.stack([half.flatten(0, 1).mean(0) for half in y.tensor_split(HALVES)])

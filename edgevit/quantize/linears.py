@@ -8,7 +8,7 @@ attention becomes INT8 where it adds little, and what mean error is left goes in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +25,7 @@ from edgevit.model.rounding import quantize_weight
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part
 from edgevit.quantize.attention import AttentionReport, quantize_attention
-from edgevit.quantize.bias_correction import correct_biases
+from edgevit.quantize.bias_correction import correct_biases, halves
 from edgevit.quantize.gptq import round_gptq
 from edgevit.quantize.smoothing_search import OFF, best_candidate, clip_value
 from edgevit.quantize.statistics import Collector, InputStatistics
@@ -61,8 +61,8 @@ class Calibration(Protocol):
     """What calibration images tell."""
 
     @property
-    def frames(self) -> Tensor:
-        """uint8 [N, H, W, 3]: some of the images, evenly drawn, in random order, for the passes in network order."""
+    def frames(self) -> KeptFrames:
+        """For the passes in network order."""
         ...
 
     def of_block(self, index: int) -> Mapping[Part, InputStatistics]:
@@ -76,7 +76,7 @@ class Collected:
 
     statistics: dict[Part, InputStatistics]
     """Of every GEMM's input."""
-    frames: Tensor
+    frames: KeptFrames
     """See `Calibration.frames`."""
 
     def of_block(self, index: int) -> Mapping[Part, InputStatistics]:
@@ -97,12 +97,12 @@ def collect(model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: 
     """Calibrate on ``images`` frames, uint8 [N, H, W, 3] per batch, in one pass. Memory does not grow with their number, but with
     the model: `edgevit.quantize.streaming` holds what belongs to one block.
     """
-    collector, kept = collector_for(images, recipe), KeptFrames(images=images, tokens=model.config.tokens)
+    collector, keeper = collector_for(images, recipe), FrameKeeper(images=images, tokens=model.config.tokens)
     for batch in batches:
         frames = torch.from_numpy(batch)
         forward(model, frames, collector)
-        kept.add(frames)
-    return Collected(statistics=collector.statistics, frames=kept.shuffled(recipe.calibrate.seed))
+        keeper.add(frames)
+    return Collected(statistics=collector.statistics, frames=keeper.kept(recipe.calibrate.seed))
 
 
 def collector_for(images: int, recipe: Recipe) -> Collector:
@@ -111,23 +111,39 @@ def collector_for(images: int, recipe: Recipe) -> Collector:
     return Collector(images=images, tokens=settings.tokens, seed=settings.seed, products=products)
 
 
+@dataclass(frozen=True)
 class KeptFrames:
-    """Some of all frames, evenly drawn."""
+    """Some of the calibration images, evenly drawn, in random order."""
+
+    frames: Tensor
+    """uint8 [N, H, W, 3]"""
+    numbers: list[int]
+    """Of each among all images."""
+
+    def means(self, of_images: Sequence[Tensor]) -> Tensor:
+        """Mean over each half of them [2, C] of what every image has, [C]."""
+        return halves(torch.stack([of_images[number] for number in self.numbers])[:, None])
+
+
+class FrameKeeper:
+    """Keeps some of all frames as they pass."""
 
     def __init__(self, *, images: int, tokens: int) -> None:
         """Of ``images`` that make so many ``tokens`` each."""
         self._stride = -(-images // max(2, KEPT_TOKENS // tokens))
-        self._kept, self._seen = list[Tensor](), 0
+        self._kept, self._numbers, self._seen = list[Tensor](), list[int](), 0
 
     def add(self, frames: Tensor) -> None:
         """Take in the next ``frames`` uint8 [N, H, W, 3]."""
-        self._kept += [frame for number, frame in enumerate(frames, self._seen) if number % self._stride == 0]
+        chosen = [number for number in range(self._seen, self._seen + len(frames)) if number % self._stride == 0]
+        self._kept += [frames[number - self._seen] for number in chosen]
+        self._numbers += chosen
         self._seen += len(frames)
 
-    def shuffled(self, seed: int) -> Tensor:
+    def kept(self, seed: int) -> KeptFrames:
         """All that were kept, in random order."""
-        order = torch.randperm(len(self._kept), generator=torch.Generator().manual_seed(seed))
-        return torch.stack([self._kept[i] for i in order])
+        order = torch.randperm(len(self._kept), generator=torch.Generator().manual_seed(seed)).tolist()
+        return KeptFrames(torch.stack([self._kept[i] for i in order]), [self._numbers[i] for i in order])
 
 
 def quantize(
@@ -139,7 +155,7 @@ def quantize(
     ``progress`` is called with each GEMM before its search. Deterministic.
     """
     plan, layers = QuantPlan(model=replace(model, blocks=list(model.blocks))), dict[Part, LayerReport]()
-    extremes: dict[int, tuple[Tensor, Tensor]] = {}
+    extremes, means, kept = dict[int, tuple[Tensor, Tensor]](), dict[Part, Tensor](), calibration.frames
     for i in range(len(model.blocks)):
         statistics = calibration.of_block(i)
         for kind in (kind for kind in recipe.quantize.linears if kind in model.blocks[i].linears):
@@ -148,16 +164,19 @@ def quantize(
             known = statistics[part]
             linear, transform, layers[part] = _quantize_gemm(part, plan.model.blocks[i], known, recipe.quantize, to)
             _install(plan, part, linear, transform)
+            means[part] = kept.means(known.output_means)
             if kind == "qkv":
                 extremes[i] = (known.output_low, known.output_high)
             elif kind == "proj" and i in extremes and transform is not None:
                 extremes[i] = migrate_outputs(extremes[i], transform)
-    if recipe.quantize.bias == "network" and len(calibration.frames) > 1:
-        plan, corrected = correct_biases(plan, calibration.frames)
+                first, second = means[Part(i, "qkv")]
+                means[Part(i, "qkv")] = torch.stack(migrate_outputs((first, second), transform))
+    if recipe.quantize.bias == "network" and len(kept.frames) > 1:
+        plan, corrected = correct_biases(plan, kept.frames, means)
         layers |= {part: replace(layers[part], corrected=True) for part in corrected}
     attention: list[AttentionReport] = []
     if recipe.quantize.attention != "off":  # last: it rescales queries and keys, which biases are compared by
-        plan, attention = quantize_attention(plan, extremes, calibration.frames, recipe.quantize.attention)
+        plan, attention = quantize_attention(plan, extremes, kept.frames, recipe.quantize.attention)
     return Quantized(plan=plan, layers=list(layers.values()), attention=attention)
 
 

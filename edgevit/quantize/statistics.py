@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -52,7 +52,8 @@ class InputStatistics:
     ``total`` [C] is the sum of x and ``products`` [C, C] that of x x^T over the same ``count`` tokens, its upper triangle
     alone (None if it was not asked for); ``sample`` [limit, C] holds the ``used`` tokens that candidates are
     compared on, of images ``owners`` [limit], each standing for ``weights`` [limit] tokens of its image;
-    ``output_low`` and ``output_high`` [out] are the extremes of the GEMM's output.
+    ``output_low`` and ``output_high`` [out] are the extremes of the GEMM's output, ``output_means`` [out] its mean over each
+    image's tokens, image by image.
     """
 
     highs: Extremes
@@ -63,6 +64,7 @@ class InputStatistics:
     output_low: Tensor
     output_high: Tensor
     total: Tensor
+    output_means: list[Tensor] = field(default_factory=list)
     products: Tensor | None = None
     count: int = 0
     used: int = 0
@@ -90,6 +92,7 @@ class InputStatistics:
         self.lows.add(-x.amin(1), self.images)
         self.output_low = torch.minimum(self.output_low, y.amin((0, 1)))
         self.output_high = torch.maximum(self.output_high, y.amax((0, 1)))
+        self.output_means += y.mean(1).unbind()
         self.images += len(x)
         flat = x.flatten(0, 1)
         self.count += len(flat)

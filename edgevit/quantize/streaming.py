@@ -11,12 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from edgevit.model.folded import FoldedVit, embed, run_block
 from edgevit.model.token_store import TokenStream
 from edgevit.part import Part
-from edgevit.quantize.linears import KeptFrames, collector_for
+from edgevit.quantize.linears import FrameKeeper, KeptFrames, collector_for
 from edgevit.quantize.statistics import InputStatistics
 from edgevit.recipe import Recipe
 
@@ -37,19 +36,19 @@ class Streamed:
         """
         self._model, self._images, self._recipe, self._advance = model, images, recipe, advance
         self._stream, self._next = TokenStream(), 0
-        kept = KeptFrames(images=images, tokens=model.config.tokens)
+        keeper = FrameKeeper(images=images, tokens=model.config.tokens)
         try:
             for batch in batches:
                 frames = torch.from_numpy(batch)
                 self._stream.append(embed(model, frames))
-                kept.add(frames)
+                keeper.add(frames)
         except BaseException:
             self._stream.__exit__(None, None, None)
             raise
-        self._frames = kept.shuffled(recipe.calibrate.seed)
+        self._frames = keeper.kept(recipe.calibrate.seed)
 
     @property
-    def frames(self) -> Tensor:
+    def frames(self) -> KeptFrames:
         """See `edgevit.quantize.linears.Calibration.frames`."""
         return self._frames
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import FoldedVit, forward
+from edgevit.model.folded import FoldedVit, Linear, forward, plain_linear
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.part import Part
-from edgevit.quantize.bias_correction import _held_out_shift, correct_biases
+from edgevit.quantize.bias_correction import _held_out_shift, correct_biases, halves
 from edgevit.recipe import QuantizeSettings, Recipe
 from tests.zoo import folded, frames, int8
 
@@ -33,6 +33,19 @@ def images(model: FoldedVit) -> Tensor:
     return torch.from_numpy(frames(model.config, 32, seed=5))
 
 
+def corrected_on(plan: QuantPlan, images: Tensor) -> tuple[QuantPlan, set[Part]]:
+    """By what the float model gives for the same images."""
+    means: dict[Part, Tensor] = {}
+
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        y = plain_linear(part, x, weights)
+        means[part] = halves(y)
+        return y
+
+    forward(plan.model, images, linear)
+    return correct_biases(plan, images, means)
+
+
 def planted(plan: QuantPlan, part: Part, shift: Tensor | float) -> QuantPlan:
     return replace(plan, linears=plan.linears | {part: replace(plan.linears[part], bias=plan.linears[part].bias + shift)})
 
@@ -40,7 +53,7 @@ def planted(plan: QuantPlan, part: Part, shift: Tensor | float) -> QuantPlan:
 @pytest.mark.parametrize("part", [Part(0, "qkv"), Part(0, "fc1"), Part(1, "proj"), Part(1, "fc2")], ids=str)
 def test_a_planted_error_is_removed(model: FoldedVit, plan: QuantPlan, images: Tensor, part: Part) -> None:
     wrong = planted(plan, part, 0.5 * torch.randn(len(plan.linears[part].bias), generator=torch.Generator().manual_seed(0)))
-    right, corrected = correct_biases(wrong, images)
+    right, corrected = corrected_on(wrong, images)
     assert part in corrected
     wanted = forward(model, images)
     before, after, clean = (float((simulate(each, images) - wanted).square().sum()) for each in (wrong, right, plan))
@@ -54,7 +67,7 @@ def test_a_planted_error_is_removed(model: FoldedVit, plan: QuantPlan, images: T
 def test_only_biases_of_the_named_gemms_change(plan: QuantPlan, images: Tensor) -> None:
     wrong = planted(plan, Part(0, "fc1"), 0.3)
     before = {name: linear.bias.clone() for name, linear in wrong.linears.items()}
-    right, corrected = correct_biases(wrong, images)
+    right, corrected = corrected_on(wrong, images)
     assert corrected <= set(plan.linears)
     for name, linear in right.linears.items():
         assert torch.equal(linear.bias, before[name]) != (name in corrected), name
@@ -64,18 +77,18 @@ def test_only_biases_of_the_named_gemms_change(plan: QuantPlan, images: Tensor) 
 
 
 def test_a_float_model_has_nothing_to_correct(model: FoldedVit, images: Tensor) -> None:
-    assert correct_biases(QuantPlan(model=model), images)[1] == set()
+    assert corrected_on(QuantPlan(model=model), images)[1] == set()
 
 
 def test_gemms_in_floating_point_are_passed_over(model: FoldedVit, images: Tensor) -> None:
     some = int8(model, Recipe(quantize=QuantizeSettings(linears=("fc1",), bias="layer", attention="off")))
-    right, corrected = correct_biases(planted(some, Part(1, "fc1"), 0.4), images)
+    right, corrected = corrected_on(planted(some, Part(1, "fc1"), 0.4), images)
     assert Part(1, "fc1") in corrected <= {Part(0, "fc1"), Part(1, "fc1")}
     assert set(right.linears) == set(some.linears)
 
 
 @pytest.mark.parametrize(
-    ("halves", "wanted"),
+    ("errors", "wanted"),
     [
         ([[1.0, 2.0], [1.0, 2.0]], [1.0, 2.0]),
         ([[1.0, 2.0], [0.8, 2.4]], [0.9, 2.2]),
@@ -85,15 +98,15 @@ def test_gemms_in_floating_point_are_passed_over(model: FoldedVit, images: Tenso
         ([[0.0, 0.0], [0.0, 0.0]], None),
     ],
 )
-def test_a_correction_must_hold_on_the_other_half(halves: list[list[float]], wanted: list[float] | None) -> None:
-    shift = _held_out_shift(torch.tensor(halves))
+def test_a_correction_must_hold_on_the_other_half(errors: list[list[float]], wanted: list[float] | None) -> None:
+    shift = _held_out_shift(torch.tensor(errors))
     assert (shift is None) if wanted is None else (shift is not None and shift.tolist() == pytest.approx(wanted))
 
 
 def test_an_error_of_one_half_is_not_corrected(plan: QuantPlan, images: Tensor) -> None:
     """Frames of two kinds, one in each half: what quantization does to them in the mean is not the same, and is left."""
     dark, light = torch.zeros_like(images[:16]), images[:16]
-    together, halves = torch.cat([dark, light]), torch.stack([dark, light], 1).flatten(0, 1)
-    apart, mixed = correct_biases(plan, together)[1], correct_biases(plan, halves)[1]
+    together, turns = torch.cat([dark, light]), torch.stack([dark, light], 1).flatten(0, 1)
+    apart, mixed = corrected_on(plan, together)[1], corrected_on(plan, turns)[1]
     assert len(apart) < len(mixed)
     assert mixed

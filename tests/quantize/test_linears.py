@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edgevit.model.folded import FoldedVit, Linear, forward, plain_attention, pl
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan, fake_quant, simulate
 from edgevit.part import Part
+from edgevit.quantize.bias_correction import correct_biases, halves
 from edgevit.quantize.linears import Collected, collect, decibel, quantize
 from edgevit.quantize.smoothing_search import OFF, SmoothingCandidate
 from edgevit.quantize.statistics import TOP, Extremes, InputStatistics
@@ -199,7 +201,9 @@ def test_frames_are_kept_for_the_passes_in_network_order(model: FoldedVit, count
     """Few images: all of them, in an order that the seed decides."""
     images = frames(model.config, count)
     recipes = [Recipe(calibrate=Calibrate(seed=seed)) for seed in (0, 0, 1)]
-    kept = [collect(model, np.array_split(images, min(2, count)), images=count, recipe=recipe).frames for recipe in recipes]
+    kept = [
+        collect(model, np.array_split(images, min(2, count)), images=count, recipe=recipe).frames.frames for recipe in recipes
+    ]
     assert torch.equal(kept[0], kept[1])
     assert count < 9 or not torch.equal(kept[0], kept[2])
     for some in kept:
@@ -211,13 +215,16 @@ def test_kept_frames_are_bounded(model: FoldedVit, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("edgevit.quantize.linears.KEPT_TOKENS", 5 * model.config.tokens)
     images = frames(model.config, 23)
     kept = collect(model, np.array_split(images, 4), images=23, recipe=Recipe()).frames
-    assert sorted(frame.numpy().tobytes() for frame in kept) == sorted(frame.tobytes() for frame in images[::5])
+    assert sorted(kept.numbers) == list(range(0, 23, 5))
+    assert all(np.array_equal(frame, images[number]) for frame, number in zip(kept.frames, kept.numbers, strict=True))
+    assert sorted(frame.numpy().tobytes() for frame in kept.frames) == sorted(frame.tobytes() for frame in images[::5])
 
 
 def test_batches_change_no_result(model: FoldedVit) -> None:
     images = frames(model.config, 9)
     one, many = (collect(model, np.array_split(images, parts), images=9, recipe=Recipe()) for parts in (9, 2))
-    assert torch.equal(one.frames, many.frames)
+    assert torch.equal(one.frames.frames, many.frames.frames)
+    assert one.frames.numbers == many.frames.numbers
     for name, known in one.statistics.items():
         other = many.statistics[name]
         assert torch.equal(known.owners[: known.used], other.owners[: other.used])
@@ -559,3 +566,30 @@ def test_decibel() -> None:
     assert decibel(100.0, 1.0) == pytest.approx(20)
     assert decibel(1.0, 0.0) == decibel(0.0, 0.0) == 200
     assert decibel(1.0, 10.0) == pytest.approx(-10)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_biases_are_held_against_the_float_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What calibration remembers of outputs are their means in the model that the plan holds, however inputs were transformed."""
+    model = folded(**ZOO[name])
+    images = frames(model.config, 9, seed=3)
+    asked: list[tuple[Any, ...]] = []
+
+    def spy(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return correct_biases(*arguments)
+
+    monkeypatch.setattr("edgevit.quantize.linears.correct_biases", spy)
+    quantize(model, collect(model, [images], images=9, recipe=Recipe()), Recipe())
+    ((plan, kept, wanted),) = asked
+    found: dict[Part, Tensor] = {}
+
+    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
+        y = plain_linear(part, x, weights)
+        found[part] = halves(y)
+        return y
+
+    forward(plan.model, kept, linear)
+    assert wanted.keys() == found.keys()
+    for part, means in wanted.items():
+        torch.testing.assert_close(means, found[part], rtol=1e-3, atol=1e-4 * float(found[part].abs().max()), msg=str(part))
