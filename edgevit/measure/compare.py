@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def compare(
     *,
     problem_type: str = SINGLE_LABEL,
     runs: int,
+    limit_s: float = math.inf,
     bench: Workbench,
     startup: bool = False,
     load: float | None = None,
@@ -78,7 +80,8 @@ def compare(
 ) -> Comparison:
     """Evaluate and time ``candidates``; the first is the reference for accuracy, agreement and SQNR.
 
-    ``problem_type`` is what all their logits mean. ``runs`` inferences of each are timed at batch 1; 0 leaves timing out.
+    ``problem_type`` is what all their logits mean. ``runs`` inferences of each are timed at batch 1, or fewer, in about
+    ``limit_s`` seconds; 0 leaves timing out.
     ``load`` is `machine.load` of before the work that led here, which is a load of its own; None reads it now.
     ``startup`` also measures a fresh process of each; where the file system ``root`` has power rails, energy is measured, too.
     ``command`` is what was typed, for the conditions. Raises DataError without images.
@@ -91,7 +94,7 @@ def compare(
     logits = [_logits(candidate, opened, images, bench) for candidate in candidates]
     none: list[Any] = [None] * len(candidates)
     starts = _startups(opened, bench) if startup else none
-    turns, energies = _timed(opened, images, runs, find_rails(root), bench) if runs else (none, none)
+    turns, energies = _timed(opened, images, runs, limit_s, find_rails(root), bench) if runs else (none, none)
     logits, targets, labels = comparable(logits, images, labels, problem_type)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
     ratio = _Ratio(turns)
@@ -120,7 +123,7 @@ def compare(
     )
     return Comparison(
         rows=rows,
-        conditions=_conditions(rows, images, targets is not None, bench.threads, load, command) | _unseen(targets, labels),
+        conditions=_conditions(rows, turns, images, targets is not None, bench.threads, load, command) | _unseen(targets, labels),
         recommendation=recommend(rows, ratio),
         warnings=suspicions(rows, logits, targets, labels, [candidate.earlier for candidate in candidates]),
         evidence=Evidence(
@@ -186,7 +189,7 @@ def _startups(opened: _Sessions, bench: Workbench) -> list[Startup | None]:
 
 
 def _timed(
-    opened: _Sessions, images: ImageSet, runs: int, rails: Mapping[str, Rail], bench: Workbench
+    opened: _Sessions, images: ImageSet, runs: int, limit_s: float, rails: Mapping[str, Rail], bench: Workbench
 ) -> tuple[list[Turns | None], list[Energy | None]]:
     """Times of every candidate, and energies where there are rails, on the same frames."""
     few = images.subset(range(min(len(images), TIMED_FRAMES)))
@@ -197,7 +200,7 @@ def _timed(
         with bench.stage("measure latency", total=runs) as stage:
             sessions = {str(i): stack.enter_context(opened.open(item)) for i, item in enumerate(opened.candidates)}
             own = {str(i): frames[opened.contract(item)] for i, item in enumerate(opened.candidates)}
-            times = latency.take_turns(sessions, own, runs=runs, stage=stage)
+            times = latency.take_turns(sessions, own, runs=runs, stage=stage, limit_s=limit_s)
         if rails:
             with bench.stage("measure energy", total=ROUNDS * len(sessions)) as stage:
                 energies = measure_energy(sessions, own, lambda: total(read_rails(rails)), stage)
@@ -226,8 +229,10 @@ def _baseline(candidate: Candidate, candidates: Sequence[Candidate]) -> int:
 
 
 def _conditions(
-    rows: Sequence[Row], images: ImageSet, labelled: bool, threads: int | None, load: float, command: str
+    rows: Sequence[Row], turns: Sequence[Turns | None], images: ImageSet, labelled: bool, threads: int | None, load: float,
+    command: str,
 ) -> dict[str, Any]:  # fmt: skip
+    longest = max((len(turn) for own in turns for turn in own or ()), default=0)
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "edgevit": edgevit.__version__,
@@ -243,8 +248,8 @@ def _conditions(
         "batch": 1,
         "clock": machine.clock(),
         "load": load,
-        "order": f"interleaved, {latency.TURN} inferences a turn, {latency.WARM_UP} to warm up first"
-        if any(row.latency for row in rows)
+        "order": f"interleaved, {longest} inferences a turn, up to {latency.WARM_UP} to warm up first"
+        if longest
         else "not timed, as this is not the target",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 WARM_UP = 5
 TURN = 5  # inferences of one session before the next has its turn
 MIN_TURNS = 6  # with fewer the interval of a ratio is too narrow: `edgevit.measure.statistics.median_ratio`
+WARM_SHARE = 10  # of a limit of time, a session's warm-up takes so much at most: a tenth
 PAUSE = 0.02  # seconds before a turn: an engine's idle threads spin for a while and would slow the next engine
 
 
@@ -41,28 +43,44 @@ def measure_latency(sessions: Mapping[str, Session], frames: Frames, *, runs: in
     return {name: summary(turns) for name, turns in times.items()}
 
 
-def take_turns(sessions: Mapping[str, Session], frames: Mapping[str, Frames], *, runs: int, stage: Stage) -> dict[str, Turns]:
+def take_turns(
+    sessions: Mapping[str, Session], frames: Mapping[str, Frames], *, runs: int, stage: Stage, limit_s: float = math.inf
+) -> dict[str, Turns]:  # fmt: skip
     """As `measure_latency`, every time in milliseconds: per session its turns, in the order they were taken.
 
-    ``frames`` are each session's own, as their sizes may differ.
+    ``frames`` are each session's own, as their sizes may differ. After ``limit_s`` seconds it ends, but for `MIN_TURNS` turns of
+    each; those are shorter where that is more than the limit.
     """
     times: dict[str, Turns] = {name: [] for name in sessions}
-    for name, session in sessions.items():
-        for i in range(WARM_UP):
-            session.infer(frames[name][i % len(frames[name])][None])
-    for start in range(0, runs, TURN):
+    began = time.perf_counter()
+    round_s = sum(_warmed_up(session, frames[name], limit_s / WARM_SHARE) for name, session in sessions.items())
+    length = TURN if MIN_TURNS * (TURN + 1) * round_s <= limit_s else 1
+    for start in range(0, runs, length):
+        if start >= MIN_TURNS * length and time.perf_counter() - began > limit_s:
+            break
         for name, session in sessions.items():
             own, turn = frames[name], []
             time.sleep(PAUSE)
             session.infer(own[:1])
-            for i in range(start, min(start + TURN, runs)):
+            for i in range(start, min(start + length, runs)):
                 frame = own[i % len(own)][None]
                 begin = time.perf_counter()
                 session.infer(frame)
                 turn.append(1e3 * (time.perf_counter() - begin))
             times[name].append(turn)
-        stage.advance(min(TURN, runs - start))
+        stage.advance(min(length, runs - start))
     return times
+
+
+def _warmed_up(session: Session, frames: Frames, limit_s: float) -> float:
+    """Seconds of the last of `WARM_UP` inferences, or of fewer if they take longer than ``limit_s``."""
+    began = time.perf_counter()
+    for i in range(WARM_UP):
+        begin = time.perf_counter()
+        session.infer(frames[i % len(frames)][None])
+        if time.perf_counter() - began > limit_s:
+            break
+    return time.perf_counter() - begin
 
 
 def summary(turns: Sequence[Sequence[float]]) -> Latency:

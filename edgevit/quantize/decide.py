@@ -17,7 +17,7 @@ from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import FORMATS, FP16
 from edgevit.part import Part
 from edgevit.quantize.accuracy_control import within_budget
-from edgevit.quantize.fp16_check import HalfModel, half_model
+from edgevit.quantize.fp16_check import half_model
 from edgevit.quantize.quantize import legal_for, quantization, with_float_attention
 from edgevit.quantize.sensitivity import revert
 from edgevit.recipe import Recipe
@@ -66,20 +66,21 @@ def decide(
     With a ``budget`` parts of INT8 go back to floating point until it holds. Raises ConfigError for a model that FP16 cannot
     hold, BudgetError for a budget that cannot be met, DataError for an unreadable image.
     """
-    engine = bench.engine
-    half: HalfModel | None = None
-    notes: tuple[str, ...] = ()
-    if form_for(engine, precision).dtype == FP16.name:
-        half = half_model(checkpoint, calibration, precision, bench) if calibration else None
-        notes = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",)
-    # A model that FP16 holds as it is shares its quantization with other targets.
-    changed = half.model if half and half.changed else None
+    engine, to = bench.engine, FORMATS[precision]
+    in_fp16 = form_for(engine, precision).dtype == FP16.name
+    result, half = None, None
+    if to.scaled and calibration is not None:
+        result = quantization(checkpoint, calibration, recipe, bench, to=to, peaks=in_fp16)
+    if in_fp16 and calibration is not None:
+        half = half_model(checkpoint, calibration, precision, bench, result.peaks if result else None)
+    notes = half.notes if half else ("fp16: the range is not checked without images; pass --data DIR",) if in_fp16 else ()
     report: dict[str, Any] = {"half": {"peaks": half.peaks}} if half else {}
-    number_format = FORMATS[precision]
-    if not number_format.scaled or calibration is None:
+    if result is None or calibration is None:
         model = half.model if half else fold(checkpoint.model, checkpoint.preprocessing)
         return PrecisionDecision(precision=precision, plan=QuantPlan(model=model), report=report, notes=notes)
-    result = legal_for(quantization(checkpoint, calibration, recipe, bench, changed, number_format), engine)
+    if half and half.changed:  # rare; a model that FP16 holds as it is shares its quantization with other targets
+        result = quantization(checkpoint, calibration, recipe, bench, half.model, to)
+    result = legal_for(result, engine)
     if budget is not None:
         result = within_budget(checkpoint, result, budget, bench)
     return PrecisionDecision(precision=precision, plan=result.plan, report=result.report | report, notes=notes)

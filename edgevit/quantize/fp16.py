@@ -28,7 +28,6 @@ from edgevit.model.folded import (
     forward,
     merged_behind,
     patch_product,
-    plain_attention,
     plain_linear,
     positioned,
     run_attention,
@@ -70,49 +69,69 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-@torch.inference_mode()
-def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
-    """The largest magnitudes on frames uint8 [N, H, W, 3] of what FP16 has to hold, by place.
+class PeakMeter:
+    """Runs a model as `edgevit.model.folded.forward` does and sees the largest magnitudes of what FP16 has to hold.
 
-    ``stream`` is the residual stream, ``embed`` the product of patches and weights, with and without positions;
-    ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input, ``blocks.3.attention`` the scores,
+    ``found`` has them by place: ``stream`` is the residual stream, ``embed`` the product of patches and weights, with and without
+    positions; ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input, ``blocks.3.attention`` the scores,
     ``blocks.3.attention without key bias`` the same, where it may be left out; ``head`` the logits.
     """
-    found: dict[str, float] = {}
 
-    def see(place: str, x: Tensor) -> None:
-        found[place] = max(found.get(place, 0.0), float(x.abs().max()))
+    def __init__(self, model: FoldedVit) -> None:
+        self.model, self.found = model, dict[str, float]()
 
-    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
-        y = plain_linear(part, x, weights)
-        see(f"{part} input", x)
-        see(str(part), y)
-        return y
+    @torch.inference_mode()
+    def embed(self, frames: Tensor) -> Tokens:
+        """Tokens of uint8 frames [N, H, W, 3]."""
+        product = patch_product(self.model, frames)
+        self._see("embed", product)
+        self._see("embed", product + self.model.positions[self.model.config.prefix_tokens :])
+        tokens = Tokens(positioned(self.model, product))
+        self._see("stream", tokens.x)
+        return tokens
 
-    def attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None) -> Tensor:
-        reached = scores(queries, keys, added)
-        see(str(part), reached)
-        if Rewrite.DROP_KEY_BIAS in legal_rewrites(model.blocks[part.block]):
-            bias = key_bias(model.blocks[part.block])
-            see(_bare(part), reached - (queries * bias[:, None]).sum(-1, keepdim=True))
-        return plain_attention(part, queries, keys, values, added)
+    @torch.inference_mode()
+    def run_block(self, index: int, tokens: Tokens, linear: LinearOp = plain_linear) -> Tokens:
+        """What block ``index`` makes of ``tokens``, with its GEMMs by ``linear``; behind the last one come the logits, too."""
+        model = self.model
 
+        def seen(part: Part, x: Tensor, weights: Linear) -> Tensor:
+            y = linear(part, x, weights)
+            self._see(f"{part} input", x)
+            self._see(str(part), y)
+            return y
+
+        behind = run_attention(model, index, tokens, seen, self._attention)
+        self._see("stream", behind.x)
+        merged = merged_behind(model, index, tokens, behind)
+        if merged is not behind and merged.sizes is not None:  # summed before they are averaged
+            self._see("stream", merged.x * merged.sizes[..., None])
+        last = run_mlp(model, index, merged, seen)
+        self._see("stream", last.x)
+        if index == len(model.blocks) - 1:
+            self._see("head", run_head(model, last))
+        return last
+
+    def _attention(self, part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None) -> Tensor:
+        reached, block = scores(queries, keys, added), self.model.blocks[part.block]
+        self._see(str(part), reached)
+        if Rewrite.DROP_KEY_BIAS in legal_rewrites(block):
+            self._see(_bare(part), reached - (queries * key_bias(block)[:, None]).sum(-1, keepdim=True))
+        return reached.softmax(-1) @ values
+
+    def _see(self, place: str, x: Tensor) -> None:
+        low, high = x.aminmax()
+        self.found[place] = max(self.found.get(place, 0.0), float(high), -float(low))
+
+
+def peaks(model: FoldedVit, batches: Iterable[Frame]) -> dict[str, float]:
+    """What `PeakMeter` finds on frames uint8 [N, H, W, 3] per batch."""
+    meter = PeakMeter(model)
     for batch in batches:
-        product = patch_product(model, torch.from_numpy(batch))
-        see("embed", product)
-        see("embed", product + model.positions[model.config.prefix_tokens :])
-        stream = Tokens(positioned(model, product))
-        see("stream", stream.x)
-        for i in range(len(model.blocks)):
-            behind = run_attention(model, i, stream, linear, attention)
-            see("stream", behind.x)
-            merged = merged_behind(model, i, stream, behind)
-            if merged is not behind and merged.sizes is not None:  # summed before they are averaged
-                see("stream", merged.x * merged.sizes[..., None])
-            stream = run_mlp(model, i, merged, linear)
-            see("stream", stream.x)
-        see("head", run_head(model, stream))
-    return found
+        tokens = meter.embed(torch.from_numpy(batch))
+        for index in range(len(model.blocks)):
+            tokens = meter.run_block(index, tokens)
+    return meter.found
 
 
 def _bare(attention: Part) -> str:

@@ -42,17 +42,22 @@ class HalfModel:
     notes: tuple[str, ...]
 
 
-def half_model(checkpoint: Checkpoint, images: ImageSet, precision: str, bench: Workbench) -> HalfModel:
-    """The folded model made to fit FP16, as measured on ``images``. Raises ConfigError if it cannot be."""
+def half_model(
+    checkpoint: Checkpoint, images: ImageSet, precision: str, bench: Workbench, found: dict[str, float] | None = None
+) -> HalfModel:  # fmt: skip
+    """The folded model made to fit FP16, as measured on ``images``. Raises ConfigError if it cannot be.
+
+    ``found`` are its peaks on these images, if they have passed already.
+    """
     folded, contract = fold(checkpoint.model, checkpoint.preprocessing), checkpoint.preprocessing
     key = {name: value for name, value in quantize_key(checkpoint, images, Recipe()).items() if name != "recipe"}
-    with bench.stage("check fp16 range", total=len(images)) as stage:
-        stored = bench.cache.find(PEAKS, **key)
-        stage.cached = stored is not None
-        found = json.loads(stored) if stored else peaks(folded, counted(images.prepared(contract, BATCH), stage.advance))
-        fitted = fit(folded, found)
-        if stored is None:
-            bench.cache.store(PEAKS, json.dumps(found).encode(), **key)
+    if found is None:
+        with bench.stage("check fp16 range", total=len(images)) as stage:
+            stored = bench.cache.find(PEAKS, **key)
+            stage.cached = stored is not None
+            found = json.loads(stored) if stored else peaks(folded, counted(images.prepared(contract, BATCH), stage.advance))
+    fitted = fit(folded, found)
+    bench.cache.store(PEAKS, json.dumps(found).encode(), **key)
     model = without_key_biases(fitted.model, found) if precision == FP16.name else fitted.model
     return HalfModel(model=model, changed=precision == FP16.name or fitted.shift > 0, peaks=found, notes=fitted.notes)
 

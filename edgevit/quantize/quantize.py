@@ -21,7 +21,7 @@ from edgevit.model.quantplan import QuantPlan
 from edgevit.model.rewrites.folding import fold
 from edgevit.numberformat import INT8, NumberFormat
 from edgevit.part import Part, named
-from edgevit.quantize.fp16 import with_half_scales
+from edgevit.quantize.fp16 import PeakMeter, with_half_scales
 from edgevit.quantize.linears import quantize
 from edgevit.quantize.streaming import Streamed
 from edgevit.recipe import Recipe
@@ -40,6 +40,8 @@ class Quantization:
     """As `Variant.report`."""
     key: dict[str, Any]
     """What the result depends on; see `quantize_key`."""
+    peaks: dict[str, float] | None = None
+    """As `edgevit.quantize.fp16.PeakMeter` has them, where they were asked for and the images passed; None if it was kept."""
 
 
 def int8_variant(checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, bench: Workbench) -> Variant:
@@ -87,11 +89,12 @@ def with_float_attention(
 
 def quantization(
     checkpoint: Checkpoint, images: ImageSet, recipe: Recipe, bench: Workbench, model: FoldedVit | None = None,
-    to: NumberFormat = INT8,
+    to: NumberFormat = INT8, *, peaks: bool = False,
 ) -> Quantization:  # fmt: skip
     """Calibrate and quantize to ``to``, or find the result in the cache. Raises as `int8_variant`.
 
-    ``model`` is the folded checkpoint, if it is not what `fold` gives; see `half_model`.
+    ``model`` is the folded checkpoint, if it is not what `fold` gives; see `half_model`. ``peaks`` are found on the way if they
+    are wanted.
     """
     if not len(images):
         msg = "INT8 needs calibration images, and there are none. Pass --data DIR."
@@ -106,13 +109,14 @@ def quantization(
         stage.cached = found is not None and reports is not None
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
-            with Streamed(folded, batches, images=len(images), recipe=recipe, advance=stage.advance) as calibration:
+            meter = PeakMeter(folded) if peaks else None
+            with Streamed(folded, batches, images=len(images), recipe=recipe, advance=stage.advance, meter=meter) as calibration:
                 result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to)
             report = {key: [named(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             reports = json.dumps(report).encode()
             cache.store(PLAN, dump_plan(result.plan), **key)
             cache.store(PLAN_REPORT, reports, **key)
-            return Quantization(plan=result.plan, report=json.loads(reports), key=key)
+            return Quantization(plan=result.plan, report=json.loads(reports), key=key, peaks=meter.found if meter else None)
     return Quantization(plan=load_plan(found, folded), report=json.loads(reports), key=key)
 
 

@@ -7,6 +7,7 @@ through every block once, in the same order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import torch
 from edgevit.model.folded import FoldedVit, embed, run_block
 from edgevit.model.token_store import TokenStream
 from edgevit.part import Part
+from edgevit.quantize.fp16 import PeakMeter
 from edgevit.quantize.linears import FrameKeeper, KeptFrames, collector_for
 from edgevit.quantize.statistics import InputStatistics
 from edgevit.recipe import Recipe
@@ -28,19 +30,21 @@ class Streamed:
 
     def __init__(
         self, model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: Recipe,
-        advance: Callable[[int], None] = lambda _images: None,
+        advance: Callable[[int], None] = lambda _images: None, meter: PeakMeter | None = None,
     ) -> None:  # fmt: skip
         """Embed ``images`` frames, uint8 [N, H, W, 3] per batch; ``advance`` is told of every image in every block.
+
+        ``meter``, of the same model, sees on the way what FP16 would have to hold.
 
         Raises DataError for an unreadable image, StorageError if the temporary folder is full.
         """
         self._model, self._images, self._recipe, self._advance = model, images, recipe, advance
-        self._stream, self._next = TokenStream(), 0
+        self._stream, self._next, self._meter = TokenStream(), 0, meter
         keeper = FrameKeeper(images=images, tokens=model.config.tokens)
         try:
             for batch in batches:
                 frames = torch.from_numpy(batch)
-                self._stream.append(embed(model, frames))
+                self._stream.append(meter.embed(frames) if meter else embed(model, frames))
                 keeper.add(frames)
         except BaseException:
             self._stream.__exit__(None, None, None)
@@ -60,7 +64,8 @@ class Streamed:
         collector = collector_for(self._images, self._recipe)
         for batch in range(len(self._stream)):
             tokens = self._stream.read(batch)
-            self._stream.replace(batch, run_block(self._model, index, tokens, collector))
+            run = self._meter.run_block if self._meter else partial(run_block, self._model)
+            self._stream.replace(batch, run(index, tokens, collector))
             self._advance(len(tokens.x))
         self._next += 1
         return collector.statistics

@@ -11,7 +11,7 @@ import pytest
 from edgevit.engine import CPU_ENGINES, Session, open_session
 from edgevit.engine.base import SessionBase
 from edgevit.export.graph import write_graph
-from edgevit.measure.latency import PAUSE, TURN, WARM_UP, measure_latency
+from edgevit.measure.latency import MIN_TURNS, PAUSE, TURN, WARM_UP, measure_latency, take_turns
 from edgevit.model.quantplan import QuantPlan
 from edgevit.progress import Progress, Stage
 from tests.zoo import Frames, folded, frames
@@ -89,3 +89,14 @@ def test_milliseconds_of_the_inference_alone(stage: Stage) -> None:
     found = measure_latency({"slow": clock("slow", [], 0.01), "fast": clock("fast", [])}, numbered(1), runs=6, stage=stage)
     assert found["slow"].p50_ms >= 10
     assert found["fast"].p50_ms < min(found["slow"].p50_ms, 1e3 * PAUSE)
+
+
+@pytest.mark.parametrize(("limit_s", "turns", "length"), [(10.0, 4, TURN), (0.05, MIN_TURNS, 1)])
+def test_slow_sessions_have_fewer_inferences(stage: Stage, limit_s: float, turns: int, length: int) -> None:
+    """As many turns as an interval needs, however slow; all that were asked for within the limit."""
+    calls: list[tuple[str, int]] = []
+    sessions = {"slow": clock("slow", calls, 0.02), "fast": clock("fast", calls)}
+    found = take_turns(sessions, dict.fromkeys(sessions, numbered(3)), runs=4 * TURN, stage=stage, limit_s=limit_s)
+    assert all([len(turn) for turn in own] == [length] * turns for own in found.values())
+    timed = turns * (length + 1)  # the first after a pause is not timed
+    assert sum(name == "slow" for name, _ in calls) == timed + (WARM_UP if length == TURN else 1)

@@ -53,10 +53,12 @@ class Quantize:
         if images is None:
             return
         on = f"{len(images)} images of {images.source}"
-        if form_for(work.bench.engine, self.precision).dtype == FP16.name:
+        in_fp16, scaled = form_for(work.bench.engine, self.precision).dtype == FP16.name, FORMATS[self.precision].scaled
+        if scaled:
+            yield dry.stage("quantize", f"recipe {self.recipe.name}, {on}{', and what FP16 has to hold' if in_fp16 else ''}")
+        if in_fp16 and (not scaled or dry.seen("check fp16 range")):
             yield dry.stage("check fp16 range", on)
-        if not FORMATS[self.precision].scaled:
+        if not scaled:
             return
-        yield dry.stage("quantize", f"recipe {self.recipe.name}, {on}")
         if work.bounded and (not kept or dry.seen("sensitivity")):
             yield dry.stage("sensitivity", "only if INT8 as a whole loses more than that: what goes back to floating point")
