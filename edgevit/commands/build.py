@@ -20,6 +20,7 @@ from edgevit.engine.here import is_here, proxy_engine, proxy_engine_of
 from edgevit.engine.samples import samples_bytes
 from edgevit.engine.trusted import CheckedGraph, Trusted, trusted_engine
 from edgevit.export.variants import Variant, fp32_variant
+from edgevit.heap import give_back
 from edgevit.measure import machine
 from edgevit.measure.compare import Candidate, compare
 from edgevit.measure.comparison import Comparison
@@ -111,7 +112,7 @@ def build(
 
 
 class _Timed(Progress):
-    """Passes on to ``inner`` and adds up the seconds of all stages of a name."""
+    """Passes on to ``inner`` and adds up the seconds of all stages of a name; behind each, memory is given back."""
 
     def __init__(self, inner: Progress) -> None:
         self.inner = inner
@@ -126,6 +127,7 @@ class _Timed(Progress):
     def end(self, stage: Any) -> None:
         self.seconds[stage.name] = round(self.seconds.get(stage.name, 0.0) + stage.seconds, 3)  # a search has many of a name
         self.inner.end(stage)
+        give_back()
 
 
 def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:

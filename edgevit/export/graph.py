@@ -137,7 +137,7 @@ class _Writer(Nodes):
             x, taken = (self.first_tokens(part, config.tokens_into(index), tokens, f"{name}/{what}")
                         for part, what in ((x, "unmasked"), (taken, "taken")))  # fmt: skip
             x, self.masked = self.merged(x, taken, index), 0
-        hidden = self.hidden(x, block, index) if len(block.fc1.weight) else None
+        hidden = self.hidden(x, block, index) if block.fc1.outputs else None
         expanded = self.written(x, hidden, block.fc2, block.norm2, f"{name}/norm2", Part(index, "fc2"))
         return self.node("Add", f"{name}/residual2", x, expanded)
 
@@ -159,13 +159,13 @@ class _Writer(Nodes):
 
     def written(self, x: str, inside: str | None, writer: Linear, norm: Norm | None, norm_name: str, part: Part) -> str:
         """What attention or the MLP adds to ``x``; with nothing ``inside``, an affine map of the normed tokens or a bias."""
-        if not writer.weight.shape[1]:
+        if not writer.inputs:
             return self.constant(f"{part.node}/bias", writer.bias)
         return self.linear(inside or self.norm(x, norm, norm_name), writer, part)
 
     def attention(self, x: str, block: FoldedBlock, index: int, tokens: int, keep: int) -> str:
         """All heads' attention [N, keep, inner] of normed tokens."""
-        qkv, products, inner = Part(index, "qkv"), Part(index, "attention"), block.proj.weight.shape[1]
+        qkv, products, inner = Part(index, "qkv"), Part(index, "attention"), block.proj.inputs
         at = Heads(
             name=products.node, heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
             steps=self.plan.attention.get(products), bias=self.bias,

@@ -25,12 +25,50 @@ class Norm:
     eps: float
 
 
+@dataclass(frozen=True)
+class Factors:
+    """What a weight [out, in] is scaled by."""
+
+    values: Tensor
+    """float32 [in] or [out]."""
+    rows: bool
+    """Whether rows are divided by ``values``; else columns are multiplied by them."""
+
+
 @dataclass
 class Linear:
-    """y = x weight^T + bias; weight [out, in], bias [out], float32."""
+    """y = x weight^T + bias; bias [out], float32.
 
-    weight: Tensor
+    What scales a weight is kept beside it and multiplied out where the weight is read, which is hardly ever once it is INT8: a
+    plan holds no second copy of the model.
+    """
+
+    stored: Tensor
+    """float32 [out, in], without the factors."""
     bias: Tensor
+    factors: tuple[Factors, ...] = ()
+
+    @property
+    def weight(self) -> Tensor:
+        """float32 [out, in]"""
+        weight = self.stored
+        for factors in self.factors:
+            weight = weight / factors.values[:, None] if factors.rows else weight * factors.values
+        return weight
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the weight."""
+        return self.stored.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """Columns of the weight."""
+        return self.stored.shape[1]
+
+    def scaled(self, factors: Factors, bias: Tensor) -> Linear:
+        """The same with its weight scaled, and another bias."""
+        return Linear(self.stored, bias, (*self.factors, factors))
 
 
 @dataclass
@@ -55,13 +93,13 @@ class FoldedBlock:
     def linears(self) -> dict[str, Linear]:
         """The GEMMs that there are, by kind."""
         found: dict[str, Linear] = {kind: getattr(self, kind) for kind in LINEARS}
-        return {kind: linear for kind, linear in found.items() if linear.weight.numel()}
+        return {kind: linear for kind, linear in found.items() if linear.stored.numel()}
 
     def norm_of(self, kind: str) -> str | None:
         """The norm that delivers the input of GEMM ``kind``, ``norm1`` or ``norm2``; None if something else does."""
         if kind == "qkv" or (kind == "proj" and not self.heads):
             return "norm1"
-        return "norm2" if kind == "fc1" or (kind == "fc2" and not len(self.fc1.weight)) else None
+        return "norm2" if kind == "fc1" or (kind == "fc2" and not self.fc1.outputs) else None
 
 
 @dataclass
@@ -210,19 +248,19 @@ def attention_inputs(
 
 def mlp_inputs(x: Tensor, block: FoldedBlock, index: int, config: VitConfig, linear: LinearOp) -> Tensor:
     """What fc2 reads [N, T, inputs], of tokens [N, T, width]: the hidden activations, or what is left instead."""
-    if not len(block.fc1.weight):
+    if not block.fc1.outputs:
         return _tokens_for(block.fc2, x, block.norm2)
     return ACTIVATIONS[config.activation](linear(Part(index, "fc1"), _layer_norm(x, block.norm2), block.fc1))
 
 
 def _tokens_for(writer: Linear, x: Tensor, norm: Norm | None) -> Tensor:
     """Normalised tokens for an affine map, none of their channels for a bias."""
-    return _layer_norm(x, norm) if writer.weight.shape[1] else x[..., :0]
+    return _layer_norm(x, norm) if writer.inputs else x[..., :0]
 
 
 def written(linear: LinearOp, part: Part, x: Tensor, writer: Linear) -> Tensor:
     """What proj or fc2 adds to the residual stream; of one without columns its bias [width]."""
-    return linear(part, x, writer) if writer.weight.shape[1] else writer.bias
+    return linear(part, x, writer) if writer.inputs else writer.bias
 
 
 @torch.inference_mode()

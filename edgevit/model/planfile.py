@@ -1,4 +1,7 @@
-"""A `QuantPlan` as bytes (safetensors), so that a build can keep it and go on later."""
+"""A `QuantPlan` as bytes (safetensors), so that a build can keep it and go on later.
+
+Of GEMMs there are the biases and what scales their weights; the weights themselves are those of the model that was quantized.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,38 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
+from edgevit.model.folded import Factors, FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedAttention, QuantizedLinear, QuantPlan
 from edgevit.numberformat import FORMATS, NumberFormat
 from edgevit.part import LINEARS, Part
 
 OPTIONAL = ("multiplier", "offset")
+AXES = ("rows", "columns")
 STEPS = ("query_step", "key_step", "value_step", "probability_step")
 
 
 def dump_plan(plan: QuantPlan) -> bytes:
-    """Everything that quantization changed: the blocks' norms and GEMMs, and the quantized GEMMs."""
+    """Everything that quantization changed: the blocks' norms, biases and factors, and the quantized GEMMs."""
     state: dict[str, Tensor] = {}
     for i, block in enumerate(plan.model.blocks):
-        for kind in (*LINEARS, "norm1", "norm2"):
-            layer: Linear | Norm | None = getattr(block, kind)
-            if layer is not None:
-                state |= {f"blocks.{i}.{kind}.weight": layer.weight, f"blocks.{i}.{kind}.bias": layer.bias}
-    for part, linear in plan.linears.items():
-        name = f"{linear.format.name}.{part}"
+        for kind in LINEARS:
+            linear: Linear = getattr(block, kind)
+            state[f"blocks.{i}.{kind}.bias"] = linear.bias
+            for number, factors in enumerate(linear.factors):
+                state[f"blocks.{i}.{kind}.{'rows' if factors.rows else 'columns'}.{number}"] = factors.values
+        norms: dict[str, Norm | None] = {"norm1": block.norm1, "norm2": block.norm2}
+        for kind, norm in norms.items():
+            if norm is not None:
+                state |= {f"blocks.{i}.{kind}.weight": norm.weight, f"blocks.{i}.{kind}.bias": norm.bias}
+    for part, quantized in plan.linears.items():
+        name = f"{quantized.format.name}.{part}"
         state |= {
-            f"{name}.weight": linear.weight,
-            f"{name}.weight_scale": linear.weight_scale,
-            f"{name}.input_scale": torch.tensor(linear.input_scale, dtype=torch.float32),
-            f"{name}.bias": linear.bias,
+            f"{name}.weight": quantized.weight,
+            f"{name}.weight_scale": quantized.weight_scale,
+            f"{name}.input_scale": torch.tensor(quantized.input_scale, dtype=torch.float32),
+            f"{name}.bias": quantized.bias,
         }
-        state |= {f"{name}.{key}": value for key in OPTIONAL if (value := getattr(linear, key)) is not None}
+        state |= {f"{name}.{key}": value for key in OPTIONAL if (value := getattr(quantized, key)) is not None}
     for part, steps in plan.attention.items():
         state[f"{steps.format.name}.{part}"] = torch.tensor(
             [step for key in STEPS if (step := getattr(steps, key)) is not None], dtype=torch.float32
@@ -54,11 +63,20 @@ def load_plan(data: bytes, model: FoldedVit) -> QuantPlan:
 
 def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlock:
     parts: dict[str, Any] = {}
-    for kind in (*LINEARS, "norm1", "norm2"):
+    for kind in ("norm1", "norm2"):
         if f"{name}.{kind}.weight" in state:
-            weights = {"weight": state[f"{name}.{kind}.weight"], "bias": state[f"{name}.{kind}.bias"]}
-            parts[kind] = replace(getattr(block, kind), **weights)
+            parts[kind] = replace(getattr(block, kind), weight=state[f"{name}.{kind}.weight"], bias=state[f"{name}.{kind}.bias"])
+    for kind in LINEARS:
+        linear: Linear = replace(getattr(block, kind), factors=_factors(f"{name}.{kind}", state))
+        parts[kind] = replace(linear, bias=state[f"{name}.{kind}.bias"])
     return replace(block, **parts)
+
+
+def _factors(name: str, state: dict[str, Tensor]) -> tuple[Factors, ...]:
+    found = list[Factors]()
+    while key := next((f"{name}.{axis}.{len(found)}" for axis in AXES if f"{name}.{axis}.{len(found)}" in state), None):
+        found.append(Factors(state[key], rows=".rows." in key))
+    return tuple(found)
 
 
 def _quantized(part: Part, to: NumberFormat, state: dict[str, Tensor]) -> QuantizedLinear:

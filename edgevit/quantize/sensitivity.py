@@ -108,8 +108,8 @@ def mac_shares(plan: QuantPlan) -> dict[Part, float]:
     for i, block in enumerate(plan.model.blocks):
         tokens, attended, after = config.tokens_into(i), config.tokens_attended(i), config.tokens_after(i)
         for kind, rows in zip(LINEARS, (tokens, attended, after, after), strict=True):
-            counts[Part(i, kind)] = getattr(block, kind).weight.numel() * rows
-        counts[Part(i, "attention")] = 2 * attended * tokens * block.proj.weight.shape[1]
+            counts[Part(i, kind)] = getattr(block, kind).stored.numel() * rows
+        counts[Part(i, "attention")] = 2 * attended * tokens * block.proj.inputs
     total = sum(counts.values())
     return {part: count / total for part, count in counts.items()}
 

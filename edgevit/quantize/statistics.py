@@ -152,7 +152,7 @@ class Collector:
     def __call__(self, part: Part, x: Tensor, weights: Linear) -> Tensor:
         """Observe x [N, T, C] of GEMM ``part`` and return the GEMM's output."""
         if part not in self.statistics:
-            self.statistics[part] = self._empty(*weights.weight.shape)
+            self.statistics[part] = self._empty(weights.outputs, weights.inputs)
             self._generators[part] = torch.Generator().manual_seed(self._seed)
         known, y = self.statistics[part], plain_linear(part, x, weights)
         for number, image in enumerate(x, known.images):

@@ -31,5 +31,5 @@ def _has_somewhere_to_go(block: FoldedBlock, kind: str) -> bool:
 
 def _reads_by_norms(block: FoldedBlock) -> bool:
     """Whether both sublayers read the stream through a LayerNorm, or not at all (a bias)."""
-    attention = block.norm1 is not None or not block.proj.weight.shape[1]
-    return attention and (block.norm2 is not None or not block.fc2.weight.shape[1])
+    attention = block.norm1 is not None or not block.proj.inputs
+    return attention and (block.norm2 is not None or not block.fc2.inputs)

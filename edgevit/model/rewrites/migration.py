@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import FoldedBlock, Linear, Norm
+from edgevit.model.folded import Factors, FoldedBlock, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear
 from edgevit.model.rewrites.kinds import MIGRATE
 from edgevit.model.rewrites.legal import require
@@ -38,7 +38,7 @@ class Transform:
 
     def inverse(self, linear: Linear) -> Linear:
         """The GEMM that computes from transformed inputs what ``linear`` computes from plain ones."""
-        return Linear(linear.weight * self.scales, linear.bias + linear.weight @ self.centre)
+        return linear.scaled(Factors(self.scales, rows=False), linear.bias + linear.weight @ self.centre)
 
 
 def migrate(block: FoldedBlock, kind: str, transform: Transform) -> FoldedBlock:
@@ -53,7 +53,7 @@ def migrate(block: FoldedBlock, kind: str, transform: Transform) -> FoldedBlock:
     changes: dict[str, Any] = {kind: transform.inverse(getattr(block, kind))}
     if before is None:
         centre, factors = _value_rows(transform)
-        changes["qkv"] = Linear(block.qkv.weight / factors[:, None], (block.qkv.bias - centre) / factors)
+        changes["qkv"] = block.qkv.scaled(Factors(factors, rows=True), (block.qkv.bias - centre) / factors)
     else:
         norm: Norm = getattr(block, before)
         changes[before] = replace(norm, weight=norm.weight / transform.scales, bias=transform(norm.bias))

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import FoldedBlock, Linear
+from edgevit.model.folded import FoldedBlock
 from edgevit.model.quantplan import QuantizedLinear
 from edgevit.model.rewrites.kinds import Rewrite
 from edgevit.model.rewrites.legal import require
@@ -44,13 +44,13 @@ def even_scores(
 
 def key_bias(block: FoldedBlock) -> Tensor:
     """The bias of the keys of each head, float32 [heads, head_dim]."""
-    inner = block.proj.weight.shape[1]
+    inner = block.proj.inputs
     return block.qkv.bias[inner : 2 * inner].view(block.heads, -1)
 
 
 def without_key_bias(block: FoldedBlock) -> FoldedBlock:
     """``block`` without it: a kernel less where products are three, the same softmax. Raises ValueError where that is illegal."""
     require(block, Rewrite.DROP_KEY_BIAS)
-    inner, bias = block.proj.weight.shape[1], block.qkv.bias.clone()
+    inner, bias = block.proj.inputs, block.qkv.bias.clone()
     bias[inner : 2 * inner] = 0
-    return replace(block, qkv=Linear(block.qkv.weight, bias))
+    return replace(block, qkv=replace(block.qkv, bias=bias))

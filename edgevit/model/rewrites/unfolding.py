@@ -21,9 +21,9 @@ def unfold(model: Vit, blocks: Sequence[FoldedBlock]) -> Vit:
     widths = tuple(
         BlockConfig(
             heads=block.heads,
-            hidden=len(block.fc1.weight),
-            attention_map=not block.heads and block.proj.weight.shape[1] > 0,
-            mlp_map=not len(block.fc1.weight) and block.fc2.weight.shape[1] > 0,
+            hidden=block.fc1.outputs,
+            attention_map=not block.heads and block.proj.inputs > 0,
+            mlp_map=not block.fc1.outputs and block.fc2.inputs > 0,
             merged=old.merged,
         )
         for old, block in zip(model.config.blocks, blocks, strict=True)
