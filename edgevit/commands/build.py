@@ -13,6 +13,7 @@ from edgevit.commands.build_bundle import Made, write
 from edgevit.commands.build_inputs import Inputs, begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
+from edgevit.commands.expected import require_memory
 from edgevit.commands.steps import Work, run_steps
 from edgevit.commands.target_graph import Compiled, compile_for
 from edgevit.engine import alternatives
@@ -139,6 +140,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     timed, load = _Timed(progress), machine.load()
     check_replaceable(request.out)
     inputs, bench = read_inputs(request, timed), request.bench(cache, timed)
+    require_memory(request, inputs)
     cache.check()
     original = inputs.checkpoint
     frames = sample_frames((inputs.calibration or inputs.held_out) if request.reference else None, original.preprocessing)

@@ -1,0 +1,119 @@
+"""What a build takes on this machine, before it begins: memory by the size of the model, time by its products and how fast this
+machine multiplies. Fitted to `benchmarks/build_cost.py`, from DeiT-T to ViT-H; what is cached takes less.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from edgevit.commands.build_inputs import Inputs
+from edgevit.commands.build_request import BuildRequest
+from edgevit.device.memory import free_memory
+from edgevit.engine.here import is_here
+from edgevit.errors import ConfigError
+from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.macs import macs
+from edgevit.numberformat import FORMATS
+from edgevit.quantize.linears import KEPT_TOKENS
+from edgevit.recipe import Recipe
+
+GIB = 2**30
+FLOAT = 4
+"""Bytes of a weight."""
+BASE = 0.75 * GIB
+"""Python, torch and an engine, before any model."""
+LEAST, MOST = 2.5, 4.0
+"""Times the FP32 weights: what no build does without, and what one takes, weights that are mapped from files included."""
+CHECKED = 48
+"""Passes of one frame through the model that checking the engines takes, in torch and on an engine."""
+TIMED_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """Of a build without pruning and merging, with nothing kept of it."""
+
+    peak: float
+    """Bytes, at most, as far as can be told."""
+    least: float
+    """Bytes that it certainly takes."""
+    free: int | None
+    """Bytes there are; None if the system does not tell."""
+    seconds: float
+
+    def __str__(self) -> str:
+        """One line for people."""
+        room = "" if self.free is None else f"; {self.free / GIB:.1f} GiB are free"
+        return f"about {_duration(self.seconds)} and up to {self.peak / GIB:.1f} GiB of memory{room}"
+
+
+def expected(request: BuildRequest, inputs: Inputs) -> Expected:
+    """What building ``request`` takes; a product is timed for it, which takes a tenth of a second."""
+    weights = FLOAT * sum(value.numel() for value in inputs.checkpoint.model.state_dict().values())
+    config = inputs.checkpoint.model.config
+    # Passes in network order have all their tokens at once: seven widths of activations, and the scores.
+    tokens = min(KEPT_TOKENS, config.tokens * len(inputs.calibration or ()))
+    activations = FLOAT * tokens * (10 * config.width + 2 * config.tokens * max(block.heads for block in config.blocks))
+    return Expected(
+        peak=BASE + MOST * weights + activations,
+        least=BASE + LEAST * weights,
+        free=free_memory(),
+        seconds=_seconds(request, inputs),
+    )
+
+
+def require_memory(request: BuildRequest, inputs: Inputs) -> None:
+    """Raise ConfigError if the build cannot fit into what memory there is: before minutes of work, not behind them."""
+    found = expected(request, inputs)
+    if found.free is not None and found.least > found.free:
+        msg = (
+            f"{request.model}: building it takes at least {found.least / GIB:.1f} GiB of memory, and {found.free / GIB:.1f} GiB "
+            "are free here. Close other programs, add swap, raise this container's limit, or build on a larger machine"
+        )
+        raise ConfigError(msg)
+
+
+def _seconds(request: BuildRequest, inputs: Inputs) -> float:
+    one, rate = 2.0 * macs(inputs.checkpoint.model.config), _rate()
+    graphs = 1 + (request.precision != "fp32")
+    work = CHECKED * one * graphs
+    if FORMATS[request.precision].scaled and inputs.calibration:
+        work += _quantizing(inputs.checkpoint, len(inputs.calibration), request.recipe)
+    work += graphs * one * len(inputs.held_out or ())
+    timed = min(TIMED_S, 66 * graphs * one / rate) if inputs.held_out and is_here(request.target) else 0.0
+    return work / rate + timed
+
+
+def _quantizing(checkpoint: Checkpoint, images: int, recipe: Recipe) -> float:
+    """Floating-point operations."""
+    config, settings = checkpoint.model.config, recipe.quantize
+    passes, work = 1.5 * images, 0.0
+    kept = min(images, KEPT_TOKENS // config.tokens)
+    passes += 1.5 * kept * (settings.bias == "network") + 40 * (settings.attention != "off")
+    candidates = len(settings.migration) + len(settings.tails) + settings.centring
+    for block in checkpoint.model.config.blocks:
+        inner, width = block.heads * config.head_dim, config.width
+        for inputs, outputs in ((width, 3 * inner), (inner, width), (width, block.hidden), (block.hidden, width)):
+            # Elementwise work counts as so many products: it waits for memory.
+            work += recipe.calibrate.tokens * inputs * (candidates * (2 * min(outputs, 256) + 600) + outputs)
+            if settings.rounding == "gptq":
+                work += 1.25 * images * config.tokens * inputs**2 + 3 * inputs**2 * (outputs + inputs)
+    return passes * 2.0 * macs(config) + work
+
+
+def _rate() -> float:
+    """Floating-point operations a second of a product as a ViT has them, the better of three."""
+    import torch
+
+    a, b = torch.ones(1576, 768), torch.ones(768, 1536)
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - begin)
+    return 2.0 * a.shape[0] * b.numel() / best
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
