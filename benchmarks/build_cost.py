@@ -1,7 +1,8 @@
 """What a build costs: seconds and peak memory by stage, for models from DeiT-T to ViT-H, beside other quantizers.
 
     python benchmarks/build_cost.py [--models deit_t,dinov2_s,vit_b,vit_l,vit_h] [--images 64] [--target cpu]
-        [--recipes default,fast] [--peers nncf,ort] [--memory GIGABYTES] [--csv FILE]
+        [--recipes default,fast] [--peers nncf,ort] [--memory GIGABYTES] [--csv FILE] [--plot FILE.html]
+    python benchmarks/build_cost.py --rows FILE.csv,... --plot FILE.html    # of earlier runs
 
 Weights and images are random: neither time nor memory depends on them. Every build and every peer runs in a process of its own,
 nothing is found in a cache. Memory is the largest resident set of the process, stage by stage; ``--memory`` bounds
@@ -27,6 +28,11 @@ MODELS = {
 }  # fmt: skip
 """Width, heads, blocks, patch size."""
 SIDE = 224
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>What a build costs</title><style>
+:root {{ color-scheme: light dark }} body {{ max-width: 900px; margin: 20px auto; font: 14px sans-serif }}
+svg {{ width: 100%; font-size: 12px }}
+svg text {{ fill: currentColor }} .grid, .axis {{ stroke: #999 }} rect.other {{ fill: #0072b2 }}
+</style></head><body><h1>What a build costs</h1>{body}</body></html>"""
 PEERS = ("nncf", "ort")
 
 
@@ -34,6 +40,10 @@ def main() -> None:
     args = parse_arguments()
     if args.inside:
         print(json.dumps(INSIDE[args.inside[0]](*args.inside[1:])))
+        return
+    if args.rows:
+        files = [Path(path).read_text().splitlines() for path in args.rows.split(",")]
+        write_plot([row for lines in files for row in csv.DictReader(lines)], args.plot)
         return
     rows = []
     with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
@@ -49,6 +59,8 @@ def main() -> None:
             writer = csv.DictWriter(file, ["model", "what", "stage", "seconds", "peak_mib"])
             writer.writeheader()
             writer.writerows(row for each in rows for row in each)
+    if args.plot:
+        write_plot([row for each in rows for row in each], args.plot)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -60,6 +72,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--peers", default="", help=f"comma-separated, of {','.join(PEERS)}")
     parser.add_argument("--memory", type=float, help="address space of each process, in GB")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--plot", type=Path, help="a page with seconds by stage, and peak memory")
+    parser.add_argument("--rows", help="comma-separated CSVs of earlier runs: only plotted")
     parser.add_argument("--inside", nargs="+", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -89,6 +103,26 @@ def told(model: str, what: str, stages: list[dict[str, Any]] | None) -> list[dic
     seconds, peak = sum(stage["seconds"] for stage in stages), max(stage["peak_mib"] for stage in stages)
     print(f"{model}, {what}: {seconds:.0f} s, peak {peak / 1024:.2f} GiB: {parts}", flush=True)
     return [{"model": model, "what": what, **stage} for stage in stages]
+
+
+def write_plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Seconds by stage, and the peak of each build, as a page."""
+    from edgevit.report.plots import Bar, bars, stacks
+
+    seconds: dict[str, dict[str, float]] = {}
+    peaks: dict[str, float] = {}
+    for row in rows:
+        name = f"{row['model']}, {row['what']}"
+        stages = seconds.setdefault(name, {})
+        stage = row["stage"].split(" with ")[0].split(" on ")[0].removesuffix(" fp32").removesuffix(" int8")
+        stages[stage] = stages.get(stage, 0.0) + float(row["seconds"])
+        peaks[name] = max(peaks.get(name, 0.0), float(row["peak_mib"]) / 1024)
+    order = list(dict.fromkeys(stage for stages in seconds.values() for stage in stages))
+    plots = {"Seconds by stage": stacks(seconds, order, "s", "Seconds by stage"),
+             "Peak memory, GiB": bars([Bar(name=name, value=peak, text=f"{peak:.1f}") for name, peak in peaks.items()],
+                                      "GiB", "Peak memory")}  # fmt: skip
+    body = "".join(f"<h2>{title}</h2>{plot}" for title, plot in plots.items())
+    path.write_text(PAGE.format(body=body), encoding="utf-8")
 
 
 class Stopwatch:

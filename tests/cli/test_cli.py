@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import resource
 import select
@@ -441,3 +442,13 @@ def test_interrupted_build_ends_with_one_line(checkpoint_path: Path, tmp_path: P
     ]
     assert not out.parent.exists() or list(out.parent.iterdir()) == []
     assert len(list((tmp_path / "edgevit-cache" / "quantize").iterdir())) == 1
+
+
+@pytest.mark.parametrize("asked", [None, "ACTIVE"])
+def test_waiting_threads_do_not_spin(edgevit, monkeypatch: pytest.MonkeyPatch, asked: str | None) -> None:
+    """Set before torch is imported, unless the user has set it."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", asked or "")
+    if asked is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert edgevit("targets").code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == (asked or "PASSIVE")
