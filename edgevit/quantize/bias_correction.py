@@ -14,11 +14,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import Linear, embed, plain_linear, run_block
+from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block
 from edgevit.model.quantplan import QuantPlan, quantized_linear
 from edgevit.part import Part
 
 HALVES = 2
+AT_ONCE = 8  # images, so that what lies between a GEMM's input and its output, as large as either five times over, is of a few
 
 
 def correct_biases(plan: QuantPlan, frames: Tensor, wanted: Mapping[Part, Tensor]) -> tuple[QuantPlan, set[Part]]:
@@ -32,7 +33,7 @@ def correct_biases(plan: QuantPlan, frames: Tensor, wanted: Mapping[Part, Tensor
     def quantized(part: Part, x: Tensor, weights: Linear) -> Tensor:
         if part not in linears:
             return plain_linear(part, x, weights)
-        y = quantized_linear(x, linears[part])
+        y = torch.cat([quantized_linear(images, linears[part]) for images in x.split(AT_ONCE)])
         shift = _held_out_shift(wanted[part] - halves(y))
         if shift is None:
             return y
@@ -42,7 +43,7 @@ def correct_biases(plan: QuantPlan, frames: Tensor, wanted: Mapping[Part, Tensor
 
     tokens = embed(plan.model, frames)
     for i in range(len(plan.model.blocks)):
-        tokens = run_block(plan.model, i, tokens, quantized)
+        tokens = run_block(plan.model, i, tokens, quantized, _attention)
     return replace(plan, linears=linears), corrected
 
 
@@ -50,6 +51,13 @@ def _held_out_shift(errors: Tensor) -> Tensor | None:
     """The mean of ``errors`` [2, out] if either half's lowers the other's squared error, summed; else None."""
     left = (errors - errors.flip(0)).square().sum()
     return errors.mean(0) if left < errors.square().sum() else None
+
+
+def _attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    """`plain_attention`, of a few images at once."""
+    biases = [None] * len(queries) if bias is None else bias.split(AT_ONCE)
+    parts = zip(queries.split(AT_ONCE), keys.split(AT_ONCE), values.split(AT_ONCE), biases, strict=False)
+    return torch.cat([plain_attention(part, *images) for images in parts])
 
 
 def halves(y: Tensor) -> Tensor:
