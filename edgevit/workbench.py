@@ -22,6 +22,8 @@ class Workbench:
     progress: Progress = field(default_factory=Progress)
     threads: int | None = None
     """CPU threads of an inference; None lets the engine choose."""
+    device: str = "auto"
+    """Where torch computes what is heavy: see `edgevit.model.devices.compute_device`."""
     measured_on: str | None = None
     """The engine that accuracy is measured with, once it was held against torch; see `edgevit.engine.here.proxy_engine`."""
 

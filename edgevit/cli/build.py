@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.cli.files import OutputBundle, Writing
-from edgevit.cli.options import class_order_option, json_option, model_options, no_cache_option, prune_options, threads_option
+from edgevit.cli.options import (
+    class_order_option,
+    device_option,
+    json_option,
+    model_options,
+    no_cache_option,
+    prune_options,
+    threads_option,
+)
 from edgevit.cli.say import say
 from edgevit.target import PRECISIONS
 
@@ -61,6 +69,7 @@ def _out(values: dict[str, Any]) -> Path:
 @model_options
 @class_order_option
 @threads_option
+@device_option
 @no_cache_option
 @click.option("--dry-run", is_flag=True, help="Print the stages and what is cached, and do nothing.")
 @json_option

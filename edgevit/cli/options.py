@@ -133,6 +133,12 @@ class_order_option = click.option(
     "model is asked.",
 )
 threads_option = click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine; all by default.")
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where torch computes: cpu, cuda or cuda:N; auto is CUDA where there is one.",
+)
 graph_option = click.option(
     "--graph/--no-graph", default=True, show_default=True, help="Let TensorRT replay a CUDA graph where that is faster."
 )

@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from edgevit.cli.files import OutputFile, Writing
-from edgevit.cli.options import class_order_option, json_option, model_options, no_cache_option, prune_options, threads_option
+from edgevit.cli.options import (
+    class_order_option,
+    device_option,
+    json_option,
+    model_options,
+    no_cache_option,
+    prune_options,
+    threads_option,
+)
 from edgevit.cli.say import say
 from edgevit.target import PRECISIONS
 
@@ -39,6 +47,7 @@ def _out(values: dict[str, Any]) -> Path:
 @model_options
 @class_order_option
 @threads_option
+@device_option
 @no_cache_option
 @json_option
 def prune(**values: Any) -> None:

@@ -15,6 +15,7 @@ from edgevit.cache import Cache
 from edgevit.device.jetson import here
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.files.paths import expanded, own_name
+from edgevit.model.devices import compute_device
 from edgevit.recipe import Recipe, load_recipe
 from edgevit.target import Target, load_target
 
@@ -66,6 +67,14 @@ def number_of(value: object, name: str, least: float, most: float = float("inf")
 def number_or_none(value: object, name: str, least: float, most: float = float("inf")) -> Any:
     """The same of an argument that may be left out."""
     return None if value is None else number_of(value, name, least, most)
+
+
+def device_of(value: object) -> str:
+    """The name of where torch computes. Raises ConfigError for a device that is not there."""
+    if not isinstance(value, str):
+        raise wrong_type(value, "device", "a text: auto, cpu, cuda or cuda:N")
+    compute_device(value)
+    return value
 
 
 def choice_of(value: object, name: str, known: Sequence[str]) -> str | None:

@@ -64,6 +64,7 @@ def build(
     reference: bool = True,
     class_order: str | None = None,
     threads: int | None = None,
+    device: str = "auto",
     cache: Cache | bool = True,
     progress: Progress | None = None,
     command: str = "",
@@ -94,6 +95,8 @@ def build(
         reference: whether the bundle keeps the FP32 graph, and frames of ``data`` that engines are checked with.
         class_order: how the trainer sorted class folders, ``text`` or ``natural``, for a model without names; None asks it.
         threads: CPU threads of an inference; all by default.
+        device: where torch computes what is heavy (statistics, GPTQ, gradients, distillation): ``cpu``, ``cuda``, ``cuda:1``; by
+            default CUDA where torch has it. Results are the same but for rounding.
         cache: whether stages are kept and found again; or where, as a `Cache`.
         progress: who is told how far it is; nobody by default.
         command: what was typed, for the conditions of what is measured.
@@ -107,7 +110,7 @@ def build(
     request = build_request(
         model, data=data, target=target, precision=precision, max_drop=max_drop, prune=prune, speedup=speedup, merge=merge,
         out=out, eval_data=eval_data, eval_limit=eval_limit, recipe=recipe, reference=reference, class_order=class_order,
-        threads=threads, command=command, **options,
+        threads=threads, device=device, command=command, **options,
     )  # fmt: skip
     return run_build(request, cache_of(cache), progress or Progress())
 

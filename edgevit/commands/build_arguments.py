@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgevit.commands.arguments import (
     bundle_named_after,
     choice_of,
+    device_of,
     known_options,
     number_of,
     number_or_none,
@@ -63,6 +64,7 @@ class SharedArguments(PruneOptions, total=False):
     reference: bool
     class_order: str | None
     threads: int | None
+    device: str
     command: str
 
 
@@ -171,6 +173,7 @@ def _request(given: dict[str, Any], **decided: Any) -> BuildRequest:
         reference=bool(given.pop("reference", True)),
         class_order=choice_of(given.pop("class_order", None), "class_order", ORDERS),
         threads=number_or_none(given.pop("threads", None), "threads", 1),
+        device=device_of(given.pop("device", "auto")),
         command=given.pop("command", ""),
         options=import_options({name: value for name, value in given.items() if name in ImportOptions.__annotations__}),
         **decided,

@@ -36,6 +36,8 @@ class BuildRequest:
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
     checked with from the images. False: neither; they are synthetic."""
     threads: int | None = None
+    device: str = "auto"
+    """Where torch computes what is heavy; see `edgevit.model.devices.compute_device`."""
     smaller: tuple[Step, ...] = ()
     """What is done to the model before it is quantized, in order: pruning, merging."""
     class_order: str | None = None
@@ -52,4 +54,4 @@ class BuildRequest:
 
     def bench(self, cache: Cache, progress: Progress) -> Workbench:
         """Where it is done."""
-        return Workbench(target=self.target, cache=cache, progress=progress, threads=self.threads)
+        return Workbench(target=self.target, cache=cache, progress=progress, threads=self.threads, device=self.device)

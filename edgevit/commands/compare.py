@@ -8,6 +8,7 @@ from edgevit.cache import Cache
 from edgevit.commands.arguments import (
     cache_of,
     choice_of,
+    device_of,
     known_options,
     names_of,
     number_of,
@@ -52,6 +53,7 @@ def compare(
     recipe: str | Path | Recipe = "default",
     class_order: str | None = None,
     threads: int | None = None,
+    device: str = "auto",
     cache: Cache | bool = True,
     progress: Progress | None = None,
     command: str = "",
@@ -74,7 +76,7 @@ def compare(
         limit: images compared on at most.
         runs: timed inferences of each variant, at least 5.
         recipe: for checkpoints: how to calibrate INT8.
-        class_order, threads, cache, progress, command: as `edgevit.build` takes them.
+        class_order, threads, device, cache, progress, command: as `edgevit.build` takes them.
         options: for checkpoints: how to read them, see `ImportOptions`.
 
     Raises:
@@ -99,7 +101,7 @@ def compare(
     )
     bench = Workbench(
         target=request.target or load_target("cpu"), cache=cache_of(cache), progress=progress or Progress(),
-        threads=number_or_none(threads, "threads", 1),
+        threads=number_or_none(threads, "threads", 1), device=device_of(device),
     )  # fmt: skip
     field = find_field(request, bench).checked(engines=names, bench=bench)
     return CompareResult(comparison=field.compare(runs=number, bench=bench, command=command), field=field, bench=bench)

@@ -50,6 +50,7 @@ def prune(
     precision: str | None = None,
     class_order: str | None = None,
     threads: int | None = None,
+    device: str = "auto",
     cache: Cache | bool = True,
     progress: Progress | None = None,
     command: str = "",
@@ -76,7 +77,7 @@ def prune(
         eval_limit: images measured on at most.
         target: the device whose layer times count: a name in targets/, the path of a .toml file, or a `Target`.
         precision: ``int8``, ``fp16`` or ``fp32``: what layer times are taken in; INT8 if the target has it.
-        class_order, threads, cache, progress, command, options: as `edgevit.build` takes them.
+        class_order, threads, device, cache, progress, command, options: as `edgevit.build` takes them.
 
     Raises:
         TypeError: an argument is of a type that it cannot be.
@@ -85,7 +86,7 @@ def prune(
     request = prune_request(
         model, data=data, share=share, speedup=speedup, merge=merge, max_drop=max_drop, out=out, eval_data=eval_data,
         eval_limit=eval_limit, target=target, precision=precision, class_order=class_order,
-        threads=threads, command=command, **options,
+        threads=threads, device=device, command=command, **options,
     )  # fmt: skip
     return prune_checkpoint(request, cache_of(cache), progress or Progress())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,10 @@ class Norm:
     weight: Tensor
     bias: Tensor
     eps: float
+
+    def to(self, device: torch.device) -> Norm:
+        """The same on ``device``."""
+        return Norm(self.weight.to(device), self.bias.to(device), self.eps)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ class Linear:
         """The same with its weight scaled, and another bias."""
         return Linear(self.stored, bias, (*self.factors, factors))
 
+    def to(self, device: torch.device) -> Linear:
+        """The same on ``device``."""
+        factors = tuple(replace(each, values=each.values.to(device)) for each in self.factors)
+        return Linear(self.stored.to(device), self.bias.to(device), factors)
+
 
 @dataclass
 class FoldedBlock:
@@ -95,6 +104,12 @@ class FoldedBlock:
         found: dict[str, Linear] = {kind: getattr(self, kind) for kind in LINEARS}
         return {kind: linear for kind, linear in found.items() if linear.stored.numel()}
 
+    def to(self, device: torch.device) -> FoldedBlock:
+        """The same on ``device``."""
+        norm1, norm2 = (norm and norm.to(device) for norm in (self.norm1, self.norm2))
+        qkv, proj, fc1, fc2 = (linear.to(device) for linear in (self.qkv, self.proj, self.fc1, self.fc2))
+        return replace(self, norm1=norm1, qkv=qkv, proj=proj, norm2=norm2, fc1=fc1, fc2=fc2)
+
     def norm_of(self, kind: str) -> str | None:
         """The norm that delivers the input of GEMM ``kind``, ``norm1`` or ``norm2``; None if something else does."""
         if kind == "qkv" or (kind == "proj" and not self.heads):
@@ -118,6 +133,11 @@ class FoldedVit:
     blocks: list[FoldedBlock]
     final_norm: Norm | None
     head: Linear
+
+
+def placed(model: FoldedVit, index: int, device: torch.device) -> FoldedVit:
+    """``model`` with block ``index`` on ``device``, to run that there: where it is not, memory for one block is enough."""
+    return replace(model, blocks=[block.to(device) if i == index else block for i, block in enumerate(model.blocks)])
 
 
 LinearOp = Callable[[Part, Tensor, Linear], Tensor]

@@ -36,6 +36,10 @@ class Tokens:
         """What attention adds to all scores of a token [N, 1, 1, T]: log size, as if each of its patches were still there."""
         return None if self.sizes is None else self.sizes.log()[:, None, None, :]
 
+    def to(self, device: torch.device) -> Tokens:
+        """The same on ``device``."""
+        return Tokens(self.x.to(device), None if self.sizes is None else self.sizes.to(device))
+
     def with_x(self, x: Tensor) -> Tokens:
         """Other values of the same tokens, or of the first of them."""
         return Tokens(x, None if self.sizes is None else self.sizes[:, : x.shape[1]])

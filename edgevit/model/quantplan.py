@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -37,6 +39,11 @@ class QuantizedLinear:
     """float32 [in]: centres those channels; ``bias`` makes up for it. Only beside a multiplier."""
     format: NumberFormat = INT8
     """Of weight and input."""
+
+    def to(self, device: torch.device) -> QuantizedLinear:
+        """The same on ``device``."""
+        tensors: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
 
 @dataclass(frozen=True, kw_only=True)

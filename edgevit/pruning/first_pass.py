@@ -14,6 +14,7 @@ from edgevit.errors import ConfigError, DataError
 from edgevit.images.dataset import ImageSet
 from edgevit.images.missing_truth import missing_truth
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.devices import compute_device
 from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit
 from edgevit.model.macs import macs, sublayer_macs
@@ -204,7 +205,8 @@ def _influences(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod,
     probed = images.subset(range(min(PROBED, len(images))))
     with bench.stage("gradients", total=len(probed)) as stage:
         batches = probed.prepared(checkpoint.preprocessing, BATCH)
-        return influences(checkpoint.model, checkpoint.preprocessing, batches, settings.seed, stage.advance)
+        device = compute_device(bench.device)
+        return influences(checkpoint.model, checkpoint.preprocessing, batches, settings.seed, stage.advance, device)
 
 
 def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneMethod, bench: Workbench) -> dict[Sublayer, Tensor]:
@@ -218,5 +220,5 @@ def _contributions(checkpoint: Checkpoint, images: ImageSet, settings: PruneMeth
     with bench.stage("gradients of the loss", total=len(images)) as stage:
         return contributions(
             checkpoint.model, checkpoint.preprocessing, images.prepared(checkpoint.preprocessing, BATCH), targets, stage.advance,
-            checkpoint.problem_type,
+            checkpoint.problem_type, compute_device(bench.device),
         )  # fmt: skip

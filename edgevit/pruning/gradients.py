@@ -7,6 +7,7 @@ more than others. With random v of unit variance per logit, the gradient g of v^
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgevit.model.devices import CPU
 from edgevit.model.merging import Tokens
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Block, Vit
@@ -58,19 +60,21 @@ class Influence:
 
 
 def influences(
-    model: Vit, contract: Preprocessing, batches: Iterable[Frame], seed: int, advance: Callable[[int], None]
-) -> list[Influence]:
-    """Of every sublayer of ``model``, in network order, on frames uint8 [N, H, W, 3]."""
+    model: Vit, contract: Preprocessing, batches: Iterable[Frame], seed: int, advance: Callable[[int], None],
+    device: torch.device = CPU,
+) -> list[Influence]:  # fmt: skip
+    """Of every sublayer of ``model``, in network order, on frames uint8 [N, H, W, 3]; gradients are taken on ``device``."""
+    model = _on(model, device)
     generator, found, count = torch.Generator().manual_seed(seed), dict[int, tuple[Tensor, Tensor]](), 0
     for batch in batches:
         streams = list[Tensor]()
-        logits = _watched(model, streams, normalise(torch.from_numpy(batch), contract))
+        logits = _watched(model, streams, normalise(torch.from_numpy(batch), contract).to(device))
         for _ in range(PROBES):
-            probe = torch.randn(logits.shape, generator=generator)
+            probe = torch.randn(logits.shape, generator=generator).to(device)
             gradients = torch.autograd.grad(logits, streams, probe, retain_graph=True, allow_unused=True)
             for place, (stream, gradient) in enumerate(zip(streams, gradients, strict=True)):
                 g = torch.zeros_like(stream) if gradient is None else gradient
-                tokens, channels = g.square().sum((0, 2)), (g.flatten(0, 1).T @ g.flatten(0, 1)).double()
+                tokens, channels = g.square().sum((0, 2)).to(CPU), (g.flatten(0, 1).T @ g.flatten(0, 1)).to(CPU).double()
                 before = found.get(place, (0.0, 0.0))
                 found[place] = tokens + before[0], channels + before[1]
         count += PROBES * len(batch)
@@ -80,13 +84,14 @@ def influences(
 
 def contributions(
     model: Vit, contract: Preprocessing, batches: Iterable[Frame], targets: NDArray[Any], advance: Callable[[int], None],
-    problem_type: str = SINGLE_LABEL,
+    problem_type: str = SINGLE_LABEL, device: torch.device = CPU,
 ) -> dict[Sublayer, Tensor]:  # fmt: skip
     """Gradient of the cross entropy times activation, summed over tokens: [images, inputs of the writer] by sublayer.
 
     ``targets`` int64 [images] are the true classes; of a multi-label model, bool [images, classes] its labels, and the cross
     entropy is that of each label's sigmoid, summed.
     """
+    model = _on(model, device)
     blocks, found, start = [cast("Block", block) for block in model.blocks], dict[Sublayer, list[Tensor]](), 0
     writers = {Sublayer(i, kind): writer for i, block in enumerate(blocks)
                for kind, writer in (("attention", block.proj), ("mlp", block.fc2))}  # fmt: skip
@@ -101,8 +106,8 @@ def contributions(
         ]
         try:
             with torch.enable_grad():
-                logits = model(normalise(torch.from_numpy(batch), contract))
-                labels = torch.from_numpy(targets[start : start + len(batch)])
+                logits = model(normalise(torch.from_numpy(batch), contract).to(device))
+                labels = torch.from_numpy(targets[start : start + len(batch)]).to(device)
                 if problem_type == MULTI_LABEL:
                     loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
                 else:
@@ -112,10 +117,15 @@ def contributions(
             for hook in hooks:
                 hook.remove()
         for place, gradient in zip(inputs, gradients, strict=True):
-            found.setdefault(place, []).append((gradient * inputs[place]).sum(1).detach())
+            found.setdefault(place, []).append((gradient * inputs[place]).sum(1).detach().to(CPU))
         start += len(batch)
         advance(len(batch))
     return {place: torch.cat(parts) for place, parts in found.items()}
+
+
+def _on(model: Vit, device: torch.device) -> Vit:
+    """``model``, or a copy of it on ``device``."""
+    return model if device == CPU else copy.deepcopy(model).to(device)
 
 
 def _watched(model: Vit, streams: list[Tensor], images: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.devices import compute_device
 from edgevit.model.digest import model_digest
 from edgevit.model.pixels import normalise
 from edgevit.model.vit import Vit
@@ -44,7 +45,7 @@ def recover(student: Vit, checkpoint: Checkpoint, images: ImageSet, settings: Re
     """
     import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device(bench.device)
     contract, targets = checkpoint.preprocessing, images.truth_for(checkpoint.labels, checkpoint.problem_type)
     if images.is_ambiguous(checkpoint.labels):  # which class is meant is unknown: distil alone
         targets = None

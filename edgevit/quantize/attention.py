@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block, scores
+from edgevit.model.devices import CPU
+from edgevit.model.folded import Linear, embed, placed, plain_attention, plain_linear, run_block, scores
 from edgevit.model.quantplan import (
     QuantizedAttention,
     QuantizedLinear,
@@ -52,24 +53,25 @@ class AttentionReport:
 
 
 def quantize_attention(
-    plan: QuantPlan, extremes: dict[int, tuple[Tensor, Tensor]], frames: Tensor, wanted: str
+    plan: QuantPlan, extremes: dict[int, tuple[Tensor, Tensor]], frames: Tensor, wanted: str, device: torch.device = CPU
 ) -> tuple[QuantPlan, list[AttentionReport]]:
     """``plan`` with INT8 attention in the blocks where ``wanted`` (see `edgevit.recipe.QuantizeSettings.attention`) lets it be.
 
     ``extremes`` are, by block, lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
     on the first of ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in
-    floating point, attention is, too.
+    floating point, attention is, too. Runs on ``device``.
     """
     linears, attention, reports = dict(plan.linears), dict[Part, QuantizedAttention](), list[AttentionReport]()
 
     def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
-        return quantized_linear(x, linears[part]) if part in linears else plain_linear(part, x, weights)
+        return quantized_linear(x, linears[part].to(device)) if part in linears else plain_linear(part, x, weights)
 
     def attend(part: Part, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         operands = (queries, keys, values, bias)
         proj = linears.get(Part(part.block, "proj"))
         if part.block not in steps or proj is None:
             return plain_attention(part, *operands)
+        proj = proj.to(device)
         levels = {"scores": steps[part.block], "full": with_values(steps[part.block], operands, reach[part.block])}
         noise = {level: added_noise(offered, operands, proj) for level, offered in levels.items()}
         products = choose_products(noise, wanted)
@@ -86,9 +88,9 @@ def quantize_attention(
         linears[qkv], queries, keys = even_scores(linears[qkv], low, high, legal_rewrites(plan.model.blocks[block]))
         steps[block] = QuantizedAttention(query_step=step_for(queries, to), key_step=step_for(keys, to), format=to)
         reach[block] = torch.maximum(high[values], -low[values])
-    x = embed(plan.model, frames[:JUDGED])
+    x = embed(plan.model, frames[:JUDGED]).to(device)
     for i in range(len(plan.model.blocks)):
-        x = run_block(plan.model, i, x, linear, attend)
+        x = run_block(placed(plan.model, i, device), i, x, linear, attend)
     return replace(plan, linears=linears, attention=attention), reports
 
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import Linear, embed, plain_attention, plain_linear, run_block
+from edgevit.model.devices import CPU
+from edgevit.model.folded import Linear, embed, placed, plain_attention, plain_linear, run_block
 from edgevit.model.quantplan import QuantPlan, quantized_linear
 from edgevit.part import Part
 
@@ -22,28 +23,31 @@ HALVES = 2
 AT_ONCE = 8  # images, so that what lies between a GEMM's input and its output, as large as either five times over, is of a few
 
 
-def correct_biases(plan: QuantPlan, frames: Tensor, wanted: Mapping[Part, Tensor]) -> tuple[QuantPlan, set[Part]]:
+def correct_biases(
+    plan: QuantPlan, frames: Tensor, wanted: Mapping[Part, Tensor], device: torch.device = CPU
+) -> tuple[QuantPlan, set[Part]]:  # fmt: skip
     """``plan`` with corrected biases, and the GEMMs whose correction held on both halves.
 
     ``frames`` uint8 [N, H, W, 3] are calibration images in random order, N at least 2, all in one batch; ``wanted`` [2, out] are
-    the means of every GEMM's outputs over each half of them (`halves`), in floating point.
+    the means of every GEMM's outputs over each half of them (`halves`), in floating point. Runs on ``device``.
     """
     linears, corrected = dict(plan.linears), set[Part]()
 
     def quantized(part: Part, x: Tensor, weights: Linear) -> Tensor:
         if part not in linears:
             return plain_linear(part, x, weights)
-        y = torch.cat([quantized_linear(images, linears[part]) for images in x.split(AT_ONCE)])
-        shift = _held_out_shift(wanted[part] - halves(y))
+        linear = linears[part].to(device)
+        y = torch.cat([quantized_linear(images, linear) for images in x.split(AT_ONCE)])
+        shift = _held_out_shift(wanted[part].to(device) - halves(y))
         if shift is None:
             return y
         corrected.add(part)
-        linears[part] = replace(linears[part], bias=linears[part].bias + shift)
+        linears[part] = replace(linears[part], bias=linears[part].bias + shift.to(CPU))
         return y + shift
 
-    tokens = embed(plan.model, frames)
+    tokens = embed(plan.model, frames).to(device)
     for i in range(len(plan.model.blocks)):
-        tokens = run_block(plan.model, i, tokens, quantized, _attention)
+        tokens = run_block(placed(plan.model, i, device), i, tokens, quantized, _attention)
     return replace(plan, linears=linears), corrected
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ from edgevit.model.folded import (
     forward,
     merged_behind,
     patch_product,
+    placed,
     plain_linear,
     positioned,
     run_attention,
@@ -92,8 +94,9 @@ class PeakMeter:
 
     @torch.inference_mode()
     def run_block(self, index: int, tokens: Tokens, linear: LinearOp = plain_linear) -> Tokens:
-        """What block ``index`` makes of ``tokens``, with its GEMMs by ``linear``; behind the last one come the logits, too."""
-        model = self.model
+        """What block ``index`` makes of ``tokens``, with its GEMMs by ``linear``, where the tokens are; behind the last one come
+        the logits, too."""
+        model = placed(self.model, index, tokens.x.device)
 
         def seen(part: Part, x: Tensor, weights: Linear) -> Tensor:
             y = linear(part, x, weights)
@@ -101,7 +104,7 @@ class PeakMeter:
             self._see(str(part), y)
             return y
 
-        behind = run_attention(model, index, tokens, seen, self._attention)
+        behind = run_attention(model, index, tokens, seen, partial(self._attention, model.blocks[index]))
         self._see("stream", behind.x)
         merged = merged_behind(model, index, tokens, behind)
         if merged is not behind and merged.sizes is not None:  # summed before they are averaged
@@ -109,11 +112,13 @@ class PeakMeter:
         last = run_mlp(model, index, merged, seen)
         self._see("stream", last.x)
         if index == len(model.blocks) - 1:
-            self._see("head", run_head(model, last))
+            self._see("head", run_head(model, last.to(torch.device("cpu"))))
         return last
 
-    def _attention(self, part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None) -> Tensor:
-        reached, block = scores(queries, keys, added), self.model.blocks[part.block]
+    def _attention(
+        self, block: FoldedBlock, part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None
+    ) -> Tensor:  # fmt: skip
+        reached = scores(queries, keys, added)
         self._see(str(part), reached)
         if Rewrite.DROP_KEY_BIAS in legal_rewrites(block):
             self._see(_bare(part), reached - (queries * key_bias(block)[:, None]).sum(-1, keepdim=True))

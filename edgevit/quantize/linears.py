@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgevit.model.devices import CPU
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, forward, plain_linear
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan, quantized_linear
 from edgevit.model.rewrites.kinds import MIGRATE
@@ -149,11 +150,12 @@ class FrameKeeper:
 
 def quantize(
     model: FoldedVit, calibration: Calibration, recipe: Recipe, progress: Callable[[Part], None] = lambda _part: None,
-    to: NumberFormat = INT8,
+    to: NumberFormat = INT8, device: torch.device = CPU,
 ) -> Quantized:  # fmt: skip
-    """Quantize the GEMMs that ``recipe`` names to ``to``; ``model`` is left alone.
+    """Quantize the GEMMs that ``recipe`` names to ``to``; ``model``, on the CPU, is left alone.
 
-    ``progress`` is called with each GEMM before its search. Deterministic.
+    ``progress`` is called with each GEMM before its search. Computes on ``device``, where ``calibration`` has its statistics, and
+    gives back to the CPU. Deterministic on each device.
     """
     plan, layers = QuantPlan(model=replace(model, blocks=list(model.blocks))), dict[Part, LayerReport]()
     extremes, means, kept = dict[int, tuple[Tensor, Tensor]](), dict[Part, Tensor](), calibration.frames
@@ -163,21 +165,22 @@ def quantize(
             part = Part(i, kind)
             progress(part)
             known = statistics[part]
-            linear, transform, layers[part] = _quantize_gemm(part, plan.model.blocks[i], known, recipe.quantize, to)
-            _install(plan, part, linear, transform)
-            means[part] = kept.means(known.output_means)
+            linear, transform, layers[part] = _quantize_gemm(part, plan.model.blocks[i].to(device), known, recipe.quantize, to)
+            transform = transform and transform.to(CPU)
+            _install(plan, part, linear.to(CPU), transform)
+            means[part] = kept.means(known.output_means).to(CPU)
             if kind == "qkv":
-                extremes[i] = (known.output_low, known.output_high)
+                extremes[i] = (known.output_low.to(CPU), known.output_high.to(CPU))
             elif kind == "proj" and i in extremes and transform is not None:
                 extremes[i] = migrate_outputs(extremes[i], transform)
                 first, second = means[Part(i, "qkv")]
                 means[Part(i, "qkv")] = torch.stack(migrate_outputs((first, second), transform))
     if recipe.quantize.bias == "network" and len(kept.frames) > 1:
-        plan, corrected = correct_biases(plan, kept.frames, means)
+        plan, corrected = correct_biases(plan, kept.frames, means, device)
         layers |= {part: replace(layers[part], corrected=True) for part in corrected}
     attention: list[AttentionReport] = []
     if recipe.quantize.attention != "off":  # last: it rescales queries and keys, which biases are compared by
-        plan, attention = quantize_attention(plan, extremes, kept.frames, recipe.quantize.attention)
+        plan, attention = quantize_attention(plan, extremes, kept.frames, recipe.quantize.attention, device)
     return Quantized(plan=plan, layers=list(layers.values()), attention=attention)
 
 

@@ -14,6 +14,7 @@ from edgevit.export.fusion import why_unfused
 from edgevit.export.variants import Variant, int8_from
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.devices import compute_device
 from edgevit.model.digest import model_digest
 from edgevit.model.folded import FoldedVit
 from edgevit.model.planfile import dump_plan, load_plan
@@ -109,9 +110,11 @@ def quantization(
         stage.cached = found is not None and reports is not None
         if found is None or reports is None:
             batches = images.prepared(checkpoint.preprocessing, BATCH)
-            meter = PeakMeter(folded) if peaks else None
-            with Streamed(folded, batches, images=len(images), recipe=recipe, advance=stage.advance, meter=meter) as calibration:
-                result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to)
+            meter, device = PeakMeter(folded) if peaks else None, compute_device(bench.device)
+            with Streamed(
+                folded, batches, images=len(images), recipe=recipe, advance=stage.advance, meter=meter, device=device
+            ) as calibration:
+                result = quantize(folded, calibration, recipe, lambda _part: stage.advance(), to, device)
             report = {key: [named(item) for item in getattr(result, key)] for key in ("layers", "attention")}
             reports = json.dumps(report).encode()
             cache.store(PLAN, dump_plan(result.plan), **key)

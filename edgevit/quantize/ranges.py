@@ -71,10 +71,10 @@ def entropy(magnitudes: Tensor, to: NumberFormat) -> float:
 def _divergence(counts: Tensor, end: int, codes: int) -> float:
     """KL(clipped at bin ``end`` || the same in ``codes`` levels)."""
     clipped = counts[:end].clone()
-    group = torch.arange(end) * codes // end
+    group = torch.arange(end, device=counts.device) * codes // end
     occupied = (clipped > 0).double()
-    total = torch.zeros(codes, dtype=torch.float64).index_add_(0, group, clipped)
-    places = torch.zeros(codes, dtype=torch.float64).index_add_(0, group, occupied)
+    total = torch.zeros(codes, dtype=torch.float64, device=counts.device).index_add_(0, group, clipped)
+    places = torch.zeros(codes, dtype=torch.float64, device=counts.device).index_add_(0, group, occupied)
     quantized = (total / places.clamp_min(1))[group] * occupied
     clipped[-1] += counts[end:].sum()
     p, q = clipped / clipped.sum(), quantized / quantized.sum()

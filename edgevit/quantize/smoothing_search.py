@@ -124,7 +124,7 @@ class NoiseMeasure:
         if outputs <= PROJECTED:
             return self.weight
         signs = torch.randint(0, 2, (PROJECTED, outputs), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
-        return signs @ self.weight / PROJECTED**0.5
+        return signs.to(self.weight.device) @ self.weight / PROJECTED**0.5
 
     @cached_property
     def _variance(self) -> Tensor:
@@ -136,7 +136,7 @@ class NoiseMeasure:
     def _even(self) -> bool:
         """Whether the tokens come image by image, as many of each."""
         count = len(self.place) // len(self.highs)
-        return bool(torch.equal(self.place, torch.arange(len(self.highs)).repeat_interleave(count)))
+        return bool(torch.equal(self.place, torch.arange(len(self.highs), device=self.place.device).repeat_interleave(count)))
 
 
 def best_candidate(known: InputStatistics, linear: Linear, settings: QuantizeSettings, to: NumberFormat) -> SmoothingCandidate:

@@ -26,13 +26,13 @@ class Extremes:
     images: Tensor
 
     @classmethod
-    def none(cls, channels: int) -> Extremes:
+    def none(cls, channels: int, device: torch.device | None = None) -> Extremes:
         """Nothing seen yet."""
-        return cls(torch.full((channels, TOP), -torch.inf), torch.full((channels, TOP), -1))
+        return cls(torch.full((channels, TOP), -torch.inf, device=device), torch.full((channels, TOP), -1, device=device))
 
     def add(self, largest: Tensor, first_image: int) -> None:
         """Take in the largest values [N, C] of images ``first_image``, ``first_image + 1``, ..."""
-        numbers = torch.arange(first_image, first_image + len(largest)).expand(largest.shape[1], -1)
+        numbers = torch.arange(first_image, first_image + len(largest), device=largest.device).expand(largest.shape[1], -1)
         values, images = torch.cat([self.values, largest.T], 1), torch.cat([self.images, numbers], 1)
         self.values, order = values.topk(TOP, dim=1)
         self.images = images.gather(1, order)
@@ -113,7 +113,8 @@ class InputStatistics:
         The largest stands for itself alone, whatever else was drawn; the others share the image between them.
         """
         largest = image.abs().amax(1).argmax()[None]
-        chosen = torch.cat([torch.zeros(1, dtype=torch.long), others, largest])[: min(share, len(self.sample) - self.used)]
+        first = torch.zeros(1, dtype=torch.long, device=image.device)
+        chosen = torch.cat([first, others.to(image.device), largest])[: min(share, len(self.sample) - self.used)]
         place = slice(self.used, self.used + len(chosen))
         self.sample[place], self.owners[place] = image[chosen], owner
         self.weights[place] = len(image) / (1 + len(others))
@@ -152,7 +153,7 @@ class Collector:
     def __call__(self, part: Part, x: Tensor, weights: Linear) -> Tensor:
         """Observe x [N, T, C] of GEMM ``part`` and return the GEMM's output."""
         if part not in self.statistics:
-            self.statistics[part] = self._empty(weights.outputs, weights.inputs)
+            self.statistics[part] = self._empty(weights.outputs, weights.inputs, x.device)
             self._generators[part] = torch.Generator().manual_seed(self._seed)
         known, y = self.statistics[part], plain_linear(part, x, weights)
         for number, image in enumerate(x, known.images):
@@ -165,15 +166,15 @@ class Collector:
         count = max(0, min(self._share, tokens) - 2)
         return torch.randperm(tokens - 1, generator=generator)[:count] + 1
 
-    def _empty(self, outputs: int, channels: int) -> InputStatistics:
+    def _empty(self, outputs: int, channels: int, device: torch.device) -> InputStatistics:
         return InputStatistics(
-            highs=Extremes.none(channels),
-            lows=Extremes.none(channels),
-            sample=torch.empty(self._limit, channels),
-            owners=torch.empty(self._limit, dtype=torch.long),
-            weights=torch.empty(self._limit),
-            output_low=torch.full((outputs,), torch.inf),
-            output_high=torch.full((outputs,), -torch.inf),
-            total=torch.zeros(channels),
-            products=torch.zeros(channels, channels) if self._products else None,
+            highs=Extremes.none(channels, device),
+            lows=Extremes.none(channels, device),
+            sample=torch.empty(self._limit, channels, device=device),
+            owners=torch.empty(self._limit, dtype=torch.long, device=device),
+            weights=torch.empty(self._limit, device=device),
+            output_low=torch.full((outputs,), torch.inf, device=device),
+            output_high=torch.full((outputs,), -torch.inf, device=device),
+            total=torch.zeros(channels, device=device),
+            products=torch.zeros(channels, channels, device=device) if self._products else None,
         )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from edgevit.model.folded import FoldedVit, embed, run_block
+from edgevit.model.devices import CPU
+from edgevit.model.folded import FoldedVit, embed, placed, run_block
 from edgevit.model.token_store import TokenStream
 from edgevit.part import Part
 from edgevit.quantize.fp16 import PeakMeter
@@ -30,16 +31,17 @@ class Streamed:
 
     def __init__(
         self, model: FoldedVit, batches: Iterable[Frame], *, images: int, recipe: Recipe,
-        advance: Callable[[int], None] = lambda _images: None, meter: PeakMeter | None = None,
+        advance: Callable[[int], None] = lambda _images: None, meter: PeakMeter | None = None, device: torch.device = CPU,
     ) -> None:  # fmt: skip
         """Embed ``images`` frames, uint8 [N, H, W, 3] per batch; ``advance`` is told of every image in every block.
 
-        ``meter``, of the same model, sees on the way what FP16 would have to hold.
+        ``meter``, of the same model, sees on the way what FP16 would have to hold. Blocks run on ``device``, and what is
+        collected of them is there.
 
         Raises DataError for an unreadable image, StorageError if the temporary folder is full.
         """
         self._model, self._images, self._recipe, self._advance = model, images, recipe, advance
-        self._stream, self._next, self._meter = TokenStream(), 0, meter
+        self._stream, self._next, self._meter, self._device = TokenStream(), 0, meter, device
         keeper = FrameKeeper(images=images, tokens=model.config.tokens)
         try:
             for batch in batches:
@@ -62,10 +64,10 @@ class Streamed:
             msg = f"block {self._next} is next, not {index}"
             raise ValueError(msg)
         collector = collector_for(self._images, self._recipe)
+        run = self._meter.run_block if self._meter else partial(run_block, placed(self._model, index, self._device))
         for batch in range(len(self._stream)):
             tokens = self._stream.read(batch)
-            run = self._meter.run_block if self._meter else partial(run_block, self._model)
-            self._stream.replace(batch, run(index, tokens, collector))
+            self._stream.replace(batch, run(index, tokens.to(self._device), collector).to(CPU))
             self._advance(len(tokens.x))
         self._next += 1
         return collector.statistics

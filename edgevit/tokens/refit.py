@@ -16,6 +16,7 @@ from edgevit.cache import Kind
 from edgevit.errors import ConfigError
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
+from edgevit.model.devices import compute_device
 from edgevit.model.digest import model_digest
 from edgevit.model.macs import macs
 from edgevit.model.rewrites.folding import fold
@@ -115,7 +116,8 @@ def _refit(
     contract = reference.preprocessing
     probed = images.subset(range(min(PROBED, len(images))))
     with bench.stage("influence of tokens", total=len(probed)) as stage:
-        counted = influences(reference.model, contract, probed.prepared(contract, BATCH), seed, stage.advance)
+        device, batches = compute_device(bench.device), probed.prepared(contract, BATCH)
+        counted = influences(reference.model, contract, batches, seed, stage.advance, device)
     model = fold(reference.model, contract)
     with bench.stage("merge and refit", total=2 * len(model.blocks)) as stage, TokenStream() as wanted, TokenStream() as got:
         write_embedded(model, images, reference, wanted, got)

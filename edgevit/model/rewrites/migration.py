@@ -36,6 +36,10 @@ class Transform:
         """The transformed ``x`` [..., C]."""
         return (x - self.centre) / self.scales
 
+    def to(self, device: torch.device) -> Transform:
+        """The same on ``device``."""
+        return Transform(centre=self.centre.to(device), scales=self.scales.to(device))
+
     def inverse(self, linear: Linear) -> Linear:
         """The GEMM that computes from transformed inputs what ``linear`` computes from plain ones."""
         return linear.scaled(Factors(self.scales, rows=False), linear.bias + linear.weight @ self.centre)
