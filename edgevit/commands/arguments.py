@@ -15,7 +15,6 @@ from edgevit.cache import Cache
 from edgevit.device.jetson import here
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.files.paths import expanded, own_name
-from edgevit.model.devices import compute_device
 from edgevit.recipe import Recipe, load_recipe
 from edgevit.target import Target, load_target
 
@@ -73,7 +72,10 @@ def device_of(value: object) -> str:
     """The name of where torch computes. Raises ConfigError for a device that is not there."""
     if not isinstance(value, str):
         raise wrong_type(value, "device", "a text: auto, cpu, cuda or cuda:N")
-    compute_device(value)
+    if value != "auto":
+        from edgevit.model.devices import compute_device  # torch, which not every command needs
+
+        compute_device(value)
     return value
 
 
