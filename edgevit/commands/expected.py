@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 
 from edgevit.commands.build_inputs import Inputs
 from edgevit.commands.build_request import BuildRequest
@@ -31,41 +32,30 @@ TIMED_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
-    """Of a build without pruning and merging, with nothing kept of it."""
+class Memory:
+    """Of a build without pruning and merging, in bytes."""
 
     peak: float
-    """Bytes, at most, as far as can be told."""
+    """At most, as far as can be told."""
     least: float
-    """Bytes that it certainly takes."""
+    """What it certainly takes."""
     free: int | None
-    """Bytes there are; None if the system does not tell."""
-    seconds: float
-
-    def __str__(self) -> str:
-        """One line for people."""
-        room = "" if self.free is None else f"; {self.free / GIB:.1f} GiB are free"
-        return f"about {_duration(self.seconds)} and up to {self.peak / GIB:.1f} GiB of memory{room}"
+    """What there is; None if the system does not tell."""
 
 
-def expected(request: BuildRequest, inputs: Inputs) -> Expected:
-    """What building ``request`` takes; a product is timed for it, which takes a tenth of a second."""
+def expected_memory(inputs: Inputs) -> Memory:
+    """What building a model from ``inputs`` takes."""
     weights = FLOAT * sum(value.numel() for value in inputs.checkpoint.model.state_dict().values())
     config = inputs.checkpoint.model.config
-    # Passes in network order have all their tokens at once: seven widths of activations, and the scores.
+    # Passes in network order have all their tokens at once: ten widths of activations, and the scores.
     tokens = min(KEPT_TOKENS, config.tokens * len(inputs.calibration or ()))
     activations = FLOAT * tokens * (10 * config.width + 2 * config.tokens * max(block.heads for block in config.blocks))
-    return Expected(
-        peak=BASE + MOST * weights + activations,
-        least=BASE + LEAST * weights,
-        free=free_memory(),
-        seconds=_seconds(request, inputs),
-    )
+    return Memory(peak=BASE + MOST * weights + activations, least=BASE + LEAST * weights, free=free_memory())
 
 
 def require_memory(request: BuildRequest, inputs: Inputs) -> None:
     """Raise ConfigError if the build cannot fit into what memory there is: before minutes of work, not behind them."""
-    found = expected(request, inputs)
+    found = expected_memory(inputs)
     if found.free is not None and found.least > found.free:
         msg = (
             f"{request.model}: building it takes at least {found.least / GIB:.1f} GiB of memory, and {found.free / GIB:.1f} GiB "
@@ -74,7 +64,15 @@ def require_memory(request: BuildRequest, inputs: Inputs) -> None:
         raise ConfigError(msg)
 
 
-def _seconds(request: BuildRequest, inputs: Inputs) -> float:
+def expectation(request: BuildRequest, inputs: Inputs) -> str:
+    """What building takes, in one line for people; a product is timed for it, once, which takes a tenth of a second."""
+    memory, seconds = expected_memory(inputs), expected_seconds(request, inputs)
+    room = "" if memory.free is None else f"; {memory.free / GIB:.1f} GiB are free"
+    return f"about {_duration(seconds)} and up to {memory.peak / GIB:.1f} GiB of memory{room}"
+
+
+def expected_seconds(request: BuildRequest, inputs: Inputs) -> float:
+    """Of a build without pruning and merging, with nothing kept of it, on this machine."""
     one, rate = 2.0 * macs(inputs.checkpoint.model.config), _rate()
     graphs = 1 + (request.precision != "fp32")
     work = CHECKED * one * graphs
@@ -102,11 +100,12 @@ def _quantizing(checkpoint: Checkpoint, images: int, recipe: Recipe) -> float:
     return passes * 2.0 * macs(config) + work
 
 
+@cache
 def _rate() -> float:
-    """Floating-point operations a second of a product as a ViT has them, the better of three."""
+    """Floating-point operations a second of a product as a ViT has them, the best of three."""
     import torch
 
-    a, b = torch.ones(1576, 768), torch.ones(768, 1536)
+    a, b = torch.ones(788, 768), torch.ones(768, 768)
     best = float("inf")
     for _ in range(3):
         begin = time.perf_counter()

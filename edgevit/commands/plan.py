@@ -15,7 +15,7 @@ from edgevit.commands.build_arguments import build_request
 from edgevit.commands.build_inputs import read_inputs, spare_images, work_on
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.dry_run import DryRun, PlannedStage
-from edgevit.commands.expected import expected
+from edgevit.commands.expected import expectation
 from edgevit.commands.faster_form import STAGE, fastest_form, offered
 from edgevit.commands.steps import Step, Work, allotted, run_step, shares_of
 from edgevit.engine import backend
@@ -88,7 +88,7 @@ class _Planning:
                 yield self.dry.stage("measure latency", f"{RUNS} inferences of each, interleaved")
         yield self.dry.stage("write bundle", str(self.request.out))
         more = ", beside what makes it smaller" if self.request.smaller else ""
-        yield self.dry.stage("in all", f"{expected(self.request, self.inputs)}{more}")
+        yield self.dry.stage("in all", f"{expectation(self.request, self.inputs)}{more}")
 
     @property
     def _engine(self) -> str:

@@ -478,8 +478,8 @@ def test_precision_that_the_target_lacks(request_of, never_slow) -> None:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-SOMETIMES = {"input", "sensitivity"}
-"""What a dry run lists beside the stages of every build: the model's input, and what turns out to be needed or not."""
+SOMETIMES = {"input", "sensitivity", "in all"}
+"""What a dry run lists beside the stages of every build: the model's input, what turns out to be needed or not, what it takes."""
 REQUESTS: dict[str, dict[str, Any]] = {
     "int8": {},
     "fp32": {"precision": "fp32"},

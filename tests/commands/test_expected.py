@@ -11,14 +11,14 @@ import pytest
 from edgevit.commands import expected as module
 from edgevit.commands.build_arguments import build_request
 from edgevit.commands.build_inputs import read_inputs
-from edgevit.commands.expected import GIB, Expected, expected
+from edgevit.commands.expected import GIB, expected_memory, expected_seconds
 from edgevit.progress import Progress
 from tests.support import Outcome
 
 
-def of(model: Path, **arguments: object) -> Expected:
+def seconds_of(model: Path, **arguments: object) -> float:
     request = build_request(model, **arguments)  # type: ignore[arg-type]
-    return expected(request, read_inputs(request, Progress()))
+    return expected_seconds(request, read_inputs(request, Progress()))
 
 
 def test_a_dry_run_says_it(
@@ -49,7 +49,10 @@ def test_what_cannot_fit_is_refused_before_work(
 
 def test_more_work_takes_longer(checkpoint_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_rate", lambda: 1e9)
-    fast, default, best = (of(checkpoint_path, data=image_folder, recipe=recipe) for recipe in ("fast", "default", "best"))
-    floats = of(checkpoint_path, data=image_folder, precision="fp32")
-    assert 0 < floats.seconds < fast.seconds < default.seconds < best.seconds
-    assert fast.least < fast.peak
+    fast, default, best = (
+        seconds_of(checkpoint_path, data=image_folder, recipe=recipe) for recipe in ("fast", "default", "best")
+    )
+    assert 0 < seconds_of(checkpoint_path, data=image_folder, precision="fp32") < fast < default < best
+    request = build_request(checkpoint_path, data=image_folder)
+    memory = expected_memory(read_inputs(request, Progress()))
+    assert memory.least < memory.peak
