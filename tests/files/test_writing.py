@@ -286,6 +286,7 @@ OTHERWISE = {
     "edgevit/engine/tensorrt.py": SCRATCH,
     "edgevit/engine/tensorrt_child.py": SCRATCH,
     "edgevit/engine/onnxruntime.py": SCRATCH,
+    "edgevit/engine/on_disk.py": SCRATCH,
     "edgevit/measure/startup.py": SCRATCH,
     "edgevit/model/token_store.py": SCRATCH,
     "edgevit/cache.py": "tries whether the folder can be written",

@@ -581,7 +581,7 @@ def test_biases_are_held_against_the_float_model(name: str, monkeypatch: pytest.
 
     monkeypatch.setattr("edgevit.quantize.linears.correct_biases", spy)
     quantize(model, collect(model, [images], images=9, recipe=Recipe()), Recipe())
-    ((plan, kept, wanted),) = asked
+    ((plan, kept, wanted, _device),) = asked
     found: dict[Part, Tensor] = {}
 
     def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
