@@ -35,7 +35,8 @@ class JsonLines:
 
     def __call__(self, decision: Decision) -> bool:
         """Write one line, at once: whoever reads it may act on it."""
-        print(self._lines(decision), file=self._stream, flush=True)
+        self._stream.write(f"{self._lines(decision)}\n")  # in one piece: Ctrl-C must not come between a line and its end
+        self._stream.flush()
         return True
 
     def close(self) -> None:

@@ -171,3 +171,17 @@ def test_labels_in_csv_are_no_formulas(tmp_path: Path, start: str) -> None:
         (row,) = csv.DictReader(file)
     assert {row[key] for key in ("label", "raw_label", "name")} == {f"'{formula}"}
     assert float(row["confidence"]) == 0.75
+
+
+def test_a_line_and_its_end_are_one_write() -> None:
+    """Ctrl-C may come between two: the summary would then stand on the last frame's line."""
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str, /) -> int:
+            written.append(text)
+            return super().write(text)
+
+    JsonLines(Stream())(decision("a"))
+    assert len(written) == 1
+    assert written[0].endswith("}\n")
