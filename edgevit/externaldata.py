@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edgevit.files.protobuf import WireField, fields, header, message, varint
-from edgevit.onnxfile import GRAPH_INITIALIZER, MODEL_GRAPH
+from edgevit.onnxfile import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_EXTERNAL, TENSOR_LOCATION, TENSOR_RAW
 
 MESSAGE_LIMIT = 2**31 - 1
 """Bytes of a protobuf message that other readers than edgevit's take."""
@@ -17,7 +17,7 @@ ALIGNED = 64
 """Bytes: a tensor begins at a multiple, so that kernels may read it where it is mapped."""
 SMALLEST = 1024
 """Bytes of a tensor that is worth it."""
-_TENSOR_RAW, _TENSOR_EXTERNAL, _TENSOR_LOCATION, _EXTERNAL = 9, 13, 14, 1
+_EXTERNAL = 1  # a tensor's data_location
 
 Content = bytes | memoryview
 
@@ -47,17 +47,17 @@ def parted(model: Content, location: str) -> Parted:
     def without_content(initializer: WireField) -> Iterator[Content]:
         nonlocal end
         items = list(fields(initializer.content))
-        raw = next((item.content for item in items if item.number == _TENSOR_RAW), memoryview(b""))
+        raw = next((item.content for item in items if item.number == TENSOR_RAW), memoryview(b""))
         if len(raw) < SMALLEST:
             yield initializer.whole
             return
         start = -(-end // ALIGNED) * ALIGNED
         weights.extend([bytes(start - end), raw])
         end = start + len(raw)
-        kept = b"".join(item.whole for item in items if item.number != _TENSOR_RAW)
+        kept = b"".join(item.whole for item in items if item.number != TENSOR_RAW)
         refers = {"location": location, "offset": str(start), "length": str(len(raw))}
-        entries = b"".join(message(_TENSOR_EXTERNAL, _entry(*item)) for item in refers.items())
-        yield message(GRAPH_INITIALIZER, kept + entries + varint(_TENSOR_LOCATION, _EXTERNAL))
+        entries = b"".join(message(TENSOR_EXTERNAL, _entry(*item)) for item in refers.items())
+        yield message(GRAPH_INITIALIZER, kept + entries + varint(TENSOR_LOCATION, _EXTERNAL))
 
     return Parted(_with_initializers(model, without_content), tuple(weights))
 
@@ -71,13 +71,13 @@ def joined(graph: Content, location: str, weights: Content) -> bytes:
 
     def with_content(initializer: WireField) -> Iterator[Content]:
         items = list(fields(initializer.content))
-        refers = dict(_pair(item.content) for item in items if item.number == _TENSOR_EXTERNAL)
+        refers = dict(_pair(item.content) for item in items if item.number == TENSOR_EXTERNAL)
         if not refers:
             yield initializer.whole
             return
         raw = _referred(view, refers, location)
-        kept = b"".join(item.whole for item in items if item.number not in (_TENSOR_EXTERNAL, _TENSOR_LOCATION))
-        begin = kept + header(_TENSOR_RAW, len(raw))
+        kept = b"".join(item.whole for item in items if item.number not in (TENSOR_EXTERNAL, TENSOR_LOCATION))
+        begin = kept + header(TENSOR_RAW, len(raw))
         yield header(GRAPH_INITIALIZER, len(begin) + len(raw)) + begin
         yield raw
 

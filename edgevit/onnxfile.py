@@ -21,7 +21,7 @@ _MODEL_METADATA, _MODEL_TRAINING, _MODEL_FUNCTIONS = 14, 20, 25
 _GRAPH_INPUT, _GRAPH_SPARSE = 11, 15
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS = 5, 10
 _ATTRIBUTE_NESTED = (6, 11, 22, 23)  # graphs and sparse tensors, one or several
-_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+TENSOR_RAW, TENSOR_EXTERNAL, TENSOR_LOCATION = 9, 13, 14
 
 
 def check_model(model: bytes, size: Sequence[int], classes: int) -> None:
@@ -90,7 +90,7 @@ def _refuse_nesting() -> None:
 
 def _check_tensor(tensor: memoryview) -> None:
     for part in protobuf.fields(tensor):
-        if part.number == _TENSOR_EXTERNAL or (part.number == _TENSOR_LOCATION and part.value):
+        if part.number == TENSOR_EXTERNAL or (part.number == TENSOR_LOCATION and part.value):
             msg = "it takes weights from another file, which nothing vouches for"
             raise ValueError(msg)
 

@@ -13,7 +13,7 @@ from edgevit.commands.build_bundle import Made, write
 from edgevit.commands.build_inputs import Inputs, begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
-from edgevit.commands.expected import require_memory
+from edgevit.commands.expected import TIMED_SECONDS, require_memory
 from edgevit.commands.steps import Work, run_steps
 from edgevit.commands.target_graph import Compiled, compile_for
 from edgevit.engine import alternatives
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from edgevit.target import Target
 
 RUNS = 60  # timed inferences per precision
-TIMED_SECONDS = 60.0  # about; a ViT-L on two cores gets fewer inferences
 
 
 def build(

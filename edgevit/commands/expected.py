@@ -1,5 +1,5 @@
 """What a build takes on this machine, before it begins: memory by the size of the model, time by its products and how fast this
-machine multiplies. Fitted to `benchmarks/build_cost.py`, from DeiT-T to ViT-H; what is cached takes less.
+machine multiplies. Fitted to `benchmarks/build_cost.py`, from DINOv2-S to ViT-H; what is cached takes less.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.macs import macs
 from edgevit.numberformat import FORMATS
 from edgevit.quantize.linears import KEPT_TOKENS
+from edgevit.quantize.smoothing_search import PROJECTED
 from edgevit.recipe import Recipe
 
 GIB = 2**30
@@ -28,7 +29,8 @@ LEAST, MOST = 2.5, 5.0
 """Times the FP32 weights: what no build does without, and what one takes, weights that are mapped from files included."""
 CHECKED = 48
 """Passes of one frame through the model that checking the engines takes, in torch and on an engine."""
-TIMED_S = 60.0
+TIMED_SECONDS = 60.0
+"""About how long a build times its graphs; a ViT-L on two cores gets fewer inferences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def expected_seconds(request: BuildRequest, inputs: Inputs) -> float:
     if FORMATS[request.precision].scaled and inputs.calibration:
         work += _quantizing(inputs.checkpoint, len(inputs.calibration), request.recipe)
     work += graphs * one * len(inputs.held_out or ())
-    timed = min(TIMED_S, 66 * graphs * one / rate) if inputs.held_out and is_here(request.target) else 0.0
+    timed = min(TIMED_SECONDS, 66 * graphs * one / rate) if inputs.held_out and is_here(request.target) else 0.0
     return work / rate + timed
 
 
@@ -94,7 +96,7 @@ def _quantizing(checkpoint: Checkpoint, images: int, recipe: Recipe) -> float:
         inner, width = block.heads * config.head_dim, config.width
         for inputs, outputs in ((width, 3 * inner), (inner, width), (width, block.hidden), (block.hidden, width)):
             # Elementwise work counts as so many products: it waits for memory.
-            work += recipe.calibrate.tokens * inputs * (candidates * (2 * min(outputs, 256) + 600) + outputs)
+            work += recipe.calibrate.tokens * inputs * (candidates * (2 * min(outputs, PROJECTED) + 600) + outputs)
             if settings.rounding == "gptq":
                 work += 1.25 * images * config.tokens * inputs**2 + 3 * inputs**2 * (outputs + inputs)
     return passes * 2.0 * macs(config) + work

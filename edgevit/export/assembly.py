@@ -12,10 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgevit.files.protobuf import fields, header
-from edgevit.onnxfile import GRAPH_INITIALIZER, MODEL_GRAPH
-
-TENSOR_RAW = 9
-"""Field of TensorProto, behind all others that are written here."""
+from edgevit.onnxfile import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_RAW
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +30,7 @@ class Constant:
 
     @property
     def head(self) -> bytes:
-        """What stands in front of the values in a TensorProto."""
+        """What stands in front of the values in a TensorProto, whose last field they are."""
         proto = onnx.TensorProto(dims=self.shape, data_type=self.element_type, name=self.name)
         return bytes(proto.SerializeToString(deterministic=True)) + header(TENSOR_RAW, self.size)
 

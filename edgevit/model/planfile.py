@@ -67,8 +67,8 @@ def _block(block: FoldedBlock, name: str, state: dict[str, Tensor]) -> FoldedBlo
         if f"{name}.{kind}.weight" in state:
             parts[kind] = replace(getattr(block, kind), weight=state[f"{name}.{kind}.weight"], bias=state[f"{name}.{kind}.bias"])
     for kind in LINEARS:
-        linear: Linear = replace(getattr(block, kind), factors=_factors(f"{name}.{kind}", state))
-        parts[kind] = replace(linear, bias=state[f"{name}.{kind}.bias"])
+        bias, factors = state[f"{name}.{kind}.bias"], _factors(f"{name}.{kind}", state)
+        parts[kind] = replace(getattr(block, kind), bias=bias, factors=factors)
     return replace(block, **parts)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgevit.preprocess import Frame
 
 PRECISION = 1e-5  # of a float32 sum of many products
-JUDGED = 4  # of so many sampled tokens, one tells which rounding is better: they differ by 6 to 10 dB
+COMPARED = 4  # of so many sampled tokens, one tells which rounding is better: they differ by 6 to 10 dB
 KEPT_TOKENS = 8192  # bounds the frames that pass once more in network order: 32 at 257 tokens
 
 
@@ -251,7 +251,7 @@ def _corrected(
 ) -> tuple[QuantizedLinear, float]:
     """The GEMM with its mean output error moved into the bias, unless that is off, and the SQNR in dB that is left.
 
-    Of all sampled tokens for the mean, which takes no more than the mean of their codes; of every `JUDGED`-th for the SQNR.
+    Of all sampled tokens for the mean, which takes no more than the mean of their codes; of every `COMPARED`-th for the SQNR.
     """
     if settings.bias != "off":
         codes = quantize_input(transform(known.tokens), quantized.input_scale, quantized.format)
@@ -259,7 +259,7 @@ def _corrected(
         got = step * (quantized.weight.float() @ (known.shares.T @ codes)[0]) + quantized.bias
         wanted = plain_linear(None, (known.shares.T @ known.tokens)[0], linear)
         quantized = replace(quantized, bias=quantized.bias + wanted - got)
-    tokens, shares = known.tokens[::JUDGED], known.shares[::JUDGED, 0]
+    tokens, shares = known.tokens[::COMPARED], known.shares[::COMPARED, 0]
     exact = plain_linear(None, tokens, linear)
     error = exact - quantized_linear(transform(tokens), quantized)
     signal, noise = (float(y.square().sum(1) @ shares) for y in (exact, error))

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgevit.model.folded import FoldedVit, Linear, forward, plain_linear
+from edgevit.model.folded import FoldedVit, forward
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.part import Part
-from edgevit.quantize.bias_correction import _held_out_shift, correct_biases, halves
+from edgevit.quantize.bias_correction import _held_out_shift, correct_biases
 from edgevit.recipe import QuantizeSettings, Recipe
+from tests.quantize.float_means import float_means
 from tests.zoo import folded, frames, int8
 
 PLAIN = Recipe(quantize=QuantizeSettings(bias="layer", attention="off"))
@@ -35,15 +36,7 @@ def images(model: FoldedVit) -> Tensor:
 
 def corrected_on(plan: QuantPlan, images: Tensor) -> tuple[QuantPlan, set[Part]]:
     """By what the float model gives for the same images."""
-    means: dict[Part, Tensor] = {}
-
-    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
-        y = plain_linear(part, x, weights)
-        means[part] = halves(y)
-        return y
-
-    forward(plan.model, images, linear)
-    return correct_biases(plan, images, means)
+    return correct_biases(plan, images, float_means(plan.model, images))
 
 
 def planted(plan: QuantPlan, part: Part, shift: Tensor | float) -> QuantPlan:

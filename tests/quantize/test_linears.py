@@ -15,11 +15,12 @@ from edgevit.model.folded import FoldedVit, Linear, forward, plain_attention, pl
 from edgevit.model.planfile import dump_plan, load_plan
 from edgevit.model.quantplan import QuantPlan, fake_quant, simulate
 from edgevit.part import Part
-from edgevit.quantize.bias_correction import correct_biases, halves
+from edgevit.quantize.bias_correction import correct_biases
 from edgevit.quantize.linears import Collected, collect, decibel, quantize
 from edgevit.quantize.smoothing_search import OFF, SmoothingCandidate
 from edgevit.quantize.statistics import TOP, Extremes, InputStatistics
 from edgevit.recipe import LINEARS, Calibrate, QuantizeSettings, Recipe
+from tests.quantize.float_means import float_means
 from tests.zoo import ZOO, folded, frames, int8
 
 CALIBRATION = 16
@@ -582,14 +583,7 @@ def test_biases_are_held_against_the_float_model(name: str, monkeypatch: pytest.
     monkeypatch.setattr("edgevit.quantize.linears.correct_biases", spy)
     quantize(model, collect(model, [images], images=9, recipe=Recipe()), Recipe())
     ((plan, kept, wanted, _device),) = asked
-    found: dict[Part, Tensor] = {}
-
-    def linear(part: Part, x: Tensor, weights: Linear) -> Tensor:
-        y = plain_linear(part, x, weights)
-        found[part] = halves(y)
-        return y
-
-    forward(plan.model, kept, linear)
+    found = float_means(plan.model, kept)
     assert wanted.keys() == found.keys()
     for part, means in wanted.items():
         torch.testing.assert_close(means, found[part], rtol=1e-3, atol=1e-4 * float(found[part].abs().max()), msg=str(part))
