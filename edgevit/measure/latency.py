@@ -37,9 +37,14 @@ class Latency:
     runs: int
 
 
-def measure_latency(sessions: Mapping[str, Session], frames: Frames, *, runs: int, stage: Stage) -> dict[str, Latency]:
-    """Time ``runs`` inferences of each session on ``frames`` uint8 [N, H, W, 3], one frame at a time, in turns."""
-    times = take_turns(sessions, dict.fromkeys(sessions, frames), runs=runs, stage=stage)
+def measure_latency(
+    sessions: Mapping[str, Session], frames: Frames, *, runs: int, stage: Stage, limit_s: float = math.inf
+) -> dict[str, Latency]:  # fmt: skip
+    """Time ``runs`` inferences of each session on ``frames`` uint8 [N, H, W, 3], one frame at a time, in turns.
+
+    Fewer, where ``limit_s`` seconds are over: see `take_turns`.
+    """
+    times = take_turns(sessions, dict.fromkeys(sessions, frames), runs=runs, stage=stage, limit_s=limit_s)
     return {name: summary(turns) for name, turns in times.items()}
 
 

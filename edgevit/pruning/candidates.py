@@ -21,11 +21,11 @@ from edgevit.model.token_store import TokenStream, is_held_out
 from edgevit.part import Sublayer
 from edgevit.pruning.gradients import Influence
 from edgevit.pruning.moments import Moments
-from edgevit.pruning.refit import Refit, bias_only, damped, held_out_refit, mean_error, solve
-from edgevit.pruning.scores import BATCH, DAMPING, SCORES, ascending, obs_order, summed, taylor
+from edgevit.pruning.refit import Refit, bias_only, held_out_refit, mean_error
+from edgevit.pruning.removal import Removal
+from edgevit.pruning.scores import BATCH, SCORES, ascending, channels, obs_order, summed, taylor
 from edgevit.pruning.sublayers import (
     Cut,
-    channels_of,
     cut_block,
     merge_behind,
     normalised,
@@ -130,11 +130,13 @@ def candidates(
     if not units(block, sublayer.kind):  # pruned before: it stays as it is
         left = "map" if writer(block, sublayer.kind).weight.shape[1] else "bias"
         return [CutCandidate(cut=Cut.gone(left), harm=0.0)]
-    weight = root @ writer(block, sublayer.kind).weight.double()
-    order = unit_order(block_size(model, sublayer), weight, seen.inputs[0], score, contributions)
-    offered = [Cut.part(order[len(order) - size :].sort().values) for size in sizes(len(order), multiple)]
+    own = writer(block, sublayer.kind).weight.double()
+    weight, size = root @ own, block_size(model, sublayer)
+    order = unit_order(size, weight, seen.inputs[0], score, contributions)
+    removal = Removal.of(seen.inputs[0], channels(order.flip(0), size))
+    offered = [Cut.part(order[len(order) - number :].sort().values) for number in sizes(len(order), multiple)]
     known = _levels(offered)
-    errors = {len(cut.kept): _error(model, sublayer, cut, seen, root) for cut in known}
+    errors = {len(cut.kept): _error(removal.change(weight, len(cut.kept) * size), seen.inputs[1]) for cut in known}
     harms = _interpolated(offered, errors)
 
     def harm(cut: Cut, refit: Refit) -> float:
@@ -144,7 +146,9 @@ def candidates(
     result = [CutCandidate(cut=offered[0], harm=0.0)]
     if len(offered) > 1:
         anchor = min(known[1:], key=lambda cut: abs(len(cut.kept) - len(order) / 2))
-        scale = harm(anchor, _made_up(model, sublayer, anchor, seen)) / max(errors[len(anchor.kept)], 1e-300)
+        made_up = removal.change(own, len(anchor.kept) * size)
+        stays = replace(made_up, weight=made_up.weight[:, channels(anchor.kept, size)])
+        scale = harm(anchor, stays) / max(errors[len(anchor.kept)], 1e-300)
         result += [CutCandidate(cut=cut, harm=scale * error) for cut, error in zip(offered[1:], harms[1:], strict=True)]
     return result + _replacements(block, sublayer, seen, harm)
 
@@ -198,35 +202,9 @@ def _interpolated(offered: Sequence[Cut], errors: dict[int, float]) -> list[floa
     return found
 
 
-def _split(model: FoldedVit, sublayer: Sublayer, cut: Cut) -> tuple[Tensor, Tensor]:
-    """The writer's channels that stay, and those that go."""
-    block = model.blocks[sublayer.block]
-    stays = channels_of(block, sublayer.kind, cut.kept)
-    gone = torch.ones(writer(block, sublayer.kind).weight.shape[1], dtype=torch.bool)
-    gone[stays] = False
-    return stays, gone.nonzero().flatten()
-
-
-def _made_up(model: FoldedVit, sublayer: Sublayer, cut: Cut, seen: Seen) -> Refit:
-    """What the columns that stay take over from those that go, on the images it is fitted to (CORP, arXiv 2602.05243)."""
-    stays, gone = _split(model, sublayer, cut)
-    fit, weight = seen.inputs[0], writer(model.blocks[sublayer.block], sublayer.kind).weight.double()
-    lost = weight[:, gone]
-    gain = solve(damped(fit.covariance[stays][:, stays], DAMPING), fit.covariance[stays][:, gone] @ lost.T).T
-    bias = lost @ fit.mean[gone] - gain @ fit.mean[stays]
-    return Refit(kind="ridge", ridge=DAMPING, weight=gain, bias=bias)
-
-
-def _error(model: FoldedVit, sublayer: Sublayer, cut: Cut, seen: Seen, root: Tensor) -> float:
-    """Mean |``root`` e|^2 of the error e that is left on the held-out images at the sublayer's output."""
-    stays, gone = _split(model, sublayer, cut)
-    if not len(gone):
-        return 0.0
-    refit, held_out = _made_up(model, sublayer, cut, seen), seen.inputs[1]
-    error = torch.zeros(len(refit.bias), len(stays) + len(gone), dtype=torch.float64)
-    error[:, gone], error[:, stays] = -writer(model.blocks[sublayer.block], sublayer.kind).weight.double()[:, gone], refit.weight
-    change = Refit(kind="ridge", ridge=0.0, weight=root @ error, bias=root @ refit.bias)
-    return mean_error(_without_outputs(held_out, len(refit.bias)), change)
+def _error(change: Refit, held_out: Moments) -> float:
+    """Mean |e|^2 of the error e that ``change`` of a layer makes at its output on the held-out images."""
+    return mean_error(_without_outputs(held_out, len(change.bias)), change)
 
 
 def _without_outputs(moments: Moments, outputs: int) -> Moments:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -51,8 +52,13 @@ def compensate(
     counts. ``method``: ``ridge``, ``bias`` alone, or ``none``.
     """
     wanted, got = streams
-    pairs, made = [_Pair() for _ in range(len(got))], []
-    for sublayer, influence in zip(sublayers(model), influences, strict=True):
+    pairs, made, first = [_Pair() for _ in range(len(got))], list[Compensation](), _first_changed(model, changed)
+    for number, (sublayer, influence) in enumerate(zip(sublayers(model), influences, strict=True)):
+        if number < first:  # both streams are the same still: there is nothing to make up for
+            _run(model, sublayer, streams)
+            advance(1)
+            made.append(Compensation(sublayer=sublayer, error_before=0.0, error=0.0, refit="none", ridge=0.0))
+            continue
         with TokenStream() as inputs:
             lacking = _compare(model, changed, sublayer, (wanted, got, inputs), influence, pairs)
             refit = _refit(lacking, method)
@@ -63,6 +69,35 @@ def compensate(
         advance(1)
         made.append(_made(sublayer, refit, lacking))
     return list(changed.blocks), made
+
+
+def _first_changed(model: FoldedVit, changed: FoldedVit) -> int:
+    """How many sublayers are the same in both before the first that is not."""
+    return sum(1 for _ in takewhile(lambda sublayer: _is_same(model, changed, sublayer), sublayers(model)))
+
+
+def _is_same(model: FoldedVit, changed: FoldedVit, sublayer: Sublayer) -> bool:
+    if model.config.blocks[sublayer.block].merged != changed.config.blocks[sublayer.block].merged:
+        return False
+    one, other = (_weights(vit.blocks[sublayer.block], sublayer.kind) for vit in (model, changed))
+    return len(one) == len(other) and all(torch.equal(ours, theirs) for ours, theirs in zip(one, other, strict=True))
+
+
+def _weights(block: FoldedBlock, kind: str) -> list[Tensor]:
+    """All that decides what a sublayer writes."""
+    norm, *linears = (block.norm1, block.qkv, block.proj) if kind == "attention" else (block.norm2, block.fc1, block.fc2)
+    both = [tensor for linear in linears for tensor in (linear.weight, linear.bias)]
+    return both if norm is None else [*both, norm.weight, norm.bias]
+
+
+def _run(model: FoldedVit, sublayer: Sublayer, streams: tuple[TokenStream, TokenStream]) -> None:
+    """Run a sublayer of ``model`` on the first stream; both become what is behind it."""
+    for batch in range(len(streams[0])):
+        taken = streams[0].read(batch)
+        kept, read = reads(model, sublayer, taken)
+        merge, behind = merge_behind(model, sublayer, taken), kept.with_x(kept.x + writes(model, sublayer, read))
+        for stream in streams:
+            stream.replace(batch, behind.merged(merge) if merge else behind)
 
 
 class _Pair:

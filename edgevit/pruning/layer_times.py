@@ -32,7 +32,8 @@ from edgevit.vitconfig import VitConfig
 from edgevit.workbench import Workbench
 
 TIMES = Kind("costs", __name__)
-RUNS = 30  # timed inferences of each
+RUNS = 30  # timed inferences of each, if they take no longer than
+LIMIT = 30.0  # seconds, all models together
 
 
 def costs_on(bench: Workbench, config: VitConfig, precision: str) -> Costs:
@@ -75,7 +76,7 @@ def measured(config: VitConfig, precision: str, bench: Workbench) -> Costs:
                 sessions = {
                     name: stack.enter_context(open_session(engine, graph, threads=threads)) for name, graph in graphs.items()
                 }
-                found = latency.measure_latency(sessions, frames, runs=RUNS, stage=stage)
+                found = latency.measure_latency(sessions, frames, runs=RUNS, stage=stage, limit_s=LIMIT)
             stored = json.dumps([found[name].p50_ms for name in graphs]).encode()
             bench.cache.store(TIMES, stored, **key)
     times = dict(zip(shapes, json.loads(stored), strict=True))
@@ -121,7 +122,7 @@ def timed_speedup(before: VitConfig, after: VitConfig, precision: str, bench: Wo
     frames = np.zeros((1, *before.image_size, 3), np.uint8)
     with bench.stage("measure the speed-up", total=RUNS) as stage, ExitStack() as stack:
         sessions = {name: stack.enter_context(open_session(engine, graph, threads=threads)) for name, graph in graphs.items()}
-        found = latency.measure_latency(sessions, frames, runs=RUNS, stage=stage)
+        found = latency.measure_latency(sessions, frames, runs=RUNS, stage=stage, limit_s=LIMIT)
     return found["before"].p50_ms / found["after"].p50_ms
 
 

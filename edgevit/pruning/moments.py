@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 ROUNDING = 1e-7  # of a sum of squares in float32
+STRIPS = 4  # of a symmetric product: five eighths of it are computed
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,25 @@ class Moments:
         """
         y = x[..., :0] if y is None else y
         weights = torch.ones(x.shape[1]) if weights is None else weights
-        each, channels = weights.expand(x.shape[:2]).reshape(-1, 1), x.shape[2]
+        each = weights.expand(x.shape[:2]).reshape(-1, 1)
         x, y = x.flatten(0, 1), y.flatten(0, 1)
-        products = (x * each).T @ torch.cat([x, y], 1)
-        self.x.add_((x * each).sum(0))
+        weighted = x * each
+        self.x.add_(weighted.sum(0))
         self.y.add_((y * each).sum(0))
-        self.xx.add_(products[:, :channels])
-        self.xy.add_(products[:, channels:])
+        self._add_products(weighted, x)
+        self.xy.add_(weighted.T @ y)
         self.yy.add_((y.double().square() * each).sum())
         return Moments(self.count + float(each.sum(dtype=torch.float64)), self.x, self.y, self.xx, self.xy, self.yy)
+
+    def _add_products(self, weighted: Tensor, x: Tensor) -> None:
+        """Add the symmetric ``weighted``^T x to ``xx``, strip by strip: what lies below the diagonal is copied from above."""
+        channels = len(self.xx)
+        width = max(1, -(-channels // STRIPS))
+        for start in range(0, channels, width):
+            end = min(start + width, channels)
+            strip = weighted[:, :end].T @ x[:, start:end]
+            self.xx[:end, start:end].add_(strip)
+            self.xx[start:end, :start].add_(strip[:start].T)
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of both sets of tokens."""

@@ -35,13 +35,22 @@ def obs(inverse: Tensor, weight: Tensor, size: int = 1) -> Tensor:
     the optimal brain surgeon for the squared error of the layer's output, means removed; for a head the trace of W S W^T
     with the Schur complement S = ([inverse]_uu)^-1.
     """
+    return _obs(_units(inverse, size), weight)
+
+
+def _units(matrix: Tensor, size: int) -> Tensor:
+    """The blocks [U, size, size] on the diagonal of ``matrix`` [C, C], a copy."""
+    blocks = matrix.unflatten(1, (-1, size)).unflatten(0, (-1, size))
+    return blocks.diagonal(dim1=0, dim2=2).movedim(2, 0).contiguous()
+
+
+def _obs(inverses: Tensor, weight: Tensor) -> Tensor:
+    """`obs` of units [U] of which ``inverses`` [U, size, size] are the blocks of the inverse, and weight [out, U * size]."""
+    size = inverses.shape[1]
     if size == 1:
-        return weight.square().sum(0) / inverse.diagonal()
-    scores = []
-    for start in range(0, len(inverse), size):
-        unit = slice(start, start + size)
-        scores.append((weight[:, unit] * torch.linalg.solve(inverse[unit, unit], weight[:, unit].T).T).sum())
-    return torch.stack(scores)
+        return weight.square().sum(0) / inverses.flatten()
+    columns = weight.T.unflatten(0, (-1, size))
+    return (columns * torch.linalg.solve(inverses, columns)).sum((1, 2))
 
 
 def taylor(contributions: Tensor, size: int = 1) -> Tensor:
@@ -68,19 +77,28 @@ def obs_order(
 ) -> Tensor:  # fmt: skip
     """All units int64 [U], the one to go first first: by `obs`, looked at again after every ``batch``.
 
-    A batch that has gone is eliminated from the inverse, and the other columns make up for it (rank-``batch`` downdate).
+    A batch that has gone is eliminated from the inverse, and the other columns make up for it. That is the Cholesky
+    factorisation of the inverse, its pivots chosen as it goes: of what is left of the inverse only the blocks that scores want,
+    and the rows of those that go, are ever computed (left-looking).
     """
     inverse, rest = _inverse(covariance, damping), weight.double()
-    left, order = torch.arange(len(inverse) // size), list[Tensor]()
+    own, rows, left, order = _units(inverse, size), torch.empty_like(inverse), torch.arange(len(inverse) // size), list[Tensor]()
+    gone = torch.empty(0, dtype=torch.int64)
     while len(left):
-        chosen = obs(inverse, rest, size).argsort(stable=True)[:batch]
-        order.append(left[chosen])
+        scores = _obs(own[left], rest[:, channels(left, size)])
+        first = scores.argsort(stable=True)[:batch]
+        order.append(left[first])
+        leaving, before = channels(left[first], size), rows[: len(gone)]
+        what_is_left = inverse[leaving] - before[:, leaving].T @ before
+        lower = factor(what_is_left[:, leaving])
+        row = torch.linalg.solve_triangular(lower, what_is_left, upper=False)
+        rest = rest - torch.linalg.solve_triangular(lower, rest[:, leaving].T, upper=False).T @ row
+        own -= torch.einsum("kus,kut->ust", *[row.unflatten(1, (-1, size))] * 2)
+        rows[len(gone) : len(gone) + len(leaving)] = row
+        gone = torch.cat([gone, leaving])
         stays = torch.ones(len(left), dtype=torch.bool)
-        stays[chosen] = False
-        left, gone, kept = left[stays], channels(chosen, size), stays.repeat_interleave(size).nonzero().flatten()
-        share = torch.linalg.solve(inverse[gone][:, gone], inverse[gone][:, kept])
-        rest = rest[:, kept] - rest[:, gone] @ share
-        inverse = inverse[kept][:, kept] - inverse[kept][:, gone] @ share
+        stays[first] = False
+        left = left[stays]
     return torch.cat(order)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from edgevit.model.folded import Linear
 from edgevit.model.rewrites.migration import Transform
 from edgevit.model.rounding import quantize_weight, rounded
+from edgevit.model.sketch import signs
 from edgevit.numberformat import NumberFormat
 from edgevit.quantize import ranges
 from edgevit.quantize.ranges import widened
@@ -123,8 +124,7 @@ class NoiseMeasure:
         outputs = len(self.weight)
         if outputs <= PROJECTED:
             return self.weight
-        signs = torch.randint(0, 2, (PROJECTED, outputs), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
-        return signs.to(self.weight.device) @ self.weight / PROJECTED**0.5
+        return signs(PROJECTED, outputs).to(self.weight.device) @ self.weight
 
     @cached_property
     def _variance(self) -> Tensor:

@@ -31,6 +31,7 @@ from edgevit.model.vit import Vit
 from edgevit.part import Sublayer
 from edgevit.problem import MULTI_LABEL
 from edgevit.progress import Progress, Stage
+from edgevit.pruning import compensation
 from edgevit.pruning.costs import Costs, macs_only
 from edgevit.pruning.first_pass import score
 from edgevit.pruning.layer_times import estimated, measured
@@ -86,6 +87,24 @@ def test_as_much_as_asked_for_is_gone(checkpoint: Checkpoint, images: ImageSet, 
     for block, report in zip(pruned.model.config.blocks, pruned.sublayers[1::2], strict=True):
         assert block.hidden == report.after
         assert block.hidden % 4 == 0
+
+
+def test_sublayers_before_the_first_cut_are_only_run(
+    checkpoint: Checkpoint, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in them is refitted; that would find nothing but rounding."""
+    scored = score(checkpoint, images, settings(score="variance"), Workbench())
+    cuts = [offered[0].cut for offered in scored.candidates]
+    cuts[3] = scored.candidates[3][1].cut
+    found = prune(scored, cuts, Workbench())
+    assert [item.after < item.before for item in found.sublayers].index(True) == 3
+    monkeypatch.setattr(compensation, "_first_changed", lambda *_: 0)
+    slow = prune(scored, cuts, Workbench())
+    assert [item.refit for item in found.sublayers[:3]] == ["none"] * 3
+    for item, other in zip(found.sublayers, slow.sublayers, strict=True):
+        assert (item.error, item.error_before) == pytest.approx((other.error, other.error_before), rel=1e-6, abs=1e-9)
+    for key, value in found.model.state_dict().items():
+        torch.testing.assert_close(value, slow.model.state_dict()[key], rtol=1e-3, atol=1e-5)
 
 
 def test_what_is_gone_is_made_up_for(checkpoint: Checkpoint, images: ImageSet, tmp_path: Path) -> None:
