@@ -56,11 +56,11 @@ def expected_memory(inputs: Inputs) -> Memory:
 
 
 def require_memory(request: BuildRequest, inputs: Inputs) -> None:
-    """Raise ConfigError if the build cannot fit into what memory there is: before minutes of work, not behind them."""
+    """Raise ConfigError if a build, or pruning alone, cannot fit into the memory there is: before minutes of work, not behind."""
     found = expected_memory(inputs)
     if found.free is not None and found.least > found.free:
         msg = (
-            f"{request.model}: building it takes at least {found.least / GIB:.1f} GiB of memory, and {found.free / GIB:.1f} GiB "
+            f"{request.model}: this takes at least {found.least / GIB:.1f} GiB of memory, and {found.free / GIB:.1f} GiB "
             "are free here. Close other programs, add swap, raise this container's limit, or build on a larger machine"
         )
         raise ConfigError(msg)

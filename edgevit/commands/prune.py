@@ -9,6 +9,7 @@ from edgevit.commands.arguments import cache_of
 from edgevit.commands.build_arguments import prune_request
 from edgevit.commands.build_inputs import begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
+from edgevit.commands.expected import require_memory
 from edgevit.commands.prune_result import PruneResult
 from edgevit.commands.steps import run_steps
 from edgevit.engine import alternatives
@@ -100,6 +101,7 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
     require_writable(request.out, option="-o")
     load = machine.load()
     inputs, bench = read_inputs(request, progress), request.bench(cache, progress)
+    require_memory(request, inputs)
     cache.check()
     frames = sample_frames(inputs.fitting, inputs.checkpoint.preprocessing)
     with bench.stage("check engine"):

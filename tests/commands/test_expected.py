@@ -43,6 +43,10 @@ def test_what_cannot_fit_is_refused_before_work(
     assert "takes at least 0.8 GiB of memory, and 0.5 GiB are free here. Close other programs" in done.stderr
     assert "quantize" not in done.stderr
     assert not out.exists()
+    pruned = edgevit("prune", checkpoint_path, "--data", image_folder, "--share", 0.2, "-o", tmp_path / "o.safetensors")
+    assert pruned.code == 2
+    assert "takes at least" in pruned.stderr
+    assert "score" not in pruned.stderr
     monkeypatch.setattr(module, "free_memory", lambda: None)  # a system that does not tell refuses nothing
     assert edgevit("build", checkpoint_path, "--data", image_folder, "-o", out, "--recipe", "fast").code == 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def empty_dict(*_: object) -> dict[Any, Any]:
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of the torch file ``path``, tensors on the CPU; nothing in it is executed.
+    """The content of the torch file ``path``, tensors on the CPU, mapped from the file if it can be; nothing in it is executed.
 
     Raises CheckpointError for a file that is damaged, or needs code to load.
     """
@@ -82,7 +83,8 @@ def read_pickle(path: Path) -> Any:
                (empty_dict, DICTS[0])]  # fmt: skip
     try:
         with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]  # its annotation lacks the pairs
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, where the format can be: a training state's optimiser is never read then.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refused(path, str(error))) from error
     except Exception as error:  # a damaged pickle can make the unpickler raise anything
