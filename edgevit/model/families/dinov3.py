@@ -24,6 +24,7 @@ from edgevit.model.families.assemble import (
     put_tokens,
     require_head,
 )
+from edgevit.model.families.huggingface import ACTIVATIONS
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource
 from edgevit.vitconfig import Rotary, VitConfig
@@ -76,7 +77,7 @@ def read(source: WeightSource) -> Imported:
         position_embedding=False,
         qkv_bias=qkv_bias,
         layer_scale=names.scale1 is not None,
-        activation="silu" if gated else "gelu",
+        activation=source.choose_activation(_activation(source, "silu" if gated else "gelu")),
         rotary=Rotary(coordinates="centred"),
         gated=gated,
         norm_eps=float(config.get("layer_norm_eps", EPS)),
@@ -146,6 +147,16 @@ def _frequencies(head_dim: int, periods: Tensor | None, theta: float) -> Tensor:
     turns = 2 * math.pi / periods.double()
     none = torch.zeros(quarter, dtype=torch.float64)
     return torch.stack([torch.cat([turns, none]), torch.cat([none, turns])])[None].float()
+
+
+def _activation(source: WeightSource, default: str) -> str:
+    """By transformers' config.json, or as the original has it."""
+    name = source.config.get("hidden_act", default)
+    known = {**ACTIVATIONS, "silu": "silu", "swish": "silu"}
+    if name not in known:
+        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(known)}."
+        raise CheckpointError(msg)
+    return known[name]
 
 
 def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:
