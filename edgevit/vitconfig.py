@@ -126,6 +126,8 @@ class VitConfig:
         tokens = {"class": self.class_token, "distillation": self.distillation_token, "mean": True}
         if ATTENDING & set(self.pooling):
             tokens = dict.fromkeys(self.pooling, self.pool_heads > 0 and len(self.pooling) == 1)
+        elif self.pool_heads:
+            tokens = {}
         if not self.pooling or not all(tokens.get(name, False) for name in self.pooling):
             msg = f"pooling {self.pooling} needs tokens that this model lacks, or is unknown; known: {', '.join(POOLINGS)}"
             raise ValueError(msg)

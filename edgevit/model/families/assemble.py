@@ -33,7 +33,9 @@ class BlockKeys:
     biases: tuple[str | None, ...] = ()
     """Of query, key and value, where they are parameters of their own; a None is zero."""
     gate: str | None = None
-    """The gate of a gated MLP, whose linear half is fc1; None where there is none, or both are one Linear, gates first."""
+    """The gate of a gated MLP, whose linear half is fc1; None where there is none, or both are one Linear."""
+    packed: bool = False
+    """Whether fc1 may be both in one Linear, gates first; else a model where it is twice as wide is refused."""
     query_norm: str | None = None
     key_norm: str | None = None
     attention_norm: str | None = None
@@ -142,6 +144,12 @@ def _put_mlp(state: State, target: str, keys: Keys, prefix: str, names: BlockKey
     hidden = keys.shape(f"{prefix}{names.fc2}.weight")[-1]
     parts = [linear(keys, prefix + name, None, width) for name in (names.gate, names.fc1) if name is not None]
     weight = torch.cat([part for part, _ in parts])
+    if len(weight) == 2 * hidden and not names.packed and names.gate is None:
+        msg = (
+            f"{keys.origin}: {prefix + names.fc1!r} is twice as wide as {prefix + names.fc2!r}: a gated MLP (SwiGLU), "
+            "unknown to edgevit in this family."
+        )
+        raise CheckpointError(msg)
     if len(weight) not in (hidden, 2 * hidden):
         msg = f"{keys.origin}: {prefix + names.fc1!r} has {len(weight)} rows, and {prefix + names.fc2!r} reads {hidden}."
         raise CheckpointError(msg)
@@ -150,9 +158,17 @@ def _put_mlp(state: State, target: str, keys: Keys, prefix: str, names: BlockKey
     return hidden
 
 
-def is_gated(state: State) -> bool:
-    """Whether the MLP of the first block is a gated one."""
-    return len(state["blocks.0.fc1.weight"]) == 2 * state["blocks.0.fc2.weight"].shape[1]
+def is_gated(state: State, origin: object) -> bool:
+    """Whether the MLPs of all blocks are gated ones. Raises CheckpointError if some are."""
+    found = {
+        len(value) == 2 * state[name.replace("fc1", "fc2")].shape[1]
+        for name, value in state.items()
+        if re.fullmatch(r"blocks\.\d+\.fc1\.weight", name)
+    }
+    if len(found) > 1:
+        msg = f"{origin}: the MLPs of some blocks are gated ones (SwiGLU), and those of others are not."
+        raise CheckpointError(msg)
+    return found == {True}
 
 
 def _joined_biases(keys: Keys, prefix: str, names: tuple[str | None, ...], inner: int) -> Tensor:

@@ -64,7 +64,7 @@ def read(source: WeightSource) -> Imported:
     block_widths, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     frequencies = _frequencies(width // heads, periods, float(config.get("rope_theta", THETA)))
     state |= {f"blocks.{i}.rotary": frequencies.clone() for i in range(len(sizes))}
-    gated = is_gated(state)
+    gated = is_gated(state, keys.origin)
     vit = VitConfig(
         image_size=source.choose_image_size(patch, None, config.get("image_size")),
         patch_size=patch,

@@ -67,7 +67,7 @@ def read(source: WeightSource) -> Imported:
     classes, pooling, pool = _put_head(state, source, settings, width)
     heads = source.choose_heads(sizes[0][0] if sizes else width, _heads(source, settings, turning))
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
-    head_dim, gated = sizes[0][0] // heads, is_gated(state)
+    head_dim, gated = sizes[0][0] // heads, is_gated(state, keys.origin)
     if turning is not None:
         _put_rotary(state, keys, turning, len(sizes), heads, head_dim)
     config = VitConfig(
@@ -129,7 +129,7 @@ def _put_head(state: State, source: WeightSource, settings: TimmConfig, width: i
     pool = put_pool(state, keys, TIMM_POOL, width) if TIMM_POOL.probe in keys else 0
     stated = settings.pooling
     if stated is None:
-        averaged = "fc_norm.weight" in keys or "reg_token" in keys or "cls_token" not in keys
+        averaged = "fc_norm.weight" in keys.all or "reg_token" in keys.all or "cls_token" not in keys.all
         stated = "map" if pool else "avg" if averaged else "token"
         source.notes.append(f"pooling: assumed {stated!r} from the keys")
     if stated not in POOLINGS or (stated == "map") != bool(pool):

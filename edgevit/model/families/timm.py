@@ -53,13 +53,19 @@ def read(source: WeightSource) -> Imported:
     clip = "norm_pre.weight" in keys
     if clip:
         put_norm(state, "embedding_norm", keys, "norm_pre", width)
+    if clip and not settings.architecture and (TIMM_POOL.probe in keys or not {"norm.weight", "fc_norm.weight"} & set(keys.all)):
+        msg = (
+            f"{keys.origin}: its keys may be those of a Perception Encoder, whose rotary positions none of them shows. Give the "
+            "hub folder, whose config.json names the architecture."
+        )
+        raise CheckpointError(msg)
     names = block_keys(keys, ("ls1.gamma", "ls2.gamma"))
     sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
     pool = put_pool(state, keys, TIMM_POOL, width) if TIMM_POOL.probe in keys else 0
     classes, pooling = _put_head(state, source, settings, width, classified=tokens["cls_token"] is not None)
     heads = source.choose_heads(sizes[0][0] if sizes else width, settings.args.get("num_heads"))
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
-    gated = is_gated(state)
+    gated = is_gated(state, keys.origin)
     if gated and settings.architecture and not _SWIGLU.search(settings.architecture):
         msg = (
             f"{keys.origin}: 'blocks.0.mlp.fc1' is a gated MLP, and of {settings.architecture!r} edgevit does not know its gate."
@@ -135,6 +141,7 @@ def block_keys(keys: Keys, scales: tuple[str, str]) -> BlockKeys:
         attention_norm=there("attn.norm"),
         norm2="norm2",
         gate=there("mlp.fc1_g"),
+        packed=True,
         fc1="mlp.fc1_x" if there("mlp.fc1_x") else "mlp.fc1",
         mlp_norm=there("mlp.norm"),
         fc2="mlp.fc2",

@@ -90,7 +90,7 @@ def read(source: WeightSource) -> Imported:
         channels=channels,
         class_token=entry,
         qkv_bias=qkv_bias,
-        activation=source.choose_activation(_activation(source, config, defaults)),
+        activation=source.choose_activation(_activation(source, config), ACTIVATIONS[defaults.activation]),
         embedding_norm=entry,
         final_norm="none" if entry else "before_pooling",
         norm_eps=float(config.get("layer_norm_eps", defaults.eps)),
@@ -100,9 +100,9 @@ def read(source: WeightSource) -> Imported:
     return Imported(family=defaults.family, config=vit, state=state, pipeline=defaults.processor, any_size=False)
 
 
-def _activation(source: WeightSource, config: Mapping[str, Any], defaults: Defaults) -> str:
-    name = config.get("hidden_act", defaults.activation)
-    if name not in ACTIVATIONS:
+def _activation(source: WeightSource, config: Mapping[str, Any]) -> str | None:
+    name = config.get("hidden_act")
+    if name is not None and name not in ACTIVATIONS:
         msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(ACTIVATIONS)}."
         raise CheckpointError(msg)
-    return ACTIVATIONS[name]
+    return None if name is None else ACTIVATIONS[name]
