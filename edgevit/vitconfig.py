@@ -9,8 +9,11 @@ from msgspec import Meta
 
 from edgevit.files.fromjson import conform
 
-ACTIVATION_NAMES = ("gelu", "gelu_tanh", "quick_gelu", "relu")
-POOLINGS = ("class", "distillation", "mean")
+ACTIVATION_NAMES = ("gelu", "gelu_tanh", "quick_gelu", "relu", "silu")
+POOLINGS = ("class", "distillation", "mean", "attention", "patch_attention")
+ATTENDING = frozenset({"attention", "patch_attention"})
+"""Poolings by a learnt query, over all tokens or over patches; a head has one of them alone."""
+COORDINATES = ("index", "centred")
 FINAL_NORMS = ("before_pooling", "after_pooling", "none")
 
 # Far beyond any ViT; what a damaged or hostile file claims is refused before memory is taken for it.
@@ -20,6 +23,8 @@ Count = Annotated[int, Meta(ge=0, le=2**18)]
 Classes = Annotated[int, Meta(ge=1, le=2**20)]
 Epsilon = Annotated[float, Meta(ge=0, le=1)]
 MOST_BLOCKS = 1024
+UNLESS_THERE = frozenset({"rotary", "gated", "query_norm", "attention_norm", "mlp_norm", "pool_heads", "pool_hidden"})
+"""Fields that files do not have where the model has no such thing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,25 @@ class BlockConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rotary:
+    """In what coordinates rotary position embedding measures the place of a patch; see `edgevit.model.rotary`."""
+
+    coordinates: str = "index"
+    """``index``: rows and columns counted from ``offset``; ``centred``: middles of patches, -1..1 over the image (DINOv3)."""
+    offset: float = 0.0
+    """In patches."""
+    reference: tuple[Side, Side] | None = None
+    """(rows, columns) of the grid that indices are stretched to, whatever the image's own (EVA-02); None: as they are."""
+    by_head: bool = False
+    """Whether every head has frequencies of its own."""
+
+    def __post_init__(self) -> None:
+        if self.coordinates not in COORDINATES:
+            msg = f"unknown coordinates {self.coordinates!r}; known: {', '.join(COORDINATES)}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VitConfig:
     """Everything about a ViT that is not a weight.
 
@@ -46,7 +70,8 @@ class VitConfig:
     themselves, so ``position_embedding`` concerns patches only and survives a change of image size.
     ``pooling`` names the features that the head sees, concatenated: ``("class",)``, ``("mean",)``
     (over patches), ``("class", "mean")`` (DINOv2), ``("class", "distillation")`` (distilled DeiT,
-    whose two averaged heads are one Linear over both tokens).
+    whose two averaged heads are one Linear over both tokens), ``("attention",)`` or ``("patch_attention",)`` (SigLIP: a learnt
+    query attends to all tokens, or to patches).
     """
 
     image_size: tuple[Side, Side]
@@ -68,6 +93,20 @@ class VitConfig:
     """LayerNorm in front of attention and MLP; the plain tutorial ViT has none."""
     embedding_norm: bool = False
     """LayerNorm on the embedded tokens, before the first block (CLIP)."""
+    rotary: Rotary | None = None
+    """Rotary position embedding of queries and keys, in every block; None: there is none."""
+    gated: bool = False
+    """Whether the MLP is a gated one, act(gate x) * (linear x) (SwiGLU, arXiv 2002.05202): fc1 has a row for each of both."""
+    query_norm: bool = False
+    """LayerNorm on the queries and on the keys of each head."""
+    attention_norm: bool = False
+    """LayerNorm on what attention gives, all heads together, before proj (sub-LN, arXiv 2210.06423)."""
+    mlp_norm: bool = False
+    """LayerNorm on the hidden activations, before fc2 (sub-LN)."""
+    pool_heads: Count = 0
+    """Heads of attention pooling, 0 without."""
+    pool_hidden: Count = 0
+    """Hidden neurons of the MLP behind it."""
     final_norm: str = "before_pooling"
     norm_eps: Epsilon = 1e-6
     pooling: tuple[str, ...] = ("class",)
@@ -85,8 +124,15 @@ class VitConfig:
             msg = f"unknown final_norm {self.final_norm!r}; known: {', '.join(FINAL_NORMS)}"
             raise ValueError(msg)
         tokens = {"class": self.class_token, "distillation": self.distillation_token, "mean": True}
+        if ATTENDING & set(self.pooling):
+            tokens = dict.fromkeys(self.pooling, self.pool_heads > 0 and len(self.pooling) == 1)
+        elif self.pool_heads:
+            tokens = {}
         if not self.pooling or not all(tokens.get(name, False) for name in self.pooling):
             msg = f"pooling {self.pooling} needs tokens that this model lacks, or is unknown; known: {', '.join(POOLINGS)}"
+            raise ValueError(msg)
+        if self.rotary is not None and self.head_dim % 2:
+            msg = f"rotary position embedding turns pairs of channels, and head_dim {self.head_dim} is odd"
             raise ValueError(msg)
         if any((block.heads and block.attention_map) or (block.hidden and block.mlp_map) for block in self.blocks):
             msg = "an affine map takes the place of attention or of an MLP that is there, too"
@@ -98,6 +144,8 @@ class VitConfig:
 
     def _why_unmerged(self, index: int) -> str:
         """What keeps block ``index`` from merging as many tokens as it says; empty if nothing does."""
+        if self.rotary is not None:
+            return "a token that stands for several patches has no rotary position"
         if index == len(self.blocks) - 1:
             return "behind the last block's attention they save nothing"
         patches = self.tokens_into(index) - self.prefix_tokens
@@ -121,9 +169,14 @@ class VitConfig:
         return self.prefix_tokens + self.grid[0] * self.grid[1]
 
     @property
+    def attended_from(self) -> int:
+        """The first token that attention pooling attends to."""
+        return self.prefix_tokens if "patch_attention" in self.pooling else 0
+
+    @property
     def output_tokens(self) -> int:
-        """How many leading tokens the head depends on; all that are left when patches are averaged."""
-        if "mean" in self.pooling:
+        """How many leading tokens the head depends on; all that are left when they are averaged or attended to."""
+        if ({"mean"} | ATTENDING) & set(self.pooling):
             return self.tokens_into(len(self.blocks) - 1) if self.blocks else self.tokens
         return 1 + max(POOLINGS.index(name) for name in self.pooling)
 
@@ -144,12 +197,12 @@ class VitConfig:
         return any(before.merged for before in self.blocks[:block])
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` is the inverse. What merges nothing is as it was before there was merging."""
+        """JSON-ready form; `from_dict` is the inverse. A model without a later feature is as it was before there was one."""
         data = asdict(self)
         for block in data["blocks"]:
             if not block["merged"]:
                 del block["merged"]
-        return data
+        return {key: value for key, value in data.items() if value or key not in UNLESS_THERE}
 
     @classmethod
     def from_dict(cls, data: Any) -> VitConfig:

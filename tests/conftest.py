@@ -8,17 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from tests.support import CLASSES, COMMAND, Outcome, built, picture, python, write_images
+from tests.support import COMMAND, Outcome, built, python, trained, write_images
 
 if TYPE_CHECKING:
     from edgevit.images.dataset import ImageSet
     from edgevit.model.checkpoint import Checkpoint
 
 EACH = 32  # images a class: 96, of which the default recipe calibrates on 64
-SIDE = 32
 
 # Models here are tiny: on a busy machine torch's threads cost seven times what they gain. Set before anything imports torch;
 # processes inherit it.
@@ -73,33 +71,7 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ViT of 2 blocks, trained for a second on images that `image_folder` does not hold. Read only."""
-    import torch
-    import torch.nn.functional as F
-
-    from edgevit.model.checkpoint import save_checkpoint
-    from edgevit.model.vit import Vit
-    from edgevit.preprocess import Preprocessing, prepare
-    from edgevit.vitconfig import BlockConfig, VitConfig
-
-    contract = Preprocessing(size=(SIDE, SIDE), resize=(SIDE, SIDE), mean=(0.5,) * 3, std=(0.25,) * 3)
-    blocks = (BlockConfig(heads=2, hidden=64),) * 2
-    config = VitConfig(image_size=(SIDE, SIDE), patch_size=8, width=32, head_dim=16, blocks=blocks, classes=len(CLASSES))
-    frames = np.stack([prepare(picture(kind, seed), contract) for kind in CLASSES for seed in range(1000, 1040)])
-    targets = torch.arange(len(CLASSES)).repeat_interleave(40)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        images = torch.from_numpy(frames[..., ::-1].copy()).float().permute(0, 3, 1, 2) / 255
-        images = (images - 0.5) / 0.25
-        model = Vit(config)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-        for _ in range(80):
-            loss = F.cross_entropy(model(images), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(model.eval(), path, preprocessing=contract, labels=CLASSES)
-    return path
+    return trained(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.linears import collect, quantize
 from edgevit.recipe import QuantizeSettings, Recipe
-from edgevit.vitconfig import BlockConfig, VitConfig
+from edgevit.vitconfig import BlockConfig, Rotary, VitConfig
 
 Frames = NDArray[np.uint8]
 
@@ -79,6 +79,21 @@ ZOO: dict[str, dict[str, Any]] = {
     )},
     "one block": {"blocks": (BlockConfig(heads=2, hidden=24),)},
     "large epsilon": {"norm_eps": 1e-2},
+    "rotary": {"rotary": Rotary(coordinates="centred"), "registers": 2, "position_embedding": False, "qkv_bias": False},
+    "rotary, wide, heads apart": {"rotary": Rotary(by_head=True), "image_size": (8, 20), "layer_scale": True},
+    "rotary in pruned blocks": {"rotary": Rotary(offset=1.0, reference=(3, 5), by_head=True), "blocks": (
+        BlockConfig(heads=1, hidden=16), BlockConfig(heads=0, hidden=24, attention_map=True), BlockConfig(heads=3, hidden=40),
+    )},
+    "gated": {"gated": True, "activation": "silu"},
+    "gated in pruned blocks": {"gated": True, "activation": "silu", "mlp_norm": True, "blocks": (
+        BlockConfig(heads=4, hidden=16), BlockConfig(heads=1, hidden=0, mlp_map=True), BlockConfig(heads=2, hidden=24),
+    )},
+    "norms before proj and fc2": {"attention_norm": True, "mlp_norm": True, "gated": True, "activation": "silu",
+                                  "rotary": Rotary(reference=(4, 4))},
+    "norms of queries and keys": {"query_norm": True, "rotary": Rotary()},
+    "attention pooling": {"pooling": ("attention",), "pool_heads": 4, "pool_hidden": 24, "class_token": False},
+    "attention pooling of patches": {"pooling": ("patch_attention",), "pool_heads": 2, "pool_hidden": 40, "registers": 1,
+                                     "activation": "gelu_tanh", "blocks": _merging(5, 3)},
 }  # fmt: skip
 
 
@@ -98,6 +113,8 @@ def vit(seed: int = 0, **changes: Any) -> Vit:
             else:
                 value.copy_(noise * value[0].numel() ** -0.5)
         for block in model.blocks:
+            if block.rotary is not None:
+                block.rotary.copy_(torch.randn(block.rotary.shape, generator=generator))
             if model.config.block_norm:
                 for norm, linear in ((block.norm1, block.qkv or block.proj), (block.norm2, block.fc1 or block.fc2)):
                     if isinstance(norm, nn.Identity):  # a bias alone reads nothing

@@ -93,8 +93,8 @@ def _quantizing(checkpoint: Checkpoint, images: int, recipe: Recipe) -> float:
     passes += 1.5 * kept * (settings.bias == "network") + 40 * (settings.attention != "off")
     candidates = len(settings.migration) + len(settings.tails) + settings.centring
     for block in checkpoint.model.config.blocks:
-        inner, width = block.heads * config.head_dim, config.width
-        for inputs, outputs in ((width, 3 * inner), (inner, width), (width, block.hidden), (block.hidden, width)):
+        inner, width, rows = block.heads * config.head_dim, config.width, block.hidden * (1 + config.gated)
+        for inputs, outputs in ((width, 3 * inner), (inner, width), (width, rows), (block.hidden, width)):
             # Elementwise work counts as so many products: it waits for memory.
             work += recipe.calibrate.tokens * inputs * (candidates * (2 * min(outputs, PROJECTED) + 600) + outputs)
             if settings.rounding == "gptq":

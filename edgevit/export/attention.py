@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgevit.export.nodes import Nodes
+from edgevit.export.scored import NOTHING, Between, write_scored
 from edgevit.model.quantplan import QuantizedAttention
 
 
@@ -30,6 +31,8 @@ class Heads:
     """Added to scores: [N, 1, 1, tokens] where layout is rank5, [N, 1, tokens, tokens] op, [1, N, tokens, tokens]
     rank4, [N, 1, tokens] rank3.
     None adds nothing."""
+    between: Between = NOTHING
+    """Norms of queries and keys, and what turns them."""
 
     @property
     def width(self) -> int:
@@ -147,8 +150,10 @@ def _attention_op(nodes: Nodes, qkv: str, at: Heads) -> str:
     if at.steps is not None:
         msg = f"{at.name}: the Attention op has no place for the Q/DQ pair behind softmax; write INT8 attention in another layout"
         raise ValueError(msg)
+    q, k, v = _joint_parts(nodes, qkv, at)
+    q, k = write_scored(nodes, q, k, at.between, at.name, at.tokens, at.keep)
     bias = () if at.bias is None else (at.bias,)
-    return nodes.node("Attention", at.name, *_joint_parts(nodes, qkv, at), *bias, scale=1.0)
+    return nodes.node("Attention", at.name, q, k, v, *bias, scale=1.0)
 
 
 def _merge_op(nodes: Nodes, mixed: str, at: Heads) -> str:
@@ -161,6 +166,7 @@ def _merge_op(nodes: Nodes, mixed: str, at: Heads) -> str:
 
 def _products(nodes: Nodes, parts: tuple[str, str, str], at: Heads, *, rank: int) -> str:
     (q, k, v), steps, name = parts, at.steps, at.name
+    q, k = write_scored(nodes, q, k, at.between, name, at.tokens, at.keep)
     if steps is not None:
         q = nodes.fake_quantized(q, steps.query_step, f"{name}/q", steps.format)
         # In front of the transpose: OpenVINO fuses MatMul and Transpose, with a Q/DQ between them it does not.

@@ -16,6 +16,8 @@ from edgevit.export.attention import Heads, heads_first, log_sizes, merge_heads_
 from edgevit.export.form import CPU, Form
 from edgevit.export.merging import Merging, write_merge
 from edgevit.export.nodes import Nodes, element_type
+from edgevit.export.pool import write_pool
+from edgevit.export.scored import Between
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
 from edgevit.numberformat import FP32
@@ -155,7 +157,14 @@ class _Writer(Nodes):
     def hidden(self, x: str, block: FoldedBlock, index: int) -> str:
         """The MLP's activations [N, T, hidden]."""
         expanded = self.linear(self.norm(x, block.norm2, f"blocks.{index}/norm2"), block.fc1, Part(index, "fc1"))
-        return self.activation(expanded, f"blocks.{index}/act")
+        return self.norm(self.activated(expanded, block, f"blocks.{index}/act"), block.mlp_norm, f"blocks.{index}/mlp_norm")
+
+    def activated(self, x: str, block: FoldedBlock, name: str) -> str:
+        """Hidden activations of what fc1 gives: of a gated MLP first the gates."""
+        if not block.gated:
+            return self.activation(x, name)
+        gate, linear = self.node_with("Split", f"{name}/halves", (f"{name}/gate", f"{name}/linear"), x, axis=-1, num_outputs=2)
+        return self.node("Mul", f"{name}/gated", self.activation(gate, name), linear)
 
     def written(self, x: str, inside: str | None, writer: Linear, norm: Norm | None, norm_name: str, part: Part) -> str:
         """What attention or the MLP adds to ``x``; with nothing ``inside``, an affine map of the normed tokens or a bias."""
@@ -168,11 +177,13 @@ class _Writer(Nodes):
         qkv, products, inner = Part(index, "qkv"), Part(index, "attention"), block.proj.inputs
         at = Heads(
             name=products.node, heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
-            steps=self.plan.attention.get(products), bias=self.bias,
+            steps=self.plan.attention.get(products), bias=self.bias, between=Between.of(block),
         )  # fmt: skip
         if self.form.joint_qkv or qkv in self.plan.linears:
-            return write_attention(self, self.linear(x, block.qkv, qkv), at)
-        return merge_heads_first(self, self.three_products(x, block.qkv, at, qkv.node), at)
+            mixed = write_attention(self, self.linear(x, block.qkv, qkv), at)
+        else:
+            mixed = merge_heads_first(self, self.three_products(x, block.qkv, at, qkv.node), at)
+        return self.norm(mixed, block.attention_norm, f"blocks.{index}/attention_norm")
 
     def three_products(self, x: str, qkv: Linear, at: Heads, name: str) -> tuple[str, str, str]:
         """q, k and v by a product each, with a bias where there is one; the values' is in proj already."""
@@ -193,13 +204,15 @@ class _Writer(Nodes):
         if kind == "quick_gelu":
             gate = self.node("Sigmoid", name, self.node("Mul", f"{name}/slope", x, self.constant("quick_gelu", 1.702)))
             return self.node("Mul", name, x, gate)
+        if kind == "silu":
+            return self.node("Mul", name, x, self.node("Sigmoid", name, x))
         return self.node("Gelu", name, x, approximate="tanh" if kind == "gelu_tanh" else "none")
 
     def head(self, x: str, model: FoldedVit) -> None:
         """Final norm, pooling and classifier; the output is called ``logits``."""
         before, after = self.config.final_norm == "before_pooling", self.config.final_norm == "after_pooling"
         x = self.norm(x, model.final_norm if before else None, "head/norm")
-        parts = [self.pooled(x, kind) for kind in self.config.pooling]
+        parts = [self.pooled(x, kind, model) for kind in self.config.pooling]
         pooled = parts[0] if len(parts) == 1 else self.node("Concat", "head", *parts, axis=-1)
         pooled = self.norm(pooled, model.final_norm if after else None, "head/norm")
         product = self.node("MatMul", "head", pooled, self.constant("head/weight", model.head.weight.T))
@@ -210,8 +223,10 @@ class _Writer(Nodes):
             logits = self.node("Add", "head", product, bias)
             self.node_with("Cast", "head", ("logits",), logits, to=TensorProto.FLOAT)
 
-    def pooled(self, x: str, kind: str) -> str:
+    def pooled(self, x: str, kind: str, model: FoldedVit) -> str:
         """One pooled feature [N, width]."""
+        if model.pool is not None:
+            return write_pool(self, x, model.pool, self.config, self.sizes, self.activation)
         if kind != "mean":
             index = {"class": 0, "distillation": 1}[kind]
             return self.node("Gather", f"head/{kind}", x, self.constant(f"index/{index}", np.int64(index)), axis=1)

@@ -17,6 +17,7 @@ from edgevit.export.form import Form
 from edgevit.export.nodes import Nodes, element_type
 from edgevit.model.merging import EPSILON
 from edgevit.numberformat import FP16
+from edgevit.vitconfig import VitConfig
 
 BELOW = -4.0  # less than any cosine, by more than FP16 rounds away
 BEYOND = 2.0**15  # more than any place
@@ -27,6 +28,11 @@ WAYS = {"columns": (1, -1), "rows": (-1, 1)}
 def is_countable(tokens: int, form: Form) -> bool:
     """Whether a graph in ``form`` can merge a sequence of so many ``tokens``."""
     return form.dtype != FP16.name or tokens <= MOST
+
+
+def can_merge_in(config: VitConfig, form: Form) -> bool:
+    """Whether a graph in ``form`` of a model like ``config`` can merge tokens: those with rotary positions do not."""
+    return config.rotary is None and is_countable(config.tokens, form)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from edgevit.model.merging import Merge, Tokens, compared, matched
 from edgevit.model.rewrites.kinds import Rewrite
-from edgevit.model.vit import ACTIVATIONS
+from edgevit.model.rotary import Rotation
+from edgevit.model.vit import ACTIVATIONS, activated
 from edgevit.part import LINEARS, Part
 from edgevit.vitconfig import VitConfig
 
@@ -82,8 +83,9 @@ class Linear:
 
 @dataclass
 class FoldedBlock:
-    """One block: qkv [3 * heads * head_dim, width], proj, fc1, fc2; norms are None in a norm-free ViT.
+    """One block: qkv [3 * heads * head_dim, width], proj, fc1, fc2; norms are None where a ViT has none.
 
+    fc1 of a gated MLP has a row for the gate of each hidden neuron, then one for each neuron.
     Where attention was pruned away, qkv has no rows, and proj reads the normalised tokens (an affine map) or has no
     columns (a bias); the same with the MLP, fc1 and fc2.
     """
@@ -95,6 +97,15 @@ class FoldedBlock:
     norm2: Norm | None
     fc1: Linear
     fc2: Linear
+    query_norm: Norm | None = None
+    """Of each head's queries, [head_dim]; the attention scale is in it then."""
+    key_norm: Norm | None = None
+    rotation: Rotation | None = None
+    """By what queries and keys are turned."""
+    attention_norm: Norm | None = None
+    """Of what proj reads, [inner]."""
+    mlp_norm: Norm | None = None
+    """Of what fc2 reads, [hidden]."""
     forbidden: frozenset[Rewrite] = frozenset()
     """Rewrites that what lies between the GEMMs forbids, and that these weights do not show."""
 
@@ -104,17 +115,45 @@ class FoldedBlock:
         found: dict[str, Linear] = {kind: getattr(self, kind) for kind in LINEARS}
         return {kind: linear for kind, linear in found.items() if linear.stored.numel()}
 
+    @property
+    def hidden(self) -> int:
+        """Hidden neurons."""
+        return self.fc2.inputs if self.fc1.outputs else 0
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP is a gated one."""
+        return self.fc1.outputs == 2 * self.hidden > 0
+
     def to(self, device: torch.device) -> FoldedBlock:
         """The same on ``device``."""
-        norm1, norm2 = (norm and norm.to(device) for norm in (self.norm1, self.norm2))
-        qkv, proj, fc1, fc2 = (linear.to(device) for linear in (self.qkv, self.proj, self.fc1, self.fc2))
-        return replace(self, norm1=norm1, qkv=qkv, proj=proj, norm2=norm2, fc1=fc1, fc2=fc2)
+        parts = {item.name: getattr(self, item.name) for item in fields(self)}
+        return replace(self, **{name: part.to(device) for name, part in parts.items() if hasattr(part, "to")})
 
     def norm_of(self, kind: str) -> str | None:
-        """The norm that delivers the input of GEMM ``kind``, ``norm1`` or ``norm2``; None if something else does."""
+        """The norm that delivers the input of GEMM ``kind``, by its name here; None if something else does."""
         if kind == "qkv" or (kind == "proj" and not self.heads):
             return "norm1"
-        return "norm2" if kind == "fc1" or (kind == "fc2" and not self.fc1.outputs) else None
+        if kind == "fc1" or (kind == "fc2" and not self.fc1.outputs):
+            return "norm2"
+        inner = {"proj": "attention_norm", "fc2": "mlp_norm"}[kind]
+        return None if getattr(self, inner) is None else inner
+
+
+@dataclass
+class FoldedPool:
+    """Attention pooling: the query is a constant, so scores are one product with the tokens, and only averages of tokens are
+    values. All float32.
+    """
+
+    scores: Tensor
+    """[heads, width]: of each head, the query times the keys' weights, with the attention scale."""
+    values: Tensor
+    """[heads, width, head_dim]: of each head, the values' weights; their bias is in proj's."""
+    proj: Linear
+    norm: Norm
+    fc1: Linear
+    fc2: Linear
 
 
 @dataclass
@@ -133,6 +172,7 @@ class FoldedVit:
     blocks: list[FoldedBlock]
     final_norm: Norm | None
     head: Linear
+    pool: FoldedPool | None = None
 
 
 def placed(model: FoldedVit, index: int, device: torch.device) -> FoldedVit:
@@ -262,15 +302,23 @@ def attention_inputs(
     n, t, _ = x.shape
     qkv = linear(Part(index, "qkv"), _layer_norm(x, block.norm1), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
-    mixed = attention(Part(index, "attention"), q[:, :, :keep], k, v, tokens.bias)
-    return mixed.transpose(1, 2).reshape(n, keep, -1)
+    q, k = scored(block, q[:, :, :keep], block.query_norm), scored(block, k, block.key_norm)
+    mixed = attention(Part(index, "attention"), q, k, v, tokens.bias)
+    return _layer_norm(mixed.transpose(1, 2).reshape(n, keep, -1), block.attention_norm)
+
+
+def scored(block: FoldedBlock, x: Tensor, norm: Norm | None) -> Tensor:
+    """Queries or keys [N, heads, T, head_dim] as scores take them: behind their ``norm``, and turned."""
+    x = _layer_norm(x, norm)
+    return x if block.rotation is None else block.rotation(x)
 
 
 def mlp_inputs(x: Tensor, block: FoldedBlock, index: int, config: VitConfig, linear: LinearOp) -> Tensor:
     """What fc2 reads [N, T, inputs], of tokens [N, T, width]: the hidden activations, or what is left instead."""
     if not block.fc1.outputs:
         return _tokens_for(block.fc2, x, block.norm2)
-    return ACTIVATIONS[config.activation](linear(Part(index, "fc1"), _layer_norm(x, block.norm2), block.fc1))
+    expanded = linear(Part(index, "fc1"), _layer_norm(x, block.norm2), block.fc1)
+    return _layer_norm(activated(ACTIVATIONS[config.activation], expanded, gated=block.gated), block.mlp_norm)
 
 
 def _tokens_for(writer: Linear, x: Tensor, norm: Norm | None) -> Tensor:
@@ -289,12 +337,31 @@ def run_head(model: FoldedVit, tokens: Tokens) -> Tensor:
     config = model.config
     if config.final_norm == "before_pooling":
         tokens = tokens.with_x(_layer_norm(tokens.x, model.final_norm))
-    features = {"class": lambda: tokens.x[:, 0], "distillation": lambda: tokens.x[:, 1],
-                "mean": lambda: tokens.mean(config.prefix_tokens)}  # fmt: skip
-    pooled = torch.cat([features[name]() for name in config.pooling], dim=-1)
+    pooled = pooled_features(model, tokens)
     if config.final_norm == "after_pooling":
         pooled = _layer_norm(pooled, model.final_norm)
     return plain_linear(None, pooled, model.head)
+
+
+def pooled_features(model: FoldedVit, tokens: Tokens) -> Tensor:
+    """What is pooled of the last tokens [N, len(pooling) * width]."""
+    config = model.config
+    if model.pool is not None:
+        return _attended(model.pool, tokens, config)
+    features = {"class": lambda: tokens.x[:, 0], "distillation": lambda: tokens.x[:, 1],
+                "mean": lambda: tokens.mean(config.prefix_tokens)}  # fmt: skip
+    return torch.cat([features[name]() for name in config.pooling], dim=-1)
+
+
+def _attended(pool: FoldedPool, tokens: Tokens, config: VitConfig) -> Tensor:
+    x, bias = tokens.x[:, config.attended_from :], tokens.bias
+    scores = (x @ pool.scores.T).transpose(1, 2)
+    if bias is not None:
+        scores = scores + bias[:, 0, :, config.attended_from :]
+    mixed = (scores.softmax(-1) @ x)[:, :, None] @ pool.values
+    pooled = plain_linear(None, mixed.flatten(1), pool.proj)
+    hidden = ACTIVATIONS[config.activation](plain_linear(None, _layer_norm(pooled, pool.norm), pool.fc1))
+    return pooled + plain_linear(None, hidden, pool.fc2)
 
 
 def _layer_norm(x: Tensor, norm: Norm | None) -> Tensor:

@@ -9,6 +9,9 @@ def macs(config: VitConfig) -> int:
     """Of the whole model, from patches to head."""
     ends = config.grid[0] * config.grid[1] * config.width * 3 * config.patch_size**2
     ends += config.width * len(config.pooling) * config.classes
+    if config.pool_heads:
+        attended = config.output_tokens - config.attended_from
+        ends += config.width * (2 * config.pool_heads * attended + 2 * config.width + 2 * config.pool_hidden)
     sublayers = sum(
         sublayer_macs(config, index, kind, block) for index, block in enumerate(config.blocks) for kind in ("attention", "mlp")
     )
@@ -22,7 +25,7 @@ def sublayer_macs(config: VitConfig, index: int, kind: str, block: BlockConfig) 
     """
     width, tokens, rows = config.width, config.tokens_into(index), config.tokens_attended(index)
     if kind == "mlp":
-        return config.tokens_after(index) * width * (2 * block.hidden + width * block.mlp_map)
+        return config.tokens_after(index) * width * ((2 + config.gated) * block.hidden + width * block.mlp_map)
     inner = block.heads * config.head_dim
     return tokens * width * 3 * inner + 2 * rows * tokens * inner + rows * width * (inner + width * block.attention_map)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevit.model.merging import Tokens, compared, matched
+from edgevit.model.rotary import Rotation
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -17,6 +18,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "relu": F.relu,
+    "silu": F.silu,
 }
 
 
@@ -37,16 +39,23 @@ class Block(nn.Module):
 
     def __init__(self, config: VitConfig, widths: BlockConfig) -> None:
         super().__init__()
-        width, inner = config.width, widths.heads * config.head_dim
-        self.heads, self.merged, self.prefix = widths.heads, widths.merged, config.prefix_tokens
+        width, inner, eps = config.width, widths.heads * config.head_dim, config.norm_eps
+        self.config, self.heads, self.merged, self.prefix = config, widths.heads, widths.merged, config.prefix_tokens
         self.activation = ACTIVATIONS[config.activation]
         reads_tokens = config.block_norm and (widths.heads > 0 or widths.attention_map)
-        self.norm1 = nn.LayerNorm(width, config.norm_eps) if reads_tokens else nn.Identity()
+        self.norm1 = nn.LayerNorm(width, eps) if reads_tokens else nn.Identity()
         self.qkv = nn.Linear(width, 3 * inner, bias=config.qkv_bias) if widths.heads else None
+        normalised = config.query_norm and widths.heads > 0
+        self.query_norm = nn.LayerNorm(config.head_dim, eps) if normalised else nn.Identity()
+        self.key_norm = nn.LayerNorm(config.head_dim, eps) if normalised else nn.Identity()
+        self.rotary: Tensor | None
+        self.register_buffer("rotary", _frequencies(config, widths))
+        self.attention_norm = nn.LayerNorm(inner, eps) if config.attention_norm and inner else nn.Identity()
         self.proj = _writer(inner or width * widths.attention_map, width)
         reads_tokens = config.block_norm and (widths.hidden > 0 or widths.mlp_map)
-        self.norm2 = nn.LayerNorm(width, config.norm_eps) if reads_tokens else nn.Identity()
-        self.fc1 = nn.Linear(width, widths.hidden) if widths.hidden else None
+        self.norm2 = nn.LayerNorm(width, eps) if reads_tokens else nn.Identity()
+        self.fc1 = nn.Linear(width, widths.hidden * (1 + config.gated)) if widths.hidden else None
+        self.mlp_norm = nn.LayerNorm(widths.hidden, eps) if config.mlp_norm and widths.hidden else nn.Identity()
         self.fc2 = _writer(widths.hidden or width * widths.mlp_map, width)
         self.scale1 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
         self.scale2 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
@@ -57,12 +66,18 @@ class Block(nn.Module):
             return self.proj(x)
         n, t, _ = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if self.rotary is not None:
+            turn = Rotation.of(self.config, self.rotary.cpu()).to(x.device)
+            q, k = turn(q), turn(k)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(mixed.transpose(1, 2).reshape(n, t, -1))
+        return self.proj(self.attention_norm(mixed.transpose(1, 2).reshape(n, t, -1)))
 
     def expand(self, x: Tensor) -> Tensor:
         """The MLP on normalised tokens, [N, T, width] to [N, T, width]."""
-        return self.fc2(x if self.fc1 is None else self.activation(self.fc1(x)))
+        if self.fc1 is None:
+            return self.fc2(x)
+        return self.fc2(self.mlp_norm(activated(self.activation, self.fc1(x), gated=self.config.gated)))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Map tokens to as many, or to fewer where the block merges some."""
@@ -73,6 +88,45 @@ class Block(nn.Module):
             tokens = tokens.merged(matched(compared(x), prefix=self.prefix, merged=self.merged))
         expanded = self.expand(self.norm2(tokens.x))
         return tokens.with_x(tokens.x + (expanded if self.scale2 is None else expanded * self.scale2))
+
+
+def activated(activation: Callable[[Tensor], Tensor], x: Tensor, *, gated: bool) -> Tensor:
+    """Hidden activations of what fc1 gives [..., hidden], or [..., 2 * hidden] of a gated MLP: first the gates."""
+    if not gated:
+        return activation(x)
+    gate, linear = x.chunk(2, -1)
+    return activation(gate) * linear
+
+
+def _frequencies(config: VitConfig, widths: BlockConfig) -> Tensor | None:
+    """Room for a block's, `edgevit.model.rotary.Rotation.frequencies`: what they are is in the weights."""
+    if config.rotary is None or not widths.heads:
+        return None
+    return torch.ones(widths.heads if config.rotary.by_head else 1, 2, config.head_dim // 2)
+
+
+class AttentionPool(nn.Module):
+    """A learnt query that attends to all tokens, and an MLP behind it: SigLIP's head (MAP, arXiv 2106.04560)."""
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.first, self.activation = config.pool_heads, config.attended_from, ACTIVATIONS[config.activation]
+        self.probe = nn.Parameter(torch.zeros(width))
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.proj, self.norm = nn.Linear(width, width), nn.LayerNorm(width, config.norm_eps)
+        self.fc1, self.fc2 = nn.Linear(width, config.pool_hidden), nn.Linear(config.pool_hidden, width)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Tokens [N, T, width] to [N, width]."""
+        x, bias = tokens.x[:, self.first :], tokens.bias
+        n, t, width = x.shape
+        query = self.query(self.probe).view(1, self.heads, 1, -1).expand(n, -1, -1, -1)
+        key, value = self.key_value(x).view(n, t, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        bias = None if bias is None else bias[..., self.first :]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        pooled = self.proj(mixed.reshape(n, width))
+        return pooled + self.fc2(self.activation(self.fc1(self.norm(pooled))))
 
 
 def _writer(inputs: int, width: int) -> nn.Linear | Constant:
@@ -100,6 +154,7 @@ class Vit(nn.Module):
         features = width * len(config.pooling)
         before, after = config.final_norm == "before_pooling", config.final_norm == "after_pooling"
         self.norm = nn.LayerNorm(width, config.norm_eps) if before else nn.Identity()
+        self.attention_pool = AttentionPool(config) if config.pool_heads else None
         self.pooled_norm = nn.LayerNorm(features, config.norm_eps) if after else nn.Identity()
         self.head = nn.Linear(features, config.classes)
         self._initialise()
@@ -111,7 +166,8 @@ class Vit(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for tokens in (self.prefix, self.positions):
+        probe = None if self.attention_pool is None else self.attention_pool.probe
+        for tokens in (self.prefix, self.positions, probe):
             if tokens is not None:
                 nn.init.trunc_normal_(tokens, std=0.02)
 
@@ -126,6 +182,8 @@ class Vit(nn.Module):
 
     def pool(self, tokens: Tokens) -> Tensor:
         """Normalised tokens to the head's input [N, len(pooling) * width]."""
+        if self.attention_pool is not None:
+            return self.attention_pool(tokens)
         features = {"class": lambda: tokens.x[:, 0], "distillation": lambda: tokens.x[:, 1],
                     "mean": lambda: tokens.mean(self.config.prefix_tokens)}  # fmt: skip
         return torch.cat([features[name]() for name in self.config.pooling], dim=-1)

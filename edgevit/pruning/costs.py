@@ -132,7 +132,7 @@ def _hidden(config: VitConfig) -> tuple[int, ...]:
 def _uniform(config: VitConfig, block: BlockConfig, merged: int = 0) -> VitConfig:
     """`DEPTH` such blocks, which all carry every token on, but for those ``merged`` in the first."""
     blocks = (replace(block, merged=merged), *(replace(block, merged=0),) * (DEPTH - 1))
-    return replace(config, blocks=blocks, pooling=("mean",), layer_scale=False, classes=1)
+    return replace(config, blocks=blocks, pooling=("mean",), pool_heads=0, pool_hidden=0, layer_scale=False, classes=1)
 
 
 def _merging(config: VitConfig) -> list[VitConfig]:
@@ -140,4 +140,4 @@ def _merging(config: VitConfig) -> list[VitConfig]:
     tokens, most = config.tokens, (config.tokens - config.prefix_tokens) // 2
     few = min(most, tokens - (tokens - 1) // ROUND * ROUND)
     half = max(few, tokens - -(-(tokens - most) // ROUND) * ROUND)
-    return [_uniform(config, _whole(config), merged) for merged in (few, half)] if most else []
+    return [_uniform(config, _whole(config), merged) for merged in (few, half)] if most and config.rotary is None else []

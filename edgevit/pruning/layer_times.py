@@ -17,7 +17,7 @@ from edgevit.engines import traits_of
 from edgevit.errors import EngineError, MissingPackageError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
-from edgevit.export.merging import is_countable
+from edgevit.export.merging import can_merge_in
 from edgevit.measure import latency
 from edgevit.model.rewrites.folding import fold
 from edgevit.model.vit import Vit
@@ -61,7 +61,7 @@ def measured(config: VitConfig, precision: str, bench: Workbench) -> Costs:
     ``precision`` is fp32 or int8, in which every GEMM of the blocks is INT8 and attention is not.
     """
     engine, threads = bench.engine, bench.threads
-    merging = is_countable(config.tokens, form_for(engine, precision))
+    merging = can_merge_in(config, form_for(engine, precision))
     shapes = timed_shapes(config, merging=merging)
     version = f"{backend(engine).version} on {processor()}"
     key: dict[str, Any] = {"config": config.to_dict(), "engine": version, "precision": precision,
@@ -89,7 +89,7 @@ def estimated(config: VitConfig, board: Target, precision: str, bench: Workbench
     Without a builder, or without a known bandwidth, `macs_only`.
     """
     engine = board.engine()
-    merging = is_countable(config.tokens, form_for(engine, precision))
+    merging = can_merge_in(config, form_for(engine, precision))
     shapes = timed_shapes(config, merging=merging)
     try:
         version = backend(engine).version

@@ -12,6 +12,7 @@ from edgevit.model.folded import (
     FoldedBlock,
     FoldedVit,
     Linear,
+    Norm,
     attention_inputs,
     merge_of,
     mlp_inputs,
@@ -61,7 +62,7 @@ def writer(block: FoldedBlock, kind: str) -> Linear:
 
 def units(block: FoldedBlock, kind: str) -> int:
     """Heads, or hidden neurons."""
-    return block.heads if kind == "attention" else len(block.fc1.weight)
+    return block.heads if kind == "attention" else block.hidden
 
 
 def rows_of(config: VitConfig, sublayer: Sublayer) -> int:
@@ -124,14 +125,25 @@ def cut_block(block: FoldedBlock, kind: str, cut: Cut) -> FoldedBlock:
     if cut.left != "part":
         nothing, inputs = Linear(torch.zeros(0, width), torch.zeros(0)), width if cut.left == "map" else 0
         rest = Linear(torch.zeros(width, inputs), out.bias)
-        return replace(block, heads=0, qkv=nothing, proj=rest) if kind == "attention" else replace(block, fc1=nothing, fc2=rest)
+        if kind == "mlp":
+            return replace(block, fc1=nothing, mlp_norm=None, fc2=rest)
+        return replace(block, heads=0, qkv=nothing, proj=rest, query_norm=None, key_norm=None, rotation=None, attention_norm=None)
     kept = channels_of(block, kind, cut.kept)
-    rest = Linear(out.weight[:, kept], out.bias)
+    rest, inner = Linear(out.weight[:, kept], out.bias), out.weight.shape[1]
     if kind == "mlp":
-        return replace(block, fc1=Linear(block.fc1.weight[kept], block.fc1.bias[kept]), fc2=rest)
-    inner = out.weight.shape[1]
+        rows = torch.cat([kept, kept + inner]) if block.gated else kept
+        fc1 = Linear(block.fc1.weight[rows], block.fc1.bias[rows])
+        return replace(block, fc1=fc1, mlp_norm=_channels(block.mlp_norm, kept), fc2=rest)
     rows = torch.cat([kept, kept + inner, kept + 2 * inner])
-    return replace(block, heads=len(cut.kept), qkv=Linear(block.qkv.weight[rows], block.qkv.bias[rows]), proj=rest)
+    return replace(
+        block, heads=len(cut.kept), qkv=Linear(block.qkv.weight[rows], block.qkv.bias[rows]), proj=rest,
+        rotation=block.rotation and block.rotation.heads(cut.kept), attention_norm=_channels(block.attention_norm, kept),
+    )  # fmt: skip
+
+
+def _channels(norm: Norm | None, kept: Tensor) -> Norm | None:
+    """A norm of the channels that stay alone."""
+    return norm and Norm(norm.weight[kept], norm.bias[kept], norm.eps)
 
 
 def channels_of(block: FoldedBlock, kind: str, chosen: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from edgevit.model.quantplan import (
     quantized_attention,
     quantized_linear,
 )
+from edgevit.model.rewrites.kinds import BETWEEN_FORBIDS
 from edgevit.model.rewrites.legal import legal_rewrites
 from edgevit.model.rewrites.scores import even_scores
 from edgevit.model.rounding import quantize_input
@@ -57,9 +58,9 @@ def quantize_attention(
 ) -> tuple[QuantPlan, list[AttentionReport]]:
     """``plan`` with INT8 attention in the blocks where ``wanted`` (see `edgevit.recipe.QuantizeSettings.attention`) lets it be.
 
-    ``extremes`` are, by block, lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured
-    on the first of ``frames`` uint8 [N, H, W, 3], as the quantized blocks in front deliver them. Where qkv or proj is in
-    floating point, attention is, too. Runs on ``device``.
+    ``extremes`` are, by block, lowest and highest outputs [3 * inner] of each INT8 qkv; what attention adds is measured, as is
+    what queries and keys reach where they are turned or normed on their way, on the first of ``frames`` uint8 [N, H, W, 3], as
+    the quantized blocks in front deliver them. Where qkv or proj is in floating point, attention is, too. Runs on ``device``.
     """
     linears, attention, reports = dict(plan.linears), dict[Part, QuantizedAttention](), list[AttentionReport]()
 
@@ -71,8 +72,10 @@ def quantize_attention(
         proj = linears.get(Part(part.block, "proj"))
         if part.block not in steps or proj is None:
             return plain_attention(part, *operands)
-        proj = proj.to(device)
-        levels = {"scores": steps[part.block], "full": with_values(steps[part.block], operands, reach[part.block])}
+        proj, own = proj.to(device), steps[part.block]
+        if plan.model.blocks[part.block].forbidden >= BETWEEN_FORBIDS:  # qkv's extremes are not those of the scores' operands
+            own = replace(own, query_step=step_for(queries.abs(), own.format), key_step=step_for(keys.abs(), own.format))
+        levels = {"scores": own, "full": with_values(own, operands, reach[part.block])}
         noise = {level: added_noise(offered, operands, proj) for level, offered in levels.items()}
         products = choose_products(noise, wanted)
         reports.append(AttentionReport(part=part, products=products, noise=noise))

@@ -215,7 +215,7 @@ def _with_small_steps(plan: QuantPlan, part: Part) -> QuantPlan:
         multiplier=None if linear.multiplier is None else linear.multiplier / factor,
         offset=None if linear.offset is None else linear.offset / factor,
     )
-    if part.kind != "proj":
+    if part.kind != "proj" or block.norm_of("proj") is not None:
         return plan
     qkv, products = Part(part.block, "qkv"), Part(part.block, "attention")
     if qkv in plan.linears:

@@ -171,7 +171,7 @@ def quantize(
             means[part] = kept.means(known.output_means).to(CPU)
             if kind == "qkv":
                 extremes[i] = (known.output_low.to(CPU), known.output_high.to(CPU))
-            elif kind == "proj" and i in extremes and transform is not None:
+            elif kind == "proj" and i in extremes and transform is not None and plan.model.blocks[i].norm_of(kind) is None:
                 extremes[i] = migrate_outputs(extremes[i], transform)
                 first, second = means[Part(i, "qkv")]
                 means[Part(i, "qkv")] = torch.stack(migrate_outputs((first, second), transform))
@@ -212,7 +212,7 @@ def _install(plan: QuantPlan, part: Part, linear: QuantizedLinear, transform: Tr
     if transform is None:
         return
     blocks[part.block] = migrate(blocks[part.block], part.kind, transform)
-    if part.kind == "proj" and qkv in plan.linears:
+    if part.kind == "proj" and qkv in plan.linears and blocks[part.block].norm_of("proj") is None:
         plan.linears[qkv] = migrate_values(plan.linears[qkv], transform)
     if part.kind == "fc2" and blocks[part.block].norm_of("fc2") is None:
         offset = -transform.centre / transform.scales if bool(transform.centre.any()) else None

@@ -8,7 +8,7 @@ from edgevit.cache import Kind
 from edgevit.engine.base import available_threads
 from edgevit.errors import ConfigError
 from edgevit.export.form import form_for
-from edgevit.export.merging import is_countable
+from edgevit.export.merging import can_merge_in
 from edgevit.images.dataset import ImageSet
 from edgevit.measure.evaluator import Budget
 from edgevit.model.checkpoint import Checkpoint
@@ -72,7 +72,7 @@ def trade_for(
 ) -> Trade:  # fmt: skip
     """All that there is to choose from, from the cache if it was asked before."""
     scored = score(checkpoint, images, settings, bench, costs)
-    tokens = settings.tokens and is_countable(checkpoint.model.config.tokens, form_for(bench.engine, precision))
+    tokens = settings.tokens and can_merge_in(checkpoint.model.config, form_for(bench.engine, precision))
     families = schedules(checkpoint, scored.images, settings.merge, bench, tokens=tokens)
     return Trade(scored=scored, schedules=families)
 

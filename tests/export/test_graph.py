@@ -416,16 +416,17 @@ def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
     model, graph = pair
     ops = Counter(node.op_type for node in graph.nodes)
     config = model.config
-    inside = sum((block.norm1 is not None) + (block.norm2 is not None) for block in model.blocks)
+    of_a_block = ("norm1", "norm2", "query_norm", "key_norm", "attention_norm", "mlp_norm")
+    inside = sum(getattr(block, name) is not None for block in model.blocks for name in of_a_block)
     merges = sum(block.merged > 0 for block in config.blocks)  # what tokens are compared behind
-    norms = inside + config.embedding_norm + (config.final_norm != "none") + merges
+    norms = inside + config.embedding_norm + (config.final_norm != "none") + merges + (config.pool_heads > 0)
     assert ops["LayerNormalization"] == norms
-    mlps = sum(block.hidden > 0 for block in config.blocks)
+    mlps = sum(block.hidden > 0 for block in config.blocks) + (config.pool_heads > 0)
     assert ops["Gelu"] == (mlps if "gelu" in config.activation and config.activation != "quick_gelu" else 0)
-    assert ops["Softmax"] == sum(block.heads > 0 for block in model.blocks)
+    assert ops["Softmax"] == sum(block.heads > 0 for block in model.blocks) + (config.pool_heads > 0)
     known = {
         "Add", "Cast", "Concat", "DequantizeLinear", "Gather", "Gelu", "LayerNormalization", "MatMul", "Mul", "Pad",
-        "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Transpose",
+        "QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Transpose",
     }  # fmt: skip
     if any(block.merged for block in config.blocks):
         known |= {"And", "Div", "Equal", "Greater", "Less", "Log", "Max", "Or", "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSum",

@@ -222,9 +222,13 @@ def test_multispectral_model(state, tmp_path: Path) -> None:
 
 
 def test_gated_mlp_by_shape(state, tmp_path: Path) -> None:
-    """timm's SwiGLUPacked has the names of a plain MLP."""
+    """timm's SwiGLUPacked has the names of a plain MLP; all blocks have it or none, and transformers' ViT never has."""
     state["blocks.0.mlp.fc2.weight"] = torch.zeros(128, 128)
     assert "SwiGLU" in refusal(saved(state, tmp_path))
+    other = ref.randomise(ref.HfVit(), 0).state_dict()
+    name = next(key for key in other if key.endswith("0.output.dense.weight") and "attention" not in key)
+    other[name] = other[name][:, ::2].clone()
+    assert "SwiGLU" in refusal(saved(other, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -254,12 +258,8 @@ def test_dinov2_head_on_several_blocks(tmp_path: Path) -> None:
         ("blocks.0.gamma_1", "BEiT"),
         ("blocks.0.attn.inner_attn_ln.weight", "EVA-02"),
         ("rope_embed.periods", "rotary"),
-        ("blocks.0.mlp.w12.weight", "SwiGLU"),
-        ("dinov2.encoder.layer.0.mlp.weights_in.weight", "SwiGLU"),
         ("stages.0.blocks.0.conv_dw.weight", "ConvNeXt"),
         ("convnext.encoder.stages.0.layers.0.dwconv.weight", "ConvNeXt"),
-        ("blocks.0.attn.q_norm.weight", "QK norm"),
-        ("attn_pool.latent", "attention pooling"),
         ("patch_embed.backbone.stem.conv.weight", "hybrid"),
         ("layer1.0.conv1.weight", "convolutional"),
         ("blocks.0.attn.qkv.lora_A.default.weight", "LoRA"),
@@ -276,16 +276,17 @@ def test_other_models_are_refused_by_name(key: str, kind: str, tmp_path: Path) -
     assert key in message
 
 
-def test_telltale_wins_over_a_plain_frame(state, tmp_path: Path) -> None:
-    """A timm ViT with QK norm has all the names of a plain one."""
+def test_norms_of_queries_in_some_blocks_are_refused(state, tmp_path: Path) -> None:
     state["blocks.0.attn.q_norm.weight"] = torch.zeros(64)
-    assert "QK norm" in refusal(saved(state, tmp_path))
+    state["blocks.0.attn.q_norm.bias"] = torch.zeros(64)
+    assert "attn.q_norm" in refusal(saved(state, tmp_path))
 
 
-def test_timm_siglip_is_refused(tmp_path: Path) -> None:
+def test_timm_siglip_pools_by_attention(tmp_path: Path) -> None:
     """Real keys of timm's vit_base_patch16_siglip_224."""
     state = {key: torch.zeros(shape) for key, shape in TIMM["vit_base_patch16_siglip_224"].items()}
-    assert "attention pooling" in refusal(saved(state, tmp_path))
+    config = load_checkpoint(saved(state, tmp_path)).model.config
+    assert (config.pooling, config.pool_heads, config.class_token) == (("patch_attention",), 12, False)
 
 
 def test_activation_that_edgevit_lacks(tmp_path: Path) -> None:

@@ -424,11 +424,10 @@ def test_activation_and_epsilon_of_every_timm_architecture() -> None:
     ("change", "message"),
     [
         ({"architecture": "vit_base_patch16_rpn_224"}, "no plain ViT"),
-        ({"architecture": "vit_small_patch16_rope_224"}, "no plain ViT"),
+        ({"architecture": "vit_small_patch16_parallel_18x2_224"}, "no plain ViT"),
         ({"model_args": {"norm_layer": "rmsnorm"}}, "asks for the norm 'rmsnorm'; edgevit knows LayerNorm"),
-        ({"model_args": {"pool_include_prefix": True}}, "sets pool_include_prefix to True"),
+        ({"model_args": {"pool_include_prefix": True}, "global_pool": "avg"}, "mean over prefix tokens, too"),
         ({"model_args": {"block_fn": "ParallelScalingBlock"}}, "sets block_fn"),
-        ({"model_args": {"qk_norm": True}}, "sets qk_norm"),
         ({"model_args": {"depth_scale": 2}}, "sets 'depth_scale' .* unknown to edgevit"),
         ({"model_args": {"global_pool": "avgmax"}}, "the pooling 'avgmax'"),
     ],

@@ -66,10 +66,45 @@ def test_every_plain_vit(tmp_path: Path) -> None:
         assert error < TOLERANCE, f"{name}: {error}"
         equal.append(name)
     print(len(equal), "equal;", len(refused), "refused:", sorted(refused))
-    assert len(equal) > 100
-    others = ("siglip", "rpn", "18x2", "_xp_", "dlittle", "dwee", "dpwee", "pwee", "beit3", "aimv2", "giant_patch14_dinov2",
-              "giant_patch14_reg", "map_256", "test_vit3", "test_vit4")  # fmt: skip
+    assert len(equal) > 150
+    others = ("rpn", "18x2", "_xp_", "dlittle", "dwee", "dpwee", "pwee", "aimv2", "test_vit4")
     assert [name for name in refused if not any(part in name for part in others)] == []
+
+
+def test_every_eva(tmp_path: Path) -> None:
+    """All entry points of timm's eva.py: EVA, EVA-02, DINOv3, RoPE ViTs, Perception Encoder, with their own defaults."""
+    equal, refused = [], set()
+    for name in timm.list_models(module="eva"):
+        args = {"img_size": 56 if "patch14" in name else 64, "embed_dim": 64, "depth": 2, "num_heads": 2}
+        try:
+            model = lively(timm.create_model(name, num_classes=5, **args))
+        except AssertionError:  # keys that several heads share, by block
+            refused.add(name)
+            continue
+        try:
+            error = error_of(model, saved(model, tmp_path / name, **args))
+        except CheckpointError:
+            refused.add(name)
+            continue
+        assert error < TOLERANCE, f"{name}: {error}"
+        equal.append(name)
+    print(len(equal), "equal;", len(refused), "refused:", sorted(refused))
+    assert len(equal) > 55
+    assert all("sapiens2" in name or "enormous" in name for name in refused)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (96, 96), (32, 96)])
+@pytest.mark.parametrize("name", ["vit_small_patch16_dinov3", "vit_small_plus_patch16_dinov3", "vit_small_patch16_rope_224",
+                                  "vit_small_patch16_rope_mixed_224", "eva02_small_patch14_224", "vit_pe_core_small_patch16_384",
+                                  "vit_medium_patch16_rope_reg1_gap_256"])  # fmt: skip
+def test_rotary_positions_at_another_size(name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    """As a model of timm made for that size has them, absolute positions resampled as timm resamples them."""
+    small = {"embed_dim": 64, "depth": 2, "num_heads": 2}
+    old = lively(timm.create_model(name, num_classes=5, img_size=64, patch_size=16, **small))
+    new = timm.create_model(name, num_classes=5, img_size=size, patch_size=16, **small).eval()
+    new.load_state_dict(timm.models.eva.checkpoint_filter_fn(old.state_dict(), new))
+    saved(old, tmp_path, img_size=64, patch_size=16, **small)
+    assert error_of(new, tmp_path, image_size=size) < TOLERANCE
 
 
 OPTIONS = {
@@ -98,14 +133,16 @@ OPTIONS = {
     "dropout": {"drop_rate": 0.1, "drop_path_rate": 0.1},
     "gray": {"in_chans": 1},
     "dynamic": {"dynamic_img_size": True},
+    "map": {"global_pool": "map", "class_token": False},
+    "map of patches": {"global_pool": "map"},
+    "map of all tokens": {"global_pool": "map", "pool_include_prefix": True},
+    "qk_norm": {"qk_norm": True},
+    "scaled norms": {"scale_attn_norm": True, "scale_mlp_norm": True},
 }  # fmt: skip
 REFUSED = {
     "max": {"global_pool": "max"},
     "avgmax": {"global_pool": "avgmax"},
-    "map": {"global_pool": "map", "class_token": False},
     "prefix pooling": {"global_pool": "avg", "pool_include_prefix": True},
-    "qk_norm": {"qk_norm": True},
-    "scaled norms": {"scale_attn_norm": True, "scale_mlp_norm": True},
     "silu": {"act_layer": "silu"},
     "rmsnorm": {"norm_layer": "rmsnorm"},
 }
@@ -219,7 +256,7 @@ def test_other_models_are_refused_or_right(other: str, with_config: bool, tmp_pa
     if not with_config:
         (tmp_path / "config.json").unlink()
     try:
-        checkpoint = load_checkpoint(tmp_path, heads=None if with_config else 3)
+        checkpoint = load_checkpoint(tmp_path, heads=None if with_config else 6 if "small" in other else 3)
     except (CheckpointError, ConfigError) as refusal:
         print(refusal)
         return

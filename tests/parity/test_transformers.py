@@ -30,7 +30,17 @@ MODELS = {
     "DeiT": (T.DeiTForImageClassification, T.DeiTConfig, VIT),
     "DeiT with teacher": (T.DeiTForImageClassificationWithTeacher, T.DeiTConfig, VIT),
     "DINOv2": (T.Dinov2ForImageClassification, T.Dinov2Config, SMALL),
+    "DINOv2 giant": (T.Dinov2ForImageClassification, T.Dinov2Config, {**SMALL, "use_swiglu_ffn": True}),
     "DINOv2 with registers": (T.Dinov2WithRegistersForImageClassification, T.Dinov2WithRegistersConfig, SMALL),
+}
+TOWER = {key: value for key, value in VIT.items() if key != "num_labels"}
+TEXT = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 99}
+TOWERS = {
+    "CLIP": (T.CLIPForImageClassification, T.CLIPConfig, {}),
+    "CLIP of LAION": (T.CLIPForImageClassification, T.CLIPConfig, {"hidden_act": "gelu"}),
+    "MetaCLIP 2": (T.MetaClip2ForImageClassification, T.MetaClip2Config, {}),
+    "SigLIP": (T.SiglipForImageClassification, T.SiglipConfig, {}),
+    "SigLIP without a head of its own": (T.SiglipForImageClassification, T.SiglipConfig, {"vision_use_head": False}),
 }
 ACTIVATIONS = ("gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "quick_gelu", "relu")
 
@@ -53,6 +63,39 @@ def test_logits(name: str, tmp_path: Path) -> None:
     """At the size of the weights."""
     model = saved(name, tmp_path)
     assert error_of(model, load_checkpoint(tmp_path)) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_logits_of_towers(name: str, tmp_path: Path) -> None:
+    kind, config, changes = TOWERS[name]
+    model = lively(kind(config(vision_config={**TOWER, **changes}, text_config=TEXT, num_labels=5)))
+    model.save_pretrained(tmp_path)
+    assert error_of(model, load_checkpoint(tmp_path)) < TOLERANCE
+
+
+class Dinov3WithHead(T.DINOv3ViTModel):
+    """DINOv3 has no classifier in transformers; people put a linear one on the class token, or on that and the mean."""
+
+    def __init__(self, config, pooled: int) -> None:
+        super().__init__(config)
+        self.pooled, self.classifier = pooled, torch.nn.Linear(pooled * config.hidden_size, 5)
+
+    def logits(self, images):
+        tokens = self.forward(images).last_hidden_state
+        features = [tokens[:, 0], tokens[:, 1 + self.config.num_register_tokens :].mean(1)]
+        return self.classifier(torch.cat(features[: self.pooled], 1))
+
+
+@pytest.mark.parametrize("pooled", [1, 2])
+@pytest.mark.parametrize("changes", [{}, {"num_register_tokens": 4}, {"use_gated_mlp": True, "hidden_act": "silu"},
+                                     {"image_size": [32, 96]}, {"key_bias": True}])  # fmt: skip
+def test_dinov3(changes: dict, pooled: int, tmp_path: Path) -> None:
+    model = lively(Dinov3WithHead(T.DINOv3ViTConfig(**{**TOWER, **changes}), pooled))
+    model.save_pretrained(tmp_path)
+    checkpoint = load_checkpoint(tmp_path)
+    images = images_of(checkpoint.model)
+    with torch.inference_mode():
+        assert float((model.logits(images) - checkpoint.model(images)).abs().max()) < TOLERANCE
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -195,12 +238,13 @@ def test_shards(kind: str, tmp_path: Path) -> None:
 OTHERS = {
     "IJepa": lambda: T.IJepaForImageClassification(T.IJepaConfig(**VIT)),
     "BEiT": lambda: T.BeitForImageClassification(T.BeitConfig(**VIT)),
-    "DINOv2 with SwiGLU": lambda: T.Dinov2ForImageClassification(T.Dinov2Config(**SMALL, use_swiglu_ffn=True)),
     "DINOv3": lambda: T.DINOv3ViTForImageClassification(T.DINOv3ViTConfig(**VIT)),
     "YOLOS": lambda: T.YolosForObjectDetection(T.YolosConfig(**{**VIT, "image_size": [64, 64]}, num_detection_tokens=4)),
     "ViT-MAE": lambda: T.ViTMAEForPreTraining(T.ViTMAEConfig(**VIT)),
-    "CLIP": lambda: T.CLIPForImageClassification(T.CLIPConfig(vision_config=VIT)),
-    "SigLIP": lambda: T.SiglipForImageClassification(T.SiglipConfig(vision_config=VIT)),
+    "SigLIP 2, NaFlex": lambda: T.Siglip2ForImageClassification(
+        T.Siglip2Config(vision_config={k: v for k, v in TOWER.items() if k != "image_size"}, text_config=TEXT)
+    ),
+    "CLIP, both towers": lambda: T.CLIPModel(T.CLIPConfig(vision_config=TOWER, text_config=TEXT)),
     "Swin": lambda: T.SwinForImageClassification(T.SwinConfig(image_size=64, embed_dim=32, depths=[1, 1], num_heads=[2, 2])),
     "AST": lambda: T.ASTForAudioClassification(T.ASTConfig(**{k: v for k, v in VIT.items() if k != "image_size"})),
     "VideoMAE": lambda: T.VideoMAEForVideoClassification(T.VideoMAEConfig(**VIT)),

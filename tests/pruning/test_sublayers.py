@@ -19,8 +19,11 @@ from edgevit.part import Part, Sublayer
 from edgevit.pruning.sublayers import Cut, channels_of, cut_block, cut_model, reads, sublayers, units, writer, writes
 from tests.zoo import PLAIN, ZOO, folded, frames
 
-GONE = ("maps and biases", "little left of the last block", "merging in pruned blocks")
+GONE = ("maps and biases", "little left of the last block", "merging in pruned blocks", "rotary in pruned blocks",
+        "gated in pruned blocks")  # fmt: skip
 VITS = [name for name in ZOO if name not in GONE]
+NORMED = [name for name in VITS if {"attention_norm", "mlp_norm"} & ZOO[name].keys()]
+"""A norm in front of the writer sees what is gone: there a mask is not a cut."""
 
 
 def cuts_of(model: FoldedVit, seed: int = 0) -> list[Cut]:
@@ -54,7 +57,8 @@ def test_a_cut_model_is_the_masked_model(name: str) -> None:
     model = folded(**ZOO[name])
     cuts, images = cuts_of(model), torch.from_numpy(frames(model.config, 3))
     cut = cut_model(model, cuts)
-    torch.testing.assert_close(forward(cut, images), masked(model, cuts, images), rtol=1e-4, atol=1e-4)
+    equal = torch.allclose(forward(cut, images), masked(model, cuts, images), rtol=1e-4, atol=1e-4)
+    assert equal is (name not in NORMED)
     for sublayer, left in zip(sublayers(model), cuts, strict=True):
         assert units(cut.blocks[sublayer.block], sublayer.kind) == len(left.kept)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgevit.errors import CheckpointError
-from edgevit.model.families import dinov2, huggingface, native, timm, torchvision, tutorial
+from edgevit.model.families import dinov2, dinov3, eva, huggingface, native, timm, torchvision, towers, tutorial
 from edgevit.model.families.refuse import refuse_known, refuse_unknown
 from edgevit.model.families.source import Imported, WeightSource
 
@@ -20,6 +20,8 @@ class Family(Protocol):
         """Import it, taking every key that matters."""
 
 
+# With keys that give a model away which is none of `FAMILIES`: these are asked before any is refused for such a key.
+OTHERS: tuple[Family, ...] = (dinov3, eva, towers)
 # Asked in this order. The original DINOv2 and timm share most names, so DINOv2 is asked for its own first.
 FAMILIES: tuple[Family, ...] = (huggingface, torchvision, dinov2, timm, tutorial)
 
@@ -32,8 +34,10 @@ def import_vit(source: WeightSource) -> Imported:
     if native.recognises(source):
         imported = native.read(source)
     else:
-        refuse_known(source.keys)
-        family = next((family for family in FAMILIES if family.recognises(source)), None)
+        family = next((family for family in OTHERS if family.recognises(source)), None)
+        if family is None:
+            refuse_known(source.keys)
+            family = next((family for family in FAMILIES if family.recognises(source)), None)
         if family is None:
             refuse_unknown(source.keys)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from edgevit.errors import CheckpointError
 from edgevit.model.families.keys import Keys
+from edgevit.model.rotary import halves_order
 from edgevit.vitconfig import BlockConfig
 
 State = dict[str, Tensor]
@@ -28,6 +30,36 @@ class BlockKeys:
     scale1: str | None = None
     """LayerScale, where a block has it."""
     scale2: str | None = None
+    biases: tuple[str | None, ...] = ()
+    """Of query, key and value, where they are parameters of their own; a None is zero."""
+    gate: str | None = None
+    """The gate of a gated MLP, whose linear half is fc1; None where there is none, or both are one Linear."""
+    packed: bool = False
+    """Whether fc1 may be both in one Linear, gates first; else a model where it is twice as wide is refused."""
+    query_norm: str | None = None
+    key_norm: str | None = None
+    attention_norm: str | None = None
+    mlp_norm: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolKeys:
+    """What a family calls the parts of attention pooling."""
+
+    probe: str
+    """The learnt query [1, 1, width]."""
+    qkv: tuple[str, ...]
+    """One fused Linear, or several in the order of query, key, value."""
+    proj: str
+    norm: str
+    fc1: str
+    fc2: str
+
+
+TIMM_POOL = PoolKeys(
+    probe="attn_pool.latent", qkv=("attn_pool.q", "attn_pool.kv"), proj="attn_pool.proj", norm="attn_pool.norm",
+    fc1="attn_pool.mlp.fc1", fc2="attn_pool.mlp.fc2",
+)  # fmt: skip
 
 
 def linear(keys: Keys, source: str, outputs: int | None, inputs: int | None) -> tuple[Tensor, Tensor | None]:
@@ -91,23 +123,69 @@ def put_block(state: State, index: int, keys: Keys, prefix: str, names: BlockKey
     """Store one block; returns (attention width, hidden width). `finish_blocks` goes last."""
     target = f"blocks.{index}"
     inner = _put_qkv(state, f"{target}.qkv", keys, [prefix + name for name in names.qkv], width)
+    if names.biases:
+        state[f"{target}.qkv.bias"] = _joined_biases(keys, prefix, names.biases, inner)
     put(state, f"{target}.proj", *linear(keys, prefix + names.proj, width, inner))
-    for name, source in (("norm1", names.norm1), ("norm2", names.norm2)):
-        if source is not None:
-            put_norm(state, f"{target}.{name}", keys, prefix + source, width)
+    hidden = _put_mlp(state, target, keys, prefix, names, width)
+    heads = {name: keys.shape(f"{prefix}{source}.weight")[0] for name, source in
+             (("query_norm", names.query_norm), ("key_norm", names.key_norm)) if source is not None}  # fmt: skip
+    widths = {"norm1": width, "norm2": width, "attention_norm": inner, "mlp_norm": hidden} | heads
+    for name, size in widths.items():
+        if (source := getattr(names, name)) is not None:
+            put_norm(state, f"{target}.{name}", keys, prefix + source, size)
     for name, source in (("scale1", names.scale1), ("scale2", names.scale2)):
         if source is not None:
             state[f"{target}.{name}"] = keys.take(prefix + source, width)
-    hidden = keys.shape(f"{prefix}{names.fc1}.weight")[0]
-    if keys.shape(f"{prefix}{names.fc2}.weight") == (width, hidden // 2):
+    return inner, hidden
+
+
+def _put_mlp(state: State, target: str, keys: Keys, prefix: str, names: BlockKeys, width: int) -> int:
+    """Store fc1, with the gate in front of it, and fc2; returns the hidden neurons."""
+    hidden = keys.shape(f"{prefix}{names.fc2}.weight")[-1]
+    parts = [linear(keys, prefix + name, None, width) for name in (names.gate, names.fc1) if name is not None]
+    weight = torch.cat([part for part, _ in parts])
+    if len(weight) == 2 * hidden and not names.packed and names.gate is None:
         msg = (
-            f"{keys.origin}: {prefix + names.fc1!r} is twice as wide as {prefix + names.fc2!r}: a gated MLP (SwiGLU). "
-            "edgevit imports plain ViT classifiers."
+            f"{keys.origin}: {prefix + names.fc1!r} is twice as wide as {prefix + names.fc2!r}: a gated MLP (SwiGLU), "
+            "unknown to edgevit in this family."
         )
         raise CheckpointError(msg)
-    put(state, f"{target}.fc1", *linear(keys, prefix + names.fc1, hidden, width))
+    if len(weight) not in (hidden, 2 * hidden):
+        msg = f"{keys.origin}: {prefix + names.fc1!r} has {len(weight)} rows, and {prefix + names.fc2!r} reads {hidden}."
+        raise CheckpointError(msg)
+    put(state, f"{target}.fc1", weight, torch.cat([_bias(*part) for part in parts]))
     put(state, f"{target}.fc2", *linear(keys, prefix + names.fc2, width, hidden))
-    return inner, hidden
+    return hidden
+
+
+def is_gated(state: State, origin: object) -> bool:
+    """Whether the MLPs of all blocks are gated ones. Raises CheckpointError if some are."""
+    found = {
+        len(value) == 2 * state[name.replace("fc1", "fc2")].shape[1]
+        for name, value in state.items()
+        if re.fullmatch(r"blocks\.\d+\.fc1\.weight", name)
+    }
+    if len(found) > 1:
+        msg = f"{origin}: the MLPs of some blocks are gated ones (SwiGLU), and those of others are not."
+        raise CheckpointError(msg)
+    return found == {True}
+
+
+def _joined_biases(keys: Keys, prefix: str, names: tuple[str | None, ...], inner: int) -> Tensor:
+    """That of qkv [3 * inner], of up to three parameters."""
+    parts = [None if name is None else keys.find(prefix + name, inner) for name in names]
+    return torch.cat([torch.zeros(inner) if part is None else part for part in parts])
+
+
+def pair_halves(state: State, heads: int, head_dim: int) -> None:
+    """Bring queries and keys of all blocks, whose neighbouring channels are turned together, to the order of `Rotation`."""
+    order = halves_order(head_dim)
+    rows = torch.cat([head * head_dim + order for head in range(2 * heads)])  # queries and keys
+    for name in [name for name in state if re.fullmatch(r"blocks\.\d+\.(qkv|query_norm|key_norm)\.(weight|bias)", name)]:
+        if ".qkv." in name:
+            state[name] = torch.cat([state[name][rows], state[name][len(rows) :]])
+        else:
+            state[name] = state[name][order]
 
 
 def _put_qkv(state: State, target: str, keys: Keys, sources: list[str], width: int) -> int:
@@ -152,6 +230,28 @@ def put_averaged_head(state: State, first: tuple[Tensor, Tensor | None], second:
 
 def _bias(weight: Tensor, bias: Tensor | None) -> Tensor:
     return weight.new_zeros(len(weight)) if bias is None else bias
+
+
+def put_pool(state: State, keys: Keys, names: PoolKeys, width: int) -> int:
+    """Store attention pooling; returns its MLP's hidden neurons."""
+    probe = keys.take(names.probe, 1, None, width)
+    if probe.shape[1] != 1:
+        msg = f"{keys.origin}: {names.probe!r} holds {probe.shape[1]} queries; edgevit knows attention pooling by one."
+        raise CheckpointError(msg)
+    state["attention_pool.probe"] = probe[0, 0]
+    parts = [linear(keys, name, None, width) for name in names.qkv]
+    weight, bias = torch.cat([part for part, _ in parts]), torch.cat([_bias(*part) for part in parts])
+    if len(weight) != 3 * width:
+        msg = f"{keys.origin}: {names.qkv[0]!r} is no query, key and value of {width} channels each."
+        raise CheckpointError(msg)
+    put(state, "attention_pool.query", weight[:width].clone(), bias[:width].clone())
+    put(state, "attention_pool.key_value", weight[width:].clone(), bias[width:].clone())
+    put(state, "attention_pool.proj", *linear(keys, names.proj, width, width))
+    put_norm(state, "attention_pool.norm", keys, names.norm, width)
+    hidden = keys.shape(f"{names.fc1}.weight")[0]
+    put(state, "attention_pool.fc1", *linear(keys, names.fc1, hidden, width))
+    put(state, "attention_pool.fc2", *linear(keys, names.fc2, width, hidden))
+    return hidden
 
 
 def require_head(keys: Keys, *names: str) -> str:

@@ -7,6 +7,7 @@ from edgevit.model.families.assemble import (
     BlockKeys,
     State,
     finish_blocks,
+    is_gated,
     linear,
     put,
     put_block,
@@ -18,17 +19,6 @@ from edgevit.model.families.assemble import (
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource
 from edgevit.vitconfig import VitConfig
-
-_BLOCK = BlockKeys(
-    norm1="norm1",
-    qkv=("attn.qkv",),
-    proj="attn.proj",
-    scale1="ls1.gamma",
-    norm2="norm2",
-    fc1="mlp.fc1",
-    fc2="mlp.fc2",
-    scale2="ls2.gamma",
-)
 
 
 def recognises(source: WeightSource) -> bool:
@@ -50,11 +40,13 @@ def read(source: WeightSource) -> Imported:
         prefix.append(registers)
     # The registers come between class token and patches, after the positions were added.
     patches = put_tokens(state, prefix, keys.take("pos_embed", 1, None, width), embedded=1)
-    sizes = [put_block(state, i, keys, f"blocks.{i}.", _BLOCK, width) for i in range(keys.count("blocks."))]
+    names = _block_keys(keys)
+    sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
     put_norm(state, "norm", keys, "norm", width)
     classes, pooling = _put_head(state, keys, width)
     heads = source.choose_heads(width)
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
+    gated = is_gated(state, keys.origin)
     config = VitConfig(
         image_size=source.choose_image_size(patch, patches, square=True),
         patch_size=patch,
@@ -66,11 +58,21 @@ def read(source: WeightSource) -> Imported:
         registers=0 if registers is None else registers.shape[1],
         qkv_bias=qkv_bias,
         layer_scale=True,
-        activation=source.choose_activation("gelu"),
+        activation="silu" if gated else source.choose_activation("gelu"),
+        gated=gated,
         pooling=pooling,
         resample="bicubic_offset" if registers is None else "bicubic_antialias",
     )
     return Imported(family="dinov2", config=config, state=state, pipeline="dinov2")
+
+
+def _block_keys(keys: Keys) -> BlockKeys:
+    """Of a block; the giant's MLP is a gated one."""
+    gated = "blocks.0.mlp.w12.weight" in keys
+    return BlockKeys(
+        norm1="norm1", qkv=("attn.qkv",), proj="attn.proj", scale1="ls1.gamma", norm2="norm2", scale2="ls2.gamma", packed=gated,
+        fc1="mlp.w12" if gated else "mlp.fc1", fc2="mlp.w3" if gated else "mlp.fc2",
+    )  # fmt: skip
 
 
 def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:

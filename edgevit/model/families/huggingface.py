@@ -10,6 +10,7 @@ from edgevit.model.families.assemble import (
     BlockKeys,
     State,
     finish_blocks,
+    is_gated,
     linear,
     put,
     put_averaged_head,
@@ -70,7 +71,7 @@ def read(source: WeightSource) -> Imported:
     classes, pooling = _put_head(state, keys, width)
     heads = source.choose_heads(sizes[0][0] if sizes else width, config.get("num_attention_heads"))
     block_widths, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
-    dinov2 = names.scale1 is not None
+    dinov2, gated = names.scale1 is not None, is_gated(state, keys.origin)
     _require_agreement(source, width=width, blocks=len(sizes), hidden=sizes[0][1], qkv_bias=qkv_bias, patch=patch, dinov2=dinov2)
     default = "BitImageProcessor" if dinov2 else "DeiTImageProcessor" if distilled else "ViTImageProcessor"
     return Imported(
@@ -91,7 +92,8 @@ def read(source: WeightSource) -> Imported:
             registers=registers,
             qkv_bias=qkv_bias,
             layer_scale=dinov2,
-            activation=source.choose_activation(_activation(source)),
+            activation="silu" if gated else source.choose_activation(_activation(source)),
+            gated=gated,
             norm_eps=_eps(source, dinov2),
             pooling=pooling,
             # DINOv2 with registers alone interpolates with antialiasing.
@@ -129,8 +131,9 @@ def _block_keys(keys: Keys, block: str) -> BlockKeys:
             first("attention.attention.value", "attention.v_proj"),
         ),
         proj=first("attention.output.dense", "attention.o_proj"),
-        fc1=first("intermediate.dense", "mlp.fc1"),
-        fc2=first("output.dense", "mlp.fc2"),
+        fc1=first("intermediate.dense", "mlp.fc1", "mlp.weights_in"),
+        fc2=first("output.dense", "mlp.fc2", "mlp.weights_out"),
+        packed=f"{block}mlp.weights_in.weight" in keys,
         norm1=first("layernorm_before", "norm1"),
         norm2=first("layernorm_after", "norm2"),
         scale1="layer_scale1.lambda1" if scaled else None,

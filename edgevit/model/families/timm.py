@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 
 from torch import Tensor
 
 from edgevit.errors import CheckpointError
 from edgevit.model.families.assemble import (
+    TIMM_POOL,
     BlockKeys,
     State,
     finish_blocks,
+    is_gated,
     linear,
     put,
     put_averaged_head,
     put_block,
     put_norm,
     put_patches,
+    put_pool,
     put_tokens,
     require_head,
 )
@@ -25,7 +29,10 @@ from edgevit.model.families.source import Imported, WeightSource, as_size
 from edgevit.model.families.timm_config import ACTIVATIONS, CLIP_EPS, EPS, TimmConfig
 from edgevit.vitconfig import VitConfig
 
-POOLINGS = {"token": "class", "avg": "mean"}
+POOLINGS = {"token": "class", "avg": "mean", "map": "patch_attention"}
+_POOLING_ALL = ("test_vit3",)
+"""Architectures whose attention pooling attends to prefix tokens, too."""
+_SWIGLU = re.compile(r"giant_patch14_(reg4_)?dinov2")
 
 
 def recognises(source: WeightSource) -> bool:
@@ -46,12 +53,24 @@ def read(source: WeightSource) -> Imported:
     clip = "norm_pre.weight" in keys
     if clip:
         put_norm(state, "embedding_norm", keys, "norm_pre", width)
-    scaled = "blocks.0.ls1.gamma" in keys
-    names = _block_keys(scaled)
+    if clip and not settings.architecture and (TIMM_POOL.probe in keys or not {"norm.weight", "fc_norm.weight"} & set(keys.all)):
+        msg = (
+            f"{keys.origin}: its keys may be those of a Perception Encoder, whose rotary positions none of them shows. Give the "
+            "hub folder, whose config.json names the architecture."
+        )
+        raise CheckpointError(msg)
+    names = block_keys(keys, ("ls1.gamma", "ls2.gamma"))
     sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
+    pool = put_pool(state, keys, TIMM_POOL, width) if TIMM_POOL.probe in keys else 0
     classes, pooling = _put_head(state, source, settings, width, classified=tokens["cls_token"] is not None)
     heads = source.choose_heads(sizes[0][0] if sizes else width, settings.args.get("num_heads"))
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
+    gated = is_gated(state, keys.origin)
+    if gated and settings.architecture and not _SWIGLU.search(settings.architecture):
+        msg = (
+            f"{keys.origin}: 'blocks.0.mlp.fc1' is a gated MLP, and of {settings.architecture!r} edgevit does not know its gate."
+        )
+        raise CheckpointError(msg)
     config = VitConfig(
         image_size=source.choose_image_size(patch, patches, stated),
         patch_size=patch,
@@ -65,10 +84,16 @@ def read(source: WeightSource) -> Imported:
         registers=0 if (registers := tokens["reg_token"]) is None else registers.shape[1],
         position_embedding=positions is not None,
         qkv_bias=qkv_bias,
-        layer_scale=scaled,
-        activation=source.choose_activation(_activation(source, settings)),
+        layer_scale=names.scale1 is not None,
+        activation="silu" if gated else source.choose_activation(_activation(source, settings)),
+        gated=gated,
+        query_norm=names.query_norm is not None,
+        attention_norm=names.attention_norm is not None,
+        mlp_norm=names.mlp_norm is not None,
+        pool_heads=heads if pool else 0,
+        pool_hidden=pool,
         embedding_norm=clip,
-        final_norm=_put_final_norm(state, keys, width),
+        final_norm=put_final_norm(state, keys, width),
         norm_eps=_eps(source, settings, clip),
         pooling=pooling,
     )
@@ -100,16 +125,28 @@ def _embedded_tokens(
     return 0
 
 
-def _block_keys(scaled: bool) -> BlockKeys:
+def block_keys(keys: Keys, scales: tuple[str, str]) -> BlockKeys:
+    """What timm calls the parts of a block, those that there are in the first; ``scales`` are the names of LayerScale."""
+
+    def there(name: str, suffix: str = ".weight") -> str | None:
+        return name if f"blocks.0.{name}{suffix}" in keys else None
+
     return BlockKeys(
         norm1="norm1",
-        qkv=("attn.qkv",),
+        qkv=("attn.q_proj", "attn.k_proj", "attn.v_proj") if there("attn.q_proj") else ("attn.qkv",),
+        biases=("attn.q_bias", None, "attn.v_bias") if there("attn.q_bias", "") else (),
         proj="attn.proj",
-        scale1="ls1.gamma" if scaled else None,
+        query_norm=there("attn.q_norm"),
+        key_norm=there("attn.k_norm"),
+        attention_norm=there("attn.norm"),
         norm2="norm2",
-        fc1="mlp.fc1",
+        gate=there("mlp.fc1_g"),
+        packed=True,
+        fc1="mlp.fc1_x" if there("mlp.fc1_x") else "mlp.fc1",
+        mlp_norm=there("mlp.norm"),
         fc2="mlp.fc2",
-        scale2="ls2.gamma" if scaled else None,
+        scale1=there(scales[0], ""),
+        scale2=there(scales[1], ""),
     )
 
 
@@ -126,18 +163,26 @@ def _put_head(
 
 
 def _pooling(source: WeightSource, settings: TimmConfig, classified: bool) -> str:
-    stated = settings.pooling
+    stated, pooled = settings.pooling, TIMM_POOL.probe in source.keys.all
     if stated is None:
-        stated = "token" if classified and "fc_norm.weight" not in source.keys else "avg"
+        stated = "map" if pooled else "token" if classified and "fc_norm.weight" not in source.keys else "avg"
         if not settings.architecture:  # whose default the keys show
             source.notes.append(f"pooling: assumed {stated!r} from the keys, as timm has it by default")
-    if stated not in POOLINGS:
-        msg = f"{source.keys.origin}: config.json asks for the pooling {stated!r}; edgevit knows 'token' and 'avg' over patches."
+    if stated not in POOLINGS or (stated == "map") != pooled:
+        msg = f"{source.keys.origin}: config.json asks for the pooling {stated!r}; edgevit knows 'token', 'avg' and 'map'."
         raise CheckpointError(msg)
-    return POOLINGS[stated]
+    if not settings.args.get("pool_include_prefix", settings.architecture in _POOLING_ALL):
+        return POOLINGS[stated]
+    if stated == "avg":
+        msg = (
+            f"{source.keys.origin}: config.json asks for a mean over prefix tokens, too (pool_include_prefix), not over patches."
+        )
+        raise CheckpointError(msg)
+    return "attention" if stated == "map" else POOLINGS[stated]
 
 
-def _put_final_norm(state: State, keys: Keys, width: int) -> str:
+def put_final_norm(state: State, keys: Keys, width: int) -> str:
+    """Store the norm in front of pooling or behind it; returns where it stands."""
     for source, target, place in (("fc_norm", "pooled_norm", "after_pooling"), ("norm", "norm", "before_pooling")):
         if f"{source}.weight" in keys:
             put_norm(state, target, keys, source, width)

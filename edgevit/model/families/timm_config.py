@@ -16,7 +16,8 @@ EPS, CLIP_EPS = 1e-6, 1e-5
 _HONOURED = {
     "img_size", "patch_size", "in_chans", "num_classes", "global_pool", "embed_dim", "depth", "num_heads", "mlp_ratio",
     "qkv_bias", "proj_bias", "init_values", "class_token", "no_embed_class", "reg_tokens", "pre_norm", "final_norm", "fc_norm",
-    "pos_embed", "act_layer", "norm_layer", "dynamic_img_size", "dynamic_img_pad", "strict_img_size",
+    "pos_embed", "qk_norm", "scale_attn_norm", "scale_mlp_norm",
+    "pool_include_prefix", "act_layer", "norm_layer", "dynamic_img_size", "dynamic_img_pad", "strict_img_size",
 }  # fmt: skip
 # Arguments that only training sees.
 _TRAINING = {
@@ -26,8 +27,7 @@ _TRAINING = {
 }  # fmt: skip
 # Arguments that make another model of it; these values do not.
 _PLAIN: dict[str, tuple[Any, ...]] = {
-    "qk_norm": (None, False), "scale_attn_norm": (None, False), "scale_mlp_norm": (None, False),
-    "pool_include_prefix": (None, False), "embed_norm_layer": (None, ""), "block_fn": (None, "Block"), "mlp_layer": (None, "Mlp"),
+    "embed_norm_layer": (None, ""), "block_fn": (None, "Block"), "mlp_layer": (None, "Mlp"),
     "attn_layer": (None, "", "Attention"), "embed_layer": (None, "PatchEmbed"), "use_naflex": (None, False),
 }  # fmt: skip
 _LAYER_NORMS = ("layernorm", "layernormfp32")

@@ -30,6 +30,7 @@ PROCESSORS: dict[str, dict[str, Any]] = {
     "CLIPImageProcessor": _CLIP,
     "SiglipImageProcessor": {**_COMMON, "size": {"height": 224, "width": 224}, "resample": BICUBIC, "default_to_square": False},
     "BeitImageProcessor": {**_COMMON, "size": 224, "resample": BICUBIC, "crop_size": 224},
+    "DINOv3ViTImageProcessor": {**_COMMON, **_IMAGENET, "size": 224, "resample": BILINEAR},
     "PvtImageProcessor": {**_COMMON, **_IMAGENET, "size": 224, "resample": BICUBIC},
 }
 
@@ -41,5 +42,7 @@ PIPELINES: dict[str, tuple[dict[str, Any], str]] = {
                     "torchvision's own evaluation resizes the short side to 256 and crops 224"),
     "dinov2": ({**_COMMON, **_IMAGENET, "resample": BICUBIC},
                "DINOv2's own evaluation resizes the short side to 256 and crops 224"),
+    "dinov3": ({**_COMMON, **_IMAGENET, "resample": BILINEAR},
+               "DINOv3's own transform resizes to a square of 224 or 256, with other values for satellite images"),
     "": ({**_COMMON, **_IMAGENET, "resample": BILINEAR}, ""),
 }  # fmt: skip

@@ -35,6 +35,8 @@ _ANCHORS = (
     (re.compile(r"(.*\.)?conv_proj\.weight"), "heads.head"),
     (re.compile(r"(.*?\.)??(?:(?:vit|deit|dinov2|dinov2_with_registers)\.)?embeddings\.patch_embeddings\.projection\.weight"),
      "classifier"),
+    (re.compile(r"(.*?\.)??(?:dinov3_vit\.)?embeddings\.patch_embeddings\.weight"), "classifier"),
+    (re.compile(r"(.*?\.)??vision_model\.embeddings\.patch_embedding\.weight"), "classifier"),
     (re.compile(r"(.*\.)?attention_layers\.0\.query\.weight"), "output_layer"),
 )  # fmt: skip
 _HEADS = {

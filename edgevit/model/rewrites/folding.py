@@ -12,8 +12,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
-from edgevit.model.vit import Block, Constant, Vit
+from edgevit.model.folded import FoldedBlock, FoldedPool, FoldedVit, Linear, Norm
+from edgevit.model.rewrites.kinds import BETWEEN_FORBIDS
+from edgevit.model.rotary import Rotation
+from edgevit.model.vit import AttentionPool, Block, Constant, Vit
 from edgevit.preprocess import Preprocessing
 
 # ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
@@ -44,6 +46,7 @@ def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
         blocks=[_fold_block(cast("Block", block)) for block in model.blocks],
         final_norm=_norm(final),
         head=Linear(model.head.weight.detach().float().clone(), _bias(model.head).float()),
+        pool=None if model.attention_pool is None else _fold_pool(model.attention_pool),
     )
 
 
@@ -66,6 +69,10 @@ def _fold_block(block: Block) -> FoldedBlock:
     fc1, fc2 = _of(block.fc1, block.fc2.bias), _of(block.fc2, block.fc2.bias)
     if block.scale1 is not None and block.scale2 is not None:
         proj, fc2 = _scaled(proj, block.scale1.detach().double()), _scaled(fc2, block.scale2.detach().double())
+    query_norm, turned = _norm(block.query_norm), block.rotary is not None
+    if query_norm is not None:
+        scale = block.config.head_dim**-0.5
+        query_norm = Norm(query_norm.weight * scale, query_norm.bias * scale, query_norm.eps)
     return FoldedBlock(
         heads=block.heads,
         norm1=_norm(block.norm1),
@@ -74,20 +81,46 @@ def _fold_block(block: Block) -> FoldedBlock:
         norm2=_norm(block.norm2),
         fc1=_float(fc1),
         fc2=_float(fc2),
+        query_norm=query_norm,
+        key_norm=_norm(block.key_norm),
+        rotation=None if block.rotary is None else Rotation.of(block.config, block.rotary),
+        attention_norm=_norm(block.attention_norm),
+        mlp_norm=_norm(block.mlp_norm),
+        forbidden=BETWEEN_FORBIDS if turned or query_norm is not None else frozenset(),
     )
 
 
 def _fold_attention(block: Block) -> tuple[Linear, Linear]:
-    """qkv with the scale in the queries, and proj with the values' bias; biases in float64."""
+    """qkv with the scale in the queries, and proj with the values' bias, unless norms stand in between; biases in float64."""
     qkv, proj = _of(block.qkv, block.proj.bias), _of(block.proj, block.proj.bias)
     if not block.heads:
         return qkv, proj
     inner = proj.weight.shape[1]
-    scale, (queries, keys, values) = (inner // block.heads) ** -0.5, qkv.bias.split(inner)
-    weight = torch.cat([(qkv.weight[:inner].double() * scale).float(), qkv.weight[inner:]])
-    return (
-        Linear(weight, torch.cat([queries * scale, keys, torch.zeros_like(values)])),
-        Linear(proj.weight, proj.bias + proj.weight.double() @ values),
+    weight, (queries, keys, values) = qkv.weight, qkv.bias.split(inner)
+    if not isinstance(block.query_norm, nn.LayerNorm):
+        scale = (inner // block.heads) ** -0.5
+        weight, queries = torch.cat([(weight[:inner].double() * scale).float(), weight[inner:]]), queries * scale
+    if not isinstance(block.attention_norm, nn.LayerNorm):
+        proj, values = Linear(proj.weight, proj.bias + proj.weight.double() @ values), torch.zeros_like(values)
+    return Linear(weight, torch.cat([queries, keys, values])), proj
+
+
+def _fold_pool(pool: AttentionPool) -> FoldedPool:
+    """The query is a constant, so scores are a product of tokens and a row for each head; keys' bias shifts all of them alike."""
+    width, heads = len(pool.probe), pool.heads
+    query = (pool.query.weight.double() @ pool.probe.double() + pool.query.bias.double()).detach().view(heads, -1)
+    keys, values = pool.key_value.weight.detach().double().view(2, heads, -1, width)
+    proj = _of(pool.proj, pool.proj.bias)
+    bias = proj.bias + proj.weight.double() @ pool.key_value.bias.detach().double()[width:]
+    norm = _norm(pool.norm)
+    assert norm is not None
+    return FoldedPool(
+        scores=(torch.einsum("hd,hdc->hc", query, keys) * query.shape[1] ** -0.5).float(),
+        values=values.transpose(1, 2).float().contiguous(),
+        proj=_float(Linear(proj.weight, bias)),
+        norm=norm,
+        fc1=_float(_of(pool.fc1, pool.fc1.bias)),
+        fc2=_float(_of(pool.fc2, pool.fc2.bias)),
     )
 
 

@@ -30,6 +30,7 @@ MIGRATE = {
 }
 """By the kind of GEMM whose input is transformed."""
 
-ROTATION_FORBIDS = frozenset({Rewrite.CENTRE_KEYS, Rewrite.EVEN_SCORES, Rewrite.DROP_KEY_BIAS})
-"""What rotary position embedding (arXiv 2104.09864) between qkv and the scores forbids: it turns pairs of channels by an angle of
-each token's own, so a constant is none behind it, and factors of single channels do not cancel."""
+BETWEEN_FORBIDS = frozenset({Rewrite.CENTRE_KEYS, Rewrite.EVEN_SCORES, Rewrite.DROP_KEY_BIAS})
+"""What rotary position embedding (arXiv 2104.09864), or a norm of queries and keys, between qkv and the scores forbids: it turns
+pairs of channels by an angle of each token's own, or divides by what all channels of a head are, so a constant is none behind it,
+and factors of single channels do not cancel."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgevit.model.folded import FoldedBlock
 from edgevit.model.vit import Vit
+from edgevit.part import LINEARS
 from edgevit.vitconfig import BlockConfig
 
 
@@ -21,7 +22,7 @@ def unfold(model: Vit, blocks: Sequence[FoldedBlock]) -> Vit:
     widths = tuple(
         BlockConfig(
             heads=block.heads,
-            hidden=block.fc1.outputs,
+            hidden=block.hidden,
             attention_map=not block.heads and block.proj.inputs > 0,
             mlp_map=not block.fc1.outputs and block.fc2.inputs > 0,
             merged=old.merged,
@@ -40,9 +41,12 @@ def unfold(model: Vit, blocks: Sequence[FoldedBlock]) -> Vit:
 
 def _state(block: FoldedBlock, head_dim: int) -> dict[str, Tensor]:
     """All that a block may have, by the names in `edgevit.model.vit.Block`."""
-    parts = {kind: getattr(block, kind) for kind in ("norm1", "qkv", "proj", "norm2", "fc1", "fc2")}
+    norms = ("norm1", "norm2", "query_norm", "key_norm", "attention_norm", "mlp_norm")
+    parts = {kind: getattr(block, kind) for kind in (*norms, *LINEARS)}
     state = {f"{kind}.{item}": getattr(part, item).clone() for kind, part in parts.items() if part for item in ("weight", "bias")}
-    queries = slice(0, block.heads * head_dim)
+    if block.rotation is not None:
+        state["rotary"] = block.rotation.frequencies.clone()
+    queries, named = (slice(None), "query_norm") if block.query_norm else (slice(0, block.heads * head_dim), "qkv")
     for item in ("weight", "bias"):  # the attention scale
-        state[f"qkv.{item}"][queries] = (state[f"qkv.{item}"][queries].double() * head_dim**0.5).to(torch.float32)
+        state[f"{named}.{item}"][queries] = (state[f"{named}.{item}"][queries].double() * head_dim**0.5).to(torch.float32)
     return state

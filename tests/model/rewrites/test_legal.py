@@ -11,7 +11,7 @@ from torch import Tensor
 from edgevit.errors import ConfigError
 from edgevit.model.folded import FoldedBlock, FoldedVit, forward
 from edgevit.model.quantplan import QuantPlan, simulate
-from edgevit.model.rewrites.kinds import MIGRATE, ROTATION_FORBIDS, Rewrite
+from edgevit.model.rewrites.kinds import BETWEEN_FORBIDS, MIGRATE, Rewrite
 from edgevit.model.rewrites.legal import legal_rewrites
 from edgevit.model.rewrites.migration import Transform, migrate
 from edgevit.model.rewrites.scores import without_key_bias
@@ -102,8 +102,8 @@ def test_without_the_ban_it_would_have_migrated(kind: str) -> None:
 
 def test_attention_is_not_rescaled_where_a_rotation_stands() -> None:
     """Queries and keys keep scales and biases; steps cover them as they are."""
-    both = [quantized(model).linears[Part(0, "qkv")] for model in (forbidding(ROTATION_FORBIDS), folded())]
-    off = quantized(forbidding(ROTATION_FORBIDS), "off").linears[Part(0, "qkv")]
+    both = [quantized(model).linears[Part(0, "qkv")] for model in (forbidding(BETWEEN_FORBIDS), folded())]
+    off = quantized(forbidding(BETWEEN_FORBIDS), "off").linears[Part(0, "qkv")]
     assert torch.equal(both[0].weight_scale, off.weight_scale)
     assert torch.equal(both[0].bias, off.bias)
     inner = len(off.bias) // 3
@@ -131,7 +131,7 @@ def test_scales_for_fp16_borrow_nothing_that_is_forbidden() -> None:
 
 
 def test_fp16_keeps_the_key_biases_of_a_rotated_block() -> None:
-    model = forbidding(ROTATION_FORBIDS)
+    model = forbidding(BETWEEN_FORBIDS)
     found = peaks(model, [frames(model.config, 4)])
     assert [name for name in found if name.endswith("without key bias")] == ["blocks.1.attention without key bias"]
     first, second = without_key_biases(model, found).blocks

@@ -1,0 +1,89 @@
+"""Queries and keys as scores take them: behind a norm of each head, and turned by rotary position embedding."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgevit.export.nodes import Nodes
+from edgevit.model.folded import FoldedBlock, Norm
+from edgevit.model.rotary import Rotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Between:
+    """What stands between qkv and the scores of one block."""
+
+    query_norm: Norm | None = None
+    key_norm: Norm | None = None
+    """Of each head, [head_dim]."""
+    rotation: Rotation | None = None
+
+    @classmethod
+    def of(cls, block: FoldedBlock) -> Between:
+        """As ``block`` has it."""
+        return cls(query_norm=block.query_norm, key_norm=block.key_norm, rotation=block.rotation)
+
+
+NOTHING = Between()
+
+
+def write_scored(nodes: Nodes, q: str, k: str, between: Between, name: str, tokens: int, keep: int) -> tuple[str, str]:
+    """Queries and keys of attention ``name`` as scores take them; as they are where there is nothing to do.
+
+    Both are of all heads, in the layout of ``nodes.form``: [N, heads, T, head_dim], [heads, N, T, head_dim] of rank4 or
+    [heads * N, T, head_dim] of rank3. T is ``tokens``; of queries that come first in rank5's layout ``keep``.
+    """
+    q = _normed(nodes, q, between.query_norm, f"{name}/q")
+    k = _normed(nodes, k, between.key_norm, f"{name}/k")
+    if between.rotation is None:
+        return q, k
+    cut = nodes.form.attention == "rank5"
+    return (
+        _turned(nodes, q, between.rotation, f"{name}/q", tokens, keep if cut else tokens),
+        _turned(nodes, k, between.rotation, f"{name}/k", tokens, tokens),
+    )
+
+
+def _normed(nodes: Nodes, x: str, norm: Norm | None, name: str) -> str:
+    if norm is None:
+        return x
+    weights = (nodes.constant(f"{name}/norm/{item}", getattr(norm, item)) for item in ("weight", "bias"))
+    return nodes.node("LayerNormalization", f"{name}/norm", x, *weights, axis=-1, epsilon=norm.eps)
+
+
+def _turned(nodes: Nodes, x: str, rotation: Rotation, name: str, tokens: int, rows: int) -> str:
+    heads, depth, joined = len(rotation.cosines), rotation.cosines.shape[-1], nodes.form.attention == "rank3"
+    apart = joined and heads > 1 and nodes.form.batch != 1  # frames and heads that turn differently are one axis
+    if apart:
+        shape = nodes.shape(f"shape/heads_apart_{heads}_{depth}", [heads, -1, tokens, depth])
+        x = nodes.node("Reshape", f"{name}/apart", x, shape)
+    cosines, sines = _tables(nodes, rotation, tokens, rows, apart=apart)
+    halves = nodes.node_with("Split", f"{name}/halves", (f"{name}/first", f"{name}/second"), x, axis=-1, num_outputs=2)
+    swapped = nodes.node("Concat", f"{name}/swapped", *reversed(halves), axis=-1)
+    x = nodes.node(
+        "Add",
+        f"{name}/turned",
+        nodes.node("Mul", f"{name}/cosines", x, cosines),
+        nodes.node("Mul", f"{name}/sines", swapped, sines),
+    )
+    if not apart:
+        return x
+    return nodes.node("Reshape", f"{name}/joined", x, nodes.shape(f"shape/heads_first_{depth}", [-1, tokens, depth]))
+
+
+def _tables(nodes: Nodes, rotation: Rotation, tokens: int, rows: int, *, apart: bool) -> tuple[str, str]:
+    """Cosines and signed sines of the first ``rows`` tokens, one for all blocks that turn alike; masked tokens are not turned."""
+    layout = nodes.form.attention
+    place = 1 if layout == "rank4" or apart else 0  # of the frames' axis
+
+    def table(kind: str, values: Tensor, still: float) -> str:
+        padded = F.pad(values, (0, 0, 0, max(0, tokens - values.shape[1])), value=still)[:, :rows]
+        shaped = padded if layout == "rank3" and not apart else padded.unsqueeze(place)
+        return nodes.constant(f"rotary/{digest}/{kind}_{rows}", shaped)
+
+    digest = hashlib.sha256(rotation.frequencies.numpy().tobytes()).hexdigest()[:8]
+    return table("cosines", rotation.cosines, 1.0), table("sines", rotation.sines, 0.0)
