@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,10 +30,20 @@ from edgevit.plan.preflight import read_plan
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.fp16 import without_key_biases
 from edgevit.recipe import LINEARS
-from edgevit.vitconfig import BlockConfig, VitConfig
+from edgevit.vitconfig import BlockConfig, Rotary, VitConfig
 
 MODELS = {"deit_t": (192, 3, 16), "deit_s": (384, 6, 16), "vit_b": (768, 12, 16), "dinov2_s": (384, 6, 14)}
 """Width, heads, patch size."""
+STRUCTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "dinov3_s": ("deit_s", {"rotary": Rotary(coordinates="centred"), "registers": 4, "position_embedding": False}),
+    "dinov3_s_plus": ("deit_s", {"rotary": Rotary(coordinates="centred"), "registers": 4, "position_embedding": False,
+                                 "gated": True, "activation": "silu"}),
+    "rope_mixed_s": ("deit_s", {"rotary": Rotary(by_head=True), "position_embedding": False}),
+    "eva02_s": ("dinov2_s", {"rotary": Rotary(reference=(16, 16)), "gated": True, "activation": "silu", "mlp_norm": True,
+                             "pooling": ("mean",), "final_norm": "after_pooling"}),
+    "siglip_s": ("deit_s", {"class_token": False, "pooling": ("attention",), "pool_heads": 6, "pool_hidden": 1536}),
+}  # fmt: skip
+"""Models that are no plain ViT, by the one whose sizes they have."""
 FORMS = {
     "rank5": Form(dtype="fp16", attention="rank5", batch=1),
     "rank4": Form(dtype="fp16", attention="rank4", batch=1),
@@ -45,7 +56,7 @@ FORMS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="deit_s", help=f"comma-separated, of {','.join(MODELS)}")
+    parser.add_argument("--models", default="deit_s", help=f"comma-separated, of {','.join((*MODELS, *STRUCTURES))}")
     parser.add_argument("--onnx", type=Path, nargs="*", default=[], help="compile these graphs, too: other quantizers' output")
     parser.add_argument("--out", type=Path, help="write the rows as JSON")
     args = parser.parse_args()
@@ -95,10 +106,13 @@ def cells(row: dict[str, object]) -> list[str]:
 
 def random_vit(name: str) -> FoldedVit:
     """A folded ViT of a published size with random weights and biases."""
-    width, heads, patch = MODELS[name]
+    plain, changes = STRUCTURES.get(name, (name, {}))
+    width, heads, patch = MODELS[plain]
     torch.manual_seed(0)
     blocks = (BlockConfig(heads=heads, hidden=4 * width),) * 12
-    config = VitConfig(image_size=(224, 224), patch_size=patch, width=width, head_dim=width // heads, blocks=blocks, classes=1000)
+    config = VitConfig(
+        image_size=(224, 224), patch_size=patch, width=width, head_dim=width // heads, blocks=blocks, classes=1000, **changes
+    )
     model = Vit(config).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):

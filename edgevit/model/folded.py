@@ -335,33 +335,39 @@ def written(linear: LinearOp, part: Part, x: Tensor, writer: Linear) -> Tensor:
 def run_head(model: FoldedVit, tokens: Tokens) -> Tensor:
     """Logits [N, classes] of the last block's tokens."""
     config = model.config
-    if config.final_norm == "before_pooling":
-        tokens = tokens.with_x(_layer_norm(tokens.x, model.final_norm))
-    pooled = pooled_features(model, tokens)
+    pooled = pooled_features(model, before_pooling(model, tokens))
     if config.final_norm == "after_pooling":
         pooled = _layer_norm(pooled, model.final_norm)
     return plain_linear(None, pooled, model.head)
 
 
+def before_pooling(model: FoldedVit, tokens: Tokens) -> Tokens:
+    """The last block's tokens, behind the final norm where it comes before pooling."""
+    first = model.config.final_norm == "before_pooling"
+    return tokens.with_x(_layer_norm(tokens.x, model.final_norm)) if first else tokens
+
+
 def pooled_features(model: FoldedVit, tokens: Tokens) -> Tensor:
-    """What is pooled of the last tokens [N, len(pooling) * width]."""
+    """What is pooled of the last tokens, normed where the norm comes first: [N, len(pooling) * width]."""
     config = model.config
     if model.pool is not None:
-        return _attended(model.pool, tokens, config)
+        return attended(model.pool, tokens, config)["pooled"]
     features = {"class": lambda: tokens.x[:, 0], "distillation": lambda: tokens.x[:, 1],
                 "mean": lambda: tokens.mean(config.prefix_tokens)}  # fmt: skip
     return torch.cat([features[name]() for name in config.pooling], dim=-1)
 
 
-def _attended(pool: FoldedPool, tokens: Tokens, config: VitConfig) -> Tensor:
+def attended(pool: FoldedPool, tokens: Tokens, config: VitConfig) -> dict[str, Tensor]:
+    """Attention pooling, place by place: ``scores`` [N, heads, T], what ``proj`` and ``fc1`` give, and ``pooled`` [N, width]."""
     x, bias = tokens.x[:, config.attended_from :], tokens.bias
     scores = (x @ pool.scores.T).transpose(1, 2)
     if bias is not None:
         scores = scores + bias[:, 0, :, config.attended_from :]
     mixed = (scores.softmax(-1) @ x)[:, :, None] @ pool.values
-    pooled = plain_linear(None, mixed.flatten(1), pool.proj)
-    hidden = ACTIVATIONS[config.activation](plain_linear(None, _layer_norm(pooled, pool.norm), pool.fc1))
-    return pooled + plain_linear(None, hidden, pool.fc2)
+    projected = plain_linear(None, mixed.flatten(1), pool.proj)
+    expanded = plain_linear(None, _layer_norm(projected, pool.norm), pool.fc1)
+    pooled = projected + plain_linear(None, ACTIVATIONS[config.activation](expanded), pool.fc2)
+    return {"scores": scores, "proj": projected, "fc1": expanded, "pooled": pooled}
 
 
 def _layer_norm(x: Tensor, norm: Norm | None) -> Tensor:

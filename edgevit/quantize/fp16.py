@@ -26,6 +26,8 @@ from edgevit.model.folded import (
     FoldedVit,
     Linear,
     LinearOp,
+    attended,
+    before_pooling,
     forward,
     merged_behind,
     patch_product,
@@ -46,6 +48,7 @@ from edgevit.model.rewrites.migration import Transform, migrate, migrate_values
 from edgevit.model.rewrites.scores import key_bias, without_key_bias
 from edgevit.model.rewrites.stream import can_divide, divided
 from edgevit.model.rounding import dtype_of, rounded, weight_codes
+from edgevit.model.vit import ACTIVATIONS, activated
 from edgevit.numberformat import FP16
 from edgevit.part import WRITERS, Part
 
@@ -76,7 +79,8 @@ class PeakMeter:
 
     ``found`` has them by place: ``stream`` is the residual stream, ``embed`` the product of patches and weights, with and without
     positions; ``blocks.3.fc1`` a GEMM's output, ``blocks.3.fc1 input`` its input, ``blocks.3.attention`` the scores,
-    ``blocks.3.attention without key bias`` the same, where it may be left out; ``head`` the logits.
+    ``blocks.3.attention without key bias`` the same, where it may be left out; ``blocks.3.mlp_norm input`` the hidden activations
+    in front of a norm; ``head.pool.scores`` and others attention pooling's; ``head`` the logits.
     """
 
     def __init__(self, model: FoldedVit) -> None:
@@ -102,6 +106,9 @@ class PeakMeter:
             y = linear(part, x, weights)
             self._see(f"{part} input", x)
             self._see(str(part), y)
+            if part.kind == "fc1" and model.blocks[index].mlp_norm is not None:  # behind it fc2's input is small again
+                hidden = activated(ACTIVATIONS[model.config.activation], y, gated=model.blocks[index].gated)
+                self._see(f"blocks.{index}.mlp_norm input", hidden)
             return y
 
         behind = run_attention(model, index, tokens, seen, partial(self._attention, model.blocks[index]))
@@ -112,8 +119,14 @@ class PeakMeter:
         last = run_mlp(model, index, merged, seen)
         self._see("stream", last.x)
         if index == len(model.blocks) - 1:
-            self._see("head", run_head(model, last.to(torch.device("cpu"))))
+            self._head(model, last.to(torch.device("cpu")))
         return last
+
+    def _head(self, model: FoldedVit, tokens: Tokens) -> None:
+        if model.pool is not None:
+            for place, x in attended(model.pool, before_pooling(model, tokens), model.config).items():
+                self._see(f"head.pool.{place}", x)
+        self._see("head", run_head(model, tokens))
 
     def _attention(
         self, block: FoldedBlock, part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None

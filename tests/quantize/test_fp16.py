@@ -134,6 +134,26 @@ def test_a_stream_beyond_fp16_is_divided_and_then_holds() -> None:
     assert sqnr(wanted, simulate_half(QuantPlan(model=fitted.model), tensor)) > 40
 
 
+def test_what_a_norm_inside_the_mlp_hides_is_seen() -> None:
+    """The product of a gated MLP, in front of its norm, has the square of what fc1 gives."""
+    model = folded(**ZOO["norms before proj and fc2"])
+    block = model.blocks[1]
+    large = Linear(block.fc1.weight * 200, block.fc1.bias * 200)
+    model = replace(model, blocks=[model.blocks[0], replace(block, fc1=large)])
+    found = peaks(model, [frames(model.config, 4)])
+    assert found["blocks.1.fc1"] < LARGEST / 2
+    with pytest.raises(ConfigError, match=r"blocks\.1\.mlp_norm input reaches"):
+        fit(model, found)
+
+
+def test_attention_pooling_is_seen() -> None:
+    model = folded(**ZOO["attention pooling"])
+    assert model.pool is not None
+    model = replace(model, pool=replace(model.pool, scores=model.pool.scores * 1e6))
+    with pytest.raises(ConfigError, match=r"head\.pool\.scores reaches"):
+        fit(model, peaks(model, [frames(model.config, 4)]))
+
+
 def test_a_model_that_fits_is_left_alone() -> None:
     model = folded()
     fitted = fit(model, peaks(model, [frames(model.config, 4)]))
