@@ -154,6 +154,15 @@ class VitConfig:
         return ""
 
     @property
+    def structure(self) -> tuple[str, ...]:
+        """What a plain ViT has not, for people."""
+        there = {
+            "rotary positions": self.rotary is not None, "gated MLPs": self.gated, "norms of queries and keys": self.query_norm,
+            "norms before proj": self.attention_norm, "norms before fc2": self.mlp_norm, "attention pooling": self.pool_heads > 0,
+        }  # fmt: skip
+        return tuple(what for what, has in there.items() if has)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of patches."""
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size

@@ -97,7 +97,8 @@ class _Planning:
     def _reading(self) -> Iterator[PlannedStage]:
         request, checkpoint, stage = self.request, self.inputs.checkpoint, self.dry.stage
         config, kind = checkpoint.model.config, describe(checkpoint.problem_type)
-        yield stage("import model", f"{checkpoint.family}, {len(config.blocks)} blocks of width {config.width}, {kind}")
+        facts = (checkpoint.family, f"{len(config.blocks)} blocks of width {config.width}", *config.structure, kind)
+        yield stage("import model", ", ".join(facts))
         yield stage("input", described_input(config.image_size, checkpoint.sized_by))
         if self.dry.seen("check images"):
             folders = " and ".join(str(path) for path in (request.data, request.eval_data) if path is not None)

@@ -36,6 +36,7 @@ def _facts(opened: Bundle, keys: Sequence[Path]) -> list[tuple[str, str]]:
     blocks = manifest.blocks
     return [
         ("model", f"{manifest.family}: {len(blocks)} blocks, width {model['width']}, patch {model['patch_size']}"),
+        *_structure(manifest),
         *_tokens(manifest),
         ("input", manifest.input),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:8])}{' ...' if len(manifest.labels) > 8 else ''}"),
@@ -54,6 +55,12 @@ def _facts(opened: Bundle, keys: Sequence[Path]) -> list[tuple[str, str]]:
         *_checks(manifest),
         *_measured(manifest),
     ]
+
+
+def _structure(manifest: Manifest) -> list[tuple[str, str]]:
+    """What it has that a plain ViT has not; nothing of a plain one."""
+    found = VitConfig.from_dict(manifest.model).structure
+    return [("structure", ", ".join(found))] if found else []
 
 
 def _tokens(manifest: Manifest) -> list[tuple[str, str]]:

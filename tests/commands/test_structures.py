@@ -41,6 +41,7 @@ def test_int8_answers_as_the_model_does(
     assert [row["precision"] for row in rows][:2] == ["fp32", "int8"]
     assert rows[1]["accuracy"]["top1"] > 0.9
     assert rows[1]["accuracy"]["sqnr_db"] > 20
+    assert "structure " in edgevit("inspect", tmp_path / "o.edgevit").stdout
 
 
 def test_fewer_heads_and_neurons(edgevit: Callable[..., Outcome], model: Path, image_folder: Path, tmp_path: Path) -> None:
