@@ -23,7 +23,8 @@ Count = Annotated[int, Meta(ge=0, le=2**18)]
 Classes = Annotated[int, Meta(ge=1, le=2**20)]
 Epsilon = Annotated[float, Meta(ge=0, le=1)]
 MOST_BLOCKS = 1024
-UNLESS_THERE = frozenset({"rotary", "gated", "query_norm", "attention_norm", "mlp_norm", "pool_heads", "pool_hidden"})
+UNLESS_THERE = frozenset({"rotary", "gated", "query_norm", "attention_norm", "mlp_norm", "pool_heads", "pool_hidden",
+                          "score_bias"})  # fmt: skip
 """Fields that files do not have where the model has no such thing."""
 
 
@@ -95,6 +96,8 @@ class VitConfig:
     """LayerNorm on the embedded tokens, before the first block (CLIP)."""
     rotary: Rotary | None = None
     """Rotary position embedding of queries and keys, in every block; None: there is none."""
+    score_bias: bool = False
+    """Whether scores have a bias for each head and pair of tokens: relative position bias (arXiv 2106.08254), written out."""
     gated: bool = False
     """Whether the MLP is a gated one, act(gate x) * (linear x) (SwiGLU, arXiv 2002.05202): fc1 has a row for each of both."""
     query_norm: bool = False
@@ -146,6 +149,8 @@ class VitConfig:
         """What keeps block ``index`` from merging as many tokens as it says; empty if nothing does."""
         if self.rotary is not None:
             return "a token that stands for several patches has no rotary position"
+        if self.score_bias:
+            return "a token that stands for several patches has no relative position"
         if index == len(self.blocks) - 1:
             return "behind the last block's attention they save nothing"
         patches = self.tokens_into(index) - self.prefix_tokens
@@ -154,10 +159,16 @@ class VitConfig:
         return ""
 
     @property
+    def merges_tokens(self) -> bool:
+        """Whether tokens of such a model can be merged: those whose positions are in the attention cannot."""
+        return self.rotary is None and not self.score_bias
+
+    @property
     def structure(self) -> tuple[str, ...]:
         """What a plain ViT has not, for people."""
         there = {
-            "rotary positions": self.rotary is not None, "gated MLPs": self.gated, "norms of queries and keys": self.query_norm,
+            "rotary positions": self.rotary is not None, "relative position bias": self.score_bias,
+            "gated MLPs": self.gated, "norms of queries and keys": self.query_norm,
             "norms before proj": self.attention_norm, "norms before fc2": self.mlp_norm, "attention pooling": self.pool_heads > 0,
         }  # fmt: skip
         return tuple(what for what, has in there.items() if has)

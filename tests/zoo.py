@@ -91,6 +91,7 @@ ZOO: dict[str, dict[str, Any]] = {
     "norms before proj and fc2": {"attention_norm": True, "mlp_norm": True, "gated": True, "activation": "silu",
                                   "rotary": Rotary(reference=(4, 4))},
     "norms of queries and keys": {"query_norm": True, "rotary": Rotary()},
+    "relative position bias": {"score_bias": True, "position_embedding": False, "layer_scale": True, "image_size": (8, 20)},
     "attention pooling": {"pooling": ("attention",), "pool_heads": 4, "pool_hidden": 24, "class_token": False},
     "attention pooling of patches": {"pooling": ("patch_attention",), "pool_heads": 2, "pool_hidden": 40, "registers": 1,
                                      "activation": "gelu_tanh", "blocks": _merging(5, 3)},

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
 
 from edgevit.export.nodes import Nodes
 from edgevit.export.scored import NOTHING, Between, write_scored
@@ -31,6 +33,8 @@ class Heads:
     """Added to scores: [N, 1, 1, tokens] where layout is rank5, [N, 1, tokens, tokens] op, [1, N, tokens, tokens]
     rank4, [N, 1, tokens] rank3.
     None adds nothing."""
+    score_bias: Tensor | None = None
+    """Added to scores, too: [heads, T, T] of all tokens but masked ones."""
     between: Between = NOTHING
     """Norms of queries and keys, and what turns them."""
 
@@ -153,6 +157,9 @@ def _attention_op(nodes: Nodes, qkv: str, at: Heads) -> str:
     q, k, v = _joint_parts(nodes, qkv, at)
     q, k = write_scored(nodes, q, k, at.between, at.name, at.tokens, at.keep)
     bias = () if at.bias is None else (at.bias,)
+    if at.score_bias is not None:
+        own = nodes.constant(f"{at.name}/score_bias", _padded(at)[None])
+        bias = (nodes.node("Add", f"{at.name}/bias", own, at.bias),) if at.bias is not None else (own,)
     return nodes.node("Attention", at.name, q, k, v, *bias, scale=1.0)
 
 
@@ -178,8 +185,30 @@ def _products(nodes: Nodes, parts: tuple[str, str, str], at: Heads, *, rank: int
         if rank == 3 and nodes.form.batch != 1:  # heads and frames are one axis
             bias = nodes.node("Concat", f"{name}/bias", *[bias] * at.heads, axis=0)
         scores = nodes.node("Add", f"{name}/scores", scores, bias)
+    if at.score_bias is not None:
+        scores = _with_own_bias(nodes, scores, at)
     probabilities = nodes.node("Softmax", name, scores, axis=-1)
     if steps is not None and steps.value_step is not None and steps.probability_step is not None:
         probabilities = nodes.fake_quantized(probabilities, steps.probability_step, f"{name}/probabilities", steps.format)
         v = nodes.fake_quantized(v, steps.value_step, f"{name}/v", steps.format)
     return nodes.node("MatMul", f"{name}/mix", probabilities, v)
+
+
+def _with_own_bias(nodes: Nodes, scores: str, at: Heads) -> str:
+    """``scores`` with a bias for each head and pair of tokens."""
+    layout, name, bias = nodes.form.attention, f"{at.name}/score_bias", _padded(at)
+    if layout == "rank5":
+        return nodes.node("Add", name, scores, nodes.constant(name, bias[None, :, : at.keep]))
+    if layout == "rank4" or nodes.form.batch == 1:
+        return nodes.node("Add", name, scores, nodes.constant(name, bias[:, None] if layout == "rank4" else bias))
+    # Heads and frames are one axis: apart for the addition.
+    apart = nodes.shape(f"shape/scores_apart_{at.heads}_{at.tokens}", [at.heads, -1, at.tokens, at.tokens])
+    added = nodes.node("Add", name, nodes.node("Reshape", f"{name}/apart", scores, apart), nodes.constant(name, bias[:, None]))
+    return nodes.node("Reshape", f"{name}/joined", added, nodes.shape(f"shape/scores_{at.tokens}", [-1, at.tokens, at.tokens]))
+
+
+def _padded(at: Heads) -> Tensor:
+    """The own bias, with nothing for masked tokens."""
+    assert at.score_bias is not None
+    more = at.tokens - at.score_bias.shape[-1]
+    return F.pad(at.score_bias, (0, more, 0, more))

@@ -177,7 +177,8 @@ class _Writer(Nodes):
         qkv, products, inner = Part(index, "qkv"), Part(index, "attention"), block.proj.inputs
         at = Heads(
             name=products.node, heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
-            steps=self.plan.attention.get(products), bias=self.bias, between=Between.of(block),
+            steps=self.plan.attention.get(products), bias=self.bias, score_bias=block.score_bias,
+            between=Between.of(block),
         )  # fmt: skip
         if self.form.joint_qkv or qkv in self.plan.linears:
             mixed = write_attention(self, self.linear(x, block.qkv, qkv), at)

@@ -31,8 +31,8 @@ def is_countable(tokens: int, form: Form) -> bool:
 
 
 def can_merge_in(config: VitConfig, form: Form) -> bool:
-    """Whether a graph in ``form`` of a model like ``config`` can merge tokens: those with rotary positions do not."""
-    return config.rotary is None and is_countable(config.tokens, form)
+    """Whether a graph in ``form`` of a model like ``config`` can merge tokens: see `VitConfig.merges_tokens`."""
+    return config.merges_tokens and is_countable(config.tokens, form)
 
 
 @dataclass(frozen=True, kw_only=True)

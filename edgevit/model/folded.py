@@ -102,6 +102,8 @@ class FoldedBlock:
     key_norm: Norm | None = None
     rotation: Rotation | None = None
     """By what queries and keys are turned."""
+    score_bias: Tensor | None = None
+    """Added to scores [heads, T, T]; T is all tokens."""
     attention_norm: Norm | None = None
     """Of what proj reads, [inner]."""
     mlp_norm: Norm | None = None
@@ -192,7 +194,7 @@ def plain_linear(_part: Part | None, x: Tensor, linear: Linear) -> Tensor:
 def plain_attention(
     _part: Part | None, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None
 ) -> Tensor:  # fmt: skip
-    """softmax(q k^T + bias) v over [N, heads, tokens, head_dim]; the scale is in the queries, ``bias`` is [N, 1, 1, tokens]."""
+    """softmax(q k^T + bias) v over [N, heads, tokens, head_dim]; the scale is in the queries, ``bias`` as scores need it."""
     return scores(queries, keys, bias).softmax(-1) @ values
 
 
@@ -210,7 +212,8 @@ def forward(
 
     Every GEMM of every block goes through ``linear(part, x, weights)``, and the two products of every
     attention through ``attention(part, q, k, v, bias)``: statistics, fake quantization and sensitivity replace these two.
-    ``bias`` is None in front of the first block that merges tokens, and behind it that of `Tokens`.
+    ``bias`` is what is added to scores: that of `Tokens` behind the first block that merges some, the block's own for each head
+    and pair of tokens, or None.
     In the last block only the tokens that the head depends on are carried on.
     """
     *_, last = streams(model, frames, linear, attention)
@@ -303,8 +306,16 @@ def attention_inputs(
     qkv = linear(Part(index, "qkv"), _layer_norm(x, block.norm1), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
     q, k = scored(block, q[:, :, :keep], block.query_norm), scored(block, k, block.key_norm)
-    mixed = attention(Part(index, "attention"), q, k, v, tokens.bias)
+    mixed = attention(Part(index, "attention"), q, k, v, _added(block, tokens, keep))
     return _layer_norm(mixed.transpose(1, 2).reshape(n, keep, -1), block.attention_norm)
+
+
+def _added(block: FoldedBlock, tokens: Tokens, keep: int) -> Tensor | None:
+    """What is added to scores: for all heads and queries alike [N, 1, 1, T], or [1, heads, keep, T]; None if there is nothing."""
+    if block.score_bias is None:
+        return tokens.bias
+    own = block.score_bias[None, :, :keep]
+    return own if tokens.bias is None else own + tokens.bias
 
 
 def scored(block: FoldedBlock, x: Tensor, norm: Norm | None) -> Tensor:

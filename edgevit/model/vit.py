@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.errors import ConfigError
 from edgevit.model.merging import Tokens, compared, matched
 from edgevit.model.rotary import Rotation
 from edgevit.vitconfig import BlockConfig, VitConfig
@@ -50,6 +51,8 @@ class Block(nn.Module):
         self.key_norm = nn.LayerNorm(config.head_dim, eps) if normalised else nn.Identity()
         self.rotary: Tensor | None
         self.register_buffer("rotary", _frequencies(config, widths))
+        biased = config.score_bias and widths.heads > 0
+        self.score_bias = nn.Parameter(torch.zeros(widths.heads, config.tokens, config.tokens)) if biased else None
         self.attention_norm = nn.LayerNorm(inner, eps) if config.attention_norm and inner else nn.Identity()
         self.proj = _writer(inner or width * widths.attention_map, width)
         reads_tokens = config.block_norm and (widths.hidden > 0 or widths.mlp_map)
@@ -70,6 +73,8 @@ class Block(nn.Module):
         if self.rotary is not None:
             turn = Rotation.of(self.config, self.rotary.cpu()).to(x.device)
             q, k = turn(q), turn(k)
+        if self.score_bias is not None:
+            bias = self.score_bias if bias is None else self.score_bias + bias
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(self.attention_norm(mixed.transpose(1, 2).reshape(n, t, -1)))
 
@@ -224,7 +229,14 @@ def resample_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, 
 
 
 def resize(model: Vit, image_size: tuple[int, int]) -> Vit:
-    """The same weights for another image size (height, width); position embeddings are interpolated."""
+    """The same weights for another image size (height, width); position embeddings are interpolated.
+
+    Raises ConfigError where a bias of scores is made for the patches that there are.
+    """
+    if model.config.score_bias and image_size != model.config.image_size:
+        had, wanted = ("x".join(map(str, size)) for size in (model.config.image_size, image_size))
+        msg = f"this model's relative position biases are those of {had} pixels, not of {wanted}: pass --image-size {had}"
+        raise ConfigError(msg)
     config = replace(model.config, image_size=image_size)
     state = dict(model.state_dict())
     if model.positions is not None:

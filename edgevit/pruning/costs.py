@@ -140,4 +140,4 @@ def _merging(config: VitConfig) -> list[VitConfig]:
     tokens, most = config.tokens, (config.tokens - config.prefix_tokens) // 2
     few = min(most, tokens - (tokens - 1) // ROUND * ROUND)
     half = max(few, tokens - -(-(tokens - most) // ROUND) * ROUND)
-    return [_uniform(config, _whole(config), merged) for merged in (few, half)] if most and config.rotary is None else []
+    return [_uniform(config, _whole(config), merged) for merged in (few, half)] if most and config.merges_tokens else []

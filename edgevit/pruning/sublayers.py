@@ -135,8 +135,9 @@ def cut_block(block: FoldedBlock, kind: str, cut: Cut) -> FoldedBlock:
         fc1 = Linear(block.fc1.weight[rows], block.fc1.bias[rows])
         return replace(block, fc1=fc1, mlp_norm=_channels(block.mlp_norm, kept), fc2=rest)
     rows = torch.cat([kept, kept + inner, kept + 2 * inner])
+    biases = None if block.score_bias is None else block.score_bias[cut.kept]
     return replace(
-        block, heads=len(cut.kept), qkv=Linear(block.qkv.weight[rows], block.qkv.bias[rows]), proj=rest,
+        block, heads=len(cut.kept), qkv=Linear(block.qkv.weight[rows], block.qkv.bias[rows]), proj=rest, score_bias=biases,
         rotation=block.rotation and block.rotation.heads(cut.kept), attention_norm=_channels(block.attention_norm, kept),
     )  # fmt: skip
 

@@ -59,9 +59,10 @@ def _held_out_shift(errors: Tensor) -> Tensor | None:
 
 def _attention(part: Part, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
     """`plain_attention`, of a few images at once."""
-    biases = [None] * len(queries) if bias is None else bias.split(AT_ONCE)
-    parts = zip(queries.split(AT_ONCE), keys.split(AT_ONCE), values.split(AT_ONCE), biases, strict=False)
-    return torch.cat([plain_attention(part, *images) for images in parts])
+    operands = [x.split(AT_ONCE) for x in (queries, keys, values)]
+    if bias is not None:  # of all images alike or of each
+        operands.append(bias.expand(len(queries), -1, -1, -1).split(AT_ONCE))
+    return torch.cat([plain_attention(part, *images) for images in zip(*operands, strict=True)])
 
 
 def halves(y: Tensor) -> Tensor:

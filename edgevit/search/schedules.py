@@ -105,7 +105,7 @@ def _growing(config: VitConfig, places: tuple[float, ...]) -> Iterator[Merges]:
 def can_merge(config: VitConfig) -> bool:
     """Whether a search finds anything to merge in such a model."""
     return (
-        config.rotary is None and not merges_in(config) and any(next(_growing(config, places), None) for places in (PLACES, LATE))
+        config.merges_tokens and not merges_in(config) and any(next(_growing(config, places), None) for places in (PLACES, LATE))
     )
 
 

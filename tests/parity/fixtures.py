@@ -27,7 +27,7 @@ TIMM = (
     "vit_small_patch16_dinov3", "vit_small_plus_patch16_dinov3_qkvb", "eva02_tiny_patch14_224", "eva02_base_patch14_224",
     "eva02_base_patch16_clip_224", "vit_small_patch16_rope_224", "vit_small_patch16_rope_mixed_ape_224",
     "vit_medium_patch16_rope_reg1_gap_256", "vit_pe_core_small_patch16_384", "eva_giant_patch14_224",
-    "vit_base_patch16_siglip_224", "vit_giant_patch14_reg4_dinov2",
+    "vit_base_patch16_siglip_224", "vit_giant_patch14_reg4_dinov2", "beitv2_base_patch16_224",
 )  # fmt: skip
 TOWER = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
          "num_attention_heads": 2}  # fmt: skip
@@ -58,6 +58,9 @@ def of_transformers() -> dict[str, torch.nn.Module]:
     return {
         "huggingface_clip": T.CLIPForImageClassification(T.CLIPConfig(**towers)),
         "huggingface_siglip": T.SiglipForImageClassification(T.SiglipConfig(**towers)),
+        "huggingface_beit": T.BeitForImageClassification(
+            T.BeitConfig(**TOWER, num_labels=5, use_shared_relative_position_bias=True)
+        ),
         "huggingface_dinov3": Dinov3(T.DINOv3ViTConfig(**TOWER, num_register_tokens=4)),
         "huggingface_dinov3_gated": Dinov3(T.DINOv3ViTConfig(**TOWER, use_gated_mlp=True, hidden_act="silu")),
     }

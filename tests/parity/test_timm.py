@@ -93,6 +93,18 @@ def test_every_eva(tmp_path: Path) -> None:
     assert all("sapiens2" in name or "enormous" in name for name in refused)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (32, 96)])
+@pytest.mark.parametrize("name", timm.list_models(module="beit"))
+def test_every_beit(name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    """Relative position bias, at the size that its tables are for, and at no other."""
+    args = {"img_size": size, "patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    model = lively(timm.create_model(name, num_classes=5, **args))
+    saved(model, tmp_path, **args)
+    assert error_of(model, tmp_path) < TOLERANCE
+    with pytest.raises(ConfigError, match="relative position biases"):
+        load_checkpoint(tmp_path, image_size=(128, 128))
+
+
 @pytest.mark.parametrize("size", [(48, 48), (96, 96), (32, 96)])
 @pytest.mark.parametrize("name", ["vit_small_patch16_dinov3", "vit_small_plus_patch16_dinov3", "vit_small_patch16_rope_224",
                                   "vit_small_patch16_rope_mixed_224", "eva02_small_patch14_224", "vit_pe_core_small_patch16_384",

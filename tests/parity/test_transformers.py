@@ -86,6 +86,17 @@ class Dinov3WithHead(T.DINOv3ViTModel):
         return self.classifier(torch.cat(features[: self.pooled], 1))
 
 
+@pytest.mark.parametrize("changes", [
+    {"use_relative_position_bias": True}, {"use_shared_relative_position_bias": True},
+    {"use_relative_position_bias": True, "use_mean_pooling": False},
+    {"use_relative_position_bias": True, "use_absolute_position_embeddings": True},
+])  # fmt: skip
+def test_beit(changes: dict, tmp_path: Path) -> None:
+    model = lively(T.BeitForImageClassification(T.BeitConfig(**VIT, **changes)))
+    model.save_pretrained(tmp_path)
+    assert error_of(model, load_checkpoint(tmp_path)) < TOLERANCE
+
+
 @pytest.mark.parametrize("pooled", [1, 2])
 @pytest.mark.parametrize("changes", [{}, {"num_register_tokens": 4}, {"use_gated_mlp": True, "hidden_act": "silu"},
                                      {"image_size": [32, 96]}, {"key_bias": True}])  # fmt: skip

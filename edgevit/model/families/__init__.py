@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgevit.errors import CheckpointError
-from edgevit.model.families import dinov2, dinov3, eva, huggingface, native, timm, torchvision, towers, tutorial
+from edgevit.model.families import beit, dinov2, dinov3, eva, huggingface, native, timm, torchvision, towers, tutorial
 from edgevit.model.families.refuse import refuse_known, refuse_unknown
 from edgevit.model.families.source import Imported, WeightSource
 
@@ -21,7 +21,7 @@ class Family(Protocol):
 
 
 # With keys that give a model away which is none of `FAMILIES`: these are asked before any is refused for such a key.
-OTHERS: tuple[Family, ...] = (dinov3, eva, towers)
+OTHERS: tuple[Family, ...] = (beit, dinov3, eva, towers)
 # Asked in this order. The original DINOv2 and timm share most names, so DINOv2 is asked for its own first.
 FAMILIES: tuple[Family, ...] = (huggingface, torchvision, dinov2, timm, tutorial)
 

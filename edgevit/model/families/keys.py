@@ -44,6 +44,10 @@ class Keys:
         """Like `take`, but None if there is no such key."""
         return self.take(key, *shape) if key in self else None
 
+    def left(self, prefix: str) -> list[str]:
+        """Keys below ``prefix`` that nobody took yet."""
+        return [key for key in self._left if key.startswith(prefix)]
+
     def first(self, *names: str, suffix: str = ".weight") -> str:
         """The first of ``names`` that is there with ``suffix``, else the first name, for `take` to miss."""
         return next((name for name in names if name + suffix in self), names[0])

@@ -33,7 +33,7 @@ _COMMON = ("module.", "model.", "backbone.", "timm_model.", "net.", "network.", 
 _ANCHORS = (
     (re.compile(r"(.*\.)?patch_embed\.proj\.weight"), "head"),
     (re.compile(r"(.*\.)?conv_proj\.weight"), "heads.head"),
-    (re.compile(r"(.*?\.)??(?:(?:vit|deit|dinov2|dinov2_with_registers)\.)?embeddings\.patch_embeddings\.projection\.weight"),
+    (re.compile(r"(.*?\.)??(?:(?:vit|deit|dinov2|dinov2_with_registers|beit)\.)?embeddings\.patch_embeddings\.projection\.weight"),
      "classifier"),
     (re.compile(r"(.*?\.)??(?:dinov3_vit\.)?embeddings\.patch_embeddings\.weight"), "classifier"),
     (re.compile(r"(.*?\.)??vision_model\.embeddings\.patch_embedding\.weight"), "classifier"),

@@ -84,6 +84,7 @@ def _fold_block(block: Block) -> FoldedBlock:
         query_norm=query_norm,
         key_norm=_norm(block.key_norm),
         rotation=None if block.rotary is None else Rotation.of(block.config, block.rotary),
+        score_bias=None if block.score_bias is None else block.score_bias.detach().float(),
         attention_norm=_norm(block.attention_norm),
         mlp_norm=_norm(block.mlp_norm),
         forbidden=BETWEEN_FORBIDS if turned or query_norm is not None else frozenset(),

@@ -46,6 +46,8 @@ def _state(block: FoldedBlock, head_dim: int) -> dict[str, Tensor]:
     state = {f"{kind}.{item}": getattr(part, item).clone() for kind, part in parts.items() if part for item in ("weight", "bias")}
     if block.rotation is not None:
         state["rotary"] = block.rotation.frequencies.clone()
+    if block.score_bias is not None:
+        state["score_bias"] = block.score_bias.clone()
     queries, named = (slice(None), "query_norm") if block.query_norm else (slice(0, block.heads * head_dim), "qkv")
     for item in ("weight", "bias"):  # the attention scale
         state[f"{named}.{item}"][queries] = (state[f"{named}.{item}"][queries].double() * head_dim**0.5).to(torch.float32)
