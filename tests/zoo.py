@@ -80,21 +80,19 @@ ZOO: dict[str, dict[str, Any]] = {
     "one block": {"blocks": (BlockConfig(heads=2, hidden=24),)},
     "large epsilon": {"norm_eps": 1e-2},
     "rotary": {"rotary": Rotary(coordinates="centred"), "registers": 2, "position_embedding": False, "qkv_bias": False},
-    "rotary, wide, heads apart": {"rotary": Rotary(by_head=True), "image_size": (8, 20), "layer_scale": True},
-    "rotary in pruned blocks": {"rotary": Rotary(offset=1.0, reference=(3, 5), by_head=True), "blocks": (
-        BlockConfig(heads=1, hidden=16), BlockConfig(heads=0, hidden=24, attention_map=True), BlockConfig(heads=3, hidden=40),
-    )},
-    "gated": {"gated": True, "activation": "silu"},
-    "gated in pruned blocks": {"gated": True, "activation": "silu", "mlp_norm": True, "blocks": (
-        BlockConfig(heads=4, hidden=16), BlockConfig(heads=1, hidden=0, mlp_map=True), BlockConfig(heads=2, hidden=24),
-    )},
+    "rotary and gated in pruned blocks": {
+        "rotary": Rotary(offset=1.0, reference=(3, 5), by_head=True), "gated": True, "activation": "silu", "mlp_norm": True,
+        "image_size": (8, 20), "blocks": (
+            BlockConfig(heads=1, hidden=16), BlockConfig(heads=0, hidden=24, attention_map=True),
+            BlockConfig(heads=3, hidden=0, mlp_map=True), BlockConfig(heads=3, hidden=40),
+        ),
+    },
     "norms before proj and fc2": {"attention_norm": True, "mlp_norm": True, "gated": True, "activation": "silu",
-                                  "rotary": Rotary(reference=(4, 4))},
-    "norms of queries and keys": {"query_norm": True, "rotary": Rotary()},
+                                  "rotary": Rotary(reference=(4, 4)), "layer_scale": True},
+    "norms of queries and keys": {"query_norm": True, "gated": True},
     "relative position bias": {"score_bias": True, "position_embedding": False, "layer_scale": True, "image_size": (8, 20)},
-    "attention pooling": {"pooling": ("attention",), "pool_heads": 4, "pool_hidden": 24, "class_token": False},
-    "attention pooling of patches": {"pooling": ("patch_attention",), "pool_heads": 2, "pool_hidden": 40, "registers": 1,
-                                     "activation": "gelu_tanh", "blocks": _merging(5, 3)},
+    "attention pooling": {"pooling": ("patch_attention",), "pool_heads": 2, "pool_hidden": 40, "registers": 1,
+                          "activation": "gelu_tanh", "blocks": _merging(5, 3)},
 }  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from edgevit.part import Part, Sublayer
 from edgevit.pruning.sublayers import Cut, channels_of, cut_block, cut_model, reads, sublayers, units, writer, writes
 from tests.zoo import PLAIN, ZOO, folded, frames
 
-GONE = ("maps and biases", "little left of the last block", "merging in pruned blocks", "rotary in pruned blocks",
-        "gated in pruned blocks")  # fmt: skip
+GONE = ("maps and biases", "little left of the last block", "merging in pruned blocks",
+        "rotary and gated in pruned blocks")  # fmt: skip
 VITS = [name for name in ZOO if name not in GONE]
 NORMED = [name for name in VITS if {"attention_norm", "mlp_norm"} & ZOO[name].keys()]
 """A norm in front of the writer sees what is gone: there a mask is not a cut."""
