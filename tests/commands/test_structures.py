@@ -20,8 +20,8 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "rotary": {"rotary": Rotary(coordinates="centred"), "position_embedding": False, "registers": 2, "layer_scale": True},
     "sub-LN": {"rotary": Rotary(reference=(4, 4)), "gated": True, "activation": "silu", "mlp_norm": True, "attention_norm": True,
                "pooling": ("mean",), "final_norm": "after_pooling"},
-    "attention pooling": {"class_token": False, "pooling": ("attention",), "pool_heads": 2, "pool_hidden": 64},
-    "norms of queries and keys": {"query_norm": True, "rotary": Rotary(by_head=True)},
+    "attention pooling": {"class_token": False, "pooling": ("attention",), "pool_heads": 2, "pool_hidden": 64, "query_norm": True,
+                          "score_bias": True},
 }  # fmt: skip
 
 

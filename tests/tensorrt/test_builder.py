@@ -238,7 +238,7 @@ except KeyboardInterrupt:
     assert process.stdout.readline() == "on\n"
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
-    assert said.splitlines()[-1] == "interrupted"
+    assert said.endswith("interrupted\n")  # Ctrl-C may come between a word and its line's end
     deadline = time.monotonic() + 10
     while (found := subprocess.run(["pgrep", "-f", f"tensorrt_child.*{tmp_path}"], capture_output=True, text=True).stdout) and (
         time.monotonic() < deadline
