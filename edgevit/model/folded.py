@@ -247,7 +247,7 @@ def patch_product(model: FoldedVit, frames: Tensor) -> Tensor:
 @torch.inference_mode()
 def positioned(model: FoldedVit, product: Tensor) -> Tensor:
     """Tokens [N, T, width] from that: prefix tokens, positions and an embedding norm, if there is one."""
-    return _layer_norm(F.pad(product, (0, 0, model.config.prefix_tokens, 0)) + model.positions, model.embedding_norm)
+    return layer_norm(F.pad(product, (0, 0, model.config.prefix_tokens, 0)) + model.positions, model.embedding_norm)
 
 
 @torch.inference_mode()
@@ -303,11 +303,11 @@ def attention_inputs(
     if not block.heads:
         return _tokens_for(block.proj, x[:, :keep], block.norm1)
     n, t, _ = x.shape
-    qkv = linear(Part(index, "qkv"), _layer_norm(x, block.norm1), block.qkv)
+    qkv = linear(Part(index, "qkv"), layer_norm(x, block.norm1), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
     q, k = scored(block, q[:, :, :keep], block.query_norm), scored(block, k, block.key_norm)
     mixed = attention(Part(index, "attention"), q, k, v, _added(block, tokens, keep))
-    return _layer_norm(mixed.transpose(1, 2).reshape(n, keep, -1), block.attention_norm)
+    return layer_norm(mixed.transpose(1, 2).reshape(n, keep, -1), block.attention_norm)
 
 
 def _added(block: FoldedBlock, tokens: Tokens, keep: int) -> Tensor | None:
@@ -320,7 +320,7 @@ def _added(block: FoldedBlock, tokens: Tokens, keep: int) -> Tensor | None:
 
 def scored(block: FoldedBlock, x: Tensor, norm: Norm | None) -> Tensor:
     """Queries or keys [N, heads, T, head_dim] as scores take them: behind their ``norm``, and turned."""
-    x = _layer_norm(x, norm)
+    x = layer_norm(x, norm)
     return x if block.rotation is None else block.rotation(x)
 
 
@@ -328,13 +328,13 @@ def mlp_inputs(x: Tensor, block: FoldedBlock, index: int, config: VitConfig, lin
     """What fc2 reads [N, T, inputs], of tokens [N, T, width]: the hidden activations, or what is left instead."""
     if not block.fc1.outputs:
         return _tokens_for(block.fc2, x, block.norm2)
-    expanded = linear(Part(index, "fc1"), _layer_norm(x, block.norm2), block.fc1)
-    return _layer_norm(activated(ACTIVATIONS[config.activation], expanded, gated=block.gated), block.mlp_norm)
+    expanded = linear(Part(index, "fc1"), layer_norm(x, block.norm2), block.fc1)
+    return layer_norm(activated(ACTIVATIONS[config.activation], expanded, gated=block.gated), block.mlp_norm)
 
 
 def _tokens_for(writer: Linear, x: Tensor, norm: Norm | None) -> Tensor:
     """Normalised tokens for an affine map, none of their channels for a bias."""
-    return _layer_norm(x, norm) if writer.inputs else x[..., :0]
+    return layer_norm(x, norm) if writer.inputs else x[..., :0]
 
 
 def written(linear: LinearOp, part: Part, x: Tensor, writer: Linear) -> Tensor:
@@ -348,14 +348,14 @@ def run_head(model: FoldedVit, tokens: Tokens) -> Tensor:
     config = model.config
     pooled = pooled_features(model, before_pooling(model, tokens))
     if config.final_norm == "after_pooling":
-        pooled = _layer_norm(pooled, model.final_norm)
+        pooled = layer_norm(pooled, model.final_norm)
     return plain_linear(None, pooled, model.head)
 
 
 def before_pooling(model: FoldedVit, tokens: Tokens) -> Tokens:
     """The last block's tokens, behind the final norm where it comes before pooling."""
     first = model.config.final_norm == "before_pooling"
-    return tokens.with_x(_layer_norm(tokens.x, model.final_norm)) if first else tokens
+    return tokens.with_x(layer_norm(tokens.x, model.final_norm)) if first else tokens
 
 
 def pooled_features(model: FoldedVit, tokens: Tokens) -> Tensor:
@@ -376,10 +376,11 @@ def attended(pool: FoldedPool, tokens: Tokens, config: VitConfig) -> dict[str, T
         scores = scores + bias[:, 0, :, config.attended_from :]
     mixed = (scores.softmax(-1) @ x)[:, :, None] @ pool.values
     projected = plain_linear(None, mixed.flatten(1), pool.proj)
-    expanded = plain_linear(None, _layer_norm(projected, pool.norm), pool.fc1)
+    expanded = plain_linear(None, layer_norm(projected, pool.norm), pool.fc1)
     pooled = projected + plain_linear(None, ACTIVATIONS[config.activation](expanded), pool.fc2)
     return {"scores": scores, "proj": projected, "fc1": expanded, "pooled": pooled}
 
 
-def _layer_norm(x: Tensor, norm: Norm | None) -> Tensor:
+def layer_norm(x: Tensor, norm: Norm | None) -> Tensor:
+    """``x`` [..., width] behind ``norm``; as it is without one."""
     return x if norm is None else F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)

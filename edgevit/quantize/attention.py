@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edgevit.model.devices import CPU
-from edgevit.model.folded import Linear, embed, placed, plain_attention, plain_linear, run_block, scores
+from edgevit.model.folded import Linear, Norm, embed, layer_norm, placed, plain_attention, plain_linear, run_block, scores
 from edgevit.model.quantplan import (
     QuantizedAttention,
     QuantizedLinear,
@@ -76,7 +76,9 @@ def quantize_attention(
         if plan.model.blocks[part.block].forbidden >= BETWEEN_FORBIDS:  # qkv's extremes are not those of the scores' operands
             own = replace(own, query_step=step_for(queries.abs(), own.format), key_step=step_for(keys.abs(), own.format))
         levels = {"scores": own, "full": with_values(own, operands, reach[part.block])}
-        noise = {level: added_noise(offered, operands, proj) for level, offered in levels.items()}
+        norm = plan.model.blocks[part.block].attention_norm
+        norm = norm and norm.to(device)
+        noise = {level: added_noise(offered, operands, proj, norm) for level, offered in levels.items()}
         products = choose_products(noise, wanted)
         reports.append(AttentionReport(part=part, products=products, noise=noise))
         if products == "off":
@@ -115,13 +117,21 @@ def with_values(steps: QuantizedAttention, parts: Parts, reach: Tensor) -> Quant
     return replace(steps, value_step=step_for(reach, to), probability_step=probability_step)
 
 
-def added_noise(steps: QuantizedAttention, parts: Parts, proj: QuantizedLinear) -> float:
-    """Noise that INT8 attention adds to proj's output, over the noise that proj's own input quantizer makes of it."""
-    plain = plain_attention(None, *parts)
+def added_noise(steps: QuantizedAttention, parts: Parts, proj: QuantizedLinear, norm: Norm | None = None) -> float:
+    """Noise that INT8 attention adds to proj's output, over the noise that proj's own input quantizer makes of it.
+
+    ``norm`` stands between them, if there is one.
+    """
+    plain = _read(plain_attention(None, *parts), norm)
     own = _noise(quantize_input(plain, proj.input_scale, proj.format) * proj.input_scale - plain, proj)
     queries, keys, values, bias = parts
-    added = _noise(quantized_attention(queries, keys, values, steps, bias) - plain, proj)
+    added = _noise(_read(quantized_attention(queries, keys, values, steps, bias), norm) - plain, proj)
     return added / own if own else float("inf") if added else 0.0
+
+
+def _read(mixed: Tensor, norm: Norm | None) -> Tensor:
+    """What proj reads [N, T, inner], of attention's output [N, heads, T, head_dim]."""
+    return layer_norm(mixed.transpose(1, 2).flatten(2), norm)
 
 
 def choose_products(noise: dict[str, float], wanted: str) -> str:
@@ -132,8 +142,8 @@ def choose_products(noise: dict[str, float], wanted: str) -> str:
 
 
 def _noise(error: Tensor, proj: QuantizedLinear) -> float:
-    """Energy of an error of attention's output [N, heads, tokens, head_dim] behind proj, about its mean."""
-    behind = error.transpose(1, 2).flatten(2).flatten(0, 1) @ proj.weight.float().T * proj.weight_scale
+    """Energy of an error of what proj reads [N, T, inner] behind proj, about its mean."""
+    behind = error.flatten(0, 1) @ proj.weight.float().T * proj.weight_scale
     return float((behind - behind.mean(0)).square().sum(dtype=torch.float64))
 
 
