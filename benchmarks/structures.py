@@ -21,6 +21,7 @@ from torch import Tensor
 from edgevit.model.folded import FoldedVit, forward
 from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.model.rewrites.folding import fold
+from edgevit.model.rotary import axial
 from edgevit.model.vit import Vit
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.linears import collect, quantize
@@ -102,9 +103,7 @@ def trained(changes: dict[str, Any], frames: Tensor, targets: Tensor, epochs: in
 def frequencies(config: VitConfig) -> Tensor:
     """Axial ones, as DINOv3 has them."""
     quarter = config.head_dim // 4
-    turns = 2 * np.pi * 100.0 ** -(torch.arange(quarter) / quarter)
-    none = torch.zeros(quarter)
-    return torch.stack([torch.cat([turns, none]), torch.cat([none, turns])])[None].float()
+    return axial(2 * np.pi * 100.0 ** -(torch.arange(quarter).double() / quarter))
 
 
 def quantized(model: FoldedVit, frames: Tensor, settings: QuantizeSettings) -> QuantPlan:

@@ -81,6 +81,16 @@ def _along(size: int, kind: str, offset: float, reference: int | None) -> Tensor
     return index + offset if reference is None else (index + offset) / size * reference
 
 
+def axial(turns: Tensor, *, columns_first: bool = False) -> Tensor:
+    """Frequencies float32 [1, 2, head_dim / 2] of axial rotary positions, of ``turns`` float64 [head_dim / 4].
+
+    Rows turn the first quarter of a head's channels and columns the second, or the other way round.
+    """
+    none = torch.zeros_like(turns)
+    first, second = torch.cat([turns, none]), torch.cat([none, turns])
+    return torch.stack([second, first] if columns_first else [first, second])[None].float()
+
+
 def halves_order(head_dim: int) -> Tensor:
     """The order int64 [head_dim] that brings channels paired with their neighbour to pairs of halves."""
     return torch.arange(head_dim).view(-1, 2).T.flatten()

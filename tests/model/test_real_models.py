@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edgevit.engine import CPU_ENGINES, open_session
+from edgevit.errors import CheckpointError
 from edgevit.export.form import form_for
 from edgevit.export.graph import write_graph
 from edgevit.model import load_checkpoint
@@ -58,3 +63,24 @@ def test_logits(name: str) -> None:
         graph = write_graph(QuantPlan(model=folded), form_for(engine, "fp32"))
         with open_session(engine, graph) as session:
             torch.testing.assert_close(torch.from_numpy(np.array(session.infer(frames))), wanted, **tolerance)
+
+
+@pytest.mark.parametrize(("name", "pattern", "change"), [
+    ("beitv2_base_patch16_224", r"blocks\.1\..*bias_table", lambda x: x[:9]),
+    ("huggingface_beit", r"beit\.(encoder\.layer|layers)\.\d+\.", None),
+    ("vit_small_patch16_rope_mixed_ape_224", r"rope\.freqs", lambda x: x[:, :1]),
+])  # fmt: skip
+def test_parts_that_do_not_fit_are_told_in_a_line(name: str, pattern: str, change: Any, tmp_path: Path) -> None:
+    """A table of another grid, no block at all, learnt frequencies of fewer blocks."""
+    shutil.copytree(FOLDER / name, tmp_path / name)
+    weights = load_file(tmp_path / name / "model.safetensors")
+    hit = [key for key in weights if re.search(pattern, key)]
+    assert hit
+    for key in hit:
+        tensor = weights.pop(key)
+        if change is not None:
+            weights[key] = change(tensor).contiguous()
+    save_file(weights, tmp_path / name / "model.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path / name)
+    assert "\n" not in str(caught.value)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from edgevit.errors import CheckpointError
+from edgevit.model.families import huggingface
 from edgevit.model.families.assemble import (
     BlockKeys,
     State,
@@ -26,7 +28,6 @@ from edgevit.model.families.assemble import (
     put_tokens,
     require_head,
 )
-from edgevit.model.families.huggingface import ACTIVATIONS
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource, as_size
 from edgevit.model.families.timm import block_keys, put_final_norm
@@ -58,7 +59,7 @@ def read(source: WeightSource) -> Imported:
     positions = keys.find(f"{tokens}position_embeddings" if theirs else "pos_embed", 1, None, width)
     put_tokens(state, prefix, positions, embedded=1 if positions is not None else 0)
     keys.ignore(r"(^|\.)(mask_token|relative_position_index)$")
-    blocks = _blocks(keys, base) if theirs else "blocks."
+    blocks = huggingface.blocks_prefix(keys, base) if theirs else "blocks."
     names = _their_block(keys, f"{blocks}0.") if theirs else block_keys(keys, ("gamma_1", "gamma_2"))
     shared = _shared(keys, base)
     count, sizes, tables = keys.count(blocks), list[tuple[int, int]](), list[Tensor]()
@@ -67,9 +68,10 @@ def read(source: WeightSource) -> Imported:
         if own is None and shared is None:
             msg = f"{keys.origin}: block {index} has no {TABLE!r}, and there is none for all."
             raise CheckpointError(msg)
-        tables.append(shared if own is None else keys.take(own, None, None))  # type: ignore[arg-type]  # one of both is there
+        like = tables[0].shape if tables else (None, None)
+        tables.append(shared if own is None else keys.take(own, *like))  # type: ignore[arg-type]  # one of both is there
         sizes.append(put_block(state, index, keys, f"{blocks}{index}.", names, width))
-    heads = tables[0].shape[1]
+    heads = tables[0].shape[1] if tables else 1
     block_widths, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     size = _image_size(source, patch, len(tables[0]) - CLASS_ROWS)
     grid = size[0] // patch, size[1] // patch
@@ -79,6 +81,7 @@ def read(source: WeightSource) -> Imported:
     weight, bias = linear(keys, require_head(keys, "classifier" if theirs else "head"), None, width)
     put(state, "head", weight, bias)
     gated = is_gated(state, keys.origin)
+    stated = huggingface.stated_activation(source, source.config) if theirs else "gelu"
     vit = VitConfig(
         image_size=size,
         patch_size=patch,
@@ -90,7 +93,7 @@ def read(source: WeightSource) -> Imported:
         position_embedding=positions is not None,
         qkv_bias=qkv_bias,
         layer_scale=names.scale1 is not None,
-        activation="silu" if gated else _activation(source),
+        activation=source.choose_activation("silu" if gated else stated),
         score_bias=True,
         gated=gated,
         mlp_norm=names.mlp_norm is not None,
@@ -134,28 +137,9 @@ def _shared(keys: Keys, base: str) -> Tensor | None:
     return next((table for name in names if (table := keys.find(name + TABLE, None, None)) is not None), None)
 
 
-def _blocks(keys: Keys, base: str) -> str:
-    return next(name for name in (f"{base}layers.", f"{base}encoder.layer.", f"{base}layer.") if keys.count(name))
-
-
 def _their_block(keys: Keys, block: str) -> BlockKeys:
-    def first(*names: str) -> str:
-        return keys.first(*(block + name for name in names)).removeprefix(block)
-
-    return BlockKeys(
-        qkv=(
-            first("attention.q_proj", "attention.attention.query"),
-            first("attention.k_proj", "attention.attention.key"),
-            first("attention.v_proj", "attention.attention.value"),
-        ),
-        proj=first("attention.o_proj", "attention.output.dense"),
-        norm1="layernorm_before",
-        norm2="layernorm_after",
-        fc1=first("mlp.fc1", "intermediate.dense"),
-        fc2=first("mlp.fc2", "output.dense"),
-        scale1="lambda_1" if f"{block}lambda_1" in keys else None,
-        scale2="lambda_2" if f"{block}lambda_2" in keys else None,
-    )
+    first, second = (name if block + name in keys else None for name in ("lambda_1", "lambda_2"))
+    return replace(huggingface.block_keys(keys, block), scale1=first, scale2=second)
 
 
 def _put_their_norm(state: State, keys: Keys, base: str, width: int) -> str:
@@ -178,11 +162,3 @@ def _pooling(source: WeightSource, *, theirs: bool, norm: str) -> str:
         )
         raise CheckpointError(msg)
     return POOLINGS[stated]
-
-
-def _activation(source: WeightSource) -> str:
-    name = source.config.get("hidden_act", "gelu")
-    if name not in ACTIVATIONS:
-        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(ACTIVATIONS)}."
-        raise CheckpointError(msg)
-    return source.choose_activation(ACTIVATIONS[name])

@@ -58,7 +58,7 @@ def read(source: WeightSource) -> Imported:
         registers=0 if registers is None else registers.shape[1],
         qkv_bias=qkv_bias,
         layer_scale=True,
-        activation="silu" if gated else source.choose_activation("gelu"),
+        activation=source.choose_activation("silu" if gated else "gelu"),
         gated=gated,
         pooling=pooling,
         resample="bicubic_offset" if registers is None else "bicubic_antialias",

@@ -24,13 +24,15 @@ from edgevit.model.families.assemble import (
     put_tokens,
     require_head,
 )
-from edgevit.model.families.huggingface import ACTIVATIONS
+from edgevit.model.families.huggingface import ACTIVATIONS, blocks_prefix, stated_activation
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource
+from edgevit.model.rotary import axial
 from edgevit.vitconfig import Rotary, VitConfig
 
 PATCHES = "embeddings.patch_embeddings"  # of transformers
 EPS, THETA = 1e-5, 100.0
+KNOWN = {**ACTIVATIONS, "silu": "silu", "swish": "silu"}
 TRAINING = r"(^|\.)(mask_token$|local_cls_norm\.|cls_norm\.|rope_embed\.)"
 
 
@@ -55,7 +57,7 @@ def read(source: WeightSource) -> Imported:
     put_tokens(state, prefix, None, embedded=0)
     periods = keys.find("rope_embed.periods", None)
     keys.ignore(TRAINING)
-    blocks = _blocks(keys, base) if theirs else "blocks."
+    blocks = blocks_prefix(keys, base) if theirs else "blocks."
     names = _their_block(keys, f"{blocks}0.") if theirs else _own_block(keys)
     sizes = [_put_block(state, i, keys, f"{blocks}{i}.", names, width) for i in range(keys.count(blocks))]
     put_norm(state, "norm", keys, keys.first(f"{base}norm", f"{base}layernorm", "norm"), width)
@@ -77,7 +79,7 @@ def read(source: WeightSource) -> Imported:
         position_embedding=False,
         qkv_bias=qkv_bias,
         layer_scale=names.scale1 is not None,
-        activation=source.choose_activation(_activation(source, "silu" if gated else "gelu")),
+        activation=source.choose_activation(stated_activation(source, config, KNOWN) or ("silu" if gated else "gelu")),
         rotary=Rotary(coordinates="centred"),
         gated=gated,
         norm_eps=float(config.get("layer_norm_eps", EPS)),
@@ -88,12 +90,6 @@ def read(source: WeightSource) -> Imported:
 
 def _base(keys: Keys) -> str:
     return next(key for key in keys.all if key.endswith(f"{PATCHES}.weight")).removesuffix(f"{PATCHES}.weight")
-
-
-def _blocks(keys: Keys, base: str) -> str:
-    """What comes before a block's number; the model's name stands in front of it or not, by the version of transformers."""
-    found = (f"{base}layer.", f"{base}model.layer.", f"{base}encoder.layer.", "layer.", "model.layer.")
-    return next((name for name in found if keys.count(name)), found[0])
 
 
 def _own_block(keys: Keys) -> BlockKeys:
@@ -144,19 +140,7 @@ def _frequencies(head_dim: int, periods: Tensor | None, theta: float) -> Tensor:
     quarter = head_dim // 4
     if periods is None:
         periods = theta ** (torch.arange(quarter, dtype=torch.float64) / quarter)
-    turns = 2 * math.pi / periods.double()
-    none = torch.zeros(quarter, dtype=torch.float64)
-    return torch.stack([torch.cat([turns, none]), torch.cat([none, turns])])[None].float()
-
-
-def _activation(source: WeightSource, default: str) -> str:
-    """By transformers' config.json, or as the original has it."""
-    name = source.config.get("hidden_act", default)
-    known = {**ACTIVATIONS, "silu": "silu", "swish": "silu"}
-    if name not in known:
-        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(known)}."
-        raise CheckpointError(msg)
-    return known[name]
+    return axial(2 * math.pi / periods.double())
 
 
 def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:

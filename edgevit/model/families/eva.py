@@ -83,7 +83,7 @@ def read(source: WeightSource) -> Imported:
         position_embedding=positions is not None,
         qkv_bias=qkv_bias,
         layer_scale=names.scale1 is not None,
-        activation="silu" if gated else "gelu",
+        activation=source.choose_activation("silu" if gated else "gelu"),
         embedding_norm=entry,
         rotary=None if turning is None else turning.rotary,
         gated=gated,
@@ -155,7 +155,10 @@ def _pool_heads(settings: TimmConfig, heads: int) -> int:
 def _put_rotary(state: State, keys: Keys, turning: Turning, blocks: int, heads: int, head_dim: int) -> None:
     """Store every block's frequencies [1 or heads, 2, head_dim / 2], and bring queries and keys to the order of `Rotation`."""
     if turning.frequencies is not None:
-        keys.ignore(r"^rope\.freqs$")
+        wanted = (2, blocks, heads, head_dim // 2)
+        if turning.frequencies.shape != wanted:
+            msg = f"{keys.origin}: 'rope.freqs' has shape {list(turning.frequencies.shape)}, expected {list(wanted)}."
+            raise CheckpointError(msg)
         for block in range(blocks):
             first, second = turning.frequencies[:, block]
             rows, columns = (second, first) if turning.columns_first else (first, second)

@@ -14,6 +14,7 @@ from torch import Tensor
 from edgevit.errors import CheckpointError
 from edgevit.model.families.source import WeightSource, as_size
 from edgevit.model.families.timm_config import TimmConfig
+from edgevit.model.rotary import axial
 from edgevit.vitconfig import Rotary
 
 # Arguments of timm's entry points, by what their names have in common, asked in this order.
@@ -57,12 +58,7 @@ class Turning:
         """Frequencies float32 [1, 2, head_dim / 2]: a quarter of the channels' pairs for each direction."""
         quarter = head_dim // 4
         bands = self.temperature ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
-        if self.centred:
-            bands = 2 * math.pi * bands
-        none = torch.zeros(quarter, dtype=torch.float64)
-        first, second = torch.cat([bands, none]), torch.cat([none, bands])
-        rows, columns = (second, first) if self.columns_first else (first, second)
-        return torch.stack([rows, columns])[None].float()
+        return axial(2 * math.pi * bands if self.centred else bands, columns_first=self.columns_first)
 
 
 def turning_of(source: WeightSource, settings: TimmConfig) -> Turning | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from edgevit.errors import CheckpointError
@@ -64,8 +65,8 @@ def read(source: WeightSource) -> Imported:
     positions = keys.take(f"{base}embeddings.position_embeddings", 1, None, width)
     # Registers get no position: transformers inserts them after the positions were added.
     patches = put_tokens(state, prefix, positions, embedded=1 + distilled)
-    blocks = _blocks_prefix(keys, base)
-    names = _block_keys(keys, f"{blocks}0.")
+    blocks = blocks_prefix(keys, base)
+    names = block_keys(keys, f"{blocks}0.")
     sizes = [put_block(state, i, keys, f"{blocks}{i}.", names, width) for i in range(keys.count(blocks))]
     put_norm(state, "norm", keys, f"{base}layernorm", width)
     classes, pooling = _put_head(state, keys, width)
@@ -92,7 +93,7 @@ def read(source: WeightSource) -> Imported:
             registers=registers,
             qkv_bias=qkv_bias,
             layer_scale=dinov2,
-            activation="silu" if gated else source.choose_activation(_activation(source)),
+            activation=source.choose_activation("silu" if gated else stated_activation(source, config)),
             gated=gated,
             norm_eps=_eps(source, dinov2),
             pooling=pooling,
@@ -110,16 +111,18 @@ def _prefix(keys: Keys, base: str, width: int) -> tuple[list[Any], int, bool]:
     return tokens, 0 if registers is None else registers.shape[1], distillation is not None
 
 
-def _blocks_prefix(keys: Keys, base: str) -> str:
+def blocks_prefix(keys: Keys, base: str) -> str:
     """What comes before a block's number; transformers 5 saves ViT-MSN's blocks without the model's own name."""
     for name in (base, ""):
-        pattern = re.compile(re.escape(name) + r"(?:encoder\.)?layers?\.(?=\d+\.)")
+        pattern = re.compile(re.escape(name) + r"(?:encoder\.|model\.)?layers?\.(?=\d+\.)")
         if found := next((m[0] for key in keys.all if (m := pattern.match(key))), None):
             return found
     return f"{base}encoder.layer."
 
 
-def _block_keys(keys: Keys, block: str) -> BlockKeys:
+def block_keys(keys: Keys, block: str) -> BlockKeys:
+    """What versions of transformers call the parts of a block, whose keys begin with ``block``."""
+
     def first(*names: str) -> str:
         return keys.first(*(block + name for name in names)).removeprefix(block)
 
@@ -160,14 +163,18 @@ def _family(distilled: bool, dinov2: bool) -> str:
     return "huggingface DeiT" if distilled else "huggingface ViT"
 
 
-def _activation(source: WeightSource) -> str | None:
-    name = source.config.get("hidden_act")
+def stated_activation(source: WeightSource, config: Mapping[str, Any], known: Mapping[str, str] = ACTIVATIONS) -> str | None:
+    """What ``config`` says, by name in `VitConfig`'s terms; None if it says nothing, or the user does.
+
+    Raises CheckpointError for one that is not ``known``.
+    """
+    name = config.get("hidden_act")
     if name is None or source.activation is not None:
         return None
-    if name not in ACTIVATIONS:
-        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(ACTIVATIONS)}."
+    if name not in known:
+        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(known)}."
         raise CheckpointError(msg)
-    return ACTIVATIONS[name]
+    return known[name]
 
 
 def _eps(source: WeightSource, dinov2: bool) -> float:

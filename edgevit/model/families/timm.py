@@ -85,7 +85,7 @@ def read(source: WeightSource) -> Imported:
         position_embedding=positions is not None,
         qkv_bias=qkv_bias,
         layer_scale=names.scale1 is not None,
-        activation="silu" if gated else source.choose_activation(_activation(source, settings)),
+        activation=source.choose_activation("silu" if gated else _activation(source, settings)),
         gated=gated,
         query_norm=names.query_norm is not None,
         attention_norm=names.attention_norm is not None,

@@ -6,9 +6,7 @@ pooling.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgevit.errors import CheckpointError
 from edgevit.model.families.assemble import (
@@ -23,7 +21,7 @@ from edgevit.model.families.assemble import (
     put_tokens,
     require_head,
 )
-from edgevit.model.families.huggingface import ACTIVATIONS
+from edgevit.model.families.huggingface import ACTIVATIONS, stated_activation
 from edgevit.model.families.source import Imported, WeightSource
 from edgevit.vitconfig import VitConfig
 
@@ -90,7 +88,7 @@ def read(source: WeightSource) -> Imported:
         channels=channels,
         class_token=entry,
         qkv_bias=qkv_bias,
-        activation=source.choose_activation(_activation(source, config), ACTIVATIONS[defaults.activation]),
+        activation=source.choose_activation(stated_activation(source, config), ACTIVATIONS[defaults.activation]),
         embedding_norm=entry,
         final_norm="none" if entry else "before_pooling",
         norm_eps=float(config.get("layer_norm_eps", defaults.eps)),
@@ -98,11 +96,3 @@ def read(source: WeightSource) -> Imported:
         resample="bicubic",
     )
     return Imported(family=defaults.family, config=vit, state=state, pipeline=defaults.processor, any_size=False)
-
-
-def _activation(source: WeightSource, config: Mapping[str, Any]) -> str | None:
-    name = config.get("hidden_act")
-    if name is not None and name not in ACTIVATIONS:
-        msg = f"{source.keys.origin}: config.json asks for the activation {name!r}; edgevit knows {', '.join(ACTIVATIONS)}."
-        raise CheckpointError(msg)
-    return None if name is None else ACTIVATIONS[name]
