@@ -30,6 +30,7 @@ from edgevit.manifestjson import SCHEMA, ManifestJson
 from edgevit.onnxfile import check_model
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import PROBLEM_TYPES, SINGLE_LABEL
+from edgevit.textclasses import TextHead
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
@@ -85,6 +86,8 @@ class Manifest:
     engine: str
     problem_type: str = SINGLE_LABEL
     """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`: scores are their softmax, or the sigmoid of each."""
+    text: TextHead | None = None
+    """How the head was made, where its classes were given as text; None with classes that it was trained on."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a part such as ``blocks.3.attention`` is in floating point."""
     accuracy: dict[str, Any] | None = None
@@ -111,7 +114,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        data = asdict(self)
+        if self.text is None:  # as manifests were before there was one
+            del data["text"]
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         # File names that are no UTF-8 come as halves of surrogate pairs; escaped so, they are JSON.
         return text.encode("utf-8", "backslashreplace").decode()
 
@@ -124,7 +130,8 @@ class Manifest:
             if schema != SCHEMA:
                 msg = f"{where}: bundle schema {schema}, this edgevit reads {SCHEMA}. Build it again, or install another edgevit."
                 raise BundleError(msg)
-            data["preprocessing"] = conform(data, ManifestJson, "")["preprocessing"]
+            known = conform(data, ManifestJson, "")
+            data |= {"preprocessing": known["preprocessing"], "text": known.get("text")}
             data["files"] = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}
             data.setdefault("checks", [])  # bundles of before have none
             for key in ("labels", "blocks", "notes", "checks"):

@@ -5,11 +5,11 @@ Models are taken apart and put together at their bytes, as a device has no onnx 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgevit.files.protobuf import WireField, fields, header, message, varint
-from edgevit.onnxfile import GRAPH_INITIALIZER, MODEL_GRAPH, TENSOR_EXTERNAL, TENSOR_LOCATION, TENSOR_RAW
+from edgevit.onnxfile import GRAPH_INITIALIZER, TENSOR_EXTERNAL, TENSOR_LOCATION, TENSOR_RAW, Content, with_graph
 
 MESSAGE_LIMIT = 2**31 - 1
 """Bytes of a protobuf message that other readers than edgevit's take."""
@@ -18,8 +18,6 @@ ALIGNED = 64
 SMALLEST = 1024
 """Bytes of a tensor that is worth it."""
 _EXTERNAL = 1  # a tensor's data_location
-
-Content = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def parted(model: Content, location: str) -> Parted:
         entries = b"".join(message(TENSOR_EXTERNAL, _entry(*item)) for item in refers.items())
         yield message(GRAPH_INITIALIZER, kept + entries + varint(TENSOR_LOCATION, _EXTERNAL))
 
-    return Parted(_with_initializers(model, without_content), tuple(weights))
+    return Parted(with_graph(model, {GRAPH_INITIALIZER: without_content}), tuple(weights))
 
 
 def joined(graph: Content, location: str, weights: Content) -> bytes:
@@ -81,18 +79,7 @@ def joined(graph: Content, location: str, weights: Content) -> bytes:
         yield header(GRAPH_INITIALIZER, len(begin) + len(raw)) + begin
         yield raw
 
-    return _with_initializers(graph, with_content)
-
-
-def _with_initializers(model: Content, changed: Callable[[WireField], Iterator[Content]]) -> bytes:
-    """``model`` with what ``changed`` makes of each initializer of its graph, in its place."""
-    whole, parts = list(fields(model)), list[Content]()
-    for graph in (field.content for field in whole if field.number == MODEL_GRAPH):
-        for field in fields(graph):
-            parts.extend(changed(field) if field.number == GRAPH_INITIALIZER else [field.whole])
-    before, behind = ([field.whole for field in whole if (field.number > MODEL_GRAPH) is last and field.number != MODEL_GRAPH]
-                      for last in (False, True))  # fmt: skip
-    return b"".join([*before, header(MODEL_GRAPH, sum(map(len, parts))), *parts, *behind])
+    return with_graph(graph, {GRAPH_INITIALIZER: with_content})
 
 
 def _referred(weights: memoryview, refers: dict[str, str], location: str) -> memoryview:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import PROBLEM_TYPES
+from edgevit.textclasses import TextHead
 from edgevit.vitconfig import VitConfig
 
 SCHEMA = 1
@@ -155,6 +156,7 @@ class ManifestJson(_Required, total=False):
     """See `edgevit.bundle.Manifest`, which has a sentence on each."""
 
     problem_type: str
+    text: TextHead
     reasons: dict[str, str]
     accuracy: dict[str, MeasuredJson] | None
     latency: dict[str, MeasuredJson] | None

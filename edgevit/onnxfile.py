@@ -5,9 +5,11 @@ It is read at its bytes, as a device has no onnx package. Field numbers are thos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edgevit.files import protobuf
+
+Content = bytes | memoryview
 
 MODEL_GRAPH, GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 7, 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
@@ -15,6 +17,8 @@ ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE, INT = 1, 3, 20, 2
 FLOAT, UINT8 = 1, 2
 """TensorProto.DataType"""
 INPUT, OUTPUT = "frames", "logits"
+HEAD_WEIGHT, HEAD_BIAS = "head/weight", "head/bias"
+"""Initializers [features, classes] and [classes] of the head's Linear."""
 BF16 = "edgevit.bf16"
 """Key of a graph's metadata: ``allowed`` where an engine may compute in bfloat16 what is float32 in the graph."""
 _MODEL_METADATA, _MODEL_TRAINING, _MODEL_FUNCTIONS = 14, 20, 25
@@ -50,6 +54,17 @@ def check_model(model: bytes, size: Sequence[int], classes: int) -> None:
             (inputs if part.number == _GRAPH_INPUT else outputs).append(_value(part.content))
     _check_ends("input", inputs, (INPUT, UINT8, (*size, 3)))
     _check_ends("output", outputs, (OUTPUT, FLOAT, (classes,)))
+
+
+def with_graph(model: Content, changed: Mapping[int, Callable[[protobuf.WireField], Iterable[Content]]]) -> bytes:
+    """``model`` with each field of its graph whose number is in ``changed`` replaced by what that makes of it, in its place."""
+    whole, parts = list(protobuf.fields(model)), list[Content]()
+    for graph in (field.content for field in whole if field.number == MODEL_GRAPH):
+        for field in protobuf.fields(graph):
+            parts.extend(changed[field.number](field) if field.number in changed else [field.whole])
+    before, behind = ([field.whole for field in whole if (field.number > MODEL_GRAPH) is last and field.number != MODEL_GRAPH]
+                      for last in (False, True))  # fmt: skip
+    return b"".join([*before, protobuf.header(MODEL_GRAPH, sum(map(len, parts))), *parts, *behind])
 
 
 def allows_bf16(model: bytes) -> bool:

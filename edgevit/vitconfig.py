@@ -24,7 +24,7 @@ Classes = Annotated[int, Meta(ge=1, le=2**20)]
 Epsilon = Annotated[float, Meta(ge=0, le=1)]
 MOST_BLOCKS = 1024
 UNLESS_THERE = frozenset({"rotary", "gated", "query_norm", "attention_norm", "mlp_norm", "pool_heads", "pool_hidden",
-                          "score_bias"})  # fmt: skip
+                          "score_bias", "projected", "unit_features"})  # fmt: skip
 """Fields that files do not have where the model has no such thing."""
 
 
@@ -110,6 +110,10 @@ class VitConfig:
     """Heads of attention pooling, 0 without."""
     pool_hidden: Count = 0
     """Hidden neurons of the MLP behind it."""
+    projected: Count = 0
+    """Width that a Linear brings the features to, behind pooling and its norm; 0 without (CLIP's joint space with text)."""
+    unit_features: bool = False
+    """Whether features are scaled to length 1 in front of the head: its logits are cosines then, times the length of its rows."""
     final_norm: str = "before_pooling"
     norm_eps: Epsilon = 1e-6
     pooling: tuple[str, ...] = ("class",)
@@ -170,8 +174,19 @@ class VitConfig:
             "rotary positions": self.rotary is not None, "relative position bias": self.score_bias,
             "gated MLPs": self.gated, "norms of queries and keys": self.query_norm,
             "norms before proj": self.attention_norm, "norms before fc2": self.mlp_norm, "attention pooling": self.pool_heads > 0,
+            "a projection": self.projected > 0, "features of length 1": self.unit_features,
         }  # fmt: skip
         return tuple(what for what, has in there.items() if has)
+
+    @property
+    def pooled(self) -> int:
+        """Width of what pooling gives."""
+        return self.width * len(self.pooling)
+
+    @property
+    def features(self) -> int:
+        """Width of what the head sees."""
+        return self.projected or self.pooled
 
     @property
     def grid(self) -> tuple[int, int]:

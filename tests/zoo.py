@@ -93,6 +93,7 @@ ZOO: dict[str, dict[str, Any]] = {
     "relative position bias": {"score_bias": True, "position_embedding": False, "layer_scale": True, "image_size": (8, 20)},
     "attention pooling": {"pooling": ("patch_attention",), "pool_heads": 2, "pool_hidden": 40, "registers": 1,
                           "activation": "gelu_tanh", "blocks": _merging(5, 3)},
+    "features of length 1": {"projected": 24, "unit_features": True, "embedding_norm": True, "final_norm": "after_pooling"},
 }  # fmt: skip
 
 

@@ -62,6 +62,27 @@ MODEL_OPTIONS = (
         help="Class names, one a line or JSON, where the checkpoint has none.",
     ),
     click.option(
+        "--classes",
+        metavar="NAMES|FILE",
+        help="What a CLIP or SigLIP is to tell apart, as text: 'crack, scratch, fine', or a .txt or .json of them.",
+    ),
+    click.option(
+        "--prompt",
+        multiple=True,
+        metavar="TEXT",
+        help="Sentence for --classes, with {} where the class stands; several are averaged. By default: a photo of a {}",
+    ),
+    click.option(
+        "--text-embeddings",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Instead of --classes: a file of their embeddings, as edgevit embed writes it.",
+    ),
+    click.option(
+        "--text-model",
+        type=click.Path(exists=True, path_type=Path),
+        help="Checkpoint with the text tower for --classes, if MODEL has none.",
+    ),
+    click.option(
         "--problem-type",
         type=click.Choice(PROBLEM_TYPES),
         help="One class an image (softmax) or any number of labels (sigmoid), where the checkpoint does not tell.",

@@ -57,6 +57,7 @@ def write(request: BuildRequest, made: Made) -> Bundle:
         preprocessing=checkpoint.preprocessing,
         labels=checkpoint.labels,
         problem_type=checkpoint.problem_type,
+        text=checkpoint.text,
         precision=variant.precision,
         reasons=_reasons(variant),
         blocks=variant.blocks,

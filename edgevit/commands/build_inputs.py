@@ -63,7 +63,9 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
     labels = request.options.get("labels")
-    read = [path for path in (request.model, request.data, request.eval_data, labels) if isinstance(path, Path)]
+    texts = request.options.get("texts")
+    named = (request.model, request.data, request.eval_data, labels, *(texts.files if texts else ()))
+    read = [path for path in named if isinstance(path, Path)]
     refuse_clashes([Output(name="-o", path=request.out, replaced=True)], read)
     require_writable(request.out, parents=True, option="-o")
     _ = backend(proxy_engine_of(request.target)).version  # a package that is missing is missed now

@@ -127,8 +127,9 @@ def prune_checkpoint(request: BuildRequest, cache: Cache, progress: Progress) ->
         )  # fmt: skip
     pruned = work.checkpoint
     save_checkpoint(
-        pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels, problem_type=pruned.problem_type
-    )
+        pruned.model, request.out, preprocessing=pruned.preprocessing, labels=pruned.labels, problem_type=pruned.problem_type,
+        text=pruned.text,
+    )  # fmt: skip
     notes = (*inputs.notes, *dict.fromkeys(notes), *work.notes)
     if comparison and work.budget and (note := work.budget.note(comparison.rows[-1])):
         notes = (*notes, note)

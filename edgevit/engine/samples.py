@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +56,18 @@ class Samples:
     """[N, classes] of the graph in its precision, simulated; ``logits`` in FP32."""
     streams: tuple[StreamSamples, ...] = ()
     """In network order; empty in files of older versions."""
+    features: NDArray[np.float32] | None = None
+    """[N, features], what the head made ``logits`` of, where its classes are texts, which may be exchanged; else None."""
+    expected_features: NDArray[np.float32] | None = None
+    """The same of ``expected``."""
+
+    def with_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Samples:
+        """The same frames under another head, weight [classes, features], bias [classes]. Raises ValueError without features."""
+        if self.features is None or self.expected_features is None:
+            msg = "its samples hold no features"
+            raise ValueError(msg)
+        logits, expected = (part @ weight.T + bias for part in (self.features, self.expected_features))
+        return replace(self, logits=logits, expected=expected)
 
 
 def samples_bytes(model: Samples, reference: Samples | None = None) -> bytes:
@@ -70,6 +82,8 @@ def samples_bytes(model: Samples, reference: Samples | None = None) -> bytes:
 
 def _arrays(samples: Samples, prefix: str) -> dict[str, NDArray[np.generic]]:
     found: dict[str, NDArray[np.generic]] = {"logits": samples.logits, "expected": samples.expected}
+    if samples.features is not None and samples.expected_features is not None:
+        found |= {"features": samples.features, "expected_features": samples.expected_features}
     if samples.streams:
         found |= {
             "stream_tensors": np.array([stream.tensor for stream in samples.streams]),
@@ -105,6 +119,7 @@ def load_samples(content: bytes, *, reference: bool = False) -> Samples:
             frames = stored["frames"]
             logits, expected = (stored[prefix + key].astype(np.float32) for key in ("logits", "expected"))
             streams = _streams(stored, prefix) if f"{prefix}stream_tensors" in stored else ()
+            features, simulated = (_features(stored, prefix + key, logits) for key in ("features", "expected_features"))
         if frames.dtype != np.uint8 or frames.ndim != 4 or not len(frames) or expected.shape != logits.shape:
             msg = f"frames are {frames.dtype} {frames.shape}"
             raise ValueError(msg)
@@ -114,7 +129,19 @@ def load_samples(content: bytes, *, reference: bool = False) -> Samples:
     except _DAMAGED as error:
         msg = f"the bundle's samples cannot be read: {error}. Build it again."
         raise BundleError(msg) from error
-    return Samples(frames=frames, logits=logits, expected=expected, streams=streams)
+    return Samples(
+        frames=frames, logits=logits, expected=expected, streams=streams, features=features, expected_features=simulated
+    )  # fmt: skip
+
+
+def _features(stored: np.lib.npyio.NpzFile, key: str, logits: Logits) -> NDArray[np.float32] | None:
+    if key not in stored:
+        return None
+    found = stored[key].astype(np.float32)
+    if found.ndim != 2 or len(found) != len(logits):
+        msg = f"{key} are {found.shape} for {len(logits)} frames"
+        raise ValueError(msg)
+    return found
 
 
 def _streams(stored: np.lib.npyio.NpzFile, prefix: str) -> tuple[StreamSamples, ...]:

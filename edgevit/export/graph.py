@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from edgevit.export.assembly import with_tensors
 from edgevit.export.attention import Heads, heads_first, log_sizes, merge_heads_first, write_attention
+from edgevit.export.features import head_format, write_features
 from edgevit.export.form import CPU, Form
 from edgevit.export.merging import Merging, write_merge
 from edgevit.export.nodes import Nodes, element_type
@@ -21,6 +22,7 @@ from edgevit.export.scored import Between
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
 from edgevit.numberformat import FP32
+from edgevit.onnxfile import HEAD_BIAS, HEAD_WEIGHT
 from edgevit.part import Part
 from edgevit.vitconfig import VitConfig
 
@@ -216,9 +218,10 @@ class _Writer(Nodes):
         parts = [self.pooled(x, kind, model) for kind in self.config.pooling]
         pooled = parts[0] if len(parts) == 1 else self.node("Concat", "head", *parts, axis=-1)
         pooled = self.norm(pooled, model.final_norm if after else None, "head/norm")
-        product = self.node("MatMul", "head", pooled, self.constant("head/weight", model.head.weight.T))
-        bias = self.constant("head/bias", model.head.bias)
-        if self.format == FP32:
+        features, to = write_features(self, pooled, model), head_format(model, self)
+        product = self.node("MatMul", "head", features, self.constant(HEAD_WEIGHT, model.head.weight.T, to))
+        bias = self.constant(HEAD_BIAS, model.head.bias, to)
+        if to == FP32:
             self.node_with("Add", "head", ("logits",), product, bias)
         else:
             logits = self.node("Add", "head", product, bias)

@@ -32,18 +32,21 @@ class Nodes:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Constant] = {}
 
-    def constant(self, name: str, value: Tensor | NDArray[Any] | np.generic | list[int] | float) -> str:
-        """An initializer; floats take the form's dtype, lists of int become int64.
+    def constant(
+        self, name: str, value: Tensor | NDArray[Any] | np.generic | list[int] | float, to: NumberFormat | None = None
+    ) -> str:  # fmt: skip
+        """An initializer; floats become ``to``, by default the form's dtype, lists of int become int64.
 
         A value that the dtype cannot hold is an OverflowError when the graph is written; `edgevit.quantize.fp16.fit` keeps that
         from happening.
         """
         if name not in self.constants:
             array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-            dtype = np.dtype(self.format.storage) if array.dtype.kind == "f" else array.dtype
+            to = to or self.format
+            dtype = np.dtype(to.storage) if array.dtype.kind == "f" else array.dtype
             self.constants[name] = Constant(
                 name, helper.np_dtype_to_tensor_dtype(dtype), array.shape, array.size * dtype.itemsize,
-                lambda: self._cast(name, array) if array.dtype.kind == "f" else array,
+                lambda: _cast(name, array, to) if array.dtype.kind == "f" else array,
             )  # fmt: skip
         return name
 
@@ -53,14 +56,6 @@ class Nodes:
         if known is not None and known.values().tolist() != value:
             name = f"{name}/{'_'.join(map(str, value))}"
         return self.constant(name, value)
-
-    def _cast(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(over="ignore"):
-            cast = array.astype(self.format.storage)
-        if not np.isfinite(cast).all():
-            msg = f"{name}: {np.abs(array).max():g} does not fit {self.format.name}"
-            raise OverflowError(msg)
-        return cast
 
     def node(self, op: str, name: str, *inputs: str, **attributes: Any) -> str:
         """One node named ``name/op`` with one output of the same name."""
@@ -93,3 +88,12 @@ class Nodes:
             return x
         ends = (self.constant("index/start", [0]), self.constant(f"index/end_{keep}", [keep]))
         return self.node("Slice", name, x, *ends, self.constant(f"index/axis_{axis}", [axis]))
+
+
+def _cast(name: str, array: NDArray[Any], to: NumberFormat) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        cast = array.astype(to.storage)
+    if not np.isfinite(cast).all():
+        msg = f"{name}: {np.abs(array).max():g} does not fit {to.name}"
+        raise OverflowError(msg)
+    return cast

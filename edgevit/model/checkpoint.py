@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from edgevit.model.families import import_vit, native
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource
 from edgevit.model.reading.files import Files, locate
-from edgevit.model.reading.head import problem_type_of, two_classes
+from edgevit.model.reading.head import problem_type_of, require_others, two_classes
 from edgevit.model.reading.labels import config_labels, given_labels, user_labels
 from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
 from edgevit.model.reading.weights import metadata_of, read_weights
 from edgevit.model.vit import Vit, resize
 from edgevit.preprocess import Preprocessing
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
+from edgevit.textclasses import TextClasses, TextHead, TextSource
 from edgevit.vitconfig import VitConfig
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
@@ -47,12 +48,16 @@ class Checkpoint:
     """SHA-256 of the weights, in hex: of the file or its shards, and the name of the model taken where it holds several."""
     problem_type: str = SINGLE_LABEL
     """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
+    text: TextHead | None = None
+    """How the head was made, where classes are given as text."""
     sized_by: str = ""
     """What gives the input size: a settings file's name, ``--image-size``, or how it was told from the weights."""
 
     def to_bytes(self) -> bytes:
         """A file in edgevit's own format; see `checkpoint_bytes`."""
-        return checkpoint_bytes(self.model, preprocessing=self.preprocessing, labels=self.labels, problem_type=self.problem_type)
+        return checkpoint_bytes(
+            self.model, preprocessing=self.preprocessing, labels=self.labels, problem_type=self.problem_type, text=self.text
+        )  # fmt: skip
 
     def with_model(self, model: Vit) -> Checkpoint:
         """The same with another model, and a digest of that."""
@@ -70,6 +75,7 @@ def load_checkpoint(
     preprocessing: Mapping[str, Any] | None = None,
     weights: str | None = None,
     problem_type: str | None = None,
+    texts: TextClasses | TextSource | None = None,
 ) -> Checkpoint:
     """Read a checkpoint: a weights file, or a model folder of transformers or timm.
 
@@ -85,12 +91,17 @@ def load_checkpoint(
             ``raw``, ``ema``, or the name of an entry.
         problem_type: one of `edgevit.problem.PROBLEM_TYPES`, where the checkpoint does not tell: one class out of several
             (softmax), or any number of labels (sigmoid). A head of one output with two labels is the second against the first.
+        texts: classes that an image tower of CLIP or SigLIP is to tell apart: their embeddings, or where these come from.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe, or no plain ViT classifier.
         ConfigError: an option does not fit the model.
     """
-    files = locate(Path(path))
+    files, said = locate(Path(path)), list[str]()
+    if isinstance(texts, TextSource):
+        from edgevit.model.text_towers import resolved
+
+        texts, said = resolved(texts, Path(path), None if labels is None else given_labels(labels), activation=activation)
     read = read_weights(files.weights, weights)
     source = WeightSource(
         keys=Keys(read.tensors, files.origin),
@@ -99,15 +110,19 @@ def load_checkpoint(
         heads=heads,
         image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
         activation=activation,
-        notes=[*files.notes, *read.notes],
+        texts=texts,
+        notes=[*files.notes, *read.notes, *said],
     )
     imported, problem_type = _with_head(import_vit(source), source, labels, problem_type, read.trained_with)
     if read.arguments:
         source.notes.append(f"arguments: those of the training in the file say {read.arguments}; compare, they are not applied")
     stated, names = _saved_settings(source) if native.recognises(source) else _stated_settings(source, files, imported)
     size, sized_by = _input_size(source, files, imported, stated)
-    if labels is not None:
+    if texts is not None:
+        names = texts.called(None if labels is None else given_labels(labels)).labels
+    elif labels is not None:
         names = user_labels(labels, imported.config.classes)
+    if texts is not None or labels is not None:
         source.notes[:] = [note for note in source.notes if not note.startswith("labels: ")]  # of the checkpoint's own
     model = _model(imported)
     contract = overridden(at_size(stated, size, files.config), preprocessing or {})
@@ -120,12 +135,14 @@ def load_checkpoint(
         notes=tuple(source.notes),
         digest=hashlib.sha256(f"{digest} {read.taken}".encode()).hexdigest() if read.taken else digest,
         problem_type=problem_type,
+        text=imported.text,
         sized_by=sized_by,
     )
 
 
 def save_checkpoint(
-    model: Vit, path: str | Path, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL
+    model: Vit, path: str | Path, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL,
+    text: TextHead | None = None,
 ) -> None:  # fmt: skip
     """Write edgevit's own format: one safetensors file with config, preprocessing, labels and problem type in its metadata.
 
@@ -135,12 +152,13 @@ def save_checkpoint(
         ValueError: labels or preprocessing do not fit the model.
         StorageError: the disk is full or the folder cannot be written.
     """
-    content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels, problem_type=problem_type)
+    content = checkpoint_bytes(model, preprocessing=preprocessing, labels=labels, problem_type=problem_type, text=text)
     write_whole(Path(path), content, option="-o")
 
 
 def checkpoint_bytes(
-    model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL
+    model: Vit, *, preprocessing: Preprocessing, labels: Sequence[str], problem_type: str = SINGLE_LABEL,
+    text: TextHead | None = None,
 ) -> bytes:  # fmt: skip
     """What `save_checkpoint` writes. Raises ValueError as it does."""
     from safetensors.torch import save
@@ -152,7 +170,7 @@ def checkpoint_bytes(
         )
         raise ValueError(msg)
     settings = {"config": model.config.to_dict(), "preprocessing": preprocessing.to_dict(), "labels": list(labels),
-                "problem_type": problem_type}  # fmt: skip
+                "problem_type": problem_type} | ({} if text is None else {"text": asdict(text)})  # fmt: skip
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     return save(state, metadata={native.METADATA_KEY: json.dumps(settings)})
 
@@ -181,8 +199,13 @@ def _with_head(
     imported: Imported, source: WeightSource, labels: Path | Sequence[str] | None, asked: str | None, trained_with: str
 ) -> tuple[Imported, str]:
     """What the head's outputs mean; one output with two labels becomes two classes. ``source`` gets the notes."""
-    stated = {"problem_type": native.settings(source)["problem_type"]} if native.recognises(source) else source.config
-    names = config_labels(source.config) if labels is None else given_labels(labels)
+    stated: Mapping[str, Any] = source.config
+    if native.recognises(source):
+        stated = {"problem_type": native.settings(source)["problem_type"]}
+    elif imported.text is not None:
+        stated = {"problem_type": imported.text.problem_type}
+        require_others(imported.config.classes, asked or imported.text.problem_type)
+    names = () if imported.text else config_labels(source.config) if labels is None else given_labels(labels)
     pair = imported.config.classes == 1 and len(names) == 2 and asked != MULTI_LABEL
     if pair:
         imported, asked = two_classes(imported), asked or SINGLE_LABEL

@@ -175,6 +175,7 @@ class FoldedVit:
     final_norm: Norm | None
     head: Linear
     pool: FoldedPool | None = None
+    projection: Linear | None = None
 
 
 def placed(model: FoldedVit, index: int, device: torch.device) -> FoldedVit:
@@ -345,11 +346,17 @@ def written(linear: LinearOp, part: Part, x: Tensor, writer: Linear) -> Tensor:
 @torch.inference_mode()
 def run_head(model: FoldedVit, tokens: Tokens) -> Tensor:
     """Logits [N, classes] of the last block's tokens."""
-    config = model.config
-    pooled = pooled_features(model, before_pooling(model, tokens))
-    if config.final_norm == "after_pooling":
-        pooled = layer_norm(pooled, model.final_norm)
-    return plain_linear(None, pooled, model.head)
+    return plain_linear(None, head_features(model, tokens), model.head)
+
+
+def head_features(model: FoldedVit, tokens: Tokens) -> Tensor:
+    """What the head sees [N, features] of the last block's tokens."""
+    features = pooled_features(model, before_pooling(model, tokens))
+    if model.config.final_norm == "after_pooling":
+        features = layer_norm(features, model.final_norm)
+    if model.projection is not None:
+        features = plain_linear(None, features, model.projection)
+    return F.normalize(features, dim=-1) if model.config.unit_features else features
 
 
 def before_pooling(model: FoldedVit, tokens: Tokens) -> Tokens:

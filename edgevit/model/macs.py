@@ -8,7 +8,7 @@ from edgevit.vitconfig import BlockConfig, VitConfig
 def macs(config: VitConfig) -> int:
     """Of the whole model, from patches to head."""
     ends = config.grid[0] * config.grid[1] * config.width * 3 * config.patch_size**2
-    ends += config.width * len(config.pooling) * config.classes
+    ends += config.pooled * config.projected + config.features * config.classes
     if config.pool_heads:
         attended = config.output_tokens - config.attended_from
         ends += config.width * (2 * config.pool_heads * attended + 2 * config.width + 2 * config.pool_hidden)

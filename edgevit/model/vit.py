@@ -156,12 +156,12 @@ class Vit(nn.Module):
         self.positions = nn.Parameter(torch.empty(grid, width)) if config.position_embedding else None
         self.embedding_norm = nn.LayerNorm(width, config.norm_eps) if config.embedding_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(config, widths) for widths in config.blocks)
-        features = width * len(config.pooling)
         before, after = config.final_norm == "before_pooling", config.final_norm == "after_pooling"
         self.norm = nn.LayerNorm(width, config.norm_eps) if before else nn.Identity()
         self.attention_pool = AttentionPool(config) if config.pool_heads else None
-        self.pooled_norm = nn.LayerNorm(features, config.norm_eps) if after else nn.Identity()
-        self.head = nn.Linear(features, config.classes)
+        self.pooled_norm = nn.LayerNorm(config.pooled, config.norm_eps) if after else nn.Identity()
+        self.projection = nn.Linear(config.pooled, config.projected) if config.projected else nn.Identity()
+        self.head = nn.Linear(config.features, config.classes)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -186,7 +186,7 @@ class Vit(nn.Module):
         return self.embedding_norm(x)
 
     def pool(self, tokens: Tokens) -> Tensor:
-        """Normalised tokens to the head's input [N, len(pooling) * width]."""
+        """Normalised tokens to what is pooled of them [N, len(pooling) * width]."""
         if self.attention_pool is not None:
             return self.attention_pool(tokens)
         features = {"class": lambda: tokens.x[:, 0], "distillation": lambda: tokens.x[:, 1],
@@ -194,11 +194,12 @@ class Vit(nn.Module):
         return torch.cat([features[name]() for name in self.config.pooling], dim=-1)
 
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images [N, channels, H, W] to what the head sees, [N, len(pooling) * width]."""
+        """Normalised images [N, channels, H, W] to what the head sees, [N, features]."""
         tokens = Tokens(self.embed(images))
         for block in self.blocks:
             tokens = block(tokens)
-        return self.pooled_norm(self.pool(tokens.with_x(self.norm(tokens.x))))
+        features = self.projection(self.pooled_norm(self.pool(tokens.with_x(self.norm(tokens.x)))))
+        return F.normalize(features, dim=-1) if self.config.unit_features else features
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [N, channels, H, W] to logits [N, classes]."""

@@ -126,7 +126,8 @@ class PeakMeter:
         if model.pool is not None:
             for place, x in attended(model.pool, before_pooling(model, tokens), model.config).items():
                 self._see(f"head.pool.{place}", x)
-        self._see("head", run_head(model, tokens))
+        if not model.config.unit_features:  # else it is in FP32
+            self._see("head", run_head(model, tokens))
 
     def _attention(
         self, block: FoldedBlock, part: Part, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import tee
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from edgevit.engine.samples import Samples, StreamSamples
 from edgevit.export.graph import stream_tensors
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
-from edgevit.model.folded import run_head, streams
+from edgevit.model.folded import head_features, plain_linear, streams
 from edgevit.model.merging import Tokens
 from edgevit.model.pixels import normalise
 from edgevit.model.quantplan import QuantPlan, simulated_streams
@@ -65,7 +66,8 @@ def samples_of(checkpoint: Checkpoint, frames: Frame, plan: QuantPlan | None = N
     """
     batch, plan = torch.from_numpy(frames), plan or QuantPlan(model=fold(checkpoint.model, checkpoint.preprocessing))
     with torch.inference_mode():
-        logits = checkpoint.model.eval()(normalise(batch, checkpoint.preprocessing)).numpy()
+        own = checkpoint.model.eval().features(normalise(batch, checkpoint.preprocessing))
+        logits = checkpoint.model.head(own).numpy()
     rounded = half or plan.linears or plan.attention
     exactly: Iterable[Tokens] = streams(plan.model, batch)
     if rounded:
@@ -76,8 +78,12 @@ def samples_of(checkpoint: Checkpoint, frames: Frame, plan: QuantPlan | None = N
     for tensor, (exact, last) in zip(stream_tensors(plan.model.config), pairs, strict=True):
         found.append(_stream(tensor, exact.x, last.x))
     assert last is not None  # there is the embedding
-    expected = run_head(plan.model, last).numpy() if rounded else logits
-    return Samples(frames=frames, logits=logits, expected=expected, streams=tuple(found))
+    simulated = head_features(plan.model, last) if rounded else own
+    expected = plain_linear(None, simulated, plan.model.head).numpy() if rounded else logits
+    samples = Samples(frames=frames, logits=logits, expected=expected, streams=tuple(found))
+    if checkpoint.text is None:
+        return samples
+    return replace(samples, features=own.numpy(), expected_features=simulated.numpy())
 
 
 def _stream(tensor: str, exact: Tensor, simulated: Tensor) -> StreamSamples:

@@ -42,7 +42,7 @@ def lively(model, seed: int = 0):
             elif "pos" in name or "token" in name:
                 value.copy_(noise * 0.5)
             else:
-                value.copy_(noise * (1.5 / value[0].numel() ** 0.5))
+                value.copy_(noise * (1.5 / (value[0].numel() if value.ndim else 1) ** 0.5))
     return model.eval()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgevit.errors import CheckpointError
-from edgevit.model.families import beit, dinov2, dinov3, eva, huggingface, native, timm, torchvision, towers, tutorial
+from edgevit.model.families import beit, dinov2, dinov3, eva, huggingface, native, openai, timm, torchvision, towers, tutorial
 from edgevit.model.families.refuse import refuse_known, refuse_unknown
 from edgevit.model.families.source import Imported, WeightSource
 
@@ -21,7 +21,7 @@ class Family(Protocol):
 
 
 # With keys that give a model away which is none of `FAMILIES`: these are asked before any is refused for such a key.
-OTHERS: tuple[Family, ...] = (beit, dinov3, eva, towers)
+OTHERS: tuple[Family, ...] = (beit, dinov3, eva, towers, openai)
 # Asked in this order. The original DINOv2 and timm share most names, so DINOv2 is asked for its own first.
 FAMILIES: tuple[Family, ...] = (huggingface, torchvision, dinov2, timm, tutorial)
 
@@ -45,5 +45,11 @@ def import_vit(source: WeightSource) -> Imported:
         except (TypeError, ValueError) as error:  # two heads but no distillation token; a list for an epsilon
             msg = f"{source.keys.origin}: weights and settings do not go together: {error}. Is this the whole model?"
             raise CheckpointError(msg) from error
+    if source.texts is not None and imported.text is None:
+        msg = (
+            f"{source.keys.origin}: a {imported.family} model, whose classes cannot be given as text: that is for towers of "
+            "CLIP and SigLIP. Leave --classes and --text-embeddings out."
+        )
+        raise CheckpointError(msg)
     source.keys.require_empty(imported.family)
     return imported

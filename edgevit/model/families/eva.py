@@ -14,17 +14,15 @@ from edgevit.model.families.assemble import (
     State,
     finish_blocks,
     is_gated,
-    linear,
     pair_halves,
-    put,
     put_block,
     put_norm,
     put_patches,
     put_pool,
     put_tokens,
-    require_head,
 )
 from edgevit.model.families.eva_rotary import Turning, turning_of
+from edgevit.model.families.heads import Head, put_head
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource, as_int, as_size
 from edgevit.model.families.timm import block_keys, put_final_norm
@@ -64,7 +62,7 @@ def read(source: WeightSource) -> Imported:
     turning = turning_of(source, settings)
     names = block_keys(keys, ("gamma_1", "gamma_2"))
     sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
-    classes, pooling, pool = _put_head(state, source, settings, width)
+    head, pooling, pool = _put_head(state, source, settings, width)
     heads = source.choose_heads(sizes[0][0] if sizes else width, _heads(source, settings, turning))
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     head_dim, gated = sizes[0][0] // heads, is_gated(state, keys.origin)
@@ -76,7 +74,7 @@ def read(source: WeightSource) -> Imported:
         width=width,
         head_dim=head_dim,
         blocks=blocks,
-        classes=classes,
+        classes=head.classes,
         channels=channels,
         class_token=tokens["cls_token"] is not None,
         registers=0 if (registers := tokens["reg_token"]) is None else registers.shape[1],
@@ -95,9 +93,11 @@ def read(source: WeightSource) -> Imported:
         final_norm=put_final_norm(state, keys, width),
         norm_eps=CLIP_EPS if LARGER_EPS.search(settings.architecture) or (turning is not None and turning.centred) else EPS,
         pooling=(pooling,),
+        projected=head.projected,
+        unit_features=head.text is not None,
     )
     any_size = bool(settings.args.get("dynamic_img_size")) or (turning is not None and turning.centred)
-    return Imported(family="timm Eva", config=config, state=state, pipeline="timm", any_size=any_size)
+    return Imported(family="timm Eva", config=config, state=state, pipeline="timm", any_size=any_size, text=head.text)
 
 
 def _refuse_others(source: WeightSource, settings: TimmConfig) -> None:
@@ -123,8 +123,8 @@ def _embedded(
     return 0 if settings.args.get("no_embed_class", "_ape_" in settings.architecture) else count
 
 
-def _put_head(state: State, source: WeightSource, settings: TimmConfig, width: int) -> tuple[int, str, int]:
-    """Classes, pooling, and hidden neurons of attention pooling (0: none)."""
+def _put_head(state: State, source: WeightSource, settings: TimmConfig, width: int) -> tuple[Head, str, int]:
+    """The head, pooling, and hidden neurons of attention pooling (0: none)."""
     keys = source.keys
     pool = put_pool(state, keys, TIMM_POOL, width) if TIMM_POOL.probe in keys else 0
     stated = settings.pooling
@@ -135,9 +135,7 @@ def _put_head(state: State, source: WeightSource, settings: TimmConfig, width: i
     if stated not in POOLINGS or (stated == "map") != bool(pool):
         msg = f"{keys.origin}: config.json asks for the pooling {stated!r}; edgevit knows 'token', 'avg' over patches and 'map'."
         raise CheckpointError(msg)
-    weight, bias = linear(keys, require_head(keys, "head"), None, width)
-    put(state, "head", weight, bias)
-    return len(weight), POOLINGS[stated], pool
+    return put_head(state, source, width, "head"), POOLINGS[stated], pool
 
 
 def _heads(source: WeightSource, settings: TimmConfig, turning: Turning | None) -> Any:

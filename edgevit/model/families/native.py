@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import torch
 
 from edgevit.errors import CheckpointError
 from edgevit.files.fromjson import conform, json_value
+from edgevit.model.families.heads import require_width
 from edgevit.model.families.source import Imported, WeightSource
 from edgevit.model.vit import Vit
 from edgevit.problem import SINGLE_LABEL
+from edgevit.textclasses import TextHead
 from edgevit.vitconfig import VitConfig
 
 METADATA_KEY = "edgevit"
@@ -26,6 +29,8 @@ class SettingsJson(_Required, total=False):
     """What the metadata holds, as JSON; the two tables have forms of their own."""
 
     problem_type: str
+    text: TextHead
+    """Where classes were given as text."""
 
 
 def recognises(source: WeightSource) -> bool:
@@ -44,7 +49,13 @@ def read(source: WeightSource) -> Imported:
     with torch.device("meta"):
         expected = Vit(config).state_dict()
     state = {key: source.keys.take(key, *value.shape) for key, value in expected.items()}
-    return Imported(family="edgevit", config=config, state=state)
+    text = settings(source).get("text")
+    if text is not None and source.texts is not None:
+        require_width(source, config.features)
+        weight, bias = source.texts.head(text)
+        state |= {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
+        config, text = replace(config, classes=len(weight)), replace(text, prompts=source.texts.prompts)
+    return Imported(family="edgevit", config=config, state=state, text=text)
 
 
 def settings(source: WeightSource) -> dict[str, Any]:

@@ -15,7 +15,7 @@ TELLTALES = (
     (r"lora_[AB]|lora_(down|up)", "a LoRA adapter; merge it into its model first (merge_and_unload) and save that"),
     (
         r"^(visual|vision_model|text_model|logit_scale|image_encoder)\b|resblocks\.",
-        "a CLIP or SAM model, or its image encoder",
+        "a CLIP of another kind than edgevit imports, a text tower or a SAM model",
     ),
     (r"^(prompt_encoder|mask_decoder)\.|\.(prompt_encoder|mask_decoder)\.", "a SAM model"),
     (r"^(decoder_|decoder\.)", "a masked autoencoder or another encoder-decoder, not a classifier"),

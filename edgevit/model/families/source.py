@@ -12,6 +12,7 @@ from torch import Tensor
 from edgevit.errors import CheckpointError, ConfigError, did_you_mean
 from edgevit.model.families.keys import Keys
 from edgevit.model.vit import ACTIVATIONS
+from edgevit.textclasses import TextClasses, TextHead
 from edgevit.vitconfig import VitConfig
 
 # Every published ViT of these widths (SO400M, H, g, G) has 16 heads; all the others have heads of 64.
@@ -31,6 +32,8 @@ class Imported:
     """Whose preprocessing it is used with where no settings lie beside it: a key of `edgevit.model.reading.defaults`."""
     any_size: bool = True
     """The source itself interpolates positions to the size that its preprocessing delivers."""
+    text: TextHead | None = None
+    """How its head was made, where its classes were given as text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class WeightSource:
     image_size: tuple[int, int] | None = None
     """(height, width) in pixels, as the user wants it."""
     activation: str | None = None
+    texts: TextClasses | None = None
+    """Classes that an image tower is to tell apart."""
     notes: list[str] = field(default_factory=list)
 
     def choose_heads(self, width: int, stated: Any = None) -> int:

@@ -15,7 +15,6 @@ from edgevit.model.families.assemble import (
     finish_blocks,
     is_gated,
     linear,
-    put,
     put_averaged_head,
     put_block,
     put_norm,
@@ -24,6 +23,7 @@ from edgevit.model.families.assemble import (
     put_tokens,
     require_head,
 )
+from edgevit.model.families.heads import Head, put_head
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource, as_size
 from edgevit.model.families.timm_config import ACTIVATIONS, CLIP_EPS, EPS, TimmConfig
@@ -62,7 +62,7 @@ def read(source: WeightSource) -> Imported:
     names = block_keys(keys, ("ls1.gamma", "ls2.gamma"))
     sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
     pool = put_pool(state, keys, TIMM_POOL, width) if TIMM_POOL.probe in keys else 0
-    classes, pooling = _put_head(state, source, settings, width, classified=tokens["cls_token"] is not None)
+    head, pooling = _put_head(state, source, settings, width, classified=tokens["cls_token"] is not None)
     heads = source.choose_heads(sizes[0][0] if sizes else width, settings.args.get("num_heads"))
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     gated = is_gated(state, keys.origin)
@@ -77,7 +77,7 @@ def read(source: WeightSource) -> Imported:
         width=width,
         head_dim=sizes[0][0] // heads,
         blocks=blocks,
-        classes=classes,
+        classes=head.classes,
         channels=channels,
         class_token=tokens["cls_token"] is not None,
         distillation_token=tokens["dist_token"] is not None,
@@ -96,10 +96,12 @@ def read(source: WeightSource) -> Imported:
         final_norm=put_final_norm(state, keys, width),
         norm_eps=_eps(source, settings, clip),
         pooling=pooling,
+        projected=head.projected,
+        unit_features=head.text is not None,
     )
     # Other models of timm refuse any size but their own, or are made for the size that is asked for.
     dynamic = bool(settings.args.get("dynamic_img_size"))
-    return Imported(family="timm", config=config, state=state, pipeline="timm", any_size=dynamic)
+    return Imported(family="timm", config=config, state=state, pipeline="timm", any_size=dynamic, text=head.text)
 
 
 def _embedded_tokens(
@@ -152,14 +154,13 @@ def block_keys(keys: Keys, scales: tuple[str, str]) -> BlockKeys:
 
 def _put_head(
     state: State, source: WeightSource, settings: TimmConfig, width: int, *, classified: bool
-) -> tuple[int, tuple[str, ...]]:
+) -> tuple[Head, tuple[str, ...]]:
     keys = source.keys
-    first = linear(keys, require_head(keys, "head"), None, width)
     if "head_dist.weight" in keys:
+        first = linear(keys, require_head(keys, "head"), None, width)
         put_averaged_head(state, first, linear(keys, "head_dist", len(first[0]), width))
-        return len(first[0]), ("class", "distillation")
-    put(state, "head", *first)
-    return len(first[0]), (_pooling(source, settings, classified),)
+        return Head(classes=len(first[0])), ("class", "distillation")
+    return put_head(state, source, width, "head"), (_pooling(source, settings, classified),)
 
 
 def _pooling(source: WeightSource, settings: TimmConfig, classified: bool) -> str:

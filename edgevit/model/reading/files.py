@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from edgevit.files.fromjson import json_value
 from edgevit.files.paths import exists, is_file
 from edgevit.files.recognition import WEIGHT_SUFFIXES, not_a_model, not_there
 
-# The names that transformers and timm give to the weights in a model folder, the preferred one first.
-WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+# The names that transformers, timm and OpenCLIP give to the weights in a model folder, the preferred one first.
+OPEN_CLIP = "open_clip_"
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth", f"{OPEN_CLIP}model.safetensors",
+                f"{OPEN_CLIP}pytorch_model.bin")  # fmt: skip
 INDEX_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin", "adapter_config.json")
 PROCESSOR, NESTED_PROCESSOR = "preprocessor_config.json", "processor_config.json"
@@ -40,7 +43,7 @@ class Files:
     origin: Path
     """What messages call the weights: the file, or the index of shards."""
     config: dict[str, Any]
-    """``config.json`` of transformers or timm."""
+    """``config.json`` of transformers or timm, ``open_clip_config.json`` of OpenCLIP."""
     processor: dict[str, Any]
     """The image processor's settings, of transformers."""
     processor_name: str = PROCESSOR
@@ -91,7 +94,7 @@ def _in_folder(folder: Path) -> Files:
     if not _holds_weights(folder) and (found := _checkpoints(folder)):
         folder, notes = _chosen_checkpoint(folder, found)
     # As transformers looks for them: one file before several, safetensors before pickles.
-    for single, index in zip(WEIGHT_NAMES, (*INDEX_NAMES, None, None), strict=True):
+    for single, index in itertools.zip_longest(WEIGHT_NAMES, INDEX_NAMES):
         if (folder / single).is_file():
             return _with_settings((folder / single,), folder / single, notes)
         if index is not None and (folder / index).is_file():
@@ -183,7 +186,8 @@ def _with_settings(weights: tuple[Path, ...], origin: Path, notes: tuple[str, ..
         processor, name = _processor(folder.parent)
         if processor:
             notes += (f"preprocessing: took {name} of {folder.parent.name}; {folder.name} has none",)
-    config = _read_json(folder / "config.json")
+    own = f"{OPEN_CLIP}config.json" if origin.name.startswith(OPEN_CLIP) else "config.json"
+    config = _read_json(folder / own)
     return Files(weights=weights, origin=origin, config=config, processor=processor, processor_name=name, notes=notes)
 
 

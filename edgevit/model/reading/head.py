@@ -60,6 +60,13 @@ def problem_type_of(
     return stated or SINGLE_LABEL, []
 
 
+def require_others(classes: int, problem_type: str) -> None:
+    """Raise ConfigError for one class by itself that is given as text: beside no other, softmax is always sure of it."""
+    if classes == 1 and problem_type == SINGLE_LABEL:
+        msg = "one class by itself is always there, for lack of others. Give what else may be seen, too: --classes 'crack, wall'"
+        raise ConfigError(msg)
+
+
 def loss_over_labels(content: Any) -> str:
     """What the training's settings in a checkpoint file say of binary cross entropy, such as ``bce_loss=True``; or nothing."""
     if not isinstance(content, Mapping):

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgevit.errors import CheckpointError, ConfigError, did_you_mean
 from edgevit.model.families.timm_config import TimmConfig
-from edgevit.model.reading.defaults import HALF, PIPELINES, PROCESSORS
+from edgevit.model.reading.defaults import CLIP_MEAN, CLIP_STD, HALF, PIPELINES, PROCESSORS
 from edgevit.model.reading.files import Files
 from edgevit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
@@ -18,6 +18,7 @@ PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "linear", 3: "cubic", 4: "area"}
 TIMM_FILTERS = {"nearest": "nearest", "lanczos": "lanczos", "bilinear": "linear", "bicubic": "cubic", "box": "area"}
 TIMM_MODES = {"squash": "squash", "border": "letterbox"}  # whatever else is said is a centre crop
 TIMM_CROP = 0.875
+OPEN_CLIP_MODES = {"shortest": "shortest", "squash": "squash", "longest": "letterbox"}
 OVERRIDES = ("mode", "resize", "interpolation", "mean", "std", "color")
 # Steps of transformers' processors that change the picture in ways that the contract does not have.
 UNKNOWN_STEPS = (
@@ -68,6 +69,8 @@ def stated_contract(files: Files, model: Takes) -> Stated:
         settings = TimmConfig.of(files.config)
         if settings.pretrained:
             return _of_timm(settings, model)
+        if isinstance(files.config.get("model_cfg"), dict) and isinstance(files.config.get("preprocess_cfg"), dict):
+            return _of_open_clip(files.config["preprocess_cfg"], model)
         if files.processor:
             return _of_processor(files.processor, files.processor_name, model)
         return _assumed(model)
@@ -164,6 +167,22 @@ def _of_timm(settings: TimmConfig, model: Takes) -> Stated:
         color="gray" if model.channels == 1 else "rgb",
     )
     return Stated(contract=contract, sized_by="config.json" if stated is not None else "", notes=tuple(notes))
+
+
+def _of_open_clip(settings: Mapping[str, Any], model: Takes) -> Stated:
+    """As ``open_clip.transform.image_transform`` reads ``preprocess_cfg`` of an open_clip_config.json for evaluation."""
+    notes: list[str] = []
+    mean, std = _per_channel(settings.get("mean") or CLIP_MEAN, settings.get("std") or CLIP_STD, model.channels, notes)
+    contract = Preprocessing(
+        size=model.size,
+        resize=model.size,
+        mode=OPEN_CLIP_MODES[settings.get("resize_mode") or "shortest"],
+        interpolation=TIMM_FILTERS[settings.get("interpolation") or "bicubic"],
+        rounding="torchvision",
+        mean=mean,
+        std=std,
+    )
+    return Stated(contract=contract, sized_by="open_clip_config.json", notes=tuple(notes))
 
 
 def _of_processor(settings: Mapping[str, Any], name: str, model: Takes) -> Stated:

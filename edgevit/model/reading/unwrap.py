@@ -31,7 +31,8 @@ _COMMON = ("module.", "model.", "backbone.", "timm_model.", "net.", "network.", 
 
 # A key that only a model has, and what its family calls the head. transformers has a name of its own before the embedding.
 _ANCHORS = (
-    (re.compile(r"(.*\.)?patch_embed\.proj\.weight"), "head"),
+    (re.compile(r"((?!.*visual\.trunk\.).*\.)?patch_embed\.proj\.weight"), "head"),
+    (re.compile(r"(.*?\.)??visual\.(?:conv1|trunk\.patch_embed\.proj)\.weight"), "visual.head.proj"),
     (re.compile(r"(.*\.)?conv_proj\.weight"), "heads.head"),
     (re.compile(r"(.*?\.)??(?:(?:vit|deit|dinov2|dinov2_with_registers|beit)\.)?embeddings\.patch_embeddings\.projection\.weight"),
      "classifier"),
@@ -42,6 +43,7 @@ _ANCHORS = (
 _HEADS = {
     "head": ("head", "linear_head", "head_dist"),
     "heads.head": ("heads.head",),
+    "visual.head.proj": ("visual.head.proj",),
     "classifier": ("classifier", "cls_classifier"),
     "output_layer": ("output_layer",),
 }

@@ -47,6 +47,7 @@ def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
         final_norm=_norm(final),
         head=Linear(model.head.weight.detach().float().clone(), _bias(model.head).float()),
         pool=None if model.attention_pool is None else _fold_pool(model.attention_pool),
+        projection=_float(_of(model.projection, model.projection.bias)) if isinstance(model.projection, nn.Linear) else None,
     )
 
 
