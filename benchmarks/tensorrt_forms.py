@@ -34,8 +34,19 @@ from edgevit.vitconfig import BlockConfig, Rotary, VitConfig
 
 MODELS = {"deit_t": (192, 3, 16), "deit_s": (384, 6, 16), "vit_b": (768, 12, 16), "dinov2_s": (384, 6, 14)}
 """Width, heads, patch size."""
+
+
+def merging_at(merged: dict[int, int]) -> tuple[BlockConfig, ...]:
+    """Twelve blocks of a ViT-S, those with a number in ``merged`` merging so many tokens away."""
+    return tuple(BlockConfig(heads=6, hidden=1536, merged=merged.get(i, 0)) for i in range(12))
+
+
 STRUCTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "dinov3_s": ("deit_s", {"rotary": Rotary(coordinates="centred"), "registers": 4, "position_embedding": False}),
+    "dinov3_s_merged": ("deit_s", {"rotary": Rotary(coordinates="centred"), "registers": 4, "position_embedding": False,
+                                   "blocks": merging_at({4: 49, 7: 48})}),
+    "deit_s_merged": ("deit_s", {"blocks": merging_at({4: 49, 7: 48})}),
+    "clip_s": ("deit_s", {"embedding_norm": True, "activation": "quick_gelu", "projected": 512, "unit_features": True}),
     "dinov3_s_plus": ("deit_s", {"rotary": Rotary(coordinates="centred"), "registers": 4, "position_embedding": False,
                                  "gated": True, "activation": "silu"}),
     "rope_mixed_s": ("deit_s", {"rotary": Rotary(by_head=True), "position_embedding": False}),
@@ -111,8 +122,9 @@ def random_vit(name: str) -> FoldedVit:
     torch.manual_seed(0)
     blocks = (BlockConfig(heads=heads, hidden=4 * width),) * 12
     config = VitConfig(
-        image_size=(224, 224), patch_size=patch, width=width, head_dim=width // heads, blocks=blocks, classes=1000, **changes
-    )
+        **{"image_size": (224, 224), "patch_size": patch, "width": width, "head_dim": width // heads, "blocks": blocks,
+           "classes": 1000, **changes}
+    )  # fmt: skip
     model = Vit(config).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):

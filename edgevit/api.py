@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.engine.of_bundle import session_of
+from edgevit.errors import ConfigError
 from edgevit.images.pictures import Picture, frame_of
 from edgevit.preprocess import prepare
 from edgevit.problem import MULTI_LABEL
@@ -94,6 +95,18 @@ class Classifier:
             EngineError: inference failed, or this classifier is closed.
         """
         return self._session.infer(prepare(frame_of(image), self.bundle.manifest.preprocessing)[None])[0]
+
+    def features(self, image: Picture) -> NDArray[np.float32]:
+        """What the head sees of one image, for search and clustering: float32 [features]; of a CLIP or SigLIP of length 1.
+
+        Takes and raises what `logits` does; ConfigError, too, for a bundle that was built without them.
+        """
+        if self.bundle.manifest.features is None:
+            msg = f"{self.bundle.path}: gives no features. Build it with --features (features=True)."
+            raise ConfigError(msg)
+        self.logits(image)
+        assert self._session.features is not None
+        return self._session.features[0]
 
     @overload
     def classify(self, images: Picture, *, top_k: int = 5) -> tuple[Prediction, ...]: ...

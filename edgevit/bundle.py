@@ -112,6 +112,15 @@ class Manifest:
         """The model's input size and what gave it, for people; a bundle of an older edgevit does not tell the latter."""
         return described_input(self.model["image_size"], str(self.provenance.get("input", {}).get("from", "")))
 
+    @property
+    def features(self) -> int | None:
+        """Width of the features that its graphs give beside logits; None if they do not."""
+        model = self.model
+        if not model.get("gives_features"):
+            return None
+        width: int = model.get("projected") or model["width"] * len(model["pooling"])
+        return width
+
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         data = asdict(self)
@@ -186,7 +195,7 @@ class Bundle:
             if name + WEIGHTS in self.manifest.files:
                 content = externaldata.joined(content, name + WEIGHTS, self.raw(name + WEIGHTS))
             # Hashes say that a file is the one that was built, not that whoever built it meant well, or that it fits the rest.
-            check_model(content, self.manifest.preprocessing.size, len(self.manifest.labels))
+            check_model(content, self.manifest.preprocessing.size, len(self.manifest.labels), self.manifest.features)
         except ValueError as error:
             msg = f"{self.path}: {name} is not this bundle's model: {error}. Do not trust this bundle; build it again."
             raise BundleError(msg) from error

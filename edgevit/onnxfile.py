@@ -16,7 +16,7 @@ NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE, INT = 1, 3, 20, 2
 FLOAT, UINT8 = 1, 2
 """TensorProto.DataType"""
-INPUT, OUTPUT = "frames", "logits"
+INPUT, OUTPUT, FEATURES = "frames", "logits", "features"
 HEAD_WEIGHT, HEAD_BIAS = "head/weight", "head/bias"
 """Initializers [features, classes] and [classes] of the head's Linear."""
 BF16 = "edgevit.bf16"
@@ -28,11 +28,12 @@ _ATTRIBUTE_NESTED = (6, 11, 22, 23)  # graphs and sparse tensors, one or several
 TENSOR_RAW, TENSOR_EXTERNAL, TENSOR_LOCATION = 9, 13, 14
 
 
-def check_model(model: bytes, size: Sequence[int], classes: int) -> None:
+def check_model(model: bytes, size: Sequence[int], classes: int, features: int | None = None) -> None:
     """Raise ValueError unless ``model`` is an ONNX file that holds all it needs, from frames to logits.
 
     That is: no tensor lies in another file (ONNX's external data, which engines read from wherever they run); one input,
-    uint8 [N, H, W, 3] of ``size`` (height, width); one output, float32 [N, classes].
+    uint8 [N, H, W, 3] of ``size`` (height, width); one output, float32 [N, classes], and behind it, if the manifest says so, one
+    of so many ``features``, float32 [N, features].
     """
     parts = list(protobuf.fields(model))
     if any(part.number in (_MODEL_TRAINING, _MODEL_FUNCTIONS) for part in parts):
@@ -52,8 +53,9 @@ def check_model(model: bytes, size: Sequence[int], classes: int) -> None:
             _check_node(part.content)
         elif part.number in (_GRAPH_INPUT, GRAPH_OUTPUT):
             (inputs if part.number == _GRAPH_INPUT else outputs).append(_value(part.content))
-    _check_ends("input", inputs, (INPUT, UINT8, (*size, 3)))
-    _check_ends("output", outputs, (OUTPUT, FLOAT, (classes,)))
+    _check_ends("input", inputs, [(INPUT, UINT8, (*size, 3))])
+    more = [] if features is None else [(FEATURES, FLOAT, (features,))]
+    _check_ends("output", outputs, [(OUTPUT, FLOAT, (classes,)), *more])
 
 
 def with_graph(model: Content, changed: Mapping[int, Callable[[protobuf.WireField], Iterable[Content]]]) -> bytes:
@@ -114,10 +116,10 @@ End = tuple[str, int, tuple[int, ...]]
 """Name, element type, and sizes behind the first, of images."""
 
 
-def _check_ends(what: str, found: list[End], wanted: End) -> None:
-    if found != [wanted]:
-        said = ", ".join(f"{name} {list(shape)} of type {kind}" for name, kind, shape in found) or "none"
-        msg = f"its {what} is {said}, where the manifest says {wanted[0]} {list(wanted[2])} of type {wanted[1]}"
+def _check_ends(what: str, found: list[End], wanted: list[End]) -> None:
+    if found != wanted:
+        said, told = (", ".join(f"{name} {list(shape)} of type {kind}" for name, kind, shape in ends) for ends in (found, wanted))
+        msg = f"its {what} is {said or 'none'}, where the manifest says {told}"
         raise ValueError(msg)
 
 

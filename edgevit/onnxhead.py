@@ -53,6 +53,9 @@ def with_head(model: Content, weight: NDArray[np.float32], bias: NDArray[np.floa
         yield message(GRAPH_INITIALIZER, dims + varint(_TYPE, FLOAT) + message(_NAME, name.encode()) + message(TENSOR_RAW, raw))
 
     def output(field: WireField) -> Iterator[Content]:
+        if not any(item.number == _VALUE_NAME and item.content == OUTPUT.encode() for item in fields(field.content)):
+            yield field.whole  # features, which stay
+            return
         shape = message(_DIM, message(2, b"N")) if not _batch(field) else message(_DIM, varint(_DIM_VALUE, _batch(field)))
         shape += message(_DIM, varint(_DIM_VALUE, classes))
         tensor = varint(1, FLOAT) + message(_SHAPE, shape)

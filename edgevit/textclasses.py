@@ -157,7 +157,7 @@ def read_embeddings(path: Path, labels: Sequence[str] | None = None) -> TextClas
 
 def embeddings_bytes(classes: TextClasses) -> bytes:
     """The ``.npz`` that `read_embeddings` reads."""
-    arrays: dict[str, Any] = {"labels": np.array(classes.labels), "embeddings": classes.embeddings}
+    arrays: dict[str, Any] = {"embeddings": classes.embeddings, "labels": np.array(classes.labels)}
     arrays |= {key: np.float64(value) for key in ("scale", "bias") if (value := getattr(classes, key)) is not None}
     if classes.prompts:
         arrays["prompts"] = np.array(classes.prompts)

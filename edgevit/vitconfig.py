@@ -24,7 +24,7 @@ Classes = Annotated[int, Meta(ge=1, le=2**20)]
 Epsilon = Annotated[float, Meta(ge=0, le=1)]
 MOST_BLOCKS = 1024
 UNLESS_THERE = frozenset({"rotary", "gated", "query_norm", "attention_norm", "mlp_norm", "pool_heads", "pool_hidden",
-                          "score_bias", "projected", "unit_features"})  # fmt: skip
+                          "score_bias", "projected", "unit_features", "gives_features"})  # fmt: skip
 """Fields that files do not have where the model has no such thing."""
 
 
@@ -114,6 +114,8 @@ class VitConfig:
     """Width that a Linear brings the features to, behind pooling and its norm; 0 without (CLIP's joint space with text)."""
     unit_features: bool = False
     """Whether features are scaled to length 1 in front of the head: its logits are cosines then, times the length of its rows."""
+    gives_features: bool = False
+    """Whether graphs give the features beside the logits, for search, clustering and what is unlike all that was seen."""
     final_norm: str = "before_pooling"
     norm_eps: Epsilon = 1e-6
     pooling: tuple[str, ...] = ("class",)
@@ -151,8 +153,6 @@ class VitConfig:
 
     def _why_unmerged(self, index: int) -> str:
         """What keeps block ``index`` from merging as many tokens as it says; empty if nothing does."""
-        if self.rotary is not None:
-            return "a token that stands for several patches has no rotary position"
         if self.score_bias:
             return "a token that stands for several patches has no relative position"
         if index == len(self.blocks) - 1:
@@ -164,8 +164,8 @@ class VitConfig:
 
     @property
     def merges_tokens(self) -> bool:
-        """Whether tokens of such a model can be merged: those whose positions are in the attention cannot."""
-        return self.rotary is None and not self.score_bias
+        """Whether tokens of such a model can be merged: those with a bias for each pair of tokens cannot."""
+        return not self.score_bias
 
     @property
     def structure(self) -> tuple[str, ...]:

@@ -87,13 +87,18 @@ ZOO: dict[str, dict[str, Any]] = {
             BlockConfig(heads=3, hidden=0, mlp_map=True), BlockConfig(heads=3, hidden=40),
         ),
     },
+    "rotary and merging": {"rotary": Rotary(coordinates="centred"), "registers": 1, "blocks": _merging(5, 3)},
+    "rotary by head and merging": {"rotary": Rotary(by_head=True), "pooling": ("mean",), "blocks": (
+        BlockConfig(heads=4, hidden=48, merged=6), BlockConfig(heads=3, hidden=24, merged=3), BlockConfig(heads=2, hidden=16),
+    )},
     "norms before proj and fc2": {"attention_norm": True, "mlp_norm": True, "gated": True, "activation": "silu",
                                   "rotary": Rotary(reference=(4, 4)), "layer_scale": True},
     "norms of queries and keys": {"query_norm": True, "gated": True},
     "relative position bias": {"score_bias": True, "position_embedding": False, "layer_scale": True, "image_size": (8, 20)},
     "attention pooling": {"pooling": ("patch_attention",), "pool_heads": 2, "pool_hidden": 40, "registers": 1,
                           "activation": "gelu_tanh", "blocks": _merging(5, 3)},
-    "features of length 1": {"projected": 24, "unit_features": True, "embedding_norm": True, "final_norm": "after_pooling"},
+    "features of length 1": {"projected": 24, "unit_features": True, "embedding_norm": True, "final_norm": "after_pooling",
+                             "gives_features": True},
 }  # fmt: skip
 
 
@@ -112,9 +117,11 @@ def vit(seed: int = 0, **changes: Any) -> Vit:
                 value.copy_(0.2 * noise)
             else:
                 value.copy_(noise * value[0].numel() ** -0.5)
+        turns: list[Tensor] = []
         for block in model.blocks:
             if block.rotary is not None:
-                block.rotary.copy_(torch.randn(block.rotary.shape, generator=generator))
+                turns.append(torch.randn(block.rotary.shape, generator=generator))
+                block.rotary.copy_(turns[-1 if model.config.rotary.by_head else 0])  # axial ones are those of all blocks
             if model.config.block_norm:
                 for norm, linear in ((block.norm1, block.qkv or block.proj), (block.norm2, block.fc1 or block.fc2)):
                     if isinstance(norm, nn.Identity):  # a bias alone reads nothing

@@ -95,6 +95,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"{line}. Check the path, its permissions and the room there.", StorageError.exit_code
     if isinstance(error, ValueError) and "null byte" in str(error):  # what no path on any system may hold
         return "a path holds a NUL character. Check where this name comes from.", ConfigError.exit_code
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":  # in what was typed
+        return "a name holds half of a character, which no file name can have. Check where it comes from.", ConfigError.exit_code
     line = without_secrets(f"{type(error).__name__}: {error}")
     return f"internal error: {line}. Run 'edgevit --debug ...' and report the trace.", INTERNAL
 

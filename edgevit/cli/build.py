@@ -65,6 +65,11 @@ def _out(values: dict[str, Any]) -> Path:
     help="Keep the FP32 graph for 'compare', and check engines on a few calibration images that the bundle then holds. "
     "Without: neither, and the frames are synthetic.",
 )
+@click.option(
+    "--features",
+    is_flag=True,
+    help="The bundle gives what the head sees, too, for search and clustering: edgevit run --features.",
+)
 @prune_options
 @model_options
 @class_order_option

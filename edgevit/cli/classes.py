@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from edgevit.cli.files import OutputBundle, Writing
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--set",
@@ -18,7 +19,7 @@ from edgevit.cli.say import say
     metavar="FILE",
     help="Embeddings of the new classes, as edgevit embed writes them; with --text-model names, or a .txt or .json of them.",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The bundle to write, a folder or .zip.")
+@click.option("-o", "--out", type=OutputBundle(), help="The bundle to write, a folder or .zip.")
 @click.option("--text-model", type=click.Path(exists=True, path_type=Path), help="Checkpoint with the text tower.")
 @click.option("--prompt", multiple=True, metavar="TEXT", help="Sentence with {} where the class stands; several are averaged.")
 @json_option

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import click
 
+from edgevit.cli.files import OutputFile, Writing
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
+from edgevit.files.own_kinds import EMBEDDINGS
 
 
-@click.command()
+@click.command(cls=Writing)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--classes", required=True, metavar="NAMES|FILE", help="'crack, scratch, fine', or a .txt or .json of them.")
 @click.option("--prompt", multiple=True, metavar="TEXT", help="Sentence with {} where the class stands; several are averaged. "
               "By default: a photo of a {}")  # fmt: skip
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The .npz to write.")
+@click.option("-o", "--out", required=True, type=OutputFile(EMBEDDINGS), help="The .npz to write.")
 @click.option("--activation", type=click.Choice(["gelu", "quick_gelu"]), help="Of a weights file that does not tell.")
 @json_option
 def embed(
@@ -35,7 +37,7 @@ def embed(
         msg = f"-o {out}: embeddings are written as .npz; give the file that suffix."
         raise ConfigError(msg)
     texts = embedded(model, classes, prompt=prompt, activation=activation)
-    write_whole(out, embeddings_bytes(texts), option="-o")
+    write_whole(out, embeddings_bytes(texts), kind=EMBEDDINGS, option="-o")
     if as_json:
         print_json({"file": str(out), "classes": list(texts.labels), "features": texts.embeddings.shape[1], "scale": texts.scale,
                     "bias": texts.bias, "prompts": list(texts.prompts)})  # fmt: skip

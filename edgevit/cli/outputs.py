@@ -14,7 +14,7 @@ import click
 from edgevit.cli.files import OutputFile, OutputFolder
 from edgevit.cli.say import say
 from edgevit.errors import ConfigError, StorageError
-from edgevit.files.own_kinds import RESULTS, TABLE, VIDEO
+from edgevit.files.own_kinds import FEATURES, RESULTS, TABLE, VIDEO
 
 if TYPE_CHECKING:
     from edgevit.attention_maps.probe import Glance
@@ -45,6 +45,12 @@ OPTIONS = (
     click.option("--save", type=OutputFile(VIDEO), help="Write the annotated video: .mp4 or .avi."),
     click.option("--headless", is_flag=True, help="Open no window, even on a display."),
     click.option("--jsonl", type=OutputFile(RESULTS), help="Append a line of JSON per frame."),
+    click.option(
+        "--features",
+        type=OutputFile(FEATURES),
+        help="Write what the head saw of every frame to this .npz, for search "
+        "and clustering; of a bundle that was built with --features.",
+    ),
     click.option("--csv", type=OutputFile(TABLE), help="Append a row of CSV per frame."),
     click.option("--serve", metavar="HOST:PORT", help="Serve a live page; other than on 127.0.0.1 it wants a token."),
     click.option("--serve-token", envvar="EDGEVIT_SERVE_TOKEN", help="Its token; made if needed. Also $EDGEVIT_SERVE_TOKEN."),
@@ -141,6 +147,7 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
     from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.notify import open_notifier
     from edgevit.runtime.sinks.behind import Behind, without_picture
+    from edgevit.runtime.sinks.features import FeatureFile
     from edgevit.runtime.sinks.guard import Guarded
     from edgevit.runtime.sinks.lines import CsvFile, JsonFile, JsonLines
     from edgevit.runtime.sinks.screens import Overlays, WindowSink, has_display
@@ -162,6 +169,11 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
     if (path := values["csv"]) is not None:
         rows = CsvFile(path, multi_label=manifest.problem_type == MULTI_LABEL)
         yield behind(guarded(rows, path), size=QUEUED_LINES, keep=without_picture)
+    if (path := values["features"]) is not None:
+        if manifest.features is None:
+            msg = "--features: this bundle gives none. Build it with: edgevit build MODEL --features"
+            raise ConfigError(msg)
+        yield FeatureFile(path)
     if values["save"] is not None:
         video = guarded(VideoSink(values["save"], fps=source.fps or 30.0), values["save"], retry=False)
         yield behind(Overlays([video], precision=manifest.precision), size=QUEUED_PICTURES)

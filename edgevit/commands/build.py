@@ -61,6 +61,7 @@ def build(
     eval_limit: int = 1024,
     recipe: str | Path | Recipe = "default",
     reference: bool = True,
+    features: bool = False,
     class_order: str | None = None,
     threads: int | None = None,
     device: str = "auto",
@@ -92,6 +93,7 @@ def build(
         merge: how many tokens to merge, without training: a share of the multiply-accumulates, or by hand, ``64@2,64@5``;
             ``none`` keeps ``speedup`` and ``prune="auto"`` from merging any.
         reference: whether the bundle keeps the FP32 graph, and frames of ``data`` that engines are checked with.
+        features: whether the bundle gives what the head sees, too, for search and clustering: `Classifier.features`.
         class_order: how the trainer sorted class folders, ``text`` or ``natural``, for a model without names; None asks it.
         threads: CPU threads of an inference; all by default.
         device: where torch computes what is heavy (statistics, GPTQ, gradients, distillation): ``cpu``, ``cuda``, ``cuda:1``; by
@@ -109,7 +111,7 @@ def build(
     request = build_request(
         model, data=data, target=target, precision=precision, max_drop=max_drop, prune=prune, speedup=speedup, merge=merge,
         out=out, eval_data=eval_data, eval_limit=eval_limit, recipe=recipe, reference=reference, class_order=class_order,
-        threads=threads, device=device, command=command, **options,
+        features=features, threads=threads, device=device, command=command, **options,
     )  # fmt: skip
     return run_build(request, cache_of(cache), progress or Progress())
 

@@ -62,6 +62,7 @@ class SharedArguments(PruneOptions, total=False):
     eval_limit: int
     recipe: str | Path | Recipe
     reference: bool
+    features: bool
     class_order: str | None
     threads: int | None
     device: str
@@ -171,6 +172,7 @@ def _request(given: dict[str, Any], **decided: Any) -> BuildRequest:
         eval_limit=number_of(given.pop("eval_limit", 1024), "eval_limit", 1),
         recipe=recipe_of(given.pop("recipe", "default")),
         reference=bool(given.pop("reference", True)),
+        features=bool(given.pop("features", False)),
         class_order=choice_of(given.pop("class_order", None), "class_order", ORDERS),
         threads=number_or_none(given.pop("threads", None), "threads", 1),
         device=device_of(given.pop("device", "auto")),

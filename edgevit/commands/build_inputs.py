@@ -71,6 +71,8 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     _ = backend(proxy_engine_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
         checkpoint = load_checkpoint(request.model, **request.options)
+        if request.features:
+            checkpoint = checkpoint.with_features()
     checkpoint, sets, said = _read_images(request, checkpoint, progress)
     calibration, fitting, held_out, notes = _choose_images(request, *sets)
     for step in request.steps:

@@ -35,6 +35,8 @@ class BuildRequest:
     reference: bool = True
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
     checked with from the images. False: neither; they are synthetic."""
+    features: bool = False
+    """Graphs give the features beside the logits."""
     threads: int | None = None
     device: str = "auto"
     """Where torch computes what is heavy; see `edgevit.model.devices.compute_device`."""

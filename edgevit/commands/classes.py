@@ -56,7 +56,7 @@ def set_classes(
     Args:
         bundle: one whose classes were given as text.
         classes: a file of embeddings (`edgevit.textclasses.read_embeddings`); with ``text_model`` names, or a file of them.
-        out: the bundle to write, a folder or .zip; it may be the same.
+        out: the bundle to write, a folder or .zip.
         prompt: sentences with ``{}``, where the class stands, for ``text_model``.
         text_model: a checkpoint with the text tower.
 
@@ -67,7 +67,7 @@ def set_classes(
     source, target = open_bundle(path_of(bundle, "bundle")), path_of(out, "out")
     made = _text_head(source)
     texts = _texts(classes, prompt, path_or_none(text_model, "text_model"))
-    read = [path for path in (classes, text_model) if isinstance(path, Path)]
+    read = [source.path, *(path for path in (classes, text_model) if isinstance(path, Path))]
     refuse_clashes([Output(name="-o", path=target, replaced=True)], read)
     check_replaceable(target)
     _require_fit(source, texts)
@@ -145,7 +145,7 @@ def _changed(bundle: Bundle, name: str, weight: NDArray[np.float32], bias: NDArr
 def _manifest(manifest: Manifest, texts: TextClasses, made: TextHead) -> Manifest:
     """What was measured with other classes is not the new ones'; how fast it is stays."""
     notes = [text for text in manifest.notes if not text.startswith(OF_BEFORE)]
-    notes.append(f"classes: exchanged for {len(texts.labels)} others; accuracy was measured with {len(manifest.labels)} before")
+    notes.append("classes: others than the bundle was built with; edgevit compare measures their accuracy")
     compiled = manifest.compiled and manifest.compiled | {"engine": None}
     return replace(
         manifest, labels=texts.labels, model=manifest.model | {"classes": len(texts.labels)}, text=made, accuracy=None, checks=(),

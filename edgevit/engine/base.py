@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Frames = NDArray[np.uint8]
     Logits = NDArray[np.float32]
+    Features = NDArray[np.float32]
+    Given = tuple[Logits, Features | None]
 
 
 UNCOUNTED = 3
@@ -72,6 +74,11 @@ class Session(Protocol):
     @property
     def graph(self) -> GraphUse | None:
         """Of a GPU; None where engines have no such thing."""
+        ...
+
+    @property
+    def features(self) -> Features | None:
+        """What the head saw in the last inference, float32 [N, features], the caller's own; None if the graph gives none."""
         ...
 
     @property
@@ -171,15 +178,17 @@ class JustInTime:
 class SessionBase:
     """What sessions share: the shape check, and closing on exit."""
 
+    features: Features | None = None
+
     engine: str
     device: str
     threads: int
     graph: GraphUse | None = None
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Logits]) -> None:
+    def __init__(self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Given]) -> None:
         self.engine, self.device, self.threads, self.shape = engine, processor(), threads, shape
-        self._run: Callable[[Frames], Logits] | None = run
+        self._run: Callable[[Frames], Given] | None = run
 
     def warn(self, text: str) -> None:
         """See `Session.warn`."""
@@ -191,10 +200,11 @@ class SessionBase:
             raise EngineError(closed(self.engine))
         require_frames(self.engine, frames_bgr, self.shape)
         try:
-            return self._run(frames_bgr)
+            logits, self.features = self._run(frames_bgr)
         except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
             msg = f"{self.engine}: inference failed: {cause(error)}"
             raise EngineError(msg) from error
+        return logits
 
     def close(self) -> None:
         """See `Session.close`."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause
 from edgevit.engine.on_disk import on_disk
 from edgevit.errors import EngineError
+from edgevit.onnxfile import FEATURES
 from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
 
-    from edgevit.engine.base import Frames, Logits
+    from edgevit.engine.base import Frames, Given
 
 # MatMul + Add becomes a Gemm, which the Q/DQ fusion does not know: INT8 would run dequantized, 4 times slower.
 DISABLED = ["MatMulAddFusion"]
@@ -72,12 +73,13 @@ class OnnxRuntime(JustInTime):
         return events
 
 
-def _runner(session: onnxruntime.InferenceSession) -> Callable[[Frames], Logits]:
-    name = session.get_inputs()[0].name
+def _runner(session: onnxruntime.InferenceSession) -> Callable[[Frames], Given]:
+    name, outputs = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+    wanted = [outputs[0], *([FEATURES] if FEATURES in outputs else [])]
 
-    def run(frames: Frames) -> Logits:
-        logits: Logits = session.run(None, {name: frames})[0]
-        return logits
+    def run(frames: Frames) -> Given:
+        logits, *more = session.run(wanted, {name: frames})
+        return logits, more[0] if more else None
 
     return run
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause, saturates
 from edgevit.engine.on_disk import on_disk
 from edgevit.errors import EngineError
-from edgevit.onnxfile import allows_bf16
+from edgevit.onnxfile import FEATURES, allows_bf16
 from edgevit.unreported import import_openvino
 
 if TYPE_CHECKING:
     import openvino
 
-    from edgevit.engine.base import Frames, Logits
+    from edgevit.engine.base import Frames, Given
 
 
 class OpenVino(JustInTime):
@@ -74,13 +74,16 @@ class OpenVino(JustInTime):
         return [LayerTime(name=name, kind=kinds[name], milliseconds=median(values)) for name, values in times.items()]
 
 
-def _runner(compiled: openvino.CompiledModel) -> Callable[[Frames], Logits]:
+def _runner(compiled: openvino.CompiledModel) -> Callable[[Frames], Given]:
     import numpy as np
 
     request = compiled.create_infer_request()
+    wanted = [0, *(i for i, output in enumerate(compiled.outputs) if FEATURES in output.get_names())]
 
-    def run(frames: Frames) -> Logits:
-        return np.concatenate([request.infer([frame[None]], share_inputs=True)[0] for frame in frames])
+    def run(frames: Frames) -> Given:
+        found = [request.infer([frame[None]], share_inputs=True) for frame in frames]  # copies of the request's own
+        logits, *more = (np.concatenate([each[i] for each in found]) for i in wanted)
+        return logits, more[0] if more else None
 
     return run
 

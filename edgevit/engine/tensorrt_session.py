@@ -25,8 +25,10 @@ from edgevit.engine.cuda_graph import CudaGraph, CudaGraphError, capture
 from edgevit.engine.cuda_memory import Buffer, current, first_gpu
 from edgevit.engine.tensorrt_log import Messages, logger_of
 from edgevit.errors import EngineError, needs_extra
+from edgevit.onnxfile import FEATURES
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from edgevit.engine.base import Frames, Logits
@@ -82,6 +84,7 @@ class TensorRtSession:
     """See `edgevit.engine.base.Session`. Any thread may use it, one at a time."""
 
     threads = 1
+    features: NDArray[np.float32] | None = None
 
     def __init__(self, engine: bytes, module: Any, *, graph: bool = True) -> None:
         """Load ``engine``, which TensorRT's Python ``module`` compiled, as bytes; ``graph`` allows a CUDA graph.
@@ -135,16 +138,22 @@ class TensorRtSession:
             raise EngineError(msg)
         held.stream = held.cuda.Stream()
         names = [held.plan.get_tensor_name(i) for i in range(held.plan.num_io_tensors)]
-        found = {(held.plan.get_tensor_mode(name), held.plan.get_tensor_dtype(name)): name for name in names}
-        wanted = ((module.TensorIOMode.INPUT, module.DataType.UINT8), (module.TensorIOMode.OUTPUT, module.DataType.FLOAT))
-        if len(names) != len(wanted) or set(found) != set(wanted):  # its bytes would be read as what they are not
+        found = {name: (held.plan.get_tensor_mode(name), held.plan.get_tensor_dtype(name)) for name in names}
+        sources, sinks = ([name for name, (mode, _) in found.items() if (mode == module.TensorIOMode.INPUT) is taken]
+                          for taken in (True, False))  # fmt: skip
+        sinks.sort(key=FEATURES.__eq__)  # logits first
+        types = [found[name][1] for name in (*sources, *sinks)]
+        right = len(sources) == 1 and len(sinks) == (2 if FEATURES in sinks else 1)
+        if not right or types != [module.DataType.UINT8] + [module.DataType.FLOAT] * len(sinks):  # bytes would be misread
             msg = f"{self.engine}: this engine is not edgevit's: those take frames of uint8 and give logits of float32"
             raise EngineError(msg)
-        source, sink = (found[kind] for kind in wanted)
+        (source,) = sources
         self.shape = tuple(held.plan.get_tensor_shape(source))[1:]
         held.execution.set_input_shape(source, (1, *self.shape))
         self._input = self._buffer(source, (1, *self.shape), np.uint8, mapped)
-        self._output = self._buffer(sink, (1, *tuple(held.plan.get_tensor_shape(sink))[1:]), np.float32, mapped)
+        self._outputs = [
+            self._buffer(name, (1, *tuple(held.plan.get_tensor_shape(name))[1:]), np.float32, mapped) for name in sinks
+        ]
         for _ in range(WARM_UP):
             self._once(np.zeros(self.shape, np.uint8), self._enqueue)
 
@@ -174,10 +183,12 @@ class TensorRtSession:
         with self._on_the_gpu():
             require_frames(self.engine, frames_bgr, self.shape)
             queue = self._enqueue if self._held.graph is None else self._replay
-            return np.concatenate([self._once(frame, queue) for frame in frames_bgr])
+            logits, *more = map(np.concatenate, zip(*(self._once(frame, queue) for frame in frames_bgr), strict=True))
+            self.features = more[0] if more else None
+            return logits
 
-    def _once(self, frame: Any, queue: Callable[[], None]) -> Logits:
-        """Logits [1, classes] of one frame, by what ``queue`` gives the stream to do."""
+    def _once(self, frame: Any, queue: Callable[[], None]) -> list[NDArray[np.float32]]:
+        """Logits [1, classes] of one frame, and features if the engine gives them, by what ``queue`` gives the stream to do."""
         np.copyto(self._input.host[0], frame)
         try:
             queue()
@@ -185,8 +196,7 @@ class TensorRtSession:
         except (self._held.cuda.Error, CudaGraphError) as error:
             msg = f"{self.engine}: inference failed: {cause(error)}"
             raise EngineError(msg) from error
-        logits: Logits = self._output.host.copy()
-        return logits
+        return [output.host.copy() for output in self._outputs]
 
     def _enqueue(self) -> None:
         """A frame's work, in order: the copies are captured, too, as their addresses stay."""
@@ -196,8 +206,9 @@ class TensorRtSession:
         if not held.execution.execute_async_v3(held.stream.handle):
             msg = f"{self.engine}: inference failed{self._said()}"
             raise EngineError(msg)
-        if not self._output.mapped:
-            held.cuda.memcpy_dtoh_async(self._output.host, self._output.address, held.stream)
+        for output in self._outputs:
+            if not output.mapped:
+                held.cuda.memcpy_dtoh_async(output.host, output.address, held.stream)
 
     def _replay(self) -> None:
         assert self._held.graph is not None
@@ -219,7 +230,7 @@ class TensorRtSession:
         rng = np.random.default_rng(0)
         frames = rng.integers(0, 256, (2, *self.shape), np.uint8)
         # One frame behind the other: a graph that does nothing would be right wherever plain execution was just before.
-        wanted, found = (np.stack([self._once(frame, queue) for frame in frames]) for queue in (self._enqueue, self._replay))
+        wanted, found = (np.stack([self._once(frame, queue)[0] for frame in frames]) for queue in (self._enqueue, self._replay))
         if not np.allclose(found, wanted, rtol=0, atol=SAME * float(np.abs(wanted).max()), equal_nan=True):
             return GraphUse(used=False, reason="not used: it gives other logits than plain execution")
         plain, replayed = list[float](), list[float]()

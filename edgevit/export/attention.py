@@ -155,7 +155,7 @@ def _attention_op(nodes: Nodes, qkv: str, at: Heads) -> str:
         msg = f"{at.name}: the Attention op has no place for the Q/DQ pair behind softmax; write INT8 attention in another layout"
         raise ValueError(msg)
     q, k, v = _joint_parts(nodes, qkv, at)
-    q, k = write_scored(nodes, q, k, at.between, at.name, at.tokens, at.keep)
+    q, k = write_scored(nodes, q, k, at.between, at.name, heads=at.heads, tokens=at.tokens, keep=at.keep)
     bias = () if at.bias is None else (at.bias,)
     if at.score_bias is not None:
         own = nodes.constant(f"{at.name}/score_bias", _padded(at)[None])
@@ -173,7 +173,7 @@ def _merge_op(nodes: Nodes, mixed: str, at: Heads) -> str:
 
 def _products(nodes: Nodes, parts: tuple[str, str, str], at: Heads, *, rank: int) -> str:
     (q, k, v), steps, name = parts, at.steps, at.name
-    q, k = write_scored(nodes, q, k, at.between, name, at.tokens, at.keep)
+    q, k = write_scored(nodes, q, k, at.between, name, heads=at.heads, tokens=at.tokens, keep=at.keep)
     if steps is not None:
         q = nodes.fake_quantized(q, steps.query_step, f"{name}/q", steps.format)
         # In front of the transpose: OpenVINO fuses MatMul and Transpose, with a Q/DQ between them it does not.

@@ -1,13 +1,15 @@
 """Write a ViT as ONNX, op by op, from its folded weights and a `QuantPlan`.
 
 The graph is written, not traced: every Q/DQ, dtype and fusion pattern is on purpose and visible here.
-Input ``frames`` is uint8 [N, H, W, 3] BGR, output ``logits`` float32 [N, classes]; N is free unless the form fixes it.
+Input ``frames`` is uint8 [N, H, W, 3] BGR, output ``logits`` float32 [N, classes]; N is free unless the form fixes it. Where
+`VitConfig.gives_features` says so, a second output ``features`` is float32 [N, features].
 Node names start with the block they belong to (``blocks.3/fc1/...``), which profilers show.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import torch
 from onnx import TensorProto, helper
 
@@ -15,14 +17,14 @@ from edgevit.export.assembly import with_tensors
 from edgevit.export.attention import Heads, heads_first, log_sizes, merge_heads_first, write_attention
 from edgevit.export.features import head_format, write_features
 from edgevit.export.form import CPU, Form
-from edgevit.export.merging import Merging, write_merge
+from edgevit.export.merging import Merged, Merging, write_merge
 from edgevit.export.nodes import Nodes, element_type
 from edgevit.export.pool import write_pool
 from edgevit.export.scored import Between
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
 from edgevit.model.quantplan import QuantizedLinear, QuantPlan
 from edgevit.numberformat import FP32
-from edgevit.onnxfile import HEAD_BIAS, HEAD_WEIGHT
+from edgevit.onnxfile import FEATURES, HEAD_BIAS, HEAD_WEIGHT, OUTPUT
 from edgevit.part import Part
 from edgevit.vitconfig import VitConfig
 
@@ -54,8 +56,8 @@ class _Writer(Nodes):
         self.config: VitConfig = plan.model.config
         self.masked = int(form.padded)
         """Tokens behind all others that no query attends to."""
-        self.sizes: str | None = None
-        """[N, 1, T]: patches that each token stands for; None before any were merged."""
+        self.known: Merged | None = None
+        """Of tokens that were merged; None before any were."""
         self.bias: str | None = None
         """What attention adds to scores for it, as `edgevit.export.attention.Heads` has it."""
         if self.masked:
@@ -74,11 +76,17 @@ class _Writer(Nodes):
             self.nodes,
             "edgevit",
             [helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, height, width, 3])],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, self.config.classes])],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, self.config.classes]), *self.further(batch)],
         )
         opsets = [helper.make_opsetid("", self.form.opset)]
         model = helper.make_model(graph, producer_name="edgevit", ir_version=self.form.ir_version, opset_imports=opsets)
         return with_tensors(model, self.constants.values())
+
+    def further(self, batch: int | str) -> list[onnx.ValueInfoProto]:
+        """Outputs beside logits."""
+        if not self.config.gives_features:
+            return []
+        return [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, [batch, self.config.features])]
 
     def embed(self, frames: str, model: FoldedVit) -> str:
         """uint8 frames to tokens [N, T, width]: one GEMM over the pixels of each patch."""
@@ -152,8 +160,8 @@ class _Writer(Nodes):
             name=name, tokens=config.tokens_into(index), prefix=config.prefix_tokens, merged=config.blocks[index].merged,
             width=config.width,
         )  # fmt: skip
-        x, self.sizes = write_merge(self, x, taken, self.sizes, at)
-        self.bias = log_sizes(self, self.sizes, name, at.kept)
+        x, self.known = write_merge(self, x, taken, self.known, at, places=config.rotary is not None)
+        self.bias = log_sizes(self, self.known.sizes, name, at.kept)
         return x
 
     def hidden(self, x: str, block: FoldedBlock, index: int) -> str:
@@ -180,7 +188,7 @@ class _Writer(Nodes):
         at = Heads(
             name=products.node, heads=block.heads, depth=inner // block.heads, tokens=tokens, keep=keep,
             steps=self.plan.attention.get(products), bias=self.bias, score_bias=block.score_bias,
-            between=Between.of(block),
+            between=Between.of(block, self.known.places if self.known else None),
         )  # fmt: skip
         if self.form.joint_qkv or qkv in self.plan.linears:
             mixed = write_attention(self, self.linear(x, block.qkv, qkv), at)
@@ -212,33 +220,35 @@ class _Writer(Nodes):
         return self.node("Gelu", name, x, approximate="tanh" if kind == "gelu_tanh" else "none")
 
     def head(self, x: str, model: FoldedVit) -> None:
-        """Final norm, pooling and classifier; the output is called ``logits``."""
+        """Final norm, pooling and classifier; the outputs are called ``logits`` and, where they are wanted, ``features``."""
         before, after = self.config.final_norm == "before_pooling", self.config.final_norm == "after_pooling"
         x = self.norm(x, model.final_norm if before else None, "head/norm")
         parts = [self.pooled(x, kind, model) for kind in self.config.pooling]
         pooled = parts[0] if len(parts) == 1 else self.node("Concat", "head", *parts, axis=-1)
         pooled = self.norm(pooled, model.final_norm if after else None, "head/norm")
         features, to = write_features(self, pooled, model), head_format(model, self)
+        if self.config.gives_features:
+            self.node_with("Cast", "head/features/given", (FEATURES,), features, to=TensorProto.FLOAT)
         product = self.node("MatMul", "head", features, self.constant(HEAD_WEIGHT, model.head.weight.T, to))
         bias = self.constant(HEAD_BIAS, model.head.bias, to)
         if to == FP32:
-            self.node_with("Add", "head", ("logits",), product, bias)
+            self.node_with("Add", "head", (OUTPUT,), product, bias)
         else:
             logits = self.node("Add", "head", product, bias)
-            self.node_with("Cast", "head", ("logits",), logits, to=TensorProto.FLOAT)
+            self.node_with("Cast", "head", (OUTPUT,), logits, to=TensorProto.FLOAT)
 
     def pooled(self, x: str, kind: str, model: FoldedVit) -> str:
         """One pooled feature [N, width]."""
         if model.pool is not None:
-            return write_pool(self, x, model.pool, self.config, self.sizes, self.activation)
+            return write_pool(self, x, model.pool, self.config, self.known.sizes if self.known else None, self.activation)
         if kind != "mean":
             index = {"class": 0, "distillation": 1}[kind]
             return self.node("Gather", f"head/{kind}", x, self.constant(f"index/{index}", np.int64(index)), axis=1)
         prefix, tokens = self.config.prefix_tokens, self.config.tokens_after(len(self.config.blocks) - 1)
-        if self.sizes is not None:  # of the patches that a token stands for its share
+        if self.known is not None:  # of the patches that a token stands for its share
             patches = self.config.grid[0] * self.config.grid[1]
             share = self.constant("head/share", np.where(np.arange(tokens) < prefix, 0, 1 / patches)[None, None])
-            mean = self.node("MatMul", "head/mean", self.node("Mul", "head/mean", self.sizes, share), x)
+            mean = self.node("MatMul", "head/mean", self.node("Mul", "head/mean", self.known.sizes, share), x)
             return self.node("Reshape", "head/mean", mean, self.constant("shape/mean", [0, self.config.width]))
         if prefix:
             ends = (self.constant(f"index/from_{prefix}", [prefix]), self.constant(f"index/end_{tokens}", [tokens]))

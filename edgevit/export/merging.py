@@ -80,11 +80,21 @@ class Merging:
         return found
 
 
-def write_merge(nodes: Nodes, x: str, taken: str, sizes: str | None, at: Merging) -> tuple[str, str]:
-    """The merged tokens [N, kept, width] of ``x`` [N, tokens, width], and their sizes [N, 1, kept].
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What is known of tokens that were merged."""
 
-    ``taken`` [N, tokens, width] is what they are compared by; ``sizes`` [N, 1, tokens] are those before, None where nothing was
-    merged yet.
+    sizes: str
+    """[N, 1, tokens]: patches that each stands for."""
+    places: str | None = None
+    """[N, tokens, all tokens], see `edgevit.model.merging.Tokens`; None where nobody asks."""
+
+
+def write_merge(nodes: Nodes, x: str, taken: str, before: Merged | None, at: Merging, *, places: bool) -> tuple[str, Merged]:
+    """The merged tokens [N, kept, width] of ``x`` [N, tokens, width], and what is known of them, with their ``places`` if asked.
+
+    ``taken`` [N, tokens, width] is what they are compared by; ``before`` is what is known of those, None where nothing was merged
+    yet.
     Raises ConfigError for more tokens than FP16 counts, in FP16.
     """
     if nodes.form.dtype == "fp16" and at.tokens > MOST:
@@ -94,12 +104,17 @@ def write_merge(nodes: Nodes, x: str, taken: str, sizes: str | None, at: Merging
     kept = nodes.constant(f"{at.name}/kept", np.arange(at.kept, dtype=np.float32)[:, None])
     members = nodes.node("Equal", f"{at.name}/members", place, kept)
     members = nodes.node("Cast", f"{at.name}/members", members, to=element_type(nodes.format))
-    if sizes is not None:
-        members = nodes.node("Mul", f"{at.name}/members", members, sizes)
+    if before is not None:
+        members = nodes.node("Mul", f"{at.name}/members", members, before.sizes)
     count = _reduced(nodes, "ReduceSum", f"{at.name}/sizes", members)
     # Divided behind the product: weights of their own would be one more kernel.
     merged = nodes.node("Div", at.name, nodes.node("MatMul", at.name, members, x), count)
-    return merged, _row(nodes, count, at.kept, f"{at.name}/sizes")
+    shares = None
+    if places:
+        shares = nodes.node("Div", f"{at.name}/shares", members, count)
+        if before is not None and before.places is not None:
+            shares = nodes.node("MatMul", f"{at.name}/shares", shares, before.places)
+    return merged, Merged(sizes=_row(nodes, count, at.kept, f"{at.name}/sizes"), places=shares)
 
 
 def _unit(nodes: Nodes, x: str, at: Merging) -> str:

@@ -31,6 +31,8 @@ class Nodes:
         self.format = FORMATS[form.dtype]
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Constant] = {}
+        self.made: dict[str, str] = {}
+        """Tensors that several parts of the graph use, by what they are."""
 
     def constant(
         self, name: str, value: Tensor | NDArray[Any] | np.generic | list[int] | float, to: NumberFormat | None = None

@@ -90,6 +90,12 @@ TABLE = FileKind(name="a table by edgevit run", begins=lambda _, head: head.star
 HTML = FileKind(name="an HTML report of edgevit's", begins=lambda _, head: GENERATOR.encode() in head)
 MARKDOWN = FileKind(name="a Markdown report of edgevit's", begins=lambda _, head: COMMENT.encode() in head.partition(b"\n")[0])
 COMPARISON = FileKind(name="a table by edgevit compare", begins=lambda _, head: head.startswith(b"precision,engine,"))
+FEATURES = FileKind(
+    name="features by edgevit run", begins=lambda _, head: head[:4] == b"PK\3\4" and head[30:42] == b"features.npy"
+)
+EMBEDDINGS = FileKind(
+    name="text embeddings by edgevit embed", begins=lambda _, head: head[:4] == b"PK\3\4" and head[30:44] == b"embeddings.npy"
+)
 MAPS = FileKind(name="a picture or an array of attention maps", begins=_maps)
 DEPLOYMENT = FileKind(name="a report of edgevit deploy", begins=lambda _, head: head[:1] == b"{" and b'"host":' in head)
 ACCEPTANCE = FileKind(

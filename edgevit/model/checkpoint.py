@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,12 @@ class Checkpoint:
         return checkpoint_bytes(
             self.model, preprocessing=self.preprocessing, labels=self.labels, problem_type=self.problem_type, text=self.text
         )  # fmt: skip
+
+    def with_features(self) -> Checkpoint:
+        """The same, whose graphs give the features beside the logits."""
+        model = copy(self.model)
+        model.config = replace(model.config, gives_features=True)
+        return replace(self, model=model)
 
     def with_model(self, model: Vit) -> Checkpoint:
         """The same with another model, and a digest of that."""

@@ -286,8 +286,10 @@ def merged_behind(model: FoldedVit, index: int, before: Tokens, behind: Tokens) 
 
 def merge_of(model: FoldedVit, index: int, before: Tokens) -> Merge | None:
     """Which of the tokens that block ``index`` takes become one behind its attention; None in a block that merges none."""
-    merged = model.config.blocks[index].merged
-    return matched(compared(before.x), prefix=model.config.prefix_tokens, merged=merged) if merged else None
+    config, merged = model.config, model.config.blocks[index].merged
+    if not merged:
+        return None
+    return matched(compared(before.x), prefix=config.prefix_tokens, merged=merged, places=config.rotary is not None)
 
 
 def _patches(frames: Tensor, config: VitConfig) -> Tensor:
@@ -306,7 +308,7 @@ def attention_inputs(
     n, t, _ = x.shape
     qkv = linear(Part(index, "qkv"), layer_norm(x, block.norm1), block.qkv)
     q, k, v = qkv.view(n, t, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
-    q, k = scored(block, q[:, :, :keep], block.query_norm), scored(block, k, block.key_norm)
+    q, k = (scored(block, part, norm, tokens.places) for part, norm in ((q[:, :, :keep], block.query_norm), (k, block.key_norm)))
     mixed = attention(Part(index, "attention"), q, k, v, _added(block, tokens, keep))
     return layer_norm(mixed.transpose(1, 2).reshape(n, keep, -1), block.attention_norm)
 
@@ -319,10 +321,10 @@ def _added(block: FoldedBlock, tokens: Tokens, keep: int) -> Tensor | None:
     return own if tokens.bias is None else own + tokens.bias
 
 
-def scored(block: FoldedBlock, x: Tensor, norm: Norm | None) -> Tensor:
-    """Queries or keys [N, heads, T, head_dim] as scores take them: behind their ``norm``, and turned."""
+def scored(block: FoldedBlock, x: Tensor, norm: Norm | None, places: Tensor | None = None) -> Tensor:
+    """Queries or keys [N, heads, T, head_dim] as scores take them: behind their ``norm``, and turned; ``places`` as `Tokens`."""
     x = layer_norm(x, norm)
-    return x if block.rotation is None else block.rotation(x)
+    return x if block.rotation is None else block.rotation(x, places)
 
 
 def mlp_inputs(x: Tensor, block: FoldedBlock, index: int, config: VitConfig, linear: LinearOp) -> Tensor:

@@ -37,5 +37,23 @@ def merging_macs(config: VitConfig) -> int:
         if block.merged:
             tokens = config.tokens_into(index)
             total += tokens * config.width * (tokens + config.tokens_after(index))
+    if config.rotary is not None:
+        total += _turning_macs(config)
     weighted = total and "mean" in config.pooling
     return total + (config.output_tokens * config.width if weighted else 0)
+
+
+def _turning_macs(config: VitConfig) -> int:
+    """Of where merged tokens come from, and of the mean rotations that this makes of tables, behind each merge."""
+    assert config.rotary is not None
+    total = 0
+    for index, block in enumerate(config.blocks):
+        if block.merged and config.merges_before(index):
+            total += config.tokens_after(index) * config.tokens_into(index) * config.tokens
+        if not block.merged or index == len(config.blocks) - 1:
+            continue
+        last = next((i for i in range(index + 1, len(config.blocks)) if config.blocks[i].merged), len(config.blocks) - 1)
+        heads = [each.heads for each in config.blocks[index + 1 : last + 1] if each.heads]
+        tables = sum(heads) if config.rotary.by_head else min(1, len(heads))
+        total += 2 * tables * config.tokens_into(index + 1) * config.tokens * config.head_dim
+    return total

@@ -30,6 +30,9 @@ class Tokens:
     """[N, T, width]."""
     sizes: Tensor | None = None
     """[N, T]: patches that each token stands for; None before any were merged, when each stands for itself."""
+    places: Tensor | None = None
+    """[N, T, all tokens]: what share of each token every token of block 0 is; None before any were merged, and where nobody asks
+    (`Merge.places`). Rotary positions of a token are the mean of those of its patches."""
 
     @property
     def bias(self) -> Tensor | None:
@@ -38,11 +41,11 @@ class Tokens:
 
     def to(self, device: torch.device) -> Tokens:
         """The same on ``device``."""
-        return Tokens(self.x.to(device), None if self.sizes is None else self.sizes.to(device))
+        return Tokens(self.x.to(device), *(None if part is None else part.to(device) for part in (self.sizes, self.places)))
 
     def with_x(self, x: Tensor) -> Tokens:
         """Other values of the same tokens, or of the first of them."""
-        return Tokens(x, None if self.sizes is None else self.sizes[:, : x.shape[1]])
+        return Tokens(x, *(None if part is None else part[:, : x.shape[1]] for part in (self.sizes, self.places)))
 
     def merged(self, merge: Merge) -> Tokens:
         """Fewer tokens, each the average of some, weighted by their sizes."""
@@ -51,7 +54,9 @@ class Tokens:
         if self.sizes is not None:
             members = members * self.sizes[:, None, :]
         sizes = members.sum(-1)
-        return Tokens(members / sizes[..., None] @ self.x, sizes)
+        shares = members / sizes[..., None]
+        places = None if not merge.places else shares if self.places is None else shares @ self.places
+        return Tokens(shares @ self.x, sizes, places)
 
     def mean(self, first: int) -> Tensor:
         """The mean [N, width] over all patches, those merged included; ``first`` is the first patch's token."""
@@ -69,6 +74,8 @@ class Merge:
     """int64 [N, T]: the number of the new token that each becomes part of."""
     kept: int
     """New tokens: first the prefix, then the sources that stay, the one least like any other first, then the destinations."""
+    places: bool = False
+    """Whether it is kept track of where tokens come from: `Tokens.places`."""
 
     def after(self, earlier: Merge | None) -> Merge:
         """Which tokens in front of ``earlier`` become one by both."""
@@ -82,13 +89,14 @@ def compared(x: Tensor) -> Tensor:
     return F.layer_norm(x.detach(), x.shape[-1:], eps=EPSILON) / x.shape[-1] ** 0.5  # a choice, which has no gradient
 
 
-def matched(unit: Tensor, *, prefix: int, merged: int) -> Merge:
+def matched(unit: Tensor, *, prefix: int, merged: int, places: bool = False) -> Merge:
     """The merge of the sources that are most like a destination.
 
     Args:
         unit: [N, T, depth], of all tokens, of length one: see `compared`.
         prefix: tokens in front, which stay.
         merged: how many sources go; at most half of the patches.
+        places: see `Merge`.
     """
     patches = unit[:, prefix:]
     best, nearest = (patches[:, ::2] @ patches[:, 1::2].transpose(-1, -2)).max(-1)  # the first, of equals
@@ -99,4 +107,4 @@ def matched(unit: Tensor, *, prefix: int, merged: int) -> Merge:
     groups = torch.arange(unit.shape[1], device=unit.device).repeat(len(unit), 1)
     groups[:, prefix::2] = torch.where(rank < merged, first + nearest, prefix + len(sources) - 1 - rank)
     groups[:, prefix + 1 :: 2] = first + torch.arange(patches.shape[1] // 2, device=unit.device)
-    return Merge(groups=groups, kept=unit.shape[1] - merged)
+    return Merge(groups=groups, kept=unit.shape[1] - merged, places=places)

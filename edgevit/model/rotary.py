@@ -52,10 +52,15 @@ class Rotation:
             self, frequencies=self.frequencies.to(device), cosines=self.cosines.to(device), sines=self.sines.to(device)
         )
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Queries or keys [N, heads, T, head_dim], turned; T leading tokens of all are enough."""
+    def __call__(self, x: Tensor, places: Tensor | None = None) -> Tensor:
+        """Queries or keys [N, heads, T, head_dim], turned; T leading tokens of all are enough.
+
+        Where tokens were merged, ``places`` [N, T', all tokens] says of which: each is turned by the mean of their rotations, as
+        the mean of equal keys' scores is the score of that key under the mean of their rotations.
+        """
+        cosines, sines = (table if places is None else places[:, None] @ table for table in (self.cosines, self.sines))
         tokens = x.shape[-2]
-        return x * self.cosines[:, :tokens] + swapped(x) * self.sines[:, :tokens]
+        return x * cosines[..., :tokens, :] + swapped(x) * sines[..., :tokens, :]
 
 
 def swapped(x: Tensor) -> Tensor:

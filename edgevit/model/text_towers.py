@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PROMPT = "a photo of a {}"
 """CLIP's own, where none is given."""
 BATCH = 64
+TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt", "sentencepiece.bpe.model")
 _TEXT_KEY = re.compile(r"text_model\.|token_embedding\.weight|text\.")
 
 
@@ -110,6 +111,10 @@ def _tower(files: Files, activation: str | None) -> Tower:
 
 def _of_transformers(folder: Path, files: Files) -> Tower:
     _require_text(files, read_weights(files.weights).tensors)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        # transformers would make an empty tokenizer, to which all words are one.
+        msg = f"{folder}: there is no tokenizer beside the text tower ({', '.join(TOKENIZERS[:3])}). Download the whole folder."
+        raise CheckpointError(msg)
     with needs_extra("text"):
         from transformers import AutoModel, AutoTokenizer
     try:

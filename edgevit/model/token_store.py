@@ -25,7 +25,7 @@ class TokenStream:
         with storage_errors(tempfile.gettempdir(), "TMPDIR"):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._shapes: list[tuple[int, ...]] = []
-        self._sized: list[bool] = []
+        self._further: list[tuple[tuple[int, ...], ...]] = []
         self._room: list[int] = []
 
     def __enter__(self) -> TokenStream:
@@ -41,17 +41,20 @@ class TokenStream:
         """Write one more batch. Raises StorageError if the disk is full."""
         images, count, width = tokens.x.shape
         self._shapes.append((images, count, width))
-        self._sized.append(False)
-        self._room.append(images * count * (width + 1))  # sizes come with the first merge
+        self._further.append(())
+        self._room.append(
+            images * count * (width + 1 + count)
+        )  # sizes and places come with the first merge; a hole takes no room
         self.replace(len(self) - 1, tokens)
 
     def replace(self, number: int, tokens: Tokens) -> None:
         """Write batch ``number`` anew, with as many tokens or fewer. Raises StorageError if the disk is full."""
-        parts = [tokens.x, *([] if tokens.sizes is None else [tokens.sizes])]
+        further = [part for part in (tokens.sizes, tokens.places) if part is not None]
+        parts = [tokens.x, *further]
         if sum(part.numel() for part in parts) > self._room[number]:
             msg = f"batch {number} has room for {self._room[number]} values, got {tuple(tokens.x.shape)}"
             raise ValueError(msg)
-        self._shapes[number], self._sized[number] = tuple(tokens.x.shape), tokens.sizes is not None
+        self._shapes[number], self._further[number] = tuple(tokens.x.shape), tuple(tuple(part.shape) for part in further)
         with storage_errors(tempfile.gettempdir(), "TMPDIR"):
             self._file.seek(self._offset(number))
             for part in parts:
@@ -62,7 +65,7 @@ class TokenStream:
         """Batch ``number``."""
         shape = self._shapes[number]
         self._file.seek(self._offset(number))
-        return Tokens(self._next(shape), self._next(shape[:2]) if self._sized[number] else None)
+        return Tokens(self._next(shape), *map(self._next, self._further[number]))
 
     def _next(self, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(np.fromfile(self._file, np.float32, int(np.prod(shape))).reshape(shape))

@@ -63,8 +63,10 @@ class Block(nn.Module):
         self.scale1 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
         self.scale2 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
 
-    def attend(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Multi-head self-attention of normalised tokens [N, T, width] to the same; ``bias`` [N, 1, 1, T] is added to scores."""
+    def attend(self, x: Tensor, bias: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+        """Multi-head self-attention of normalised tokens [N, T, width] to the same; ``bias`` [N, 1, 1, T] is added to scores,
+        ``places`` are those of `Tokens`.
+        """
         if self.qkv is None:
             return self.proj(x)
         n, t, _ = x.shape
@@ -72,7 +74,7 @@ class Block(nn.Module):
         q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
             turn = Rotation.of(self.config, self.rotary.cpu()).to(x.device)
-            q, k = turn(q), turn(k)
+            q, k = turn(q, places), turn(k, places)
         if self.score_bias is not None:
             bias = self.score_bias if bias is None else self.score_bias + bias
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
@@ -87,10 +89,11 @@ class Block(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         """Map tokens to as many, or to fewer where the block merges some."""
         x = tokens.x
-        attended = self.attend(self.norm1(x), tokens.bias)
+        attended = self.attend(self.norm1(x), tokens.bias, tokens.places)
         tokens = tokens.with_x(x + (attended if self.scale1 is None else attended * self.scale1))
         if self.merged:
-            tokens = tokens.merged(matched(compared(x), prefix=self.prefix, merged=self.merged))
+            places = self.config.rotary is not None
+            tokens = tokens.merged(matched(compared(x), prefix=self.prefix, merged=self.merged, places=places))
         expanded = self.expand(self.norm2(tokens.x))
         return tokens.with_x(tokens.x + (expanded if self.scale2 is None else expanded * self.scale2))
 

@@ -81,7 +81,7 @@ def samples_of(checkpoint: Checkpoint, frames: Frame, plan: QuantPlan | None = N
     simulated = head_features(plan.model, last) if rounded else own
     expected = plain_linear(None, simulated, plan.model.head).numpy() if rounded else logits
     samples = Samples(frames=frames, logits=logits, expected=expected, streams=tuple(found))
-    if checkpoint.text is None:
+    if not plan.model.config.unit_features:
         return samples
     return replace(samples, features=own.numpy(), expected_features=simulated.numpy())
 

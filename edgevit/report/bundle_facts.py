@@ -40,7 +40,9 @@ def _facts(opened: Bundle, keys: Sequence[Path]) -> list[tuple[str, str]]:
         *_tokens(manifest),
         ("input", manifest.input),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:8])}{' ...' if len(manifest.labels) > 8 else ''}"),
+        *_text(manifest),
         ("scores", describe(manifest.problem_type)),
+        *([("features", f"{manifest.features} numbers an image, for search and clustering")] if manifest.features else []),
         ("preprocessing", manifest.preprocessing.describe()),
         ("precision", f"{manifest.precision}: {_share(blocks)}"),
         ("recipe", manifest.recipe["name"]),
@@ -61,6 +63,14 @@ def _structure(manifest: Manifest) -> list[tuple[str, str]]:
     """What it has that a plain ViT has not; nothing of a plain one."""
     found = VitConfig.from_dict(manifest.model).structure
     return [("structure", ", ".join(found))] if found else []
+
+
+def _text(manifest: Manifest) -> list[tuple[str, str]]:
+    """How its classes were given, if as text."""
+    if manifest.text is None:
+        return []
+    prompts = f" in {' | '.join(map(repr, manifest.text.prompts))}" if manifest.text.prompts else ""
+    return [("classes", f"given as text{prompts}, cosines times {manifest.text.scale:.4g}; edgevit classes exchanges them")]
 
 
 def _tokens(manifest: Manifest) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.mailbox import Mailbox
 
 if TYPE_CHECKING:
-    from edgevit.engine.base import Frames, Logits
+    from edgevit.engine.base import Features, Frames, Logits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +42,8 @@ class Result:
     """`time.perf_counter` seconds at which the label was known."""
     retries: int = 0
     """1 if the engine failed on this frame at first."""
+    features: Features | None = None
+    """[features], what the head saw; None if the bundle's graph does not give it."""
 
 
 def classify_frames(
@@ -95,6 +97,7 @@ def classify_frames(
                 latency_ms=1e3 * (finished - each.frame.captured),
                 finished=finished,
                 retries=retries,
+                features=None if session.features is None else session.features[0],
             )
             expected = each.frame.index + 1
 

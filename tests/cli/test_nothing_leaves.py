@@ -79,6 +79,8 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
         "inspect": (["inspect", place.bundle, "--layers"], 0),
         "attention": (["attention", place.bundle, image, "-o", "a.png"], 0),
         "profile": (["profile", place.bundle], 0),
+        "classes": (["classes", place.bundle], 0),
+        "embed": (["embed", place.model, "--classes", "disc,bar", "-o", "e.npz"], 3),  # it has no text tower
         "targets": (["targets"], 0),
         "doctor": (["doctor", place.bundle], 0),
         "deploy": (["deploy", place.bundle, "127.0.0.1", "--port", port(), "-o", "deployed"], 11),

@@ -72,6 +72,11 @@ WAYS: dict[str, tuple[Callable[[dict[str, Path], Path], list[object]], int]] = {
     "model to look into": (lambda have, bad: ["attention", bad, next(have["data"].rglob("*.png")), "-o", "a.png"], 3),
     "images": (lambda have, bad: ["build", have["model"], "--data", bad, "--no-cache", "-o", "b"], 4),
     "images to compare on": (lambda have, bad: ["compare", have["bundle"], "--data", bad, "--no-cache"], 4),
+    "bundle of other classes": (lambda _, bad: ["classes", bad, "--set", "e.npz", "-o", "c"], 5),
+    "model of embeddings": (lambda _, bad: ["embed", bad, "--classes", "a,b", "-o", "e.npz"], 3),
+    "embeddings": (lambda have, bad: ["build", have["model"], "--text-embeddings", bad, "--data", have["data"], "-o", "b"], 2),
+    "new embeddings": (lambda have, bad: ["embed", have["model"], "--classes", "a,b", "-o", f"{bad}.npz"], 9),
+    "features": (lambda have, bad: ["run", have["bundle"], "test://", "--headless", "--features", f"{bad}.npz"], 9),
     "image": (lambda have, bad: ["attention", have["bundle"], bad, "--no-cache", "-o", "a.png"], 4),
     "source": (lambda have, bad: ["run", have["bundle"], bad, "--headless"], 7),
     "source of a service": (lambda have, bad: ["service", have["bundle"], bad, "-o", "u.service"], 7),
@@ -105,8 +110,8 @@ def check(way: str, why: str, bad: Path, have: dict[str, Path], edgevit: Callabl
     outcome = edgevit(*build(have, bad))
     lines = [line for line in outcome.stderr.splitlines() if line.startswith("edgevit: ")]
     assert outcome.code == code, outcome.stderr
-    if way == "labels":  # click's own line
-        assert "Invalid value for '--labels'" in outcome.stderr
+    if way in ("labels", "embeddings"):  # click's own line
+        assert f"Invalid value for '--{'labels' if way == 'labels' else 'text-embeddings'}'" in outcome.stderr
         return
     assert len(lines) == 1, outcome.stderr
     assert outcome.stderr.endswith(f"{lines[0]}\n")

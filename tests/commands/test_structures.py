@@ -55,10 +55,19 @@ def test_fewer_heads_and_neurons(edgevit: Callable[..., Outcome], model: Path, i
     assert macs(after) <= 0.8 * macs(before)
 
 
-def test_rotary_models_merge_no_tokens(edgevit: Callable[..., Outcome], image_folder: Path, tmp_path: Path) -> None:
+def test_rotary_models_merge_tokens(edgevit: Callable[..., Outcome], image_folder: Path, tmp_path: Path) -> None:
     model = trained(tmp_path / "model.safetensors", **STRUCTURES["rotary"])
+    done = edgevit("build", model, "--data", image_folder, "-o", tmp_path / "o.edgevit", "--merge", "4@0", "--json")
+    assert done.code == 0, done.stderr
+    rows = json.loads(done.stdout)["comparison"]["rows"]
+    assert rows[-1]["accuracy"]["top1"] > 0.9
+    assert "4 behind attention of block 0" in edgevit("inspect", tmp_path / "o.edgevit").stdout
+
+
+def test_relative_positions_merge_none(edgevit: Callable[..., Outcome], image_folder: Path, tmp_path: Path) -> None:
+    model = trained(tmp_path / "model.safetensors", **STRUCTURES["attention pooling"])
     done = edgevit("build", model, "--data", image_folder, "-o", tmp_path / "o.edgevit", "--merge", "4@0")
     assert done.code == 2
-    assert "has no rotary position" in done.stderr
+    assert "has no relative position" in done.stderr
     faster = edgevit("prune", model, "--data", image_folder, "--speedup", 1.2, "--multiple", 8, "-o", tmp_path / "s.safetensors")
     assert faster.code == 0, faster.stderr

@@ -58,8 +58,9 @@ class FakeNpu(AheadOfTime):
         inner = OnnxRuntime().open(engine.removeprefix(HEADER), threads=1)
         shape = inner.shape  # type: ignore[attr-defined]
         return SessionBase(
-            engine=self.version, threads=1, shape=shape, run=lambda frames: np.concatenate([inner.infer(f[None]) for f in frames])
-        )
+            engine=self.version, threads=1, shape=shape,
+            run=lambda frames: (np.concatenate([inner.infer(f[None]) for f in frames]), None),
+        )  # fmt: skip
 
     def stamp(self) -> dict[str, str]:
         return {"builder": self.version, "device": str(self.serial)}

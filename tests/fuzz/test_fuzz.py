@@ -293,7 +293,8 @@ def test_options(data: st.DataObject, fuzz: Fuzz, checkpoint_path: Path, fp32_bu
         "inspect": [fp32_bundle_path], "attention": [fp32_bundle_path, tmp_path / "none.png"], "targets": [],
         "profile": [fp32_bundle_path, "test://32x32?frames=1"], "doctor": ["--json"],
         "service": [fp32_bundle_path, "0", "--print"], "keygen": [tmp_path / "key"],
-        "sign": [fp32_bundle_path, "--key", tmp_path / "none"],
+        "sign": [fp32_bundle_path, "--key", tmp_path / "none"], "classes": [fp32_bundle_path],
+        "embed": [checkpoint_path, "--classes", "a,b", "-o", tmp_path / "e.npz"],
     }  # fmt: skip
     chosen = [*arguments[name]]
     for item in data.draw(st.lists(st.sampled_from(options), max_size=2)) if options else ():

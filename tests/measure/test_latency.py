@@ -30,10 +30,10 @@ class Steps(Progress):
 def clock(name: str, calls: list[tuple[str, int]], seconds: float = 0.0) -> Session:
     """A session that takes ``seconds`` and notes its name and the frame's first pixel."""
 
-    def run(images: Frames) -> np.ndarray:
+    def run(images: Frames) -> tuple[np.ndarray, None]:
         calls.append((name, int(images[0, 0, 0, 0])))
         time.sleep(seconds)
-        return np.zeros((len(images), 2), np.float32)
+        return np.zeros((len(images), 2), np.float32), None
 
     return SessionBase(engine=name, threads=1, shape=(2, 2, 3), run=run)
 

@@ -23,10 +23,10 @@ def test_each_stage_has_its_time() -> None:
         time.sleep(0.012)
         return np.zeros((40, 60, 3), np.uint8)
 
-    def run(frames: Frames) -> np.ndarray:
+    def run(frames: Frames) -> tuple[np.ndarray, None]:
         inferred.append(frames.shape)
         time.sleep(0.004)
-        return np.array([[1.0, 2.0]], np.float32)
+        return np.array([[1.0, 2.0]], np.float32), None
 
     class Steps(Progress):
         def advance(self, stage: Stage, count: int) -> None:

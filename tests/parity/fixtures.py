@@ -1,9 +1,10 @@
-"""Makes tests/model/fixtures/real: small random models by the true timm and transformers, and what they answer.
+"""Makes tests/model/fixtures/real: small random models by the true timm, transformers and open_clip, and what they answer.
 
-    .venv-parity/bin/python -m tests.parity.fixtures
+    .venv-parity/bin/python -m tests.parity.fixtures [NAME...]
 
 Each is a hub folder as those libraries save it, with ``logits.json``: the answer to `tests.model.test_real_models.images_for`.
-The ordinary tests read them, where neither library is installed.
+Towers have ``embeddings.npz``, too, what their own text tower makes of three classes. The ordinary tests read them, where none of
+these libraries is installed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import torch
 import transformers as T
 from timm.models import save_for_hf
 
+from edgevit.textclasses import embeddings_bytes, text_classes
 from tests.model.test_real_models import FOLDER, images_for
 from tests.parity.conftest import lively
+from tests.parity.towers import towers
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
 TIMM = (
@@ -67,8 +70,9 @@ def of_transformers() -> dict[str, torch.nn.Module]:
 
 
 @torch.inference_mode()
-def write(name: str, model: torch.nn.Module, save: Callable[[Path], object], answer: Callable) -> None:
-    lively(model)
+def write(name: str, save: Callable[[Path], object], answer: Callable) -> None:
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        return
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -81,7 +85,16 @@ def write(name: str, model: torch.nn.Module, save: Callable[[Path], object], ans
 def main() -> None:
     for name in TIMM:
         model, save = of_timm(name)
-        write(name, model, save, model)
+        write(name, save, lively(model))
+    for name, tower in towers().items():
+        texts = tower.texts(("crack", "scratch", "fine"), ("a photo of a {}", "the {} there"))
+        classes = text_classes(("crack", "scratch", "fine"), texts.numpy(), name)
+
+        def save_both(folder, tower=tower, classes=classes):
+            tower.save(folder)
+            (folder / "embeddings.npz").write_bytes(embeddings_bytes(classes))
+
+        write(name, save_both, lambda images, tower=tower, texts=texts: tower.logits(images, texts))
     for name, model in of_transformers().items():
 
         def answer(images, model=model):
@@ -89,7 +102,8 @@ def main() -> None:
                 return model.classifier(model(images).last_hidden_state[:, 0])
             return model(images).logits
 
-        write(name, model, model.save_pretrained, answer)
+        lively(model)
+        write(name, model.save_pretrained, answer)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,9 @@ class Gpu(TensorRt):
     """What a fresh engine is tried on; every inference takes a millisecond."""
 
     def load(self, _engine: bytes, **_: object) -> SessionBase:
-        def run(frames: np.ndarray) -> np.ndarray:
+        def run(frames: np.ndarray) -> tuple[np.ndarray, None]:
             time.sleep(0.001)
-            return np.zeros((len(frames), 5), np.float32)
+            return np.zeros((len(frames), 5), np.float32), None
 
         return SessionBase(engine="a GPU", threads=1, shape=(*folded().config.image_size, 3), run=run)
 

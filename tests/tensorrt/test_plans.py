@@ -165,7 +165,8 @@ def test_int8_attention_is_fused_where_it_is_said_to_be(builder: Path, head_dim:
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", ["plain", "distilled", "registers", "mean pooling", "no norm in blocks", "embedding norm",
                                   "pruned blocks", "quick gelu", "relu", "gray", "wide image", "one block",
-                                  "merging", "merging beside prefix tokens", "merging in pruned blocks"])  # fmt: skip
+                                  "merging", "merging beside prefix tokens", "merging in pruned blocks", "rotary and merging",
+                                  "rotary by head and merging", "features of length 1"])  # fmt: skip
 def test_every_kind_of_vit_compiles(builder: Path, name: str, precision: str) -> None:
     plan = int8_of(name) if precision == "int8" else QuantPlan(model=folded(**ZOO[name]))
     found = compiled(plan, form_for("tensorrt", precision))

@@ -71,12 +71,14 @@ class Ending:
 
 def recognises(source: WeightSource) -> bool:
     """Whether it has an image tower's patch embedding."""
-    return f"{PATCHES}.weight" in source.keys
+    return f"{PATCHES}.weight" in source.keys or f"{PATCHES.removeprefix(TOWER)}.weight" in source.keys
 
 
 def read(source: WeightSource) -> Imported:
     """Read a tower with its classifier, or with classes given as text."""
     keys, state, config = source.keys, State(), _settings(source)
+    if f"{PATCHES}.weight" not in keys:  # a tower by itself, as transformers 5 saves it
+        keys.rename(r"^(?=(embeddings|encoder|pre_layrnorm|post_layernorm|head)\.)", TOWER)
     if len(keys.shape(f"{PATCHES}.weight")) == 2:
         msg = f"{keys.origin}: {PATCHES + '.weight'!r} takes patches of any grid (NaFlex); edgevit builds for one image size."
         raise CheckpointError(msg)
