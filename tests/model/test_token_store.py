@@ -30,8 +30,8 @@ def test_a_batch_may_lose_tokens_and_its_neighbours_stay() -> None:
         assert torch.equal(stream.read(0).x, first[:, :1])
         assert stream.read(0).sizes.tolist() == [[2], [3]]
         assert torch.equal(stream.read(1).x, second)
-        with pytest.raises(ValueError, match="room for 32 values"):  # sizes among them
-            stream.replace(0, Tokens(torch.zeros(3, 4, 3)))
+        with pytest.raises(ValueError, match="room for 64 values"):  # sizes and places among them
+            stream.replace(0, Tokens(torch.zeros(3, 8, 3)))
 
 
 def test_one_batch_of_four_is_held_out() -> None:
