@@ -24,7 +24,8 @@ Classes = Annotated[int, Meta(ge=1, le=2**20)]
 Epsilon = Annotated[float, Meta(ge=0, le=1)]
 MOST_BLOCKS = 1024
 UNLESS_THERE = frozenset({"rotary", "gated", "query_norm", "attention_norm", "mlp_norm", "pool_heads", "pool_hidden",
-                          "score_bias", "projected", "unit_features", "gives_features"})  # fmt: skip
+                          "score_bias", "projected", "unit_features", "gives_features",
+                          "rms_norm", "patch_norm"})  # fmt: skip
 """Fields that files do not have where the model has no such thing."""
 
 
@@ -94,6 +95,10 @@ class VitConfig:
     """LayerNorm in front of attention and MLP; the plain tutorial ViT has none."""
     embedding_norm: bool = False
     """LayerNorm on the embedded tokens, before the first block (CLIP)."""
+    rms_norm: bool = False
+    """Whether norms divide by the root mean square without centring before (RMSNorm, arXiv 1910.07467), all of them."""
+    patch_norm: bool = False
+    """A norm on the embedded patches, before they get positions (AIMv2)."""
     rotary: Rotary | None = None
     """Rotary position embedding of queries and keys, in every block; None: there is none."""
     score_bias: bool = False
@@ -171,6 +176,7 @@ class VitConfig:
     def structure(self) -> tuple[str, ...]:
         """What a plain ViT has not, for people."""
         there = {
+            "RMSNorm": self.rms_norm, "a norm of patches": self.patch_norm,
             "rotary positions": self.rotary is not None, "relative position bias": self.score_bias,
             "gated MLPs": self.gated, "norms of queries and keys": self.query_norm,
             "norms before proj": self.attention_norm, "norms before fc2": self.mlp_norm, "attention pooling": self.pool_heads > 0,

@@ -91,6 +91,12 @@ ZOO: dict[str, dict[str, Any]] = {
     "rotary by head and merging": {"rotary": Rotary(by_head=True), "pooling": ("mean",), "blocks": (
         BlockConfig(heads=4, hidden=48, merged=6), BlockConfig(heads=3, hidden=24, merged=3), BlockConfig(heads=2, hidden=16),
     )},
+    "RMSNorm": {"rms_norm": True, "patch_norm": True, "gated": True, "activation": "silu", "class_token": False,
+                "pooling": ("mean",)},
+    "RMSNorm of queries, keys and embedding": {"rms_norm": True, "query_norm": True, "embedding_norm": True, "mlp_norm": True,
+                                              "pooling": ("patch_attention",), "pool_heads": 2, "pool_hidden": 40,
+                                              "blocks": _merging(4, 2)},
+    "a norm of patches": {"patch_norm": True, "registers": 2, "layer_scale": True},
     "norms before proj and fc2": {"attention_norm": True, "mlp_norm": True, "gated": True, "activation": "silu",
                                   "rotary": Rotary(reference=(4, 4)), "layer_scale": True},
     "norms of queries and keys": {"query_norm": True, "gated": True},

@@ -19,6 +19,7 @@ from edgevit.export.features import head_format, write_features
 from edgevit.export.form import CPU, Form
 from edgevit.export.merging import Merged, Merging, write_merge
 from edgevit.export.nodes import Nodes, element_type
+from edgevit.export.norms import write_norm
 from edgevit.export.pool import write_pool
 from edgevit.export.scored import Between
 from edgevit.model.folded import FoldedBlock, FoldedVit, Linear, Norm
@@ -39,7 +40,8 @@ def write_graph(plan: QuantPlan, form: Form = CPU) -> bytes:
 
 def stream_tensors(config: VitConfig) -> tuple[str, ...]:
     """The graph's names of the residual stream: the embedding, then what each block gives."""
-    embedding = "embed/norm/LayerNormalization" if config.embedding_norm else "embed/Add"
+    norm = "RMSNormalization" if config.rms_norm else "LayerNormalization"
+    embedding = f"embed/norm/{norm}" if config.embedding_norm else "embed/Add"
     return (embedding, *(f"blocks.{i}/residual2/Add" for i in range(len(config.blocks))))
 
 
@@ -97,6 +99,9 @@ class _Writer(Nodes):
         x = self.node("Reshape", f"{name}/cut", self.node("Cast", name, frames, to=element_type(self.format)), cells)
         x = self.node("Reshape", f"{name}/flatten", self.node("Transpose", name, x, perm=[0, 1, 3, 2, 4]), flat)
         x = self.node("MatMul", name, x, self.constant(f"{name}/weight", model.patch.T))
+        if model.patch_bias is not None:
+            x = self.node("Add", f"{name}/patches", x, self.constant(f"{name}/bias", model.patch_bias))
+            x = self.norm(x, model.patch_norm, f"{name}/patch_norm")
         if self.config.prefix_tokens or self.masked:
             # Prefix tokens are rows of the position constant, added to rows of zeros: no Expand, no Shape.
             pads = self.constant(f"{name}/pads", [0, self.config.prefix_tokens, 0, 0, self.masked, 0])
@@ -106,11 +111,8 @@ class _Writer(Nodes):
         return self.norm(x, model.embedding_norm, f"{name}/norm")
 
     def norm(self, x: str, norm: Norm | None, name: str) -> str:
-        """Native LayerNormalization over the last axis; a norm that the model lacks is left out."""
-        if norm is None:
-            return x
-        weight, bias = self.constant(f"{name}/weight", norm.weight), self.constant(f"{name}/bias", norm.bias)
-        return self.node("LayerNormalization", name, x, weight, bias, axis=-1, epsilon=norm.eps)
+        """The norm over the last axis; one that the model lacks is left out."""
+        return x if norm is None else write_norm(self, x, norm, name)
 
     def linear(self, x: str, weights: Linear, part: Part) -> str:
         """x weight^T + bias in floating point, or between Q/DQ pairs if the plan has ``part``."""

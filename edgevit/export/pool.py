@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgevit.export.nodes import Nodes
+from edgevit.export.norms import write_norm
 from edgevit.model.folded import FoldedPool, Linear
 from edgevit.vitconfig import VitConfig
 
@@ -32,8 +33,7 @@ def write_pool(
     values = nodes.node("MatMul", f"{NAME}/values", apart, nodes.constant(f"{NAME}/values/weight", pool.values))
     joined = nodes.node("Reshape", f"{NAME}/joined", values, nodes.shape("shape/pool_joined", [-1, heads * depth]))
     pooled = _linear(nodes, joined, pool.proj, f"{NAME}/proj")
-    weight, bias = (nodes.constant(f"{NAME}/norm/{item}", getattr(pool.norm, item)) for item in ("weight", "bias"))
-    normed = nodes.node("LayerNormalization", f"{NAME}/norm", pooled, weight, bias, axis=-1, epsilon=pool.norm.eps)
+    normed = write_norm(nodes, pooled, pool.norm, f"{NAME}/norm")
     hidden = activation(_linear(nodes, normed, pool.fc1, f"{NAME}/fc1"), f"{NAME}/act")
     return nodes.node("Add", f"{NAME}/residual", pooled, _linear(nodes, hidden, pool.fc2, f"{NAME}/fc2"))
 

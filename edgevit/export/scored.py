@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.export.nodes import Nodes
+from edgevit.export.norms import write_norm
 from edgevit.model.folded import FoldedBlock, Norm
 from edgevit.model.rotary import Rotation
 
@@ -55,8 +56,7 @@ def write_scored(
 def _normed(nodes: Nodes, x: str, norm: Norm | None, name: str) -> str:
     if norm is None:
         return x
-    weights = (nodes.constant(f"{name}/norm/{item}", getattr(norm, item)) for item in ("weight", "bias"))
-    return nodes.node("LayerNormalization", f"{name}/norm", x, *weights, axis=-1, epsilon=norm.eps)
+    return write_norm(nodes, x, norm, f"{name}/norm")
 
 
 def _turned(nodes: Nodes, x: str, between: Between, name: str, tokens: int, rows: int, heads: int) -> str:

@@ -12,22 +12,24 @@ from torch import Tensor
 from edgevit.model.merging import Merge, Tokens, compared, matched
 from edgevit.model.rewrites.kinds import Rewrite
 from edgevit.model.rotary import Rotation
-from edgevit.model.vit import ACTIVATIONS, activated
+from edgevit.model.vit import ACTIVATIONS, activated, rms_norm
 from edgevit.part import LINEARS, Part
 from edgevit.vitconfig import VitConfig
 
 
 @dataclass
 class Norm:
-    """LayerNorm: weight and bias [width] float32."""
+    """LayerNorm, or RMSNorm: weight and bias [width] float32."""
 
     weight: Tensor
     bias: Tensor
     eps: float
+    centred: bool = True
+    """Whether the mean is subtracted first; not in RMSNorm."""
 
     def to(self, device: torch.device) -> Norm:
         """The same on ``device``."""
-        return Norm(self.weight.to(device), self.bias.to(device), self.eps)
+        return replace(self, weight=self.weight.to(device), bias=self.bias.to(device))
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,9 @@ class FoldedVit:
     head: Linear
     pool: FoldedPool | None = None
     projection: Linear | None = None
+    patch_norm: Norm | None = None
+    """Of patches, before positions; ``patch_bias`` [width] is theirs then, and not in ``positions``."""
+    patch_bias: Tensor | None = None
 
 
 def placed(model: FoldedVit, index: int, device: torch.device) -> FoldedVit:
@@ -248,6 +253,8 @@ def patch_product(model: FoldedVit, frames: Tensor) -> Tensor:
 @torch.inference_mode()
 def positioned(model: FoldedVit, product: Tensor) -> Tensor:
     """Tokens [N, T, width] from that: prefix tokens, positions and an embedding norm, if there is one."""
+    if model.patch_bias is not None:
+        product = layer_norm(product + model.patch_bias, model.patch_norm)
     return layer_norm(F.pad(product, (0, 0, model.config.prefix_tokens, 0)) + model.positions, model.embedding_norm)
 
 
@@ -392,4 +399,8 @@ def attended(pool: FoldedPool, tokens: Tokens, config: VitConfig) -> dict[str, T
 
 def layer_norm(x: Tensor, norm: Norm | None) -> Tensor:
     """``x`` [..., width] behind ``norm``; as it is without one."""
-    return x if norm is None else F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+    if norm is None:
+        return x
+    if not norm.centred:
+        return rms_norm(x, norm.weight, norm.bias, norm.eps)
+    return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)

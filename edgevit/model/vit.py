@@ -23,6 +23,24 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class RmsNorm(nn.LayerNorm):
+    """Division by the root mean square (arXiv 1910.07467), weight and bias [width]; the bias, which sources have not, is zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `rms_norm`."""
+        return rms_norm(x, self.weight, self.bias, self.eps)
+
+
+def rms_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """``x`` [..., width] over the root of its mean square, times ``weight``, plus ``bias``."""
+    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight + bias
+
+
+def norm_of(config: VitConfig, width: int) -> nn.LayerNorm:
+    """A norm of the model's kind."""
+    return (RmsNorm if config.rms_norm else nn.LayerNorm)(width, config.norm_eps)
+
+
 class Constant(nn.Module):
     """A bias [width] for all tokens: what is left of a layer that was pruned away."""
 
@@ -40,25 +58,25 @@ class Block(nn.Module):
 
     def __init__(self, config: VitConfig, widths: BlockConfig) -> None:
         super().__init__()
-        width, inner, eps = config.width, widths.heads * config.head_dim, config.norm_eps
+        width, inner = config.width, widths.heads * config.head_dim
         self.config, self.heads, self.merged, self.prefix = config, widths.heads, widths.merged, config.prefix_tokens
         self.activation = ACTIVATIONS[config.activation]
         reads_tokens = config.block_norm and (widths.heads > 0 or widths.attention_map)
-        self.norm1 = nn.LayerNorm(width, eps) if reads_tokens else nn.Identity()
+        self.norm1 = norm_of(config, width) if reads_tokens else nn.Identity()
         self.qkv = nn.Linear(width, 3 * inner, bias=config.qkv_bias) if widths.heads else None
         normalised = config.query_norm and widths.heads > 0
-        self.query_norm = nn.LayerNorm(config.head_dim, eps) if normalised else nn.Identity()
-        self.key_norm = nn.LayerNorm(config.head_dim, eps) if normalised else nn.Identity()
+        self.query_norm = norm_of(config, config.head_dim) if normalised else nn.Identity()
+        self.key_norm = norm_of(config, config.head_dim) if normalised else nn.Identity()
         self.rotary: Tensor | None
         self.register_buffer("rotary", _frequencies(config, widths))
         biased = config.score_bias and widths.heads > 0
         self.score_bias = nn.Parameter(torch.zeros(widths.heads, config.tokens, config.tokens)) if biased else None
-        self.attention_norm = nn.LayerNorm(inner, eps) if config.attention_norm and inner else nn.Identity()
+        self.attention_norm = norm_of(config, inner) if config.attention_norm and inner else nn.Identity()
         self.proj = _writer(inner or width * widths.attention_map, width)
         reads_tokens = config.block_norm and (widths.hidden > 0 or widths.mlp_map)
-        self.norm2 = nn.LayerNorm(width, eps) if reads_tokens else nn.Identity()
+        self.norm2 = norm_of(config, width) if reads_tokens else nn.Identity()
         self.fc1 = nn.Linear(width, widths.hidden * (1 + config.gated)) if widths.hidden else None
-        self.mlp_norm = nn.LayerNorm(widths.hidden, eps) if config.mlp_norm and widths.hidden else nn.Identity()
+        self.mlp_norm = norm_of(config, widths.hidden) if config.mlp_norm and widths.hidden else nn.Identity()
         self.fc2 = _writer(widths.hidden or width * widths.mlp_map, width)
         self.scale1 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
         self.scale2 = nn.Parameter(torch.full((width,), 0.1)) if config.layer_scale else None
@@ -122,7 +140,7 @@ class AttentionPool(nn.Module):
         self.heads, self.first, self.activation = config.pool_heads, config.attended_from, ACTIVATIONS[config.activation]
         self.probe = nn.Parameter(torch.zeros(width))
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
-        self.proj, self.norm = nn.Linear(width, width), nn.LayerNorm(width, config.norm_eps)
+        self.proj, self.norm = nn.Linear(width, width), norm_of(config, width)
         self.fc1, self.fc2 = nn.Linear(width, config.pool_hidden), nn.Linear(config.pool_hidden, width)
 
     def forward(self, tokens: Tokens) -> Tensor:
@@ -154,15 +172,16 @@ class Vit(nn.Module):
         self.config = config
         width = config.width
         self.patch_embedding = nn.Conv2d(config.channels, width, config.patch_size, config.patch_size)
+        self.patch_norm = norm_of(config, width) if config.patch_norm else nn.Identity()
         self.prefix = nn.Parameter(torch.empty(config.prefix_tokens, width)) if config.prefix_tokens else None
         grid = config.grid[0] * config.grid[1]
         self.positions = nn.Parameter(torch.empty(grid, width)) if config.position_embedding else None
-        self.embedding_norm = nn.LayerNorm(width, config.norm_eps) if config.embedding_norm else nn.Identity()
+        self.embedding_norm = norm_of(config, width) if config.embedding_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(config, widths) for widths in config.blocks)
         before, after = config.final_norm == "before_pooling", config.final_norm == "after_pooling"
-        self.norm = nn.LayerNorm(width, config.norm_eps) if before else nn.Identity()
+        self.norm = norm_of(config, width) if before else nn.Identity()
         self.attention_pool = AttentionPool(config) if config.pool_heads else None
-        self.pooled_norm = nn.LayerNorm(config.pooled, config.norm_eps) if after else nn.Identity()
+        self.pooled_norm = norm_of(config, config.pooled) if after else nn.Identity()
         self.projection = nn.Linear(config.pooled, config.projected) if config.projected else nn.Identity()
         self.head = nn.Linear(config.features, config.classes)
         self._initialise()
@@ -181,7 +200,7 @@ class Vit(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images [N, channels, H, W] to tokens [N, T, width]."""
-        x = self.patch_embedding(images).flatten(2).transpose(1, 2)
+        x = self.patch_norm(self.patch_embedding(images).flatten(2).transpose(1, 2))
         if self.positions is not None:
             x = x + self.positions
         if self.prefix is not None:

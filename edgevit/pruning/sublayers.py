@@ -144,7 +144,7 @@ def cut_block(block: FoldedBlock, kind: str, cut: Cut) -> FoldedBlock:
 
 def _channels(norm: Norm | None, kept: Tensor) -> Norm | None:
     """A norm of the channels that stay alone."""
-    return norm and Norm(norm.weight[kept], norm.bias[kept], norm.eps)
+    return norm and replace(norm, weight=norm.weight[kept], bias=norm.bias[kept])
 
 
 def channels_of(block: FoldedBlock, kind: str, chosen: Tensor) -> Tensor:

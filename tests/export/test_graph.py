@@ -419,8 +419,9 @@ def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
     of_a_block = ("norm1", "norm2", "query_norm", "key_norm", "attention_norm", "mlp_norm")
     inside = sum(getattr(block, name) is not None for block in model.blocks for name in of_a_block)
     merges = sum(block.merged > 0 for block in config.blocks)  # what tokens are compared behind
-    norms = inside + config.embedding_norm + (config.final_norm != "none") + merges + (config.pool_heads > 0)
-    assert ops["LayerNormalization"] == norms
+    norms = inside + config.embedding_norm + config.patch_norm + (config.final_norm != "none") + (config.pool_heads > 0)
+    assert ops["LayerNormalization"] == merges + (0 if config.rms_norm else norms)
+    assert ops["Sqrt"] == (norms if config.rms_norm else 0)
     mlps = sum(block.hidden > 0 for block in config.blocks) + (config.pool_heads > 0)
     assert ops["Gelu"] == (mlps if "gelu" in config.activation and config.activation != "quick_gelu" else 0)
     assert ops["Softmax"] == sum(block.heads > 0 for block in model.blocks) + (config.pool_heads > 0)
@@ -431,6 +432,8 @@ def test_layer_norm_and_gelu_are_native(pair: tuple[FoldedVit, Graph]) -> None:
     if any(block.merged for block in config.blocks):
         known |= {"And", "Div", "Equal", "Greater", "Less", "Log", "Max", "Or", "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSum",
                   "Sub", "Where"}  # fmt: skip
+    if config.rms_norm:
+        known |= {"Div", "Sqrt"}
     if config.unit_features:
         known |= {"ReduceL2", "Div"}
     assert ops.keys() <= known

@@ -36,6 +36,8 @@ class BlockKeys:
     """The gate of a gated MLP, whose linear half is fc1; None where there is none, or both are one Linear."""
     packed: bool = False
     """Whether fc1 may be both in one Linear, gates first; else a model where it is twice as wide is refused."""
+    rms: bool = False
+    """Whether norms are RMSNorm."""
     query_norm: str | None = None
     key_norm: str | None = None
     attention_norm: str | None = None
@@ -76,13 +78,19 @@ def put(state: State, name: str, weight: Tensor, bias: Tensor | None) -> None:
     state[f"{name}.bias"] = weight.new_zeros(weight.shape[0]) if bias is None else bias
 
 
-def put_norm(state: State, name: str, keys: Keys, source: str, width: int) -> None:
-    """Store the LayerNorm ``source``, weight and bias [width]. Raises CheckpointError for an RMSNorm, which has no bias."""
+def put_norm(state: State, name: str, keys: Keys, source: str, width: int, *, rms: bool = False) -> None:
+    """Store the norm ``source``, weight and bias [width], of an RMSNorm (``rms``) a bias of zero.
+
+    Raises CheckpointError for a LayerNorm without bias, which may be an RMSNorm.
+    """
     state[f"{name}.weight"] = keys.take(f"{source}.weight", width)
+    if rms and f"{source}.bias" not in keys:
+        state[f"{name}.bias"] = torch.zeros(width)
+        return
     if f"{source}.bias" not in keys:
         msg = (
             f"{keys.origin}: the norm {source!r} has a weight but no bias: an RMSNorm, or a LayerNorm without bias. "
-            "edgevit knows LayerNorm with both."
+            "edgevit knows LayerNorm with both here."
         )
         raise CheckpointError(msg)
     state[f"{name}.bias"] = keys.take(f"{source}.bias", width)
@@ -132,7 +140,7 @@ def put_block(state: State, index: int, keys: Keys, prefix: str, names: BlockKey
     widths = {"norm1": width, "norm2": width, "attention_norm": inner, "mlp_norm": hidden} | heads
     for name, size in widths.items():
         if (source := getattr(names, name)) is not None:
-            put_norm(state, f"{target}.{name}", keys, prefix + source, size)
+            put_norm(state, f"{target}.{name}", keys, prefix + source, size, rms=names.rms)
     for name, source in (("scale1", names.scale1), ("scale2", names.scale2)):
         if source is not None:
             state[f"{target}.{name}"] = keys.take(prefix + source, width)

@@ -25,8 +25,11 @@ TELLTALES = (
         "a BEiT, with relative position bias",
     ),
     (r"inner_attn_ln|\brope|rope_embed|storage_tokens", "an EVA-02, DINOv3 or another ViT with rotary positions"),
-    (r"mlp\.(w1_g|w1|fc1_g|gate_proj|up_proj)\b", "a ViT with gated MLPs (SwiGLU)"),
-    (r"patch_embed\.(backbone|conv|net|norm)\b", "a hybrid, whose patch embedding is more than one convolution"),
+    (r"mlp\.(w1_g|w1|gate_proj|up_proj)\b", "a ViT with gated MLPs (SwiGLU)"),
+    (
+        r"patch_embed\.(backbone|conv|net)\b|patch_embed\.norm\.bias$",
+        "a hybrid, whose patch embedding is more than one convolution",
+    ),
     (r"conv_dw|dwconv|stages\.\d+\.blocks", "a ConvNeXt, MaxViT or another hierarchical network"),
     (r"^layer\d\.\d+\.conv\d|^features\.\d|^conv1\.weight$", "a convolutional network such as ResNet"),
 )

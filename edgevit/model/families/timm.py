@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -32,7 +33,8 @@ from edgevit.vitconfig import VitConfig
 POOLINGS = {"token": "class", "avg": "mean", "map": "patch_attention"}
 _POOLING_ALL = ("test_vit3",)
 """Architectures whose attention pooling attends to prefix tokens, too."""
-_SWIGLU = re.compile(r"giant_patch14_(reg4_)?dinov2")
+_SWIGLU = re.compile(r"giant_patch14_(reg4_)?dinov2|aimv2_")
+_AIMV2_HEAD = 128
 
 
 def recognises(source: WeightSource) -> bool:
@@ -50,6 +52,9 @@ def read(source: WeightSource) -> Imported:
     positions = keys.find("pos_embed", 1, None, width)
     stated = as_size(settings.image_size, keys.origin)
     patches = put_tokens(state, prefix, positions, _embedded_tokens(source, settings, prefix, positions, patch))
+    aimv2 = "patch_embed.norm.weight" in keys and "patch_embed.norm.bias" not in keys and "blocks.0.mlp.fc1_g.weight" in keys
+    if aimv2:
+        put_norm(state, "patch_norm", keys, "patch_embed.norm", width, rms=True)
     clip = "norm_pre.weight" in keys
     if clip:
         put_norm(state, "embedding_norm", keys, "norm_pre", width)
@@ -59,11 +64,12 @@ def read(source: WeightSource) -> Imported:
             "hub folder, whose config.json names the architecture."
         )
         raise CheckpointError(msg)
-    names = block_keys(keys, ("ls1.gamma", "ls2.gamma"))
+    names = replace(block_keys(keys, ("ls1.gamma", "ls2.gamma")), rms=aimv2)
     sizes = [put_block(state, i, keys, f"blocks.{i}.", names, width) for i in range(keys.count("blocks."))]
     pool = put_pool(state, keys, TIMM_POOL, width) if TIMM_POOL.probe in keys else 0
     head, pooling = _put_head(state, source, settings, width, classified=tokens["cls_token"] is not None)
-    heads = source.choose_heads(sizes[0][0] if sizes else width, settings.args.get("num_heads"))
+    stated_heads = settings.args.get("num_heads", max(1, width // _AIMV2_HEAD) if aimv2 else None)
+    heads = source.choose_heads(sizes[0][0] if sizes else width, stated_heads)
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
     gated = is_gated(state, keys.origin)
     if gated and settings.architecture and not _SWIGLU.search(settings.architecture):
@@ -93,8 +99,10 @@ def read(source: WeightSource) -> Imported:
         pool_heads=heads if pool else 0,
         pool_hidden=pool,
         embedding_norm=clip,
-        final_norm=put_final_norm(state, keys, width),
-        norm_eps=_eps(source, settings, clip),
+        rms_norm=aimv2,
+        patch_norm=aimv2,
+        final_norm=put_final_norm(state, keys, width, rms=aimv2),
+        norm_eps=CLIP_EPS if aimv2 else _eps(source, settings, clip),
         pooling=pooling,
         projected=head.projected,
         unit_features=head.text is not None,
@@ -182,11 +190,11 @@ def _pooling(source: WeightSource, settings: TimmConfig, classified: bool) -> st
     return "attention" if stated == "map" else POOLINGS[stated]
 
 
-def put_final_norm(state: State, keys: Keys, width: int) -> str:
+def put_final_norm(state: State, keys: Keys, width: int, *, rms: bool = False) -> str:
     """Store the norm in front of pooling or behind it; returns where it stands."""
     for source, target, place in (("fc_norm", "pooled_norm", "after_pooling"), ("norm", "norm", "before_pooling")):
         if f"{source}.weight" in keys:
-            put_norm(state, target, keys, source, width)
+            put_norm(state, target, keys, source, width, rms=rms)
             return place
     return "none"
 

@@ -33,7 +33,7 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
 _LAYER_NORMS = ("layernorm", "layernormfp32")
 
 # Entry points of timm 1.0 whose models are a plain `VisionTransformer`.
-_KNOWN = re.compile(r"(test_)?(vit|deit3?|flexivit|eva_large_patch14)_?\w*")
+_KNOWN = re.compile(r"(test_)?(vit|deit3?|flexivit|eva_large_patch14|aimv2)_?\w*")
 # Those among them that are not: norms after the residual branches, whose keys look like a plain model's; relative and rotary
 # positions; hybrids; parallel, differential and normalised attention.
 _OTHERS = re.compile(

@@ -7,6 +7,7 @@ pass through unchanged (they sum to 1), goes into proj's bias. All of it is exac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from edgevit.model.folded import FoldedBlock, FoldedPool, FoldedVit, Linear, Norm
 from edgevit.model.rewrites.kinds import BETWEEN_FORBIDS
 from edgevit.model.rotary import Rotation
-from edgevit.model.vit import AttentionPool, Block, Constant, Vit
+from edgevit.model.vit import AttentionPool, Block, Constant, RmsNorm, Vit
 from edgevit.preprocess import Preprocessing
 
 # ITU-R BT.601 luma, as cv2.COLOR_BGR2GRAY and PIL's "L" have it, in BGR order.
@@ -34,7 +35,8 @@ def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
     patch, patch_bias = _fold_pixels(model.patch_embedding, contract)
     positions = torch.zeros(model.config.tokens, model.config.width, dtype=torch.float64)
     prefix = model.config.prefix_tokens
-    positions[prefix:] = patch_bias + (0.0 if model.positions is None else model.positions.detach().double())
+    own = isinstance(model.patch_norm, nn.LayerNorm)  # between the patches' bias and positions
+    positions[prefix:] = (0.0 if own else patch_bias) + (0.0 if model.positions is None else model.positions.detach().double())
     if model.prefix is not None:
         positions[:prefix] = model.prefix.detach().double()
     final = model.norm if model.config.final_norm == "before_pooling" else model.pooled_norm
@@ -43,6 +45,8 @@ def fold(model: Vit, contract: Preprocessing) -> FoldedVit:
         patch=patch.float(),
         positions=positions.float(),
         embedding_norm=_norm(model.embedding_norm),
+        patch_norm=_norm(model.patch_norm),
+        patch_bias=patch_bias.float() if own else None,
         blocks=[_fold_block(cast("Block", block)) for block in model.blocks],
         final_norm=_norm(final),
         head=Linear(model.head.weight.detach().float().clone(), _bias(model.head).float()),
@@ -73,7 +77,7 @@ def _fold_block(block: Block) -> FoldedBlock:
     query_norm, turned = _norm(block.query_norm), block.rotary is not None
     if query_norm is not None:
         scale = block.config.head_dim**-0.5
-        query_norm = Norm(query_norm.weight * scale, query_norm.bias * scale, query_norm.eps)
+        query_norm = replace(query_norm, weight=query_norm.weight * scale, bias=query_norm.bias * scale)
     return FoldedBlock(
         heads=block.heads,
         norm1=_norm(block.norm1),
@@ -154,4 +158,5 @@ def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
 def _norm(layer: nn.Module) -> Norm | None:
     if not isinstance(layer, nn.LayerNorm):
         return None
-    return Norm(layer.weight.detach().float().clone(), layer.bias.detach().float().clone(), layer.eps)
+    weight, bias = layer.weight.detach().float().clone(), layer.bias.detach().float().clone()
+    return Norm(weight, bias, layer.eps, centred=not isinstance(layer, RmsNorm))

@@ -34,8 +34,13 @@ def divided(model: FoldedVit, shift: int) -> FoldedVit:
     def block(old: FoldedBlock) -> FoldedBlock:
         return replace(old, norm1=reading(old.norm1), norm2=reading(old.norm2), proj=writing(old.proj), fc2=writing(old.fc2))
 
-    start, entry = replace(model, patch=model.patch * factor, positions=model.positions * factor), model.embedding_norm
-    if entry is not None:  # it reads what is divided, and writes the stream
-        divided_entry = Norm(entry.weight * factor, entry.bias * factor, entry.eps * factor**2)
-        start = replace(start, embedding_norm=divided_entry)
+    def entering(norm: Norm | None, eps: float) -> Norm | None:
+        """One that writes the stream."""
+        return norm and replace(norm, weight=norm.weight * factor, bias=norm.bias * factor, eps=norm.eps * eps)
+
+    patches = model.patch if model.patch_norm else model.patch * factor
+    start = replace(
+        model, patch=patches, positions=model.positions * factor, patch_norm=entering(model.patch_norm, 1.0),
+        embedding_norm=entering(model.embedding_norm, factor**2),
+    )  # fmt: skip
     return replace(start, blocks=[block(old) for old in model.blocks], final_norm=reading(model.final_norm))
