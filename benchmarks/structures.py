@@ -35,6 +35,9 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "rotary SwiGLU": {"rotary": Rotary(coordinates="centred"), "position_embedding": False, "gated": True, "activation": "silu"},
     "sub-LN (EVA-02)": {"rotary": Rotary(), "gated": True, "activation": "silu", "mlp_norm": True, "attention_norm": True},
     "norms of queries and keys": {"query_norm": True},
+    "RMSNorm with SwiGLU (AIMv2)": {"rms_norm": True, "patch_norm": True, "gated": True, "activation": "silu", "class_token": False,
+                                "pooling": ("mean",)},
+    "features of length 1 (CLIP)": {"embedding_norm": True, "activation": "quick_gelu", "projected": 64, "unit_features": True},
     "attention pooling": {"class_token": False, "pooling": ("attention",), "pool_heads": 4, "pool_hidden": 192},
 }  # fmt: skip
 
@@ -85,6 +88,9 @@ def trained(changes: dict[str, Any], frames: Tensor, targets: Tensor, epochs: in
         with torch.no_grad():
             for block in model.blocks:
                 block.rotary.copy_(frequencies(config))
+    if config.unit_features:  # logits are cosines times the length of the head's rows
+        with torch.no_grad():
+            model.head.weight.copy_(20 * F.normalize(torch.randn(model.head.weight.shape), dim=-1))
     images = (frames[..., :1].permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
     steps = epochs * (len(frames) // 64)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
