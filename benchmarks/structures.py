@@ -35,9 +35,12 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "rotary SwiGLU": {"rotary": Rotary(coordinates="centred"), "position_embedding": False, "gated": True, "activation": "silu"},
     "sub-LN (EVA-02)": {"rotary": Rotary(), "gated": True, "activation": "silu", "mlp_norm": True, "attention_norm": True},
     "norms of queries and keys": {"query_norm": True},
-    "RMSNorm with SwiGLU (AIMv2)": {"rms_norm": True, "patch_norm": True, "gated": True, "activation": "silu", "class_token": False,
-                                "pooling": ("mean",)},
-    "features of length 1 (CLIP)": {"embedding_norm": True, "activation": "quick_gelu", "projected": 64, "unit_features": True},
+    "RMSNorm with SwiGLU (AIMv2)": {
+        "rms_norm": True, "patch_norm": True, "gated": True, "activation": "silu", "class_token": False, "pooling": ("mean",),
+    },
+    "features of length 1 (CLIP)": {
+        "embedding_norm": True, "activation": "quick_gelu", "projected": 64, "unit_features": True,
+    },
     "attention pooling": {"class_token": False, "pooling": ("attention",), "pool_heads": 4, "pool_hidden": 192},
 }  # fmt: skip
 

@@ -70,7 +70,7 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     require_writable(request.out, parents=True, option="-o")
     _ = backend(proxy_engine_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
-        checkpoint = load_checkpoint(request.model, **request.options)
+        checkpoint = load_checkpoint(request.model, headless=request.features, **request.options)
         if request.features:
             checkpoint = checkpoint.with_features()
     checkpoint, sets, said = _read_images(request, checkpoint, progress)

@@ -83,6 +83,7 @@ def load_checkpoint(
     weights: str | None = None,
     problem_type: str | None = None,
     texts: TextClasses | TextSource | None = None,
+    headless: bool = False,
 ) -> Checkpoint:
     """Read a checkpoint: a weights file, or a model folder of transformers or timm.
 
@@ -98,6 +99,7 @@ def load_checkpoint(
             ``raw``, ``ema``, or the name of an entry.
         problem_type: one of `edgevit.problem.PROBLEM_TYPES`, where the checkpoint does not tell: one class out of several
             (softmax), or any number of labels (sigmoid). A head of one output with two labels is the second against the first.
+        headless: a model without a head is read, too: its outputs are then its features, one a channel.
         texts: classes that an image tower of CLIP or SigLIP is to tell apart: their embeddings, or where these come from.
 
     Raises:
@@ -111,7 +113,7 @@ def load_checkpoint(
         texts, said = resolved(texts, Path(path), None if labels is None else given_labels(labels), activation=activation)
     read = read_weights(files.weights, weights)
     source = WeightSource(
-        keys=Keys(read.tensors, files.origin),
+        keys=Keys(read.tensors, files.origin, headless=headless),
         metadata=read.metadata,
         config=files.config,
         heads=heads,

@@ -211,3 +211,14 @@ def test_a_pruned_tower_takes_other_classes(image_folder: Path, others: Path, ed
     assert changed.labels == ("wall", "door", "Öl", "glass")
     assert plain.text is not None
     torch.testing.assert_close(changed.model.head.weight, torch.from_numpy(read_embeddings(others).embeddings) * plain.text.scale)
+
+
+def test_a_model_without_a_head_gives_its_features(image_folder: Path, edgevit: Edgevit, tmp_path: Path) -> None:
+    """In INT8, judged by their SQNR."""
+    done = edgevit("build", CLIP, "--features", "--data", image_folder, "-o", tmp_path / "f", "--json")
+    assert done.code == 0, done.stderr
+    assert json.loads(done.stdout)["comparison"]["rows"][-1]["accuracy"]["sqnr_db"] > 15
+    assert any("outputs are the 12 features" in note for note in open_bundle(tmp_path / "f").manifest.notes)
+    picture = next(image_folder.rglob("*.png"))
+    with package.load(tmp_path / "f") as found:
+        np.testing.assert_allclose(found.logits(picture), found.features(picture), atol=1e-6)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
+
 from edgevit.errors import CheckpointError
 from edgevit.model.families import beit, dinov2, dinov3, eva, huggingface, native, openai, timm, torchvision, towers, tutorial
 from edgevit.model.families.refuse import refuse_known, refuse_unknown
@@ -52,4 +54,9 @@ def import_vit(source: WeightSource) -> Imported:
         )
         raise CheckpointError(msg)
     source.keys.require_empty(imported.family)
+    head = imported.state["head.weight"]
+    if source.keys.headless and head.shape[0] == head.shape[1] and torch.equal(head, torch.eye(len(head))):
+        source.notes.append(
+            f"head: there is none; outputs are the {len(head)} features themselves, one a channel, and SQNR is theirs"
+        )
     return imported

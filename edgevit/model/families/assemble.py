@@ -262,13 +262,19 @@ def put_pool(state: State, keys: Keys, names: PoolKeys, width: int) -> int:
     return hidden
 
 
-def require_head(keys: Keys, *names: str) -> str:
-    """The head among ``names``. Raises CheckpointError if the model has none."""
+def require_head(keys: Keys, width: int, *names: str) -> str:
+    """The head among ``names``; of a model without one, where that may be (`Keys.headless`), one that gives ``width`` features.
+
+    Raises CheckpointError if the model has none.
+    """
     name = keys.first(*names)
-    if f"{name}.weight" not in keys:
+    if f"{name}.weight" in keys:
+        return name
+    if not keys.headless:
         msg = (
             f"{keys.origin}: the model has no classification head ({name + '.weight'!r}), so there is nothing to classify with. "
-            "Train one on your classes first; examples/solar_cells shows how."
+            "Train one on your classes first (examples/solar_cells shows how), or take its features alone: --features"
         )
         raise CheckpointError(msg)
+    keys.supply(f"{name}.weight", torch.eye(width))
     return name

@@ -78,7 +78,7 @@ def read(source: WeightSource) -> Imported:
     for index, table in enumerate(tables):
         state[f"blocks.{index}.score_bias"] = written_out(table, grid)
     norm = _put_their_norm(state, keys, base, width) if theirs else put_final_norm(state, keys, width)
-    weight, bias = linear(keys, require_head(keys, "classifier" if theirs else "head"), None, width)
+    weight, bias = linear(keys, require_head(keys, width, "classifier" if theirs else "head"), None, width)
     put(state, "head", weight, bias)
     gated = is_gated(state, keys.origin)
     stated = huggingface.stated_activation(source, source.config) if theirs else "gelu"

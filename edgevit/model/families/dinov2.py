@@ -76,7 +76,7 @@ def _block_keys(keys: Keys) -> BlockKeys:
 
 
 def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:
-    name = require_head(keys, "linear_head", "head", "classifier")
+    name = require_head(keys, width, "linear_head", "head", "classifier")
     weight, bias = linear(keys, name, None, None)
     if weight.shape[1] not in (width, 2 * width):
         msg = (

@@ -144,7 +144,7 @@ def _frequencies(head_dim: int, periods: Tensor | None, theta: float) -> Tensor:
 
 
 def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:
-    weight, bias = linear(keys, require_head(keys, "linear_head", "classifier", "head"), None, None)
+    weight, bias = linear(keys, require_head(keys, width, "linear_head", "classifier", "head"), None, None)
     if weight.shape[1] not in (width, 2 * width):
         msg = (
             f"{keys.origin}: the head takes {weight.shape[1]} features; it is known on the class token ({width}), or on that"

@@ -94,7 +94,7 @@ def read(source: WeightSource) -> Imported:
         norm_eps=CLIP_EPS if LARGER_EPS.search(settings.architecture) or (turning is not None and turning.centred) else EPS,
         pooling=(pooling,),
         projected=head.projected,
-        unit_features=head.text is not None,
+        unit_features=head.unit,
     )
     any_size = bool(settings.args.get("dynamic_img_size")) or (turning is not None and turning.centred)
     return Imported(family="timm Eva", config=config, state=state, pipeline="timm", any_size=any_size, text=head.text)

@@ -26,6 +26,8 @@ class Head:
     classes: int
     projected: int = 0
     text: TextHead | None = None
+    unit: bool = False
+    """Whether it is over features of length 1."""
 
 
 def put_head(state: State, source: WeightSource, pooled: int, *names: str, sigmoid: bool = False) -> Head:
@@ -36,8 +38,8 @@ def put_head(state: State, source: WeightSource, pooled: int, *names: str, sigmo
     Raises CheckpointError for a model without any, and for texts of another width.
     """
     keys = source.keys
-    if source.texts is None:
-        weight, bias = linear(keys, require_head(keys, *names), None, pooled)
+    if source.texts is None and not source.tower:
+        weight, bias = linear(keys, require_head(keys, pooled, *names), None, pooled)
         put(state, "head", weight, bias)
         return Head(classes=len(weight))
     projected, name = 0, keys.first(*names)
@@ -51,6 +53,10 @@ def put_head(state: State, source: WeightSource, pooled: int, *names: str, sigmo
 def put_texts(state: State, source: WeightSource, features: int, *, projected: int, sigmoid: bool = False) -> Head:
     """Store the texts of ``source`` as a head over ``features`` of length 1. Raises CheckpointError as `put_head`."""
     texts, origin = source.texts, source.keys.origin
+    if texts is None and source.keys.headless:
+        source.keys.ignore(rf"^({SCALE}|{BIAS})$")
+        put(state, "head", torch.eye(features), None)
+        return Head(classes=features, projected=projected, unit=True)
     if texts is None:
         msg = f"{origin}: an image tower that was trained beside a text tower, without a classifier. {HOW}"
         raise CheckpointError(msg)
@@ -58,7 +64,7 @@ def put_texts(state: State, source: WeightSource, features: int, *, projected: i
     made = TextHead(scale=_scale(source), bias=_bias(source, sigmoid=sigmoid), prompts=texts.prompts)
     weight, bias = texts.head(made)
     put(state, "head", torch.from_numpy(weight), torch.from_numpy(bias))
-    return Head(classes=len(weight), projected=projected, text=made)
+    return Head(classes=len(weight), projected=projected, text=made, unit=True)
 
 
 def require_width(source: WeightSource, features: int) -> None:

@@ -145,7 +145,7 @@ def block_keys(keys: Keys, block: str) -> BlockKeys:
 
 
 def _put_head(state: State, keys: Keys, width: int) -> tuple[int, tuple[str, ...]]:
-    name = require_head(keys, "classifier", "cls_classifier")
+    name = require_head(keys, width, "classifier", "cls_classifier")
     if name == "cls_classifier":
         first = linear(keys, name, None, width)
         put_averaged_head(state, first, linear(keys, "distillation_classifier", len(first[0]), width))

@@ -16,10 +16,11 @@ Shape = tuple[int | None, ...]
 class Keys:
     """Tensors by key that remembers which were taken; ``origin`` names the file in messages."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], origin: object) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], origin: object, *, headless: bool = False) -> None:
+        """``headless``: a model without a head is read, too, as one that gives its features."""
         self._left = dict(tensors)
         self.all = tuple(tensors)
-        self.origin = origin
+        self.origin, self.headless = origin, headless
 
     def __contains__(self, key: str) -> bool:
         return key in self._left
@@ -39,6 +40,10 @@ class Keys:
             raise CheckpointError(msg)
         del self._left[key]
         return tensor
+
+    def supply(self, key: str, tensor: Tensor) -> None:
+        """A tensor that the model does not have, for `take` to find."""
+        self._left[key] = tensor
 
     def find(self, key: str, *shape: int | None) -> Tensor | None:
         """Like `take`, but None if there is no such key."""

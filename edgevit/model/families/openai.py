@@ -127,20 +127,18 @@ def _of_timm(source: WeightSource) -> Imported:
     keys, model = source.keys, source.config.get("model_cfg")
     settings = model.get("vision_cfg") if isinstance(model, dict) else None
     settings = settings if isinstance(settings, dict) else {}
-    if source.texts is None:
-        put_texts(State(), source, 0, projected=0)
     if behind := [key for key in keys.left("visual.head.") if not re.fullmatch(r"visual\.head\.proj\.(weight|bias)", key)]:
         msg = f"{keys.origin}: {behind[0]!r} is a projection of several layers, unknown to edgevit."
         raise CheckpointError(msg)
     inner = {re.sub(r"^visual\.trunk\.|^visual\.(?=head\.)", "", key).replace("head.proj.", "head."): key
              for key in keys.left("")}  # fmt: skip
-    trunk = Keys({name: keys.take(key, *keys.shape(key)) for name, key in inner.items()}, keys.origin)
+    trunk = Keys({name: keys.take(key, *keys.shape(key)) for name, key in inner.items()}, keys.origin, headless=keys.headless)
     config: dict[str, Any] = {"architecture": settings.get("timm_model_name", ""), "pretrained_cfg": {}, "model_args": {}}
     if settings.get("timm_pool") in ("token", "avg", "map"):
         config["global_pool"] = settings["timm_pool"]
     if settings.get("image_size"):
         config["model_args"] = {"img_size": settings["image_size"]}
-    whole = replace(source, keys=trunk, config=config)
+    whole = replace(source, keys=trunk, config=config, tower=True)
     family = eva if eva.recognises(whole) else timm
     imported = family.read(whole)
     trunk.require_empty(imported.family)

@@ -51,6 +51,8 @@ class WeightSource:
     activation: str | None = None
     texts: TextClasses | None = None
     """Classes that an image tower is to tell apart."""
+    tower: bool = False
+    """Whether a head is no classifier but a projection into the space of texts, whatever the user says."""
     notes: list[str] = field(default_factory=list)
 
     def choose_heads(self, width: int, stated: Any = None) -> int:

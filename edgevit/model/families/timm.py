@@ -105,7 +105,7 @@ def read(source: WeightSource) -> Imported:
         norm_eps=CLIP_EPS if aimv2 else _eps(source, settings, clip),
         pooling=pooling,
         projected=head.projected,
-        unit_features=head.text is not None,
+        unit_features=head.unit,
     )
     # Other models of timm refuse any size but their own, or are made for the size that is asked for.
     dynamic = bool(settings.args.get("dynamic_img_size"))
@@ -165,7 +165,7 @@ def _put_head(
 ) -> tuple[Head, tuple[str, ...]]:
     keys = source.keys
     if "head_dist.weight" in keys:
-        first = linear(keys, require_head(keys, "head"), None, width)
+        first = linear(keys, require_head(keys, width, "head"), None, width)
         put_averaged_head(state, first, linear(keys, "head_dist", len(first[0]), width))
         return Head(classes=len(first[0])), ("class", "distillation")
     return put_head(state, source, width, "head"), (_pooling(source, settings, classified),)

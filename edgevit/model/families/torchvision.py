@@ -41,7 +41,7 @@ def read(source: WeightSource) -> Imported:
     )
     sizes = [put_block(state, i, keys, f"{_BLOCKS}{i}.", names, width) for i in range(keys.count(_BLOCKS))]
     put_norm(state, "norm", keys, "encoder.ln", width)
-    weight, bias = linear(keys, require_head(keys, "heads.head"), None, width)
+    weight, bias = linear(keys, require_head(keys, width, "heads.head"), None, width)
     put(state, "head", weight, bias)
     heads = source.choose_heads(width)
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)

@@ -110,7 +110,7 @@ def read(source: WeightSource) -> Imported:
         pool_heads=heads if ending.pool_hidden else 0,
         pool_hidden=ending.pool_hidden,
         projected=ending.head.projected,
-        unit_features=ending.head.text is not None,
+        unit_features=ending.head.unit,
         final_norm=ending.final_norm,
         norm_eps=float(config.get("layer_norm_eps", defaults.eps)),
         pooling=(ending.pooling,),
@@ -135,14 +135,14 @@ def _of_clip(state: State, source: WeightSource, width: int) -> Ending:
         keys.ignore(r"^vision_model\.post_layernorm\.")
         return Ending(head=_classifier(state, source, width), pooling="mean", final_norm="none")
     put_norm(state, "norm", keys, f"{TOWER}post_layernorm", width)
-    if source.texts is not None and f"{PROJECTION}.weight" not in keys:
+    if (source.texts is not None or keys.headless) and f"{PROJECTION}.weight" not in keys:
         msg = (
             f"{keys.origin}: an image tower without {PROJECTION + '.weight'!r}, the projection into the space of texts. Save it "
             "as CLIPModel or CLIPVisionModelWithProjection."
         )
         raise CheckpointError(msg)
     projected = 0
-    if source.texts is not None:
+    if source.texts is not None or keys.headless:
         weight, bias = linear(keys, PROJECTION, None, width)
         put(state, "projection", weight, bias)
         projected = len(weight)

@@ -21,7 +21,7 @@ def read(source: WeightSource) -> Imported:
     conv = next(key for key in keys.all if _is_conv(key))
     width, channels, patch = put_patches(state, keys, conv.removesuffix(".weight"))
     sizes = [put_block(state, i, keys, "", _block_keys(i), width) for i in range(keys.count(_ATTENTION))]
-    weight, bias = linear(keys, require_head(keys, "output_layer"), None, width)
+    weight, bias = linear(keys, require_head(keys, width, "output_layer"), None, width)
     put(state, "head", weight, bias)
     heads = source.choose_heads(sizes[0][0])
     blocks, qkv_bias = finish_blocks(state, sizes, heads, keys.origin)
