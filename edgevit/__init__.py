@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from edgevit.commands.compare import compare
     from edgevit.commands.inspect import inspect
     from edgevit.commands.prune import prune
+    from edgevit.commands.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "__version__", "attention", "build", "compare", "inspect", "load", "prune"]
+__all__ = ["Classifier", "__version__", "attention", "build", "compare", "inspect", "load", "prune", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -99,6 +99,7 @@ DEPENDS = {
         "quantize/samples.py",
     ),
     "merge-harms": (*READING, "model/merging.py", "model/folded.py", "tokens/merge.py", "pruning/candidates.py"),
+    "features": ("model/vit.py", "preprocess.py", "model/pixels.py", "training/settings.py"),
     "recover": (*READING, "pruning/distillation.py", "pruning/recover.py", "model/pixels.py"),
     "costs": (
         *ENGINES,

@@ -215,12 +215,16 @@ class Vit(nn.Module):
                     "mean": lambda: tokens.mean(self.config.prefix_tokens)}  # fmt: skip
         return torch.cat([features[name]() for name in self.config.pooling], dim=-1)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Normalised images [N, channels, H, W] to what the head sees, [N, features]."""
+    def tokens(self, images: Tensor) -> Tokens:
+        """Normalised images [N, channels, H, W] to what pooling takes: the last block's tokens, normed where that comes first."""
         tokens = Tokens(self.embed(images))
         for block in self.blocks:
             tokens = block(tokens)
-        features = self.projection(self.pooled_norm(self.pool(tokens.with_x(self.norm(tokens.x)))))
+        return tokens.with_x(self.norm(tokens.x))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images [N, channels, H, W] to what the head sees, [N, features]."""
+        features = self.projection(self.pooled_norm(self.pool(self.tokens(images))))
         return F.normalize(features, dim=-1) if self.config.unit_features else features
 
     def forward(self, images: Tensor) -> Tensor:

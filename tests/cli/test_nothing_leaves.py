@@ -79,6 +79,7 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
         "inspect": (["inspect", place.bundle, "--layers"], 0),
         "attention": (["attention", place.bundle, image, "-o", "a.png"], 0),
         "profile": (["profile", place.bundle], 0),
+        "train": (["train", place.data, "--backbone", place.model, "-o", "m"], 0),
         "classes": (["classes", place.bundle], 0),
         "embed": (["embed", place.model, "--classes", "disc,bar", "-o", "e.npz"], 3),  # it has no text tower
         "targets": (["targets"], 0),

@@ -51,6 +51,7 @@ def test_every_command_that_writes_is_known() -> None:
     """A new output is an option of one of these types, or is named here with what keeps it from destroying anything."""
     assert {name for name, command in ALL.items() if outputs(command)} == {
         "attention", "build", "classes", "compare", "compile", "demo", "deploy", "doctor", "embed", "prune", "run", "service",
+        "train",
     }  # fmt: skip
     assert all(isinstance(command, Writing) for command in ALL.values() if outputs(command))
     others = {"inspect", "profile", "targets"}  # write nothing
@@ -146,7 +147,12 @@ def test_no_output_replaces_a_file_of_another_kind(
         path = tmp_path / f"out{SUFFIXES.get(output.name or '', '.md')}"
     path.write_bytes(FOREIGN[content])
     given: dict[str, Any] = {"bundle": bundle_path, "model": bundle_path, "models": bundle_path, "data": image_folder}
-    given |= {"source": "test://32x32?frames=1", "image": next(image_folder.rglob("*.png")), "classes": "a,b"}
+    given |= {
+        "source": "test://32x32?frames=1",
+        "image": next(image_folder.rglob("*.png")),
+        "classes": "a,b",
+        "photos": image_folder,
+    }
     arguments = word(output, path) + (["--prune", "0.2"] if name == "prune" else [])
     for parameter in ALL[name].params:
         if parameter.required and parameter is not output:

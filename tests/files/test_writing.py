@@ -280,6 +280,7 @@ SCRATCH = "in a temporary folder of the process's own"
 OTHERWISE = {
     "edgevit/files/writing.py": "the one way",
     "edgevit/bundle.py": "in a folder of `beside`",
+    "edgevit/commands/train.py": "in a folder of `beside`",
     "edgevit/runtime/sinks/lines.py": "line by line, for hours",
     "edgevit/runtime/sinks/video.py": "frame by frame, in a folder of `beside`",
     "edgevit/deploy/wheel.py": SCRATCH,
