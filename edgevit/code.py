@@ -41,10 +41,17 @@ def sources(module: str, package: Path = PACKAGE) -> set[Path]:
         path = _file(name, package)
         if path is not None and path not in found:
             found.add(path)
-            waiting += [name.rpartition(".")[0], *_names(path), *_loaded(path, package)]
+            waiting += [name.rpartition(".")[0], *_reached(path, package)]
     return found
 
 
+@cache
+def _reached(path: Path, package: Path) -> tuple[str, ...]:
+    """Names in the module at ``path`` that are modules of ``package``."""
+    return tuple(name for name in dict.fromkeys((*_names(path), *_loaded(path, package))) if _file(name, package) is not None)
+
+
+@cache
 def _file(name: str, package: Path) -> Path | None:
     """The file of a module; None for what is none, and for the package itself, whose imports are for its users."""
     place = package.joinpath(*name.split(".")[1:])

@@ -21,6 +21,8 @@ EACH = 32  # images a class: 96, of which the default recipe calibrates on 64
 # Models here are tiny: on a busy machine torch's threads cost seven times what they gain. Set before anything imports torch;
 # processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# No test asks a hub of the world for a model; those of the hub have one on loopback. Read when huggingface_hub is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
 # FFmpeg reads it once in a process, and a test that writes a video may come before one that opens a damaged one.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 

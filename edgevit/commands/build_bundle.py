@@ -101,7 +101,8 @@ def _reasons(variant: Variant) -> dict[str, str]:
 def _provenance(request: BuildRequest, made: Made) -> dict[str, Any]:
     checkpoint, inputs = made.work.checkpoint, made.inputs
     return {
-        "weights": {"file": request.model.name, "sha256": checkpoint.digest},
+        "weights": {"file": request.model.name, "sha256": checkpoint.digest}
+        | ({"hub": checkpoint.hub} if checkpoint.hub else {}),
         "input": {"size": list(checkpoint.model.config.image_size), "from": checkpoint.sized_by},
         **made.work.provenance,
         # One per image, so that a later comparison can leave them out.

@@ -76,7 +76,7 @@ def not_there(name: str) -> str:
     if _HUB_ID.fullmatch(plain) and (plain != name or not local):
         folder = plain.rpartition("/")[2]
         return (
-            "no such file. It looks like a name on the Hugging Face hub, which edgevit does not download from: "
+            "no such file. It looks like a name on the Hugging Face hub: pip install 'edgevit[hub]' lets edgevit download it, or "
             f"hf download {plain} --local-dir {folder}  and then  edgevit build {folder}"
         )
     if _TIMM_NAME.fullmatch(plain):

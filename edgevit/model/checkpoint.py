@@ -20,6 +20,7 @@ from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource
 from edgevit.model.reading.files import Files, locate
 from edgevit.model.reading.head import problem_type_of, require_others, two_classes
+from edgevit.model.reading.hub import on_disk
 from edgevit.model.reading.labels import config_labels, given_labels, user_labels
 from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
 from edgevit.model.reading.weights import metadata_of, read_weights
@@ -51,6 +52,8 @@ class Checkpoint:
     """What the logits mean, one of `edgevit.problem.PROBLEM_TYPES`."""
     text: TextHead | None = None
     """How the head was made, where classes are given as text."""
+    hub: str = ""
+    """Where its weights were downloaded from, ``org/name@commit``; "" of files that were here."""
     sized_by: str = ""
     """What gives the input size: a settings file's name, ``--image-size``, or how it was told from the weights."""
 
@@ -89,7 +92,7 @@ def load_checkpoint(
 
     Args:
         path: .safetensors, a torch file that needs no code to load, an index of shards, a model folder of transformers or timm,
-            or the output folder of transformers' Trainer.
+            the output folder of transformers' Trainer, or a name on a hub (`edgevit.model.reading.hub`).
         heads: attention heads, where the checkpoint does not tell.
         image_size: side or (height, width) in pixels to use the model at; position embeddings are interpolated.
         activation: gelu, gelu_tanh, quick_gelu or relu, where the checkpoint does not tell.
@@ -106,11 +109,14 @@ def load_checkpoint(
         CheckpointError: the file is missing, damaged, unsafe, or no plain ViT classifier.
         ConfigError: an option does not fit the model.
     """
-    files, said = locate(Path(path)), list[str]()
+    place, fetched = on_disk(Path(path))
+    files, said = locate(place), list[str]()
     if isinstance(texts, TextSource):
         from edgevit.model.text_towers import resolved
 
-        texts, said = resolved(texts, Path(path), None if labels is None else given_labels(labels), activation=activation)
+        texts, said = resolved(texts, place, None if labels is None else given_labels(labels), activation=activation)
+    if fetched is not None:
+        said.insert(0, f"weights: {fetched.origin}, of the hub")
     read = read_weights(files.weights, weights)
     source = WeightSource(
         keys=Keys(read.tensors, files.origin, headless=headless),
@@ -145,6 +151,7 @@ def load_checkpoint(
         digest=hashlib.sha256(f"{digest} {read.taken}".encode()).hexdigest() if read.taken else digest,
         problem_type=problem_type,
         text=imported.text,
+        hub="" if fetched is None else fetched.origin,
         sized_by=sized_by,
     )
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from edgevit.errors import CheckpointError, ConfigError, needs_extra
 from edgevit.model.families.openai import OPENAIS_OWN
 from edgevit.model.reading.files import Files, locate
+from edgevit.model.reading.hub import on_disk
 from edgevit.model.reading.labels import given_labels
 from edgevit.model.reading.weights import read_weights
 from edgevit.textclasses import TextClasses, TextSource, read_embeddings, text_classes
@@ -52,7 +53,7 @@ def resolved(
     if source.embeddings is not None:
         return read_embeddings(source.embeddings, labels), []
     classes = given_labels(source.classes)
-    texts = texts_by_tower(source.model or model, classes, source.prompts, activation=activation)
+    texts = texts_by_tower(on_disk(source.model or model)[0], classes, source.prompts, activation=activation)
     notes = [] if source.prompts else [f"classes: as text in {PROMPT!r}; --prompt has another sentence, or several"]
     return texts.called(labels), notes
 

@@ -175,7 +175,7 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     "images as model": (lambda p: p.build(p.data), "model", "these are images, not a model. Give the trained model as MODEL"),
     "bundle as model": (lambda p: p.build(p.bundle), "model", "this is a bundle, built already"),
     "onnx as model": (lambda p: p.build(p.bundle / MODEL), "model", "this is an ONNX model; edgevit starts from weights"),
-    "hub id as model": (lambda p: p.build(Path("google/vit-base")), "model", "hf download google/vit-base --local-dir vit-base"),
+    "hub id as model": (lambda p: p.build(Path("google/vit-base")), "model", "google/vit-base: not in the cache, and"),
     "timm name as model": (lambda p: p.build(Path("vit_tiny_patch16_224")), "model", "timm.models.save_for_hf"),
     "average that is not there": (lambda p: p.build(p.tensors(timm()), "--weights", "ema"), "option", "holds no weights 'ema'"),
     "wrong heads": (lambda p: p.build(p.tensors(timm()), "--heads", 7), "option", "7"),

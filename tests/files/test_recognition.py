@@ -110,6 +110,7 @@ def test_what_is_no_bundle(tmp_path: Path, bundle_path: Path, checkpoint_path: P
 def test_names_of_models_that_are_elsewhere(name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub id or a timm name gets the two commands that fetch and build it, in one line."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgevit.model.reading.hub.find_spec", lambda _name: None)  # the package is not installed
     assert expected in not_there(name)
     assert "\n" not in not_there(name)
     with pytest.raises(CheckpointError, match="no such file"):
