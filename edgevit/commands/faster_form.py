@@ -68,7 +68,8 @@ def offered(config: VitConfig, precision: str, bench: Workbench) -> tuple[str, .
     threads = bench.threads or available_threads()
     masked = traits.unfused_primes and _is_prime(config.tokens) and max(block.heads for block in config.blocks) < threads
     scaled = precision == MIXED or FORMATS[precision].scaled
-    bf16 = scaled and backend(bench.engine).computes_bf16()
+    # A head over cosines stays in FP32: bfloat16 would round one that is scaled by 100 to 0.5.
+    bf16 = scaled and not config.unit_features and backend(bench.engine).computes_bf16()
     names = (PLAIN, *((PADDED,) if masked else ()))
     return (*names, *((BF16,) if bf16 else ()), *((f"{PADDED}, {BF16}",) if bf16 and masked else ()))
 

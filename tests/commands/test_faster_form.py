@@ -77,6 +77,13 @@ def test_what_is_offered(
     assert offered(checkpoint.model.config, precision, Workbench(target=target, threads=threads)) == wanted
 
 
+def test_cosines_are_never_in_bfloat16(checkpoint: Checkpoint, bf16: None) -> None:
+    """Where features have length 1, the head's precision is the classes'."""
+    config = replace(checkpoint.model.config, unit_features=True, registers=1)
+    assert BF16 in offered(replace(config, unit_features=False), "int8", Workbench(target=OPENVINO, threads=2))
+    assert offered(config, "int8", Workbench(target=OPENVINO, threads=2)) == (PLAIN,)
+
+
 def test_a_number_of_tokens_that_is_no_prime_is_left(checkpoint: Checkpoint) -> None:
     config = replace(checkpoint.model.config, registers=1)
     assert offered(config, "fp32", Workbench(target=OPENVINO, threads=64)) == (PLAIN,)

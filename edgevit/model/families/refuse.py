@@ -8,7 +8,7 @@ from typing import NoReturn
 from edgevit.errors import CheckpointError
 from edgevit.model.families.keys import Keys
 
-PLAIN = "edgevit imports plain ViT classifiers of timm, Hugging Face, torchvision and DINOv2."
+PLAIN = "edgevit imports ViTs of timm, Hugging Face, OpenCLIP, torchvision and DINOv2 (docs/checkpoints.md)."
 
 # Pattern over keys, and what a model with such a key is. Asked in this order.
 TELLTALES = (
