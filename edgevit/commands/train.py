@@ -11,7 +11,7 @@ from edgevit.cache import Cache
 from edgevit.commands.arguments import cache_of, device_of, known_options, number_of, path_of, path_or_none
 from edgevit.commands.import_options import ImportOptions, import_options
 from edgevit.commands.train_result import REPORT, WEIGHTS, TrainResult
-from edgevit.errors import DataError, StorageError, storage_errors
+from edgevit.errors import ConfigError, DataError, StorageError, storage_errors
 from edgevit.files.clashes import Output, refuse_clashes
 from edgevit.files.paths import exists, own_name
 from edgevit.files.writing import beside, put, require_writable
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FEWEST = 2
 """Classes."""
+OF_CLASSES = ("labels", "problem_type", "classes", "prompt", "text_embeddings", "text_model")
+"""Of `ImportOptions`, those that say what classes are."""
 
 
 def train(
@@ -72,6 +74,10 @@ def train(
     settings = TrainSettings(
         folds=number_of(folds, "folds", 2, 20), crops=number_of(crops, "crops", 0, 16), flip=bool(flip), balanced=bool(balanced)
     )
+    reading = known_options(dict(options), ImportOptions)
+    if named := [name for name in OF_CLASSES if reading.get(name)]:
+        msg = f"--{named[0].replace('_', '-')}: the classes are the folders of the photos, one each. Leave it out."
+        raise ConfigError(msg)
     source, folder = path_of(photos, "photos"), path_of(backbone, "backbone")
     target = path_or_none(out, "out") or Path(f"{own_name(source)}-model")
     bench = Workbench(cache=cache_of(cache), progress=progress or Progress(), device=device_of(device))
@@ -81,7 +87,7 @@ def train(
     start = time.perf_counter()
     images = _labelled(load_images(source))
     with bench.stage("import model"):
-        read = load_checkpoint(folder, headless=True, **import_options(known_options(dict(options), ImportOptions)))
+        read = load_checkpoint(folder, headless=True, **import_options(reading))
     with bench.stage("check images", total=len(images)) as stage:
         images.check(stage.advance)
     bench.cache.check()

@@ -12,6 +12,7 @@ from torch import Tensor
 from edgevit.images.dataset import ImageSet
 from edgevit.model.checkpoint import Checkpoint
 from edgevit.model.vit import Vit
+from edgevit.problem import SINGLE_LABEL
 from edgevit.training.features import Features, features_of
 from edgevit.training.findings import Findings, findings_of
 from edgevit.training.folds import folds_of, groups_of, near_duplicates
@@ -108,7 +109,7 @@ def with_head(backbone: Checkpoint, pooling: tuple[str, ...], head: LinearHead, 
     state = {name: value for name, value in old.state_dict().items() if not name.startswith(("head.", "projection."))}
     state |= {"head.weight": head.weight.float(), "head.bias": head.bias.float()}
     model.load_state_dict(state, assign=True)
-    return replace(backbone, labels=labels, text=None, notes=()).with_model(model.eval())
+    return replace(backbone, labels=labels, problem_type=SINGLE_LABEL, text=None, notes=()).with_model(model.eval())
 
 
 def _counts(y: Tensor, *, balanced: bool) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 
 import edgevit as package
 from edgevit.commands.train_result import REPORT, WEIGHTS, TrainResult
-from edgevit.errors import DataError, StorageError
+from edgevit.errors import ConfigError, DataError, StorageError
 from edgevit.images.dataset import load_images
 from edgevit.model import load_checkpoint
 from edgevit.model.pixels import normalise
@@ -91,7 +91,7 @@ def test_any_backbone(name: str, image_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("make", "why"), [
     (lambda folder: write_images(folder, 1), "has one photo"),
-    (lambda folder: [shutil.rmtree(write_images(folder, 3) / name) for name in CLASSES[1:]], "holds one class"),
+    (lambda folder: [shutil.rmtree(place / name) for place in [write_images(folder, 3)] for name in CLASSES[1:]], "holds one class"),
     (lambda folder: [path.rename(folder / f"{i}.png") for i, path in enumerate(sorted(write_images(folder, 2).rglob("*.png")))],
      "holds no folder of a class"),
     (lambda folder: (write_images(folder, 3) / CLASSES[0] / "000.png").write_bytes(b"no picture"), "cannot be read"),
@@ -101,6 +101,20 @@ def test_photos_that_teach_nothing(make: Callable[[Path], object], why: str, che
     with pytest.raises(DataError, match=why):
         package.train(tmp_path / "photos", backbone=checkpoint_path, out=tmp_path / "m", cache=False)
     assert not (tmp_path / "m").exists()
+
+
+def test_classes_are_the_folders(image_folder: Path, tmp_path: Path) -> None:
+    """Whatever the backbone's head means: here labels that are independent of one another."""
+    with pytest.raises(ConfigError, match="--problem-type: the classes are the folders"):
+        package.train(
+            image_folder, backbone=REAL / "huggingface_clip", out=tmp_path / "m", problem_type="multi_label_classification"
+        )
+    folder = tmp_path / "several"
+    shutil.copytree(REAL / "huggingface_clip", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    result = package.train(image_folder, backbone=folder, out=tmp_path / "m", crops=0, flip=False, cache=False)
+    assert load_checkpoint(result.path).problem_type == "single_label_classification"
 
 
 def test_what_is_not_its_own_stays(image_folder: Path, checkpoint_path: Path, tmp_path: Path) -> None:
