@@ -91,7 +91,8 @@ def test_any_backbone(name: str, image_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("make", "why"), [
     (lambda folder: write_images(folder, 1), "has one photo"),
-    (lambda folder: [shutil.rmtree(place / name) for place in [write_images(folder, 3)] for name in CLASSES[1:]], "holds one class"),
+    (lambda folder: [shutil.rmtree(place / name) for place in (write_images(folder, 3),) for name in CLASSES[1:]],
+     "holds one class"),
     (lambda folder: [path.rename(folder / f"{i}.png") for i, path in enumerate(sorted(write_images(folder, 2).rglob("*.png")))],
      "holds no folder of a class"),
     (lambda folder: (write_images(folder, 3) / CLASSES[0] / "000.png").write_bytes(b"no picture"), "cannot be read"),
