@@ -111,23 +111,30 @@ def _tower(files: Files, activation: str | None) -> Tower:
 
 
 def _of_transformers(folder: Path, files: Files) -> Tower:
-    _require_text(files, read_weights(files.weights).tensors)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        # transformers would make an empty tokenizer, to which all words are one.
-        msg = f"{folder}: there is no tokenizer beside the text tower ({', '.join(TOKENIZERS[:3])}). Download the whole folder."
-        raise CheckpointError(msg)
     with needs_extra("text"):
         from transformers import AutoModel, AutoTokenizer
+    tokenizer: Any = None
     try:
         with _quiet():
-            model: Any = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
-            tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model: Any
+            model, said = AutoModel.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )  # fmt: skip
+            # Without one, transformers would make an empty tokenizer, to which all words are one.
+            if any((folder / name).is_file() for name in TOKENIZERS):
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError) as error:
         msg = (
             f"{folder}: transformers cannot make the text tower or its tokenizer of these: {_first_line(error)}. The folder "
             "needs config.json and the tokenizer's files."
         )
         raise CheckpointError(msg) from error
+    if not hasattr(model, "get_text_features") or any(_TEXT_KEY.match(key) for key in said["missing_keys"]):
+        raise CheckpointError(_no_text(files))
+    if tokenizer is None:
+        msg = f"{folder}: there is no tokenizer beside the text tower ({', '.join(TOKENIZERS[:3])}). Download the whole folder."
+        raise CheckpointError(msg)
+    model.eval()
     bias, sigmoid = getattr(model, "logit_bias", None), hasattr(model, "logit_bias")
     length = getattr(getattr(model.config, "text_config", None), "max_position_embeddings", None)
 
@@ -163,7 +170,8 @@ def _of_open_clip(folder: Path) -> Tower:
 def _of_file(files: Files, activation: str | None) -> Tower:
     """Of weights alone in OpenAI's keys, whose shapes tell the rest, and whose tokenizer OpenCLIP has."""
     state = read_weights(files.weights).tensors
-    _require_text(files, state)
+    if not any(_TEXT_KEY.match(key) for key in state):
+        raise CheckpointError(_no_text(files))
     with needs_extra("open-clip"):
         import open_clip
     quick = activation == "quick_gelu" if activation is not None else OPENAIS_OWN in state
@@ -190,13 +198,11 @@ def _open_clip_tower(model: Any, tokenizer: Any) -> Tower:
     )
 
 
-def _require_text(files: Files, tensors: Mapping[str, Tensor]) -> None:
-    if not any(_TEXT_KEY.match(key) for key in tensors):
-        msg = (
-            f"{files.origin}: holds no text tower, so there is nothing to make embeddings of classes with. Name the whole model "
-            "with --text-model, or give --text-embeddings FILE."
-        )
-        raise CheckpointError(msg)
+def _no_text(files: Files) -> str:
+    return (
+        f"{files.origin}: holds no text tower, so there is nothing to make embeddings of classes with. Name the whole model "
+        "with --text-model, or give --text-embeddings FILE."
+    )
 
 
 def _exp(logit_scale: Tensor) -> float:

@@ -15,6 +15,7 @@ pytest.importorskip("open_clip")
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from edgevit.errors import CheckpointError, ConfigError
 from edgevit.model import load_checkpoint
@@ -180,3 +181,13 @@ def test_the_guides_commands(tmp_path: Path) -> None:
     (search,) = (block for kind, block in blocks if kind == "python")
     done = subprocess.run([sys.executable, "-c", search], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout.split("'")[1] == "03.png", done.stderr
+
+
+def test_a_text_tower_that_is_not_whole(tmp_path: Path) -> None:
+    """Its config is there and its weights are not: transformers would make up random ones."""
+    folder = saved(REAL["huggingface_clip_tower"], tmp_path / "tower")
+    weights = load_file(folder / "model.safetensors")
+    save_file({key: value for key, value in weights.items() if "text_model.encoder" not in key}, folder / "model.safetensors",
+              metadata={"format": "pt"})  # fmt: skip
+    with pytest.raises(CheckpointError, match="holds no text tower"):
+        load_checkpoint(folder, texts=TextSource(classes=NAMES))
