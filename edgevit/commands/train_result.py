@@ -8,6 +8,7 @@ from typing import Any
 
 from edgevit.report.sheet import Sheet, percent
 from edgevit.training.findings import Findings, Photo
+from edgevit.training.unknown import LeftOut
 
 WEIGHTS, REPORT = "model.safetensors", "report.json"
 MOST_CONFUSED = 3
@@ -71,6 +72,8 @@ class TrainResult:
         if found.alike:
             one, other = found.alike[0]
             said.append(f"nearly the same: {one} and {other}; {len(found.alike)} pairs are listed in {REPORT}")
+        if found.left_out:
+            said.append(f"unknown objects: {unknown_line(found.left_out)}")
         half, gain = dict(found.curve).get(0.5), found.doubled
         if half is not None:
             more = (
@@ -95,6 +98,16 @@ class TrainResult:
         from edgevit.report.fragment import fragment, lines, strong, table
 
         return fragment(strong(self.headline), table(self.sheet()), table(worst_sheet(self.findings.worst)), lines(self.lines()))
+
+
+def unknown_line(left_out: tuple[LeftOut, ...]) -> str:
+    """How well they are told from what is known."""
+    distance, confidence = (sum(getattr(each, name) for each in left_out) / len(left_out) for name in ("distance", "confidence"))
+    hardest = min(left_out, key=lambda each: each.distance)
+    return (
+        f"a class left out is told from the others with AUROC {distance:.2f} by its distance (build --unknown), {confidence:.2f} "
+        f"by low confidence; hardest is {hardest.label!r}, {hardest.distance:.2f}"
+    )
 
 
 def worst_sheet(photos: tuple[Photo, ...]) -> Sheet:

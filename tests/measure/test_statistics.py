@@ -9,6 +9,7 @@ import pytest
 
 from edgevit.measure.latency import MIN_TURNS
 from edgevit.measure.statistics import (
+    auroc,
     balanced_accuracy,
     calibration_error,
     fisher,
@@ -250,3 +251,14 @@ def test_perfect_calibration() -> None:
     assert calibration_error(probabilities, np.repeat([0, 1], (8, 2))) == pytest.approx(0, abs=1e-12)
     assert calibration_error(np.eye(3), np.arange(3)) == 0
     assert calibration_error(np.eye(3), np.array([1, 2, 0])) == 1
+
+
+def test_auroc_is_the_share_of_pairs_in_order() -> None:
+    """Every pair looked at; ties count half."""
+    rng = np.random.default_rng(0)
+    usual, unusual = rng.normal(size=40).round(1), (rng.normal(size=25) + 1).round(1)
+    pairs = [1.0 if high > low else 0.5 if high == low else 0.0 for high in unusual for low in usual]
+    assert auroc(usual, unusual) == pytest.approx(np.mean(pairs), rel=1e-12)
+    assert auroc(np.zeros(3), np.zeros(4)) == 0.5
+    with pytest.raises(ValueError, match="scores of both kinds"):
+        auroc(np.zeros(0), np.ones(2))
