@@ -26,6 +26,8 @@ class Hub:
     token: str = ""
     """Without it, if it is set, the repository is not to be seen."""
     gated: bool = False
+    timm: list[str] = field(default_factory=list)
+    """More repositories with the same files, which are listed."""
     cut: int = 0
     """Downloads of weights that end after so many bytes, once."""
     asked: list[str] = field(default_factory=list)
@@ -55,14 +57,19 @@ def serving(folder: Path) -> Iterator[Hub]:
                 vars(hub).update(json.loads(urllib.parse.unquote(self.path.partition("?")[2])))
                 self.send_json({})
                 return
+            repos = f"(?:{'|'.join(map(re.escape, (REPO, *hub.timm)))})"
             hub.asked.append(f"{self.command} {path}")
             if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
                 self.refuse(401, "RepoNotFound", "Invalid username or password.")
-            elif match := re.fullmatch(rf"/api/models/{REPO}(?:/revision/([^/]+))?", path):
+            elif path == "/api/models":
+                query = urllib.parse.parse_qs(self.path.partition("?")[2])
+                found = [name for name in hub.timm if f"{query['author'][0]}/" in name and query["search"][0] in name]
+                self.send_json([{"id": name, "modelId": name, "private": False, "tags": []} for name in found])
+            elif match := re.fullmatch(rf"/api/models/{repos}(?:/revision/([^/]+))?", path):
                 self.tell(match[1] or "main")
-            elif match := re.fullmatch(rf"/api/models/{REPO}/tree/([^/]+)", path):
+            elif match := re.fullmatch(rf"/api/models/{repos}/tree/([^/]+)", path):
                 self.list(match[1])
-            elif match := re.fullmatch(rf"/{REPO}/resolve/([^/]+)/(.+)", path):
+            elif match := re.fullmatch(rf"/{repos}/resolve/([^/]+)/(.+)", path):
                 self.give(match[1], match[2], body=body)
             else:
                 self.refuse(404, "RepoNotFound", "Repository not found")

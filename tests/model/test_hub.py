@@ -118,6 +118,20 @@ def test_what_a_hub_refuses(hub: Hub, tmp_path: Path) -> None:
     assert "not in the cache" in offline
 
 
+def test_names_of_timm_without_a_tag(hub: Hub, tmp_path: Path) -> None:
+    """Of one training that is meant; of several they are named. Names that merely begin alike are others."""
+    hub.timm += ["timm/vit_a.lvd", "timm/vit_ab.lvd", "timm/vit_b.mae", "timm/vit_b.augreg", "other/vit_c.x"]
+    found = answers(
+        hub, tmp_path, *(({}, "", f"timm:{name}") for name in ("vit_a", "vit_a.lvd@main", "vit_b", "vit_c", "vit_a.x"))
+    )
+    assert found[:2] == [f"timm/vit_a.lvd@{MAIN}"] * 2
+    assert found[2] == "timm:vit_b: has been trained 2 times. Say which: timm:vit_b.augreg, timm:vit_b.mae"
+    assert "no such repository" in found[3]
+    assert "no such repository" in found[4]
+    (offline,) = answers(hub, tmp_path, ({}, "", "timm:vit_a"), HF_HUB_OFFLINE="1")
+    assert offline == f"timm/vit_a.lvd@{MAIN}"
+
+
 def test_no_network(ask: Ask) -> None:
     done = ask("build", "hf:acme/other", "--dry-run", "--precision", "fp32", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.code == 3

@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgevit.errors import CheckpointError
 from edgevit.files.paths import exists
 from edgevit.model.reading.files import INDEX_NAMES, WEIGHT_NAMES
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
 
 _NAME = re.compile(r"(?:(hf|hf-hub|timm):/*)?([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@([\w./-]+))?")
 _SETTINGS = (
@@ -90,11 +94,11 @@ def fetched(name: HubName) -> Fetched:
 
     Raises CheckpointError for whatever a hub can refuse.
     """
-    from huggingface_hub import HfApi, errors, hf_hub_download
+    from huggingface_hub import errors, hf_hub_download
 
     with _explained(name):
         try:
-            found = HfApi().model_info(name.repo, revision=name.revision)
+            name, found = _asked(name)
         except errors.OfflineModeIsEnabled:
             return _of_cache(name)
         files = wanted([item.rfilename for item in found.siblings or ()], name.repo)
@@ -103,12 +107,39 @@ def fetched(name: HubName) -> Fetched:
     return Fetched(folder=folder, repo=name.repo, commit=folder.name)
 
 
+def _asked(name: HubName) -> tuple[HubName, ModelInfo]:
+    """What the hub knows of ``name``, which for a model of timm may lack the tag of its training where there is one alone.
+
+    Raises CheckpointError where there are several.
+    """
+    from huggingface_hub import HfApi, errors
+
+    try:
+        return name, HfApi().model_info(name.repo, revision=name.revision)
+    except errors.RepositoryNotFoundError:
+        plain = name.repo.partition("/")[2]
+        if not name.of_timm or "." in plain:
+            raise
+        listed = HfApi().list_models(author=name.repo.partition("/")[0], search=plain)
+        tagged = sorted(item.id for item in listed if item.id.partition(".")[0] == name.repo)
+        if len(tagged) > 1:
+            known = ", ".join(f"timm:{repo.partition('/')[2]}" for repo in tagged)
+            msg = f"timm:{plain}: has been trained {len(tagged)} times. Say which: {known}"
+            raise CheckpointError(msg) from None
+        if not tagged:
+            raise
+    name = replace(name, repo=tagged[0])
+    return name, HfApi().model_info(name.repo, revision=name.revision)
+
+
 def _of_cache(name: HubName) -> Fetched:
     """What was downloaded before. Raises CheckpointError if nothing was."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     place = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name.repo, repo_type="model")
+    if name.of_timm and not place.is_dir() and len(tagged := sorted(place.parent.glob(f"{place.name}.*"))) == 1:
+        place, name = tagged[0], replace(name, repo=f"{name.repo}{tagged[0].suffix}")
     reference, revision = place / "refs" / (name.revision or constants.DEFAULT_REVISION), name.revision
     commit = reference.read_text().strip() if reference.is_file() else revision
     folder = place / "snapshots" / (commit or "")
