@@ -67,6 +67,20 @@ def not_a_bundle(path: Path) -> str:
     return sentences.get(kind, f"this is {kind}, not a bundle. A bundle is made with: edgevit build MODEL --data DIR")
 
 
+def not_images(path: Path) -> str:
+    """A sentence that says what ``path`` is and what to do, where images were expected; "" if nothing is known."""
+    kind = file_kind(path)
+    sentences = {
+        "bundle": f"this is a bundle, not images. Give the images beside it: edgevit run {path} IMAGES",
+        "checkpoint": f"this is a checkpoint, not images. Give the images beside it: edgevit build {path} --data IMAGES",
+        "onnx": f"this is an ONNX model, not images. Give the images beside it: edgevit build {path} --data IMAGES",
+        "image": f"this is one image. Give the folder that it lies in: {path.absolute().parent}",
+        "images": "",
+        "": "",
+    }
+    return sentences.get(kind, f"this is {kind}, not images.")
+
+
 def not_there(name: str) -> str:
     """What to do about a model that is no path here: two commands for the name of a model on a hub, else what may be given."""
     plain = re.sub(r"^(hf-hub|hf_hub|hf|timm):/*", "", name)

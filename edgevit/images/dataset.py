@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgevit.errors import DataError, needs_extra
 from edgevit.files.bounded import open_regular
 from edgevit.files.paths import is_file
+from edgevit.files.recognition import not_images
 from edgevit.images import labelsheet
 from edgevit.images.arrays import read_arrays
 from edgevit.images.classes import Match, by_name, possible_matches
@@ -253,14 +254,15 @@ def load_images(path: str | Path) -> ImageSet:
     if is_file(path, DataError) and path.suffix.lower() == ".npz":
         return _from_npz(path)
     if not path.is_dir():
-        what = "is not a folder or an .npz" if path.exists() else "does not exist"
+        what = not_images(path).rstrip(".") or ("is not a folder or an .npz" if path.exists() else "does not exist")
         msg = f"{path}: {what}. Give a folder of images (one subfolder per class gives labels) or an .npz with 'images'."
         raise DataError(msg)
     found = find_images(path)
     note = found.note(path)
     if not found.images:
         looked = f"looked for {', '.join(SUFFIXES)}, subfolders included"
-        msg = f"{path}: no images in this folder ({looked})." if note is None else f"{note}. Nothing else lies there."
+        nothing = f"{path}: {not_images(path) or f'no images in this folder ({looked}).'}"
+        msg = nothing if note is None else f"{note}. Nothing else lies there."
         raise DataError(msg)
     names = tuple(file.relative_to(path).as_posix() for file in found.images)
     if (path / labelsheet.NAME).is_file():

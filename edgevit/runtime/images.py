@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgevit.errors import DataError, SourceError
+from edgevit.files.recognition import not_images
 from edgevit.images.finding import SUFFIXES, find_images
 from edgevit.images.reading import read_image
 from edgevit.runtime.frame import Frame, Source
@@ -24,7 +25,8 @@ class Images(Source):
             found = find_images(path)
             self._paths, self.note = sorted(found.images, key=_natural), found.note(path)
         if not self._paths:
-            msg = f"{path}: no images in this folder. Looked for {' '.join(SUFFIXES)}, in subfolders too."
+            looked = f"no images in this folder. Looked for {' '.join(SUFFIXES)}, in subfolders too."
+            msg = f"{path}: {not_images(path) or looked}"
             raise SourceError(msg if self.note is None else f"{self.note}. Nothing else lies there.")
         self.description = f"{len(self._paths)} images in {path}" if path.is_dir() else f"image {path}"
         self._loop = loop

@@ -15,6 +15,7 @@ import numpy as np
 from edgevit.errors import SourceError
 from edgevit.files.bounded import open_regular
 from edgevit.files.paths import require_utf8
+from edgevit.files.recognition import not_images
 from edgevit.runtime.frame import Frame, Source
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Video(Source):
 
         with _opened(path) as capture:
             if not capture.isOpened() or not capture.read()[0]:
-                msg = f"{path}: no video frame that this OpenCV can decode. Try: ffmpeg -i {path} -c:v mjpeg converted.avi"
+                undecoded = f"no video frame that this OpenCV can decode. Try: ffmpeg -i {path} -c:v mjpeg converted.avi"
+                msg = f"{path}: {not_images(path) or undecoded}"
                 raise SourceError(msg)
             self.fps = capture.get(cv2.CAP_PROP_FPS) or None
         self.description = f"video {path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 
 from edgevit.bundle import MODEL, open_bundle
-from edgevit.errors import BundleError, CheckpointError
+from edgevit.errors import BundleError, CheckpointError, DataError, SourceError
 from edgevit.files.recognition import file_kind, not_there
+from edgevit.images.dataset import load_images
 from edgevit.model import load_checkpoint
+from edgevit.runtime.source import open_source
 from tests.support import write_images
 
 
@@ -115,3 +118,24 @@ def test_names_of_models_that_are_elsewhere(name: str, expected: str, tmp_path: 
     assert "\n" not in not_there(name)
     with pytest.raises(CheckpointError, match="no such file"):
         load_checkpoint(name)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("bundle", "this is a bundle, not images. Give the images beside it: edgevit run {path} IMAGES"),
+        ("checkpoint", "this is a checkpoint, not images. Give the images beside it: edgevit build {path} --data IMAGES"),
+        ("onnx", "this is an ONNX model, not images"),
+        ("engine", "this is a TensorRT engine, not images"),
+    ],
+)
+def test_what_is_given_for_images(
+    given: str, message: str, tmp_path: Path, bundle_path: Path, checkpoint_path: Path, fp32_bundle_path: Path
+) -> None:
+    """As data, and as the source of a run."""
+    engine = file(tmp_path / "engine.mp4", b"ptrt" + bytes(40))
+    path = {"bundle": bundle_path, "checkpoint": checkpoint_path, "onnx": fp32_bundle_path / MODEL, "engine": engine}[given]
+    with pytest.raises(DataError, match=re.escape(message.format(path=path))):
+        load_images(path)
+    with pytest.raises(SourceError, match=re.escape(message.format(path=path))):
+        open_source(str(path))

@@ -171,7 +171,9 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_npz(tmp_path: Path) -> None:
-    assert "is not a folder or an .npz" in refusal(write(tmp_path / "a.png"))
+    (tmp_path / "a.txt").write_text("x")
+    assert "is not a folder or an .npz" in refusal(tmp_path / "a.txt")
+    assert f"this is one image. Give the folder that it lies in: {tmp_path}" in refusal(write(tmp_path / "a.png"))
 
 
 def test_empty_folder(tmp_path: Path) -> None:
