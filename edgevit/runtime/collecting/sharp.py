@@ -1,0 +1,95 @@
+"""Whether a frame is sharp, by what its source showed before, or by a number."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgevit.errors import ConfigError
+from edgevit.runtime.collecting.known import pattern_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgevit.runtime.collecting.look import Look
+
+HISTORY = 256
+"""Sharp frames that are remembered."""
+FEWEST = 5
+"""Of them, to compare with."""
+SAME_SCENE = 0.7
+"""Correlation from which on two frames show the same scene, and so have as much detail."""
+OTHER_SCENE = 0.25
+"""Part of the share that is asked for where no frame of the same scene is known: scenes differ in detail several times over."""
+DETAIL = 3.0
+"""A picture that loses less than two thirds of its Laplacian's variance by another blur has been blurred before."""
+PATIENCE = 600
+"""Blurred frames in a row after which the source is taken to have changed: what was sharp once does not count any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharpness:
+    """What is asked of a frame: both, or nothing."""
+
+    share: float = 0.0
+    """Of the running median of the frames before it."""
+    least: float = 0.0
+    """In absolute numbers, see `Look.sharpness`."""
+    detail: float = 0.0
+    """See `Look.detail`."""
+
+
+AUTO = Sharpness(share=0.4, detail=DETAIL)
+
+
+def parse_sharpness(text: str) -> Sharpness:
+    """``auto``, ``off``, a share of the running median such as ``40%``, or a number. Raises ConfigError."""
+    word = text.strip().lower()
+    if word in ("auto", "off"):
+        return AUTO if word == "auto" else Sharpness()
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(%?)", word, re.ASCII)
+    if match is None or (match[2] and float(match[1]) > 100):
+        msg = f"--sharp {text!r}: write auto, off, a share of the running median such as 40%, or a number such as 150."
+        raise ConfigError(msg)
+    number = float(match[1])
+    return Sharpness(share=number / 100) if match[2] else Sharpness(least=number)
+
+
+class SharpnessFilter:
+    """Tells blurred frames. The running median is that of the latest frames of the same scene that were not blurred.
+
+    Where fewer than five of the scene are known, a quarter of the share of the median of all is asked for.
+    """
+
+    def __init__(self, wanted: Sharpness = AUTO) -> None:
+        self._wanted = wanted
+        self._history: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=HISTORY)
+        self._in_a_row = 0
+
+    def is_blurred(self, look: Look) -> bool:
+        """Judge a frame, and remember it for those that follow."""
+        pattern = pattern_of(look.thumbnail)
+        blurred = (
+            look.sharpness < self._wanted.least or look.detail < self._wanted.detail or look.sharpness < self._least(pattern)
+        )
+        self._in_a_row = self._in_a_row + 1 if blurred else 0
+        if self._in_a_row > PATIENCE:
+            self._history.clear()
+            self._in_a_row = 0
+        if not blurred:
+            self._history.append((look.sharpness, pattern))
+        return blurred
+
+    def _least(self, pattern: NDArray[np.float32]) -> float:
+        if not self._wanted.share or len(self._history) < FEWEST:
+            return -math.inf
+        values = np.array([value for value, _ in self._history])
+        scene = values[np.stack([each for _, each in self._history]) @ pattern >= SAME_SCENE]
+        if len(scene) >= FEWEST:
+            return self._wanted.share * float(np.median(scene))
+        return OTHER_SCENE * self._wanted.share * float(np.median(values))
