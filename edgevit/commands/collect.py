@@ -17,7 +17,8 @@ from edgevit.files.clashes import Output, refuse_clashes
 from edgevit.files.paths import expanded, looked_at
 from edgevit.images.dataset import UNLABELLED
 from edgevit.runtime.collecting.album import Album, contents_of
-from edgevit.runtime.collecting.chooser import CHANGE, EVERY, Filters
+from edgevit.runtime.collecting.chooser import EVERY, Filters
+from edgevit.runtime.collecting.difference import CHANGE
 from edgevit.runtime.collecting.keymap import Keymap, checked_labels
 from edgevit.runtime.collecting.known import ALIKE
 from edgevit.runtime.collecting.sharp import parse_sharpness

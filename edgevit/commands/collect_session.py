@@ -222,12 +222,13 @@ class Session:
                         self.chooser.forget_last()
                 self.watch.undone(snapshot)
             elif label is not None or key == SPACE:
+                like = self.chooser.known.like(shown.look.thumbnail)
                 with undisturbed():
                     snapshot = self._save(shown.frame, shown.look, label=label, into=label or UNLABELLED)
                     if snapshot is None:
                         return "budget"
                     self.chooser.keep(snapshot.file, shown.look, None)
-                self.watch.kept(snapshot, shown.against)
+                self.watch.kept(snapshot, f"nearly the same as {like}" if like else shown.against)
                 if self._is_enough():
                     return "limit"
         return None

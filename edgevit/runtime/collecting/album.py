@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ class Album:
         if self._table.first_line() is None:
             self._table.append(COLUMNS)
         self._sizes: list[int] = []
+        self._made: set[str] = set()
         self._number = 0
         try:
             self._earlier = find_images(folder).images
@@ -120,7 +122,9 @@ class Album:
             return None
         when = frame.clock
         guess = f"-{in_a_name(doubt.guess)}-{doubt.confidence:.2f}" if doubt else ""
-        make_folder(self.folder / into)
+        if into and not (self.folder / into).is_dir():
+            make_folder(self.folder / into)
+            self._made.add(into)
         wanted = self.folder / into / f"{stamp(when)}-{self._number + 1:04d}{guess}{self._suffix}"
         path = write_picture(wanted, content)
         self._number += 1
@@ -151,6 +155,11 @@ class Album:
             msg = f"{self.folder / snapshot.file}: cannot be removed: {error.strerror}"
             raise StorageError(msg) from error
         self._table.take_back()
+        # An empty folder would be a class without an image.
+        if (into := snapshot.file.rpartition("/")[0]) in self._made:
+            with suppress(OSError):
+                (self.folder / into).rmdir()
+                self._made.discard(into)
         return snapshot
 
     def close(self) -> None:

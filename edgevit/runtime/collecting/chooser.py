@@ -6,13 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from edgevit.runtime.collecting.difference import difference
+from edgevit.runtime.collecting.difference import CHANGE, difference
 from edgevit.runtime.collecting.known import ALIKE, Known
 from edgevit.runtime.collecting.look import Look
 from edgevit.runtime.collecting.sharp import AUTO, Sharpness, SharpnessFilter
 
 Reason = Literal["too soon", "dark", "overexposed", "flat", "blurred", "unchanged", "duplicate", "certain"]
-CHANGE = 0.05
 EVERY = 1.0
 EARLY = 1e-6  # seconds: time stamps are rounded
 

@@ -15,6 +15,8 @@ MOST_CHANGED = 0.05
 """Share of the cells whose mean is the difference: all cells together would hardly notice a small part on a belt."""
 FITTED = 0.75
 """Share of the cells that the light is fitted on, those that fit best: the rest may be what changed."""
+CHANGE = 0.05
+"""Difference from which on a picture is another, if nobody says: noise, flicker and a clock in the picture are below half of it."""
 BRIGHTEST = 2.0
 """The light changes by at most this factor, either way."""
 ROUNDS = 3
@@ -45,9 +47,9 @@ def difference(one: Levels, other: Levels) -> float:
 
 
 def is_local(one: Levels, other: Levels, change: float) -> bool:
-    """Whether something came, went or moved before a background that stayed."""
+    """Whether something came, went or moved, by at least ``change`` and `CHANGE`, before a background that stayed."""
     cells = cell_differences(one, other)
-    return float(np.quantile(cells, STILL)) < NOISE and difference(one, other) >= change
+    return float(np.quantile(cells, STILL)) < NOISE and difference(one, other) >= max(change, CHANGE)
 
 
 def _light(levels: Levels, target: Levels) -> tuple[float, float]:

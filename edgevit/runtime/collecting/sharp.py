@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
 
 HISTORY = 256
 """Sharp frames that are remembered."""
-FEWEST = 5
+FEWEST, FEWEST_OF_SCENE = 5, 3
 """Of them, to compare with."""
 SAME_SCENE = 0.7
 """Correlation from which on two frames show the same scene, and so have as much detail."""
 OTHER_SCENE = 0.25
 """Part of the share that is asked for where no frame of the same scene is known: scenes differ in detail several times over."""
-DETAIL = 3.0
-"""A picture that loses less than two thirds of its Laplacian's variance by another blur has been blurred before."""
+LEAST = 10.0
+"""Less than any sharp picture: what is asked for where nothing is known of the source yet."""
 PATIENCE = 600
 """Blurred frames in a row after which the source is taken to have changed: what was sharp once does not count any more."""
 
@@ -40,11 +39,9 @@ class Sharpness:
     """Of the running median of the frames before it."""
     least: float = 0.0
     """In absolute numbers, see `Look.sharpness`."""
-    detail: float = 0.0
-    """See `Look.detail`."""
 
 
-AUTO = Sharpness(share=0.4, detail=DETAIL)
+AUTO = Sharpness(share=0.4, least=LEAST)
 
 
 def parse_sharpness(text: str) -> Sharpness:
@@ -63,7 +60,7 @@ def parse_sharpness(text: str) -> Sharpness:
 class SharpnessFilter:
     """Tells blurred frames. The running median is that of the latest frames of the same scene that were not blurred.
 
-    Where fewer than five of the scene are known, a quarter of the share of the median of all is asked for.
+    Where fewer than three of the scene are known, a quarter of the share of the median of all is asked for.
     """
 
     def __init__(self, wanted: Sharpness = AUTO) -> None:
@@ -74,9 +71,7 @@ class SharpnessFilter:
     def is_blurred(self, look: Look) -> bool:
         """Judge a frame, and remember it for those that follow."""
         pattern = pattern_of(look.thumbnail)
-        blurred = (
-            look.sharpness < self._wanted.least or look.detail < self._wanted.detail or look.sharpness < self._least(pattern)
-        )
+        blurred = look.sharpness < max(self._wanted.least, self._least(pattern))
         self._in_a_row = self._in_a_row + 1 if blurred else 0
         if self._in_a_row > PATIENCE:
             self._history.clear()
@@ -87,9 +82,9 @@ class SharpnessFilter:
 
     def _least(self, pattern: NDArray[np.float32]) -> float:
         if not self._wanted.share or len(self._history) < FEWEST:
-            return -math.inf
+            return 0.0
         values = np.array([value for value, _ in self._history])
         scene = values[np.stack([each for _, each in self._history]) @ pattern >= SAME_SCENE]
-        if len(scene) >= FEWEST:
+        if len(scene) >= FEWEST_OF_SCENE:
             return self._wanted.share * float(np.median(scene))
         return OTHER_SCENE * self._wanted.share * float(np.median(values))
