@@ -95,6 +95,7 @@ class Session:
         self.frames = 0
         self.chooser = Chooser(wishes.filters, Known(alike=wishes.filters.alike, change=wishes.filters.change))
         self._ended: Ended = "end"
+        self._typed: list[str] = []
         self._begun = time.perf_counter()
 
     def by_filters(self) -> EdgevitError | None:
@@ -204,11 +205,13 @@ class Session:
     def _step(self, shown: _Shown, keymap: Keymap, keyboard: Keyboard) -> Ended | None:
         """Wait until one image is saved or passed over."""
         while True:
-            for key in keyboard.pressed(shown.frame, wait=True):
-                if ended := self._obey([key], shown, keymap):
-                    return ended
-                if key in SKIP or key == SPACE or keymap.label_of(key) is not None:
-                    return None
+            # Whoever types ahead means the images that follow.
+            self._typed = self._typed or keyboard.pressed(shown.frame, wait=True)
+            key = self._typed.pop(0)
+            if ended := self._obey([key], shown, keymap):
+                return ended
+            if key in SKIP or key == SPACE or keymap.label_of(key) is not None:
+                return None
 
     def _obey(self, keys: list[str], shown: _Shown, keymap: Keymap) -> Ended | None:
         for key in keys:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HISTORY = 256
 """Sharp frames that are remembered."""
-FEWEST, FEWEST_OF_SCENE = 5, 3
+FEWEST, FEWEST_OF_SCENE = 5, 2
 """Of them, to compare with."""
 SAME_SCENE = 0.7
 """Correlation from which on two frames show the same scene, and so have as much detail."""
@@ -60,7 +60,7 @@ def parse_sharpness(text: str) -> Sharpness:
 class SharpnessFilter:
     """Tells blurred frames. The running median is that of the latest frames of the same scene that were not blurred.
 
-    Where fewer than three of the scene are known, a quarter of the share of the median of all is asked for.
+    Where fewer than two of the scene are known, a quarter of the share of the median of all is asked for.
     """
 
     def __init__(self, wanted: Sharpness = AUTO) -> None:

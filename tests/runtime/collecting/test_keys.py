@@ -90,18 +90,18 @@ def test_a_terminal_that_is_gone_ends_it() -> None:
 
 
 HANGS = """
-import sys, time, threading
+import sys, time
 from edgevit.runtime.stopping import stoppable
 from edgevit.runtime.collecting.terminal import key_by_key
 with stoppable():
     try:
         with key_by_key(int(sys.argv[1])):
-            print("ready", flush=True)
-            while True:
-                try:
-                    time.sleep(60)
-                except KeyboardInterrupt:
-                    print("first", flush=True)
+            try:
+                print("ready", flush=True)
+                time.sleep(60)
+            except KeyboardInterrupt:
+                print("first", flush=True)
+                time.sleep(60)
     finally:
         print("never", flush=True)
 """
