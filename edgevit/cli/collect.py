@@ -38,8 +38,8 @@ REFRESH_SECONDS = 0.2
               "evened out. Noise and flicker are below 0.02; 0 leaves out nothing.")  # fmt: skip
 @click.option("--sharp", default="auto", show_default=True, metavar="auto|off|40%|NUMBER",
               help="Leave out what is blurred. Sharpness is the variance of the Laplacian at 256 pixels and a standard deviation "
-              "of 50 gray levels, less what noise adds. NUMBER: at least that (photos have 150 to 5000); 40%: of the running median of the source's "
-              "sharp frames of the same scene; auto: 40%, and 10.")  # fmt: skip
+              "of 50 gray levels, less what noise adds. NUMBER: at least that (photos have 150 to 5000); 40%: of the running "
+              "median of the source's sharp frames of the same scene; auto: 40%, and 10.")  # fmt: skip
 @click.option("--any-light", is_flag=True, help="Keep what is black, overexposed or of one gray, too.")
 @click.option("--alike", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="CORRELATION",
               help="Leave out what is nearly the same as any picture in the folder: from this correlation on of 16x16 "

@@ -16,7 +16,7 @@ MOST_CHANGED = 0.05
 FITTED = 0.75
 """Share of the cells that the light is fitted on, those that fit best: the rest may be what changed."""
 CHANGE = 0.05
-"""Difference from which on a picture is another, if nobody says: noise, flicker and a clock in the picture are below half of it."""
+"""Difference from which on a picture is another, if nobody says: noise, flicker and a clock in it stay below half of that."""
 BRIGHTEST = 2.0
 """The light changes by at most this factor, either way."""
 ROUNDS = 3

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.errors import ConfigError
+from edgevit.runtime.collecting.difference import cell_differences
 from edgevit.runtime.collecting.known import pattern_of
+from edgevit.runtime.collecting.look import BLOCKS, THUMBNAIL, Look
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from edgevit.runtime.collecting.look import Look
 
 HISTORY = 256
 """Sharp frames that are remembered."""
@@ -27,6 +27,11 @@ OTHER_SCENE = 0.25
 """Part of the share that is asked for where no frame of the same scene is known: scenes differ in detail several times over."""
 LEAST = 10.0
 """Less than any sharp picture: what is asked for where nothing is known of the source yet."""
+NEAREST = 8
+"""Frames of the scene, the likest, that blocks are compared with."""
+SAME_BLOCK = 0.05
+"""Mean difference of the thumbnail's cells up to which a block shows the same."""
+FEWEST_BLOCKS = 6
 PATIENCE = 600
 """Blurred frames in a row after which the source is taken to have changed: what was sharp once does not count any more."""
 
@@ -60,31 +65,50 @@ def parse_sharpness(text: str) -> Sharpness:
 class SharpnessFilter:
     """Tells blurred frames. The running median is that of the latest frames of the same scene that were not blurred.
 
-    Where fewer than two of the scene are known, a quarter of the share of the median of all is asked for.
+    Either the whole picture has less than the share of it, or half of those blocks have that show the same and had detail: a
+    clock that the camera writes into the picture is as sharp as ever. Where fewer than two frames of the scene are known, a
+    quarter of the share of the median of all is asked for.
     """
 
     def __init__(self, wanted: Sharpness = AUTO) -> None:
         self._wanted = wanted
-        self._history: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=HISTORY)
+        self._history: deque[Look] = deque(maxlen=HISTORY)
+        self._patterns: deque[NDArray[np.float32]] = deque(maxlen=HISTORY)
         self._in_a_row = 0
 
     def is_blurred(self, look: Look) -> bool:
         """Judge a frame, and remember it for those that follow."""
         pattern = pattern_of(look.thumbnail)
-        blurred = look.sharpness < max(self._wanted.least, self._least(pattern))
+        blurred = look.sharpness < self._wanted.least or self._is_less_sharp(look, pattern)
         self._in_a_row = self._in_a_row + 1 if blurred else 0
         if self._in_a_row > PATIENCE:
             self._history.clear()
+            self._patterns.clear()
             self._in_a_row = 0
         if not blurred:
-            self._history.append((look.sharpness, pattern))
+            self._history.append(look)
+            self._patterns.append(pattern)
         return blurred
 
-    def _least(self, pattern: NDArray[np.float32]) -> float:
-        if not self._wanted.share or len(self._history) < FEWEST:
-            return 0.0
-        values = np.array([value for value, _ in self._history])
-        scene = values[np.stack([each for _, each in self._history]) @ pattern >= SAME_SCENE]
-        if len(scene) >= FEWEST_OF_SCENE:
-            return self._wanted.share * float(np.median(scene))
-        return OTHER_SCENE * self._wanted.share * float(np.median(values))
+    def _is_less_sharp(self, look: Look, pattern: NDArray[np.float32]) -> bool:
+        share = self._wanted.share
+        if not share or len(self._history) < FEWEST:
+            return False
+        values = np.array([each.sharpness for each in self._history])
+        likeness = np.stack(self._patterns) @ pattern
+        scene = np.flatnonzero(likeness >= SAME_SCENE)
+        if len(scene) < FEWEST_OF_SCENE:
+            return look.sharpness < OTHER_SCENE * share * float(np.median(values))
+        if look.sharpness < share * float(np.median(values[scene])):
+            return True
+        nearest = scene[np.argsort(-likeness[scene], kind="stable")[:NEAREST]]
+        shares = [each for index in nearest if (each := detail_left(self._history[index], look)) is not None]
+        return len(shares) >= FEWEST_OF_SCENE and float(np.median(shares)) < share
+
+
+def detail_left(before: Look, now: Look) -> float | None:
+    """The median share of their detail that blocks have now, of those that had some and show the same; None if too few do."""
+    cells = cell_differences(before.thumbnail, now.thumbnail)
+    same = cells.reshape(BLOCKS, THUMBNAIL // BLOCKS, BLOCKS, THUMBNAIL // BLOCKS).mean((1, 3)) < SAME_BLOCK
+    compared = same & (before.blocks >= LEAST)
+    return float(np.median(now.blocks[compared] / before.blocks[compared])) if compared.sum() >= FEWEST_BLOCKS else None

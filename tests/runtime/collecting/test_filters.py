@@ -145,6 +145,7 @@ def test_more_pictures_than_there_were_rows() -> None:
 
 def test_parts_on_one_stage_are_not_nearly_the_same() -> None:
     """All correlate, because the stage does: yet each shows another part."""
+
     def stage(x: int, radius: int, seed: int) -> np.ndarray:
         image = np.tile(np.linspace(60, 140, 320)[None, :, None], (240, 1, 3)).astype(np.uint8)
         image[200:] = 30
@@ -181,7 +182,10 @@ def judged(images: list[np.ndarray], wanted: str = "auto") -> list[bool]:
 def test_blurred_stretches_however_long() -> None:
     """Longer than the sharp one before: the median must not get used to them."""
     sharp = [view("china", x) for x in range(0, 200, 10)]
-    for blurred in ([defocused(view("china", x)) for x in range(200, 0, -4)], [shaken(view("china", x)) for x in range(0, 200, 4)]):
+    for blurred in (
+        [defocused(view("china", x)) for x in range(200, 0, -4)],
+        [shaken(view("china", x)) for x in range(0, 200, 4)],
+    ):
         assert judged([*sharp, *blurred, *sharp]) == [False] * len(sharp) + [True] * len(blurred) + [False] * len(sharp)
 
 
@@ -189,6 +193,26 @@ def test_another_scene_with_less_detail_is_not_blurred() -> None:
     china, flower = ([view(name, x) for x in range(0, 300, 10)] for name in ("china", "flower"))
     assert look_at(flower[0]).sharpness < 0.3 * look_at(china[0]).sharpness, "the case is one"
     assert not any(judged(china + flower + china))
+
+
+def stamped(image: np.ndarray, second: int) -> np.ndarray:
+    """As network cameras do, last of all."""
+    return cv2.putText(image.copy(), f"2026-01-02 03:04:{second:02d}", (5, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+
+
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_a_clock_in_the_picture_is_as_sharp_as_ever(name: str) -> None:
+    scene = [view(name, x) for x in range(100, 140, 2)]
+    blurred = [defocused(image) for image in scene]
+    wanted = [False] * len(scene) + [True] * len(blurred) + [False] * len(scene)
+    assert judged([stamped(image, i % 60) for i, image in enumerate([*scene, *blurred, *scene])]) == wanted
+
+
+def test_a_part_that_comes_is_not_blurred_nor_the_stage_that_it_leaves() -> None:
+    stage = lit(view("flower", 100), 0.5, 20)
+    part = stage.copy()
+    part[80:160, 120:220] = view("china", 200)[80:160, 120:220]
+    assert not any(judged([stage] * 6 + [part] * 3 + [stage] * 6 + [part] * 3))
 
 
 def test_a_source_that_begins_out_of_focus() -> None:
