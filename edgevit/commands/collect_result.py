@@ -83,8 +83,8 @@ class CollectResult:
         """The commands that come next, with what stands in their way."""
         folder, found = shlex.quote(str(self.path)), self.contents
         if found.classes and found.loose:
-            said = f"{found.loose} pictures lie beside the folders of classes, so no labels are read: move them into one of these"
-            return [f"Next: {said}, or elsewhere"]
+            said = "lie beside the folders of classes, so no labels are read: move them into one of these, or elsewhere"
+            return [f"Next: {_count(found.loose, 'picture')} {said}"]
         if found.classes:
             build = f"edgevit build MODEL --data {folder}"
             if len(found.classes) == 1:
@@ -113,8 +113,8 @@ class CollectResult:
 
     def _holds(self) -> str:
         found = self.contents
-        parts = [f"{len(found.classes)} classes ({', '.join(found.classes)})"] if found.classes else []
-        parts += [f"{found.loose} pictures without a class"] if found.loose else []
+        parts = [f"{_count(len(found.classes), 'class', 'es')} ({', '.join(found.classes)})"] if found.classes else []
+        parts += [f"{_count(found.loose, 'picture')} without a class"] if found.loose else []
         parts += [f"{found.unlabelled} in unlabelled/"] if found.unlabelled else []
         return f"{', '.join(parts) or 'no pictures'}; {self.mib:.1f} MiB"
 
@@ -125,3 +125,7 @@ class CollectResult:
         from edgevit.report.fragment import fragment, lines, strong, table
 
         return fragment(strong(self.headline), table(self.sheet()), lines(self.lines()))
+
+
+def _count(number: int, name: str, ending: str = "s") -> str:
+    return f"{number} {name}{'' if number == 1 else ending}"

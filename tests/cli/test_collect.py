@@ -115,6 +115,23 @@ def test_one_class_after_the_other(edgevit: Edgevit, known: Film, tmp_path: Path
     assert len(list((out / "unlabelled").iterdir())) == 2
 
 
+def test_what_is_collected_is_trained_and_calibrated_on(
+    edgevit: Edgevit, known: Film, checkpoint_path: Path, bundle_path: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    """The commands that it says come next, with a folder that has pictures without a label, too."""
+    out = tmp_path / "cells"
+    for label in ("china", "flower"):
+        film_of_one = write_film(tmp_path / f"{label}.avi", [view(label, x) for x in range(0, 320, 16)])
+        assert edgevit("collect", film_of_one, "-o", out, "--label", label, "--every", "0").code == 0
+    assert edgevit("collect", known.path, "-o", out, "--limit", "1").code == 0
+    trained = edgevit("train", out, "--backbone", checkpoint_path, "-o", tmp_path / "model", "--json")
+    assert trained.code == 0, trained.stderr
+    assert [row["class"] for row in trained.json["classes"]] == ["china", "flower"]
+    built = edgevit("build", tmp_path / "model", "--data", out, "-o", tmp_path / "b.edgevit", "--dry-run")
+    assert built.code == 0, built.stderr
+    assert edgevit("collect", known.path, "-o", tmp_path / "more", "--uncertain", bundle_path, "--margin", "1").code == 0
+
+
 def test_pictures_beside_the_classes_are_told(edgevit: Edgevit, known: Film, tmp_path: Path) -> None:
     assert edgevit("collect", known.path, "-o", tmp_path / "o", "--limit", "2").code == 0
     outcome = edgevit("collect", known.path, "-o", tmp_path / "o", "--limit", "2", "--label", "crack")
@@ -274,8 +291,8 @@ def test_a_killed_one_leaves_no_half_picture(tmp_path: Path) -> None:
 def test_a_camera_that_drops_out(tmp_path: Path, edgevit: Edgevit) -> None:
     """It ends its connection after 30 pictures, is connected to again, and the time is over although none may come."""
     with camera(frames=30) as address:
-        outcome = edgevit("collect", f"http://{address}/", "-o", tmp_path / "o", "--any-light", "--sharp", "off", "--every", "0.2",
-                          "--seconds", "2.5", "--json")  # fmt: skip
+        options = ("--any-light", "--sharp", "off", "--every", "0.2", "--seconds", "2.5", "--json")
+        outcome = edgevit("collect", f"http://{address}/", "-o", tmp_path / "o", *options)
     assert outcome.code == 0, outcome.stderr
     summary = outcome.lines[-1]["summary"]
     assert summary["ended"] == "seconds"

@@ -143,7 +143,6 @@ def test_what_is_no_place(tmp_path: Path) -> None:
             one.save(shot(image_bgr=np.zeros((2, 70000, 3), np.uint8)), LOOK, change=None)
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a small file system")
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 2**20))  # type: ignore[attr-defined]
     with album(tmp_path) as one, pytest.raises(StorageError, match="the disk is full: 1 MiB free, 64 are kept"):
