@@ -26,6 +26,9 @@ from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.loop import classify_frames, frames_of
 from edgevit.runtime.stopping import undisturbed
 
+MANY = 500
+"""Pictures that take seconds to look through."""
+
 
 class Watch(Protocol):
     """Told what happens."""
@@ -134,6 +137,10 @@ class Session:
         self.watch.seen(self)
 
     def _look_through(self) -> None:
+        if self.album.earlier >= MANY:
+            self.watch.note(
+                f"{self.album.folder}: looking through its {self.album.earlier:,} pictures, to keep none that is alike"
+            )
         for name, look in self.album.earlier_looks():
             self.chooser.known.add(name, look.thumbnail)
 
@@ -147,7 +154,7 @@ class Session:
                     if snapshot is None:
                         return "budget"
                     self.chooser.keep(snapshot.file, passing.look, passing.at)
-                self.watch.kept(snapshot)
+                    self.watch.kept(snapshot)
                 if self._is_enough():
                     return "limit"
         return "seconds" if passing.over else "end"
@@ -223,7 +230,7 @@ class Session:
                     snapshot = self.album.undo()
                     if snapshot is not None:
                         self.chooser.forget_last()
-                self.watch.undone(snapshot)
+                    self.watch.undone(snapshot)
             elif label is not None or key == SPACE:
                 like = self.chooser.known.like(shown.look.thumbnail)
                 with undisturbed():
@@ -231,7 +238,7 @@ class Session:
                     if snapshot is None:
                         return "budget"
                     self.chooser.keep(snapshot.file, shown.look, None)
-                self.watch.kept(snapshot, f"nearly the same as {like}" if like else shown.against)
+                    self.watch.kept(snapshot, f"nearly the same as {like}" if like else shown.against)
                 if self._is_enough():
                     return "limit"
         return None
