@@ -6,13 +6,14 @@ if TYPE_CHECKING:
     from edgevit.api import Classifier, load
     from edgevit.commands.attention import attention
     from edgevit.commands.build import build
+    from edgevit.commands.collect import collect
     from edgevit.commands.compare import compare
     from edgevit.commands.inspect import inspect
     from edgevit.commands.prune import prune
     from edgevit.commands.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "__version__", "attention", "build", "compare", "inspect", "load", "prune", "train"]
+__all__ = ["Classifier", "__version__", "attention", "build", "collect", "compare", "inspect", "load", "prune", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -147,7 +147,8 @@ def test_reprs_are_one_short_line(classifier, image_folder: Path) -> None:
 
 
 def test_dir_is_what_is_public() -> None:
-    assert dir(edgevit) == ["Classifier", "__version__", "attention", "build", "compare", "inspect", "load", "prune", "train"]
+    verbs = ["attention", "build", "collect", "compare", "inspect", "load", "prune", "train"]
+    assert dir(edgevit) == ["Classifier", "__version__", *verbs]
 
 
 def test_thresholds_of_single_labels(classifier, image_folder: Path) -> None:

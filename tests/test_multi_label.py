@@ -98,6 +98,25 @@ def test_decisions_from_python(bundle: Path, data: Path) -> None:
             assert decision.best.label == (decision.labels[0].label if there else "none")
 
 
+def test_collect_keeps_what_has_an_open_label(
+    edgevit: Callable[..., Outcome], bundle: Path, data: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    """A label that is neither there nor absent with 0.9; by the scores that `classify` gives."""
+    options = ("--sharp", "off", "--change", 0, "--alike", 1, "--any-light", "--json")
+    done = edgevit("collect", data, "-o", tmp_path / "o", "--uncertain", bundle, "--below", 0.9, *options)
+    assert done.code == 0, done.stderr
+    kept = {each["source"]: each for each in done.lines[:-1]}
+    with package.load(bundle, threads=1) as classifier:
+        scores = {path.name: classifier.classify(path, top_k=3) for path in data.glob("*.png")}
+    certainty = {name: min(max(each.confidence, 1 - each.confidence) for each in found) for name, found in scores.items()}
+    clear = {name: value for name, value in certainty.items() if abs(value - 0.9) > 1e-3}
+    assert {name for name in kept if name in clear} == {name for name, value in clear.items() if value < 0.9}
+    assert 0 < len(kept) < len(certainty)
+    for name, each in kept.items():
+        guess = min(scores[name], key=lambda found: abs(found.confidence - 0.5))
+        assert (each["guess"], each["confidence"]) == (guess.label, pytest.approx(guess.confidence, abs=1e-3))
+
+
 def test_every_frame_output(edgevit: Callable[..., Outcome], bundle: Path, data: Path, tmp_path: Path) -> None:
     rows, log = tmp_path / "out.csv", tmp_path / "snapshots"
     done = edgevit(

@@ -87,6 +87,7 @@ def _result(_suffix: str, head: bytes) -> bool:
 VIDEO = FileKind(name="a video", begins=_video)
 RESULTS = FileKind(name="results of edgevit run, a line of JSON each", begins=_result, stream=True)
 TABLE = FileKind(name="a table by edgevit run", begins=lambda _, head: head.startswith(b"time,frame,name,"), stream=True)
+COLLECTED = FileKind(name="a table by edgevit collect", begins=lambda _, head: head.startswith(b"file,time,source,"), stream=True)
 HTML = FileKind(name="an HTML report of edgevit's", begins=lambda _, head: GENERATOR.encode() in head)
 MARKDOWN = FileKind(name="a Markdown report of edgevit's", begins=lambda _, head: COMMENT.encode() in head.partition(b"\n")[0])
 COMPARISON = FileKind(name="a table by edgevit compare", begins=lambda _, head: head.startswith(b"precision,engine,"))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "ImageSet", "load_images", "read_image"]
 
+UNLABELLED = "unlabelled"
+"""A folder beside those of classes that is none: what `edgevit collect` keeps there has no label yet."""
 SKEW = 0.01
 """A sample is called out of proportion if so large a share of it would have to be of other classes."""
 MOST_IMAGES = 1 << 21
@@ -268,8 +270,9 @@ def load_images(path: str | Path) -> ImageSet:
     if (path / labelsheet.NAME).is_file():
         classes, marks = labelsheet.read_sheet(path / labelsheet.NAME, tuple(map(_text, names)))
         return ImageSet(source=str(path), names=names, class_names=classes, targets=None, marks=marks, left_out=note)
+    names, note = _of_classes(path, names, note)
     tops = [name.partition("/")[0] if "/" in name else "" for name in names]
-    if not all(tops):
+    if not all(tops) or set(tops) == {UNLABELLED}:
         return ImageSet(source=str(path), names=names, class_names=(), targets=None, left_out=note)
     position = {folder: index for index, folder in enumerate(sorted(set(tops)))}
     return ImageSet(
@@ -277,9 +280,23 @@ def load_images(path: str | Path) -> ImageSet:
         names=names,
         class_names=tuple(map(_text, position)),
         targets=tuple(position[folder] for folder in tops),
-        folders=tuple(_text(folder.name) for folder in sorted(path.iterdir()) if folder.is_dir() and folder.name[0] != "."),
+        folders=tuple(
+            _text(folder.name)
+            for folder in sorted(path.iterdir())
+            if folder.is_dir() and folder.name[0] != "." and folder.name != UNLABELLED
+        ),
         left_out=note,
     )
+
+
+def _of_classes(path: Path, names: tuple[str, ...], note: str | None) -> tuple[tuple[str, ...], str | None]:
+    """Without those in `UNLABELLED`, and a note about them, where all others lie in folders of classes."""
+    named = tuple(name for name in names if not name.startswith(f"{UNLABELLED}/"))
+    count = len(names) - len(named)
+    if not named or not count or not all("/" in name for name in named):
+        return names, note
+    more = f"{path}: {count} images in {UNLABELLED}/ are left out: it is no class"
+    return named, more if note is None else f"{note}; {more}"
 
 
 def _text(name: str) -> str:

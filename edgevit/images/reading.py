@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -28,6 +29,24 @@ def read_image(path: Path) -> Frame:
     """
     with needs_extra("cpu"):
         import cv2
+    return _read(path, lambda _header: cv2.IMREAD_COLOR)
+
+
+def read_small(path: Path, least: int) -> Frame:
+    """The same at a half, a quarter or an eighth of its sides, which is faster, where the longer one keeps ``least`` pixels."""
+    with needs_extra("cpu"):
+        import cv2
+    flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+    def flag(header: Header) -> int:
+        longer = max(header.width, header.height)
+        return next((each for part, each in flags.items() if longer >= part * least), cv2.IMREAD_COLOR)
+
+    return _read(path, flag)
+
+
+def _read(path: Path, flag: Callable[[Header], int]) -> Frame:
+    import cv2
     import numpy as np
 
     # cv2.imread fails on some non-ASCII names; Python opens them all.
@@ -45,7 +64,7 @@ def read_image(path: Path) -> Frame:
     frame: Any = None
     if header is not None and not _is_cut_off(header, data.tobytes() if not header.complete else b""):
         try:
-            frame = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            frame = cv2.imdecode(data, flag(header))
         except cv2.error:  # what the decoder finds out only midway
             frame = None
     if frame is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +35,13 @@ class Frame:
     """Counts what the source delivered, from 0."""
     name: str
     """The image's path inside its folder, else the video or camera."""
+    seconds: float | None = None
+    """Of a recording: from its first frame to this one, by its own time stamps; None of what is captured now, and of images."""
+
+    @property
+    def clock(self) -> datetime:
+        """The wall clock, in UTC, when the frame was captured."""
+        return datetime.fromtimestamp(time.time() - (time.perf_counter() - self.captured), timezone.utc)
 
     def __repr__(self) -> str:
         height, width = self.image_bgr.shape[:2]
@@ -49,6 +58,8 @@ class Source(ABC):
     """Frames come at their own pace and a late reader loses some: a camera, not a file."""
     captures: bool = False
     """Reads on a thread of its own, so that iterating only takes what is there."""
+    timeless: bool = False
+    """Its pictures are as many moments, with no time between them that means anything: the images of a folder."""
     fps: float | None = None
     """Nominal frames per second, where the source states them."""
     description: str

@@ -17,6 +17,8 @@ from edgevit.runtime.frame import Frame, Source
 class Images(Source):
     """The images of a folder in natural order, or a single image. Unreadable ones are skipped and counted."""
 
+    timeless = True
+
     def __init__(self, path: Path, *, loop: bool = False) -> None:
         """List the images of ``path``. Raises SourceError if there are none."""
         self._folder = path if path.is_dir() else path.parent

@@ -117,10 +117,18 @@ def _prepared(source: Source, contract: Preprocessing, *, ahead: bool) -> Iterat
     with ExitStack() as stack:
         if ahead and source.policy == "every" and not source.live:
             yield stack.enter_context(Mailbox(_inputs(source, contract), overtake=False))
-        elif source.policy == "every" or source.captures:  # nothing to overtake, or done by the source
-            yield _inputs(source, contract)
         else:
-            yield _inputs(stack.enter_context(Mailbox(source)), contract)
+            yield _inputs(stack.enter_context(frames_of(source)), contract)
+
+
+@contextmanager
+def frames_of(source: Source) -> Iterator[Iterable[Frame]]:
+    """The frames of an open source as its policy has them, when they are taken: under `latest` the newest each time."""
+    if source.policy == "every" or source.captures:  # nothing to overtake, or done by the source
+        yield source
+    else:
+        with Mailbox(source) as newest:
+            yield newest
 
 
 def _inputs(frames: Iterable[Frame], contract: Preprocessing) -> Iterator[_Input]:

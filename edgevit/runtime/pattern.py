@@ -41,6 +41,7 @@ class Pattern(Source):
             msg = f"{uri}: frames must be at least 1 and FPS from 1 to 1000"
             raise SourceError(msg)
         self.live = self.fps is not None
+        self.timeless = not self.live
         self.description = f"test pattern {self._width}x{self._height}" + (f" at {self.fps:g} fps" if self.fps else "")
 
     def __iter__(self) -> Iterator[Frame]:

@@ -6,11 +6,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_last: list[Callable[[], None]] = []
+"""What is still done when a second signal ends the process."""
+_held: list[bool] = []
+"""Of each `undisturbed` under way, whether a signal came."""
 
 
 @contextmanager
@@ -34,9 +38,35 @@ def stoppable() -> Iterator[None]:
         writer.close()
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, the first signal waits for the end of the block: what belongs together is done as a whole. On the main thread."""
+    _held.append(False)
+    try:
+        yield
+    finally:
+        came = _held.pop()
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def even_at_a_second(do: Callable[[], None]) -> Iterator[None]:
+    """Do something at the end of the block, and also where a second signal ends the process inside it."""
+    _last.append(do)
+    try:
+        yield
+    finally:
+        _last.remove(do)
+        do()
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     for each in SIGNALS:
         signal.signal(each, _nothing)  # the second is the thread's: raised here it would only cut the cleaning up short
+    if _held:
+        _held[-1] = True
+        return
     raise KeyboardInterrupt
 
 
@@ -51,4 +81,7 @@ def _second(reader: socket.socket) -> None:
         while data := reader.recv(16):
             seen += sum(number in SIGNALS for number in data)
             if seen > 1:
+                for do in _last:
+                    with suppress(Exception):  # the process ends, whatever comes of it
+                        do()
                 os._exit(128 + data[-1])

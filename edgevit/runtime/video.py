@@ -26,6 +26,8 @@ MAX_DAMAGED = 30
 """Consecutive frames that may fail to decode before the video counts as ended."""
 MANY_TIMES = 100
 """As many frames as came, missing at a file's end, are no frames."""
+USUAL_FPS = 25.0
+"""Of a file that states none."""
 EVEN = 0.1
 """Of a frame's duration: a rate is even if no time stamp is further from where it should be."""
 
@@ -50,20 +52,23 @@ class Video(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped, self.first_skipped = 0, None
-        index, start = 0, time.perf_counter()
+        index, start, begun, seconds = 0, time.perf_counter(), 0.0, 0.0
         while True:
-            for image in self._images():
+            for image, at in self._images():
                 if self.live and self.fps:
                     time.sleep(max(0.0, start + index / self.fps - time.perf_counter()))
-                yield Frame(image_bgr=image, captured=time.perf_counter(), index=index, name=self._path.name)
+                seconds = begun + at
+                yield Frame(image_bgr=image, captured=time.perf_counter(), index=index, name=self._path.name, seconds=seconds)
                 index += 1
+            begun = seconds + 1 / (self.fps or USUAL_FPS)
             if not self._loop:
                 return
 
-    def _images(self) -> Iterator[NDArray[np.uint8]]:
-        """One pass over the file: each decodable frame, uint8 [H, W, 3] BGR."""
+    def _images(self) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        """One pass over the file: each decodable frame, uint8 [H, W, 3] BGR, and its seconds since the first."""
         import cv2
 
+        times = Times(self.fps)
         with _opened(self._path) as capture:
             missing = MissingFrames(self.fps, capture.get(cv2.CAP_PROP_FRAME_COUNT), exact=_counts_exactly(self._path))
             damaged = 0
@@ -71,9 +76,10 @@ class Video(Source):
             while damaged < MAX_DAMAGED:
                 ok, image = capture.read()
                 if ok:
-                    self._skip(missing.before(capture.get(cv2.CAP_PROP_POS_MSEC), damaged))
+                    stamp_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
+                    self._skip(missing.before(stamp_ms, damaged))
                     damaged = 0
-                    yield np.asarray(image, np.uint8)
+                    yield np.asarray(image, np.uint8), times(stamp_ms)
                 else:
                     damaged += 1
             for frames in missing.at_the_end():
@@ -82,6 +88,22 @@ class Video(Source):
     def _skip(self, frames: range) -> None:
         if frames:
             self.skip(f"frame {frames[0]}", len(frames))
+
+
+class Times:
+    """The time of each frame from its stamp; where stamps do not rise, as some containers have none, from the rate."""
+
+    def __init__(self, fps: float | None) -> None:
+        self._step = 1 / (fps or USUAL_FPS)
+        self._first: float | None = None
+        self._last = -self._step
+
+    def __call__(self, stamp_ms: float) -> float:
+        """Seconds since the first frame."""
+        self._first = stamp_ms if self._first is None else self._first
+        seconds = (stamp_ms - self._first) / 1000
+        self._last = seconds if seconds > self._last else self._last + self._step
+        return self._last
 
 
 class MissingFrames:

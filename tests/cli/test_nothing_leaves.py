@@ -79,6 +79,7 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
         "inspect": (["inspect", place.bundle, "--layers"], 0),
         "attention": (["attention", place.bundle, image, "-o", "a.png"], 0),
         "profile": (["profile", place.bundle], 0),
+        "collect": (["collect", "test://64x64?frames=20", "-o", "c", "--uncertain", place.bundle, "--below", "1"], 0),
         "train": (["train", place.data, "--backbone", place.model, "-o", "m"], 0),
         "classes": (["classes", place.bundle], 0),
         "embed": (["embed", place.model, "--classes", "disc,bar", "-o", "e.npz"], 3),  # it has no text tower

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +25,8 @@ COLUMNS = (
 )  # fmt: skip
 SEVERAL = (*COLUMNS[:5], "labels", "confidences", *COLUMNS[5:])
 """The columns of a multi-label model: all that is there, too."""
+REMEMBERED = 1000
+"""Lines of a file that can be taken back."""
 
 RARITY = ("typicality", "distance")
 """More columns, of a bundle that tells unknown objects."""
@@ -125,6 +128,8 @@ class LineFile:
             raise StorageError(msg) from error
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._open = True
+        # Where the latest lines begin and end.
+        self._ends: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
         size = os.fstat(self._fd).st_size if self._regular else 0
         # What a power cut left of a line does not spoil the next one.
         self._before = b"\n" if size and os.pread(self._fd, 1, size - 1) != b"\n" else b""
@@ -144,6 +149,18 @@ class LineFile:
             msg = f"{self._path}: cannot write: {error.strerror}. Free space, or choose another place"
             raise StorageError(msg) from error
         self._before = b""
+        self._ends.append((size, size + len(data)))
+
+    def take_back(self) -> bool:
+        """Remove the line that was appended last; False, and nothing is done, if there is none, or others wrote behind it."""
+        size, end = self._ends.pop() if self._ends else (0, -1)
+        if not self._regular or os.fstat(self._fd).st_size != end:
+            return False
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError:
+            return False
+        return True
 
     def first_line(self) -> str | None:
         """What a file that is not new begins with, without its end; None if it is new, or no regular file."""

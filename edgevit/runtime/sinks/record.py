@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from edgevit.runtime.classify import Prediction
@@ -44,7 +43,7 @@ def record(decision: Decision) -> dict[str, Any]:
 
 def captured_at(decision: Decision) -> datetime:
     """The wall clock, in UTC, when the frame was captured."""
-    return datetime.fromtimestamp(time.time() - (time.perf_counter() - decision.frame.captured), timezone.utc)
+    return decision.frame.clock
 
 
 def _predictions(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
