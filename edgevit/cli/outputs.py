@@ -302,8 +302,10 @@ class Lines:
         self._due = decision.finished + self._interval
         fps, there = self._rate.per_second, decision.labels or (decision.best,)
         labels = ", ".join(f"{each.label} {100 * each.confidence:.1f} %" for each in there)
-        if decision.multi_label and not decision.labels:
-            labels = decision.best.label  # its confidence is of a label that is not there
+        if not decision.labels:  # the confidence is of a label that is not there, or not believed
+            first = decision.predictions[0]
+            seen = "" if decision.multi_label else f" (likeliest: {first.label} {100 * first.confidence:.1f} %)"
+            labels = f"{decision.best.label}{seen}"
         speed = f"{fps:6.1f} fps" if fps else " " * 10
         stages = f"read {decision.read_ms:.1f}  prepare {decision.prepare_ms:.1f}  infer {decision.infer_ms:.1f} ms"
         line = f"{decision.frame.name}  {labels}  {speed}  {stages}"

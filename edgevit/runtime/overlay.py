@@ -71,7 +71,8 @@ def draw(
     left, right = round(0.8 * unit), right - round(0.8 * unit)
     best = best or predictions[0]
     title = best.label if not labels else ", ".join(each.label for each in labels)
-    figure = f"{best.confidence:.1%}" if labels is None else ""  # several confidences are in the bars
+    # Several confidences are in the bars, and so is that of a class which is not believed.
+    figure = f"{best.confidence:.1%}" if labels is None and best.index >= 0 else ""
     there = {predictions[0].index} if labels is None else {each.index for each in labels}
     _row(image, left, round(0.5 * unit), right, round(1.8 * unit), title, figure, WHITE)
     for rank, prediction in enumerate(bars):

@@ -66,7 +66,8 @@ def test_threshold_is_in_every_output_and_in_the_summary(run) -> None:
     assert {frame["label"] for frame in frames} == {"unknown"}
     assert all(frame["top_k"][0]["label"] in CLASSES for frame in frames)
     assert last["summary"]["labels"] == {"unknown": 12}
-    assert "unknown" in run(TEST, "--threshold", 1).stdout
+    stdout = run(TEST, "--threshold", 1).stdout
+    assert re.search(rf"unknown \(likeliest: ({'|'.join(CLASSES)}) \d+\.\d %\)", stdout)
 
 
 def test_smoothed_json_has_both(run) -> None:

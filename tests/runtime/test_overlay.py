@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgevit.runtime.classify import Prediction
 from edgevit.runtime.overlay import ascii_label, draw
 from tests.runtime.fakes import prediction
 
@@ -50,6 +51,16 @@ def test_title_may_be_another_than_the_first_bar() -> None:
     plain = draw(image, PREDICTIONS, fps=None, precision="int8", latency_ms=1.0)
     assert (shown[:46] != plain[:46]).any()
     assert (shown[46:] == plain[46:]).all()
+
+
+def test_what_is_unknown_has_no_confidence() -> None:
+    """That of the likeliest class is in its bar."""
+    image, options = flat(480, 640, 0), {"fps": None, "precision": "int8", "latency_ms": 1.0}
+    one, other = (
+        draw(image, PREDICTIONS, best=Prediction(label="unknown", index=-1, confidence=confidence), **options)
+        for confidence in (0.4, 0.9)
+    )
+    assert (one == other).all()
 
 
 def test_input_is_not_changed() -> None:

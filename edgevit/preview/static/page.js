@@ -111,7 +111,9 @@ function show(state) {
   const label = state.labels?.length ? state.labels.map((each) => each.label).join(", ") : state.label;
   document.title = `${label} · ${state.model}`;
   at("label").textContent = label;
-  at("confidence").textContent = state.labels ? "" : percent(state.confidence);
+  // What is unknown has no confidence: that of the likeliest class is in the bars.
+  const believed = !state.labels && state.label === state.top_k[0]?.label;
+  at("confidence").textContent = believed ? percent(state.confidence) : "";
   at("frame").textContent = `${state.name} · frame ${state.frame}`;
   const there = state.labels && new Set(state.labels.map((each) => each.label));
   at("top").replaceChildren(...state.top_k.map((each) => row(each, there && !there.has(each.label))));
