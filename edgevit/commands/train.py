@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.cache import Cache
-from edgevit.commands.arguments import cache_of, device_of, known_options, number_of, path_of, path_or_none
+from edgevit.commands.arguments import cache_of, device_of, known_options, number_of, number_or_none, path_of, path_or_none
 from edgevit.commands.import_options import ImportOptions, import_options
 from edgevit.commands.train_result import REPORT, WEIGHTS, TrainResult
 from edgevit.errors import ConfigError, DataError, StorageError, storage_errors
@@ -17,10 +18,12 @@ from edgevit.files.paths import exists, own_name
 from edgevit.files.writing import beside, put, require_writable
 from edgevit.images.dataset import ImageSet, load_images
 from edgevit.model import checkpoint as checkpoints
-from edgevit.model.checkpoint import load_checkpoint
+from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.progress import Progress
-from edgevit.training.settings import TrainSettings
-from edgevit.training.train import Trained, train_head
+from edgevit.training.fine_tune import FEWEST_PARTS, fine_tune
+from edgevit.training.settings import FineTuneSettings, TrainSettings
+from edgevit.training.train import train_head
+from edgevit.training.unfrozen import Cut
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 FEWEST = 2
 """Classes."""
+EVERYTHING = "all"
+LEAST_RATE = 1e-9
 OF_CLASSES = ("labels", "problem_type", "classes", "prompt", "text_embeddings", "text_model")
 """Of `ImportOptions`, those that say what classes are."""
 
@@ -41,6 +46,9 @@ def train(
     flip: bool = True,
     crops: int = 2,
     balanced: bool = False,
+    unfreeze: int | str | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
     device: str = "auto",
     cache: Cache | bool = True,
     progress: Progress | None = None,
@@ -55,14 +63,21 @@ def train(
     photos that are nearly the same stay together; the same folds tell how sure the classifier is. Features are kept by a photo's
     content, so more photos, or another class, cost what is new.
 
+    With ``unfreeze`` the last blocks learn, too, from that head on. The same folds judge it on photos that no gradient and no
+    choice of an epoch saw, beside the head on frozen features; if it is not better beyond chance, the frozen head is written.
+    Every epoch is kept: the same call goes on after an interruption.
+
     Args:
         photos: a folder with a subfolder per class, or an .npz with labels.
         backbone: a checkpoint of any supported model, with a head or without; its own head is left out.
         out: the folder to write, PHOTOS-model here by default.
-        folds: of the cross-validation, 2 to 20.
+        folds: of the cross-validation, 2 to 20; 3 to 20 with ``unfreeze``.
         flip: whether mirrored photos count, too. Not where left and right mean something.
         crops: small crops of each photo that count, too; 0 to 16.
         balanced: whether every class counts the same, however many photos it has.
+        unfreeze: how many blocks, counted from the last, are fine-tuned with the final norm and the head; ``"all"``: everything.
+        epochs: of fine-tuning at most, 1 to 1000; 15 by default. It stops earlier where a held-out part says so.
+        lr: peak learning rate of the head in fine-tuning; the first block that learns has less. By default 0.04 / width.
         device: where features are computed; see `edgevit.build`.
         cache, progress: as `edgevit.build` takes them.
         options: how to read the backbone, see `ImportOptions`.
@@ -74,6 +89,7 @@ def train(
     settings = TrainSettings(
         folds=number_of(folds, "folds", 2, 20), crops=number_of(crops, "crops", 0, 16), flip=bool(flip), balanced=bool(balanced)
     )
+    tuning = _tuning(unfreeze, epochs, lr, settings)
     reading = known_options(dict(options), ImportOptions)
     if named := [name for name in OF_CLASSES if reading.get(name)]:
         msg = f"--{named[0].replace('_', '-')}: the classes are the folders of the photos, one each. Leave it out."
@@ -88,18 +104,44 @@ def train(
     images = _labelled(load_images(source))
     with bench.stage("import model"):
         read = load_checkpoint(folder, headless=True, **import_options(reading))
+    if tuning is not None:
+        Cut.of(read.model.config, tuning.unfreeze)
     with bench.stage("check images", total=len(images)) as stage:
         images.check(stage.advance)
     bench.cache.check()
     trained = train_head(read, images, settings, bench)
+    tuned = None if tuning is None else fine_tune(read, images, trained, tuning, bench)
+    checkpoint, findings = (trained.checkpoint, trained.findings) if tuned is None else (tuned.checkpoint, tuned.findings)
     notes = tuple(note for note in read.notes if not note.startswith(("labels: ", "head: ", "problem type: ")))
     result = TrainResult(
-        path=target, findings=trained.findings, pooling=trained.judged.pooling, penalty=trained.judged.penalty,
-        seconds=round(time.perf_counter() - start, 1), notes=(*([images.left_out] if images.left_out else ()), *notes),
+        path=target, findings=findings, pooling=trained.judged.pooling, penalty=trained.judged.penalty,
+        seconds=round(time.perf_counter() - start, 1), fine_tuning=None if tuned is None else tuned.report,
+        notes=(*([images.left_out] if images.left_out else ()), *notes, *(() if tuned is None else tuned.notes)),
     )  # fmt: skip
     with bench.stage("write model"):
-        _write(target, trained, result)
+        _write(target, checkpoint, result)
     return result
+
+
+def _tuning(unfreeze: object, epochs: object, lr: object, settings: TrainSettings) -> FineTuneSettings | None:
+    """How to fine-tune; None for a head on frozen features alone."""
+    if unfreeze is None:
+        for name, value in (("epochs", epochs), ("lr", lr)):
+            if value is not None:
+                msg = f"--{name}: is of fine-tuning. Say with --unfreeze how many blocks are to learn, or leave it out."
+                raise ConfigError(msg)
+        return None
+    if isinstance(unfreeze, str) and unfreeze != EVERYTHING:
+        msg = f"unfreeze: {unfreeze!r} is no number of blocks: give 2, or all."
+        raise ConfigError(msg)
+    if settings.folds < FEWEST_PARTS:
+        msg = f"--folds {settings.folds}: fine-tuning takes 3 or more: one part judges, one says when to stop, the others teach."
+        raise ConfigError(msg)
+    found = FineTuneSettings(
+        unfreeze="all" if isinstance(unfreeze, str) else number_of(unfreeze, "unfreeze", 1),
+        rate=number_or_none(lr, "lr", LEAST_RATE, 1.0), flip=settings.flip, balanced=settings.balanced, seed=settings.seed,
+    )  # fmt: skip
+    return found if epochs is None else replace(found, epochs=number_of(epochs, "epochs", 1, 1000))
 
 
 def _labelled(images: ImageSet) -> ImageSet:
@@ -125,12 +167,12 @@ def check_replaceable(folder: Path) -> None:
     checkpoints.check_replaceable(folder / WEIGHTS)
 
 
-def _write(folder: Path, trained: Trained, result: TrainResult) -> None:
+def _write(folder: Path, checkpoint: Checkpoint, result: TrainResult) -> None:
     with storage_errors(folder, "-o"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with beside(folder) as place:
             fresh = place / "model"
             fresh.mkdir()
-            (fresh / WEIGHTS).write_bytes(trained.checkpoint.to_bytes())
+            (fresh / WEIGHTS).write_bytes(checkpoint.to_bytes())
             (fresh / REPORT).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
             put(fresh, folder)
