@@ -35,6 +35,8 @@ class Blocks(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Train on mirrored photos, too.")
 @click.option("--crops", type=click.IntRange(0, 16), default=2, show_default=True, help="Small crops of each photo, too.")
 @click.option("--balanced", is_flag=True, help="Every class counts the same, however many photos it has.")
+@click.option("--add-class", multiple=True, metavar="NAME=FOLDER", help="Photos of one more class, or more of one, that lie "
+              "elsewhere; repeatable.")  # fmt: skip
 @click.option("--unfreeze", type=Blocks(), metavar="N|all", help="Fine-tune the last N blocks, too, or everything; kept if it is "
               "better on photos that it did not see.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1, 1000), help="Of fine-tuning, at most.  [default: 15]")

@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.cache import Cache
-from edgevit.commands.arguments import cache_of, device_of, known_options, number_of, number_or_none, path_of, path_or_none
+from edgevit.commands.arguments import (
+    cache_of,
+    classes_of,
+    device_of,
+    known_options,
+    number_of,
+    number_or_none,
+    path_of,
+    path_or_none,
+)
 from edgevit.commands.import_options import ImportOptions, import_options
 from edgevit.commands.train_result import REPORT, WEIGHTS, TrainResult
 from edgevit.errors import ConfigError, DataError, StorageError, storage_errors
 from edgevit.files.clashes import Output, refuse_clashes
 from edgevit.files.paths import exists, own_name
 from edgevit.files.writing import beside, put, require_writable
+from edgevit.images.added import with_class
 from edgevit.images.dataset import ImageSet, load_images
 from edgevit.model import checkpoint as checkpoints
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
@@ -27,6 +37,8 @@ from edgevit.training.unfrozen import Cut
 from edgevit.workbench import Workbench
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from typing_extensions import Unpack
 
 FEWEST = 2
@@ -46,6 +58,7 @@ def train(
     flip: bool = True,
     crops: int = 2,
     balanced: bool = False,
+    add_class: Mapping[str, str | Path] | Sequence[str | Path] = (),
     unfreeze: int | str | None = None,
     epochs: int | None = None,
     lr: float | None = None,
@@ -75,6 +88,8 @@ def train(
         flip: whether mirrored photos count, too. Not where left and right mean something.
         crops: small crops of each photo that count, too; 0 to 16.
         balanced: whether every class counts the same, however many photos it has.
+        add_class: folders of photos of one more class each, or of more photos of one that is there, which lie elsewhere:
+            ``{"scratch": "more/scratch/"}``, or texts ``"scratch=more/scratch/"``.
         unfreeze: how many blocks, counted from the last, are fine-tuned with the final norm and the head; ``"all"``: everything.
         epochs: of fine-tuning at most, 1 to 1000; 15 by default. It stops earlier where a held-out part says so.
         lr: peak learning rate of the head in fine-tuning; the first block that learns has less. By default 0.04 / width.
@@ -95,13 +110,17 @@ def train(
         msg = f"--{named[0].replace('_', '-')}: the classes are the folders of the photos, one each. Leave it out."
         raise ConfigError(msg)
     source, folder = path_of(photos, "photos"), path_of(backbone, "backbone")
+    added = classes_of(add_class, "add_class")
     target = path_or_none(out, "out") or Path(f"{own_name(source)}-model")
     bench = Workbench(cache=cache_of(cache), progress=progress or Progress(), device=device_of(device))
-    refuse_clashes([Output(name="-o", path=target, replaced=True)], [source, folder])
+    refuse_clashes([Output(name="-o", path=target, replaced=True)], [source, folder, *(place for _, place in added)])
     check_replaceable(target)
     require_writable(target, parents=True, option="-o")
     start = time.perf_counter()
-    images = _labelled(load_images(source))
+    images = _labelled(load_images(source), fewest=FEWEST if not added else 1)
+    for label, place in added:
+        images = with_class(images, label, place)
+    images = _labelled(images)
     with bench.stage("import model"):
         read = load_checkpoint(folder, headless=True, **import_options(reading))
     if tuning is not None:
@@ -144,12 +163,12 @@ def _tuning(unfreeze: object, epochs: object, lr: object, settings: TrainSetting
     return found if epochs is None else replace(found, epochs=number_of(epochs, "epochs", 1, 1000))
 
 
-def _labelled(images: ImageSet) -> ImageSet:
+def _labelled(images: ImageSet, fewest: int = FEWEST) -> ImageSet:
     """Raises DataError for photos whose classes nothing tells."""
     if images.marks is not None:
         msg = f"{images.source}: photos of several labels each (labels.csv); train learns one class a photo, of a folder each."
         raise DataError(msg)
-    if images.targets is None or len(images.class_names) < FEWEST:
+    if images.targets is None or len(images.class_names) < fewest:
         found = "no folder of a class" if images.targets is None else f"one class, {images.class_names[0]!r}"
         msg = f"{images.source}: holds {found}. Put photos of each class into a subfolder with its name, two classes at least."
         raise DataError(msg)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,7 +37,8 @@ from edgevit.workbench import Workbench
 STATE = Kind("fine-tuning", __name__, durable=True)
 FEWEST_PARTS = 3
 """One to judge, one to stop by, one to learn from."""
-JUDGED = 1_000
+NOBODY = torch.arange(0)
+JUDGED = 500
 """Photos that are enough to judge by: of many photos, not every part has its run."""
 
 
@@ -106,7 +107,9 @@ class _Workshop:
     views: Views
     settings: FineTuneSettings
     bench: Workbench
-    notes: list[str]
+    kept: list[str] = field(default_factory=list)
+    """Runs of which an earlier command left something."""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def task(self) -> Task:
@@ -140,8 +143,9 @@ class _Workshop:
             run.begin()
         else:
             run.resume(stored)
-        if run.epoch and not run.finished:
-            self.notes.append(f"resumed: fine-tuning, {name}, went on after epoch {run.epoch}")
+            self.kept.append(name)
+        if self.kept and not self.notes and not run.finished:
+            self.notes.append(f"resumed: fine-tuning went on with {name}, epoch {run.epoch + 1}; what was before it was kept")
         if run.finished:
             with self.bench.stage(f"fine-tune, {name}") as stage:
                 stage.cached, stage.found = stored is not None, f"best after epoch {run.best}"
@@ -168,7 +172,7 @@ def fine_tune(
         raise DataError(msg)
     with Views(backbone, images, settings, bench) as views:
         views.prepare()
-        shop = _Workshop(trained, views, settings, bench, [])
+        shop = _Workshop(trained, views, settings, bench)
         rows, logits, parts = _cross_fitted(shop, count)
         y = trained.task.y[rows]
         judgement = judged(trained.judged.logits[rows], logits, y, balanced=settings.balanced)
@@ -180,7 +184,7 @@ def fine_tune(
         )  # fmt: skip
         if not judgement.helped:
             return FineTuned(checkpoint=trained.checkpoint, findings=trained.findings, report=report, notes=tuple(shop.notes))
-        run = shop.run("all photos", torch.arange(len(trained.task.y)), torch.arange(0), epochs)
+        run = shop.run("all photos", torch.arange(len(trained.task.y)), NOBODY, epochs)
     model = run.model.cpu().requires_grad_(True)
     place = {int(row): number for number, row in enumerate(rows)}
     pairs = [(place[one], place[other]) for one, other in trained.task.pairs if one in place and other in place]
@@ -198,10 +202,14 @@ def _cross_fitted(shop: _Workshop, count: int) -> tuple[Tensor, Tensor, tuple[Pa
     parts = shop.task.parts
     for part in range(count):
         own, stop = ((parts == which).nonzero()[:, 0] for which in (part, (part + 1) % count))
-        learn = ((parts != part) & (parts != (part + 1) % count)).nonzero()[:, 0]
-        run = shop.run(f"part {part + 1} of {count}", learn, stop, shop.settings.epochs)
-        found |= dict(zip(own.tolist(), run.logits(own.tolist()), strict=True))
-        runs.append(Part(photos=len(own), best=run.best, epochs=tuple(run.curve)))
+        learn, rest = ((parts != part) & (parts != (part + 1) % count)).nonzero()[:, 0], (parts != part).nonzero()[:, 0]
+        name = f"part {part + 1} of {count}"
+        curve = shop.run(name, learn, stop, shop.settings.epochs)
+        logits = shop.trained.judged.logits[own]  # of the head on frozen features, which had the same photos
+        if curve.best:
+            logits = shop.run(f"{name}, all that teaches", rest, NOBODY, curve.best).logits(own.tolist())
+        found |= dict(zip(own.tolist(), logits, strict=True))
+        runs.append(Part(photos=len(own), best=curve.best, epochs=tuple(curve.curve)))
         if len(found) >= JUDGED:
             break
     rows = sorted(found)

@@ -25,6 +25,8 @@ from edgevit.training.unfrozen import Cut
 from edgevit.training.views import Views
 
 CLIPPED = 1.0
+STEPS, LEAST_BATCH = 10, 4
+"""Of few photos, a step has fewer than the settings say, so that an epoch is about so many steps, but at least four."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -79,6 +81,7 @@ class Run:
         self._optimizer = torch.optim.AdamW(
             self._cut.groups(self.model, rate=rate, layer_decay=config.layer_decay, weight_decay=config.weight_decay)
         )
+        self._batch = max(LEAST_BATCH, min(config.batch, len(self.lesson.learn) // STEPS))
         self._at_once = self._cut.at_once(self.model.config, config.batch)
         self._best = self._weights()
 
@@ -108,7 +111,7 @@ class Run:
     def step(self, advance: Callable[[int], None]) -> Epoch:
         """One epoch; ``advance`` gets the photos of each step. Raises ConfigError if the loss does not stay finite."""
         start, total = time.perf_counter(), 0.0
-        for number, numbers in enumerate(self._order().split(self.settings.batch)):
+        for number, numbers in enumerate(self._order().split(self._batch)):
             self._set_rates(self.epoch * self._steps + number)
             self._optimizer.zero_grad()
             for part in numbers.split(self._at_once):
@@ -142,7 +145,7 @@ class Run:
     @property
     def _steps(self) -> int:
         """Of one epoch."""
-        return -(-len(self.lesson.learn) // self.settings.batch)
+        return -(-len(self.lesson.learn) // self._batch)
 
     def _order(self) -> Tensor:
         # By epoch, not by what came before: a resumed run draws the same.

@@ -38,10 +38,10 @@ class FineTuneSettings:
     """At most; the cosine of the learning rate ends there."""
     rate: float | None = None
     """Peak learning rate of the head; None: by the model's width."""
-    patience: int = 4
+    patience: int = 8
     """Epochs without a lower loss of the stopping part before it ends."""
     batch: int = 16
-    """Photos of a step."""
+    """Photos of a step, at most."""
     warm_up: float = 0.1
     """Share of all steps in which the learning rate rises."""
     layer_decay: float = 0.75
