@@ -54,7 +54,7 @@ class ConsoleProgress(Progress):
             return
         done = "cached" if stage.cached else f"{stage.seconds:.1f} s"
         found = f"   {printable(stage.found)}" if stage.found else ""
-        self.console.print(Text(f"  {printable(stage.name):<32} {done}{found}"))
+        self.console.print(Text(f"  {printable(stage.name):<32} {done}{found}"), soft_wrap=True)  # a log's lines are not folded
 
 
 def print_sheet(sheet: Sheet) -> None:

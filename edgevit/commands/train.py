@@ -20,6 +20,7 @@ from edgevit.commands.arguments import (
     path_or_none,
 )
 from edgevit.commands.import_options import ImportOptions, import_options
+from edgevit.commands.learned import learned_from, marks_of, seen_note
 from edgevit.commands.train_result import REPORT, WEIGHTS, TrainResult
 from edgevit.errors import ConfigError, DataError, StorageError, storage_errors
 from edgevit.files.clashes import Output, refuse_clashes
@@ -130,12 +131,17 @@ def train(
     bench.cache.check()
     trained = train_head(read, images, settings, bench)
     tuned = None if tuning is None else fine_tune(read, images, trained, tuning, bench)
+    before = learned = learned_from(folder)
+    if tuned is not None and tuned.report.judgement.helped:
+        learned |= frozenset(marks_of(images))
     checkpoint, findings = (trained.checkpoint, trained.findings) if tuned is None else (tuned.checkpoint, tuned.findings)
     notes = tuple(note for note in read.notes if not note.startswith(("labels: ", "head: ", "problem type: ")))
     result = TrainResult(
         path=target, findings=findings, pooling=trained.judged.pooling, penalty=trained.judged.penalty,
         seconds=round(time.perf_counter() - start, 1), fine_tuning=None if tuned is None else tuned.report,
-        notes=(*([images.left_out] if images.left_out else ()), *notes, *(() if tuned is None else tuned.notes)),
+        notes=(*([images.left_out] if images.left_out else ()), *seen_note(images, folder, before), *notes,
+               *(() if tuned is None else tuned.notes)),
+        learned_from=tuple(sorted(learned)),
     )  # fmt: skip
     with bench.stage("write model"):
         _write(target, checkpoint, result)

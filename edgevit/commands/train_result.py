@@ -31,6 +31,8 @@ class TrainResult:
     notes: tuple[str, ...]
     fine_tuning: Report | None = None
     """What fine-tuning took and brought, and whether it was kept; None where nothing was unfrozen."""
+    learned_from: tuple[str, ...] = ()
+    """Photos that blocks learned from, now or when the backbone was made: see `edgevit.commands.learned`."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -100,19 +102,28 @@ class TrainResult:
         if self.fine_tuning is None:
             return None
         rows = [
-            (str(row["epoch"]), str(row["parts"]), f"{row['loss']:.3f}" if "loss" in row else "-", f"{row['stop_loss']:.3f}",
-             percent(row["stop_right"]))
+            ("0, frozen" if not row["epoch"] else str(row["epoch"]), str(row["parts"]),
+             f"{row['loss']:.3f}" if "loss" in row else "-", f"{row['stop_loss']:.3f}", percent(row["stop_right"]))
             for row in self.fine_tuning.curve
         ]  # fmt: skip
-        return Sheet(title="Fine-tuning, mean of the parts (epoch 0 is the head on frozen features)",
-                     columns=("epoch", "parts", "loss", "of the stopping part", "right"), rows=rows)  # fmt: skip
+        return Sheet(title="Fine-tuning, mean of the parts",
+                     columns=("epoch", "parts", "loss", "stopping loss", "right"), rows=rows)  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """What ``edgevit train --json`` prints, and what lies beside the weights."""
-        return {
-            "model": str(self.path), "headline": self.headline, "pooling": list(self.pooling), "penalty": self.penalty,
-            "seconds": self.seconds, "classes": self.rows, "findings": self.findings.to_dict(), "notes": list(self.notes),
-        } | ({} if self.fine_tuning is None else {"fine_tuning": self.fine_tuning.to_dict()})  # fmt: skip
+        found: dict[str, Any] = {
+            "model": str(self.path),
+            "headline": self.headline,
+            "pooling": list(self.pooling),
+            "penalty": self.penalty,
+            "seconds": self.seconds,
+            "classes": self.rows,
+            "findings": self.findings.to_dict(),
+            "notes": list(self.notes),
+        }
+        if self.fine_tuning is not None:
+            found["fine_tuning"] = self.fine_tuning.to_dict()
+        return found | ({"learned_from": list(self.learned_from)} if self.learned_from else {})
 
     def __repr__(self) -> str:
         return f"TrainResult({str(self.path)!r}, {100 * self.findings.accuracy:.1f} % right)"

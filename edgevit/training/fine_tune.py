@@ -147,11 +147,11 @@ class _Workshop:
         if self.kept and not self.notes and not run.finished:
             self.notes.append(f"resumed: fine-tuning went on with {name}, epoch {run.epoch + 1}; what was before it was kept")
         if run.finished:
-            with self.bench.stage(f"fine-tune, {name}") as stage:
+            with self.bench.stage(f"fine-tune {name}") as stage:
                 stage.cached, stage.found = stored is not None, f"best after epoch {run.best}"
         resumed = " (resumed)" if run.epoch else ""
         while not run.finished:
-            with self.bench.stage(f"fine-tune, {name}, epoch {run.epoch + 1}{resumed}", total=len(learn)) as stage:
+            with self.bench.stage(f"fine-tune {name}, epoch {run.epoch + 1}{resumed}", total=len(learn)) as stage:
                 point = run.step(stage.advance)
                 stage.found = _said(point)
                 cache.store(STATE, run.dump(), **key, epochs=epochs)
@@ -203,11 +203,11 @@ def _cross_fitted(shop: _Workshop, count: int) -> tuple[Tensor, Tensor, tuple[Pa
     for part in range(count):
         own, stop = ((parts == which).nonzero()[:, 0] for which in (part, (part + 1) % count))
         learn, rest = ((parts != part) & (parts != (part + 1) % count)).nonzero()[:, 0], (parts != part).nonzero()[:, 0]
-        name = f"part {part + 1} of {count}"
+        name = f"part {part + 1}/{count}"
         curve = shop.run(name, learn, stop, shop.settings.epochs)
         logits = shop.trained.judged.logits[own]  # of the head on frozen features, which had the same photos
         if curve.best:
-            logits = shop.run(f"{name}, all that teaches", rest, NOBODY, curve.best).logits(own.tolist())
+            logits = shop.run(f"{name} refit", rest, NOBODY, curve.best).logits(own.tolist())
         found |= dict(zip(own.tolist(), logits, strict=True))
         runs.append(Part(photos=len(own), best=curve.best, epochs=tuple(curve.curve)))
         if len(found) >= JUDGED:
@@ -224,6 +224,6 @@ def _learning(trained: Trained, settings: FineTuneSettings) -> int:
 
 def _said(point: Epoch) -> str:
     stop = (
-        "" if point.stop_loss is None else f"; stopping part {point.stop_loss:.3f}, {100 * (point.stop_right or 0):.1f} % right"
+        "" if point.stop_loss is None else f"; stopping loss {point.stop_loss:.3f}, {100 * (point.stop_right or 0):.1f} % right"
     )
     return f"loss {point.loss:.3f}{stop}"

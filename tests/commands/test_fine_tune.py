@@ -27,6 +27,7 @@ from edgevit.training.judgement import judged
 from tests.support import CLASSES, Outcome, write_images
 
 Edgevit = Callable[..., Outcome]
+TUNED: dict[str, Any] = {"crops": 0, "folds": 3, "unfreeze": "all", "lr": 3e-3, "epochs": 9}
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory, checkpoint_path: Path) -
 @pytest.fixture(scope="module")
 def helped(tmp_path_factory: pytest.TempPathFactory, untrained: Path, image_folder: Path) -> TrainResult:
     out = tmp_path_factory.mktemp("tuned") / "model"
-    return package.train(
-        image_folder, backbone=untrained, out=out, crops=0, folds=3, unfreeze="all", lr=3e-3, epochs=9, cache=False
-    )
+    return package.train(image_folder, backbone=untrained, out=out, cache=False, **TUNED)
 
 
 def answers(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +84,11 @@ def test_a_tuned_model_is_a_backbone(helped: TrainResult, image_folder: Path, un
     again = package.train(photos, backbone=helped.path, out=tmp_path / "m", crops=0, folds=3, unfreeze=1, epochs=1, cache=False)
     assert again.fine_tuning is not None
     assert again.fine_tuning.judgement.frozen > 0.9
+    assert any("was fine-tuned on 24 of these 24 photos" in note for note in again.notes)  # the first of those drawn before
+    new = package.train(write_images(tmp_path / "new", 4, first=200), backbone=again.path / WEIGHTS, out=tmp_path / "n", crops=0,
+                        folds=3, cache=False)  # fmt: skip
+    assert not any("was fine-tuned on" in note for note in new.notes)
+    assert len(new.learned_from) == 96
     assert load_checkpoint(again.path).labels == CLASSES
     shutil.rmtree(photos / CLASSES[0])
     fewer = package.train(photos, backbone=helped.path, out=tmp_path / "m", crops=0, folds=3, unfreeze=1, epochs=1, cache=False)
@@ -98,7 +102,7 @@ def test_it_is_left_where_it_does_not_help(checkpoint_path: Path, image_folder: 
     assert tuned.code == 0, tuned.stderr
     assert "; the frozen head is kept" in tuned.stdout
     assert "against 9" in tuned.stdout
-    assert "fine-tune, part 3 of 3, epoch 1" in tuned.stderr
+    assert "fine-tune part 3/3, epoch 1" in tuned.stderr
     assert "% right" in tuned.stderr
     plain = edgevit(*arguments, "-o", tmp_path / "plain")
     assert plain.code == 0, plain.stderr
@@ -120,31 +124,29 @@ class Interrupted(Progress):
             raise KeyboardInterrupt
 
 
-def test_it_goes_on_bit_by_bit(untrained: Path, tmp_path: Path) -> None:
-    """Interrupted twice, in a part and in what is written at last, it gives what an uninterrupted run gives."""
-    photos = write_images(tmp_path / "photos", 12)
-    settings: dict[str, Any] = {"backbone": untrained, "crops": 0, "folds": 3, "unfreeze": 2, "epochs": 3, "lr": 5e-3}
-    whole = package.train(photos, out=tmp_path / "whole", cache=False, **settings)
-    cache = Cache(root=tmp_path / "cache")
-    assert whole.fine_tuning is not None
-    for count in (2, 3):
+def test_it_goes_on_bit_by_bit(helped: TrainResult, untrained: Path, image_folder: Path, tmp_path: Path) -> None:
+    """Interrupted twice, in a part and in its refit or later, it gives what an uninterrupted run gives."""
+    photos = tmp_path / "photos"
+    shutil.copytree(image_folder, photos)
+    settings = {"backbone": untrained, "out": tmp_path / "parts", "cache": Cache(root=tmp_path / "cache")} | TUNED
+    for count, resumed in ((4, None), (11, "part 1/3, epoch 4")):
+        interrupted = Interrupted(count)
         with pytest.raises(KeyboardInterrupt):
-            package.train(photos, out=tmp_path / "parts", cache=cache, progress=Interrupted(count), **settings)
+            package.train(photos, progress=interrupted, **settings)
         assert not (tmp_path / "parts").exists()
-    watched = Interrupted(-1)
-    parts = package.train(photos, out=tmp_path / "parts", cache=cache, progress=watched, **settings)
+        assert resumed is None or f"fine-tune {resumed} (resumed)" in interrupted.seen
+    parts = package.train(photos, **settings)
     assert any(note.startswith("resumed: fine-tuning went on with part ") for note in parts.notes)
-    assert any(name.endswith("(resumed)") for name in watched.seen)
-    assert (tmp_path / "parts" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert (tmp_path / "parts" / WEIGHTS).read_bytes() == (helped.path / WEIGHTS).read_bytes()
     assert parts.fine_tuning is not None
-    assert parts.fine_tuning.judgement == whole.fine_tuning.judgement
+    assert helped.fine_tuning is not None
+    assert parts.fine_tuning.judgement == helped.fine_tuning.judgement
     again = Interrupted(-1)
-    package.train(photos, out=tmp_path / "parts", cache=cache, progress=again, **settings)
+    package.train(photos, progress=again, **settings)
     assert not [name for name in again.seen if "epoch" in name]
-    other = Interrupted(1)  # one photo less is another task
-    next(iter((photos / CLASSES[0]).iterdir())).unlink()
+    next(iter((photos / CLASSES[0]).iterdir())).unlink()  # one photo less is another task
     with pytest.raises(KeyboardInterrupt):
-        package.train(photos, out=tmp_path / "parts", cache=cache, progress=other, **settings)
+        package.train(photos, progress=Interrupted(1), **settings)
 
 
 @pytest.mark.parametrize(("arguments", "why"), [
