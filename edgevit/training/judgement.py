@@ -44,7 +44,7 @@ class Judgement:
         """What to think of it."""
         figures = f"{100 * self.tuned:.1f} against {100 * self.frozen:.1f} %"
         low, high = (100 * bound for bound in self.interval)
-        by = f"{self.won} photos won, {self.lost} lost, difference {low:+.1f} to {high:+.1f} points with 95 % certainty"
+        by = f"{self.won} won, {self.lost} lost, difference {low:+.1f} to {high:+.1f} points with 95 % certainty"
         what = f"of the same {self.photos} photos{', every class counting the same' if self.balanced else ''}"
         if self.helped:
             return f"fine-tuning helped: {figures} {what} ({by}, p = {self.p:.2g}); it is kept"

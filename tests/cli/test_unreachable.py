@@ -73,10 +73,7 @@ WAYS: dict[str, tuple[Callable[[dict[str, Path], Path], list[object]], int]] = {
     "images": (lambda have, bad: ["build", have["model"], "--data", bad, "--no-cache", "-o", "b"], 4),
     "images to compare on": (lambda have, bad: ["compare", have["bundle"], "--data", bad, "--no-cache"], 4),
     "photos": (lambda have, bad: ["train", bad, "--backbone", have["model"], "--no-cache", "-o", "m"], 4),
-    "added class": (
-        lambda have, bad: ["train", have["data"], "--backbone", have["model"], "--add-class", f"x={bad}", "--no-cache", "-o", "m"],
-        4,
-    ),
+    "added class": (lambda have, bad: ["train", have["data"], "--backbone", have["model"], f"--add-class=x={bad}", "-o", "m"], 4),
     "backbone": (lambda have, bad: ["train", have["data"], "--backbone", bad, "--no-cache", "-o", "m"], 3),
     "new model": (lambda have, bad: ["train", have["data"], "--backbone", have["model"], "--no-cache", "-o", bad], 9),
     "bundle of other classes": (lambda _, bad: ["classes", bad, "--set", "e.npz", "-o", "c"], 5),

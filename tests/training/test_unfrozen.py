@@ -77,6 +77,20 @@ def test_only_what_is_unfrozen_learns(name: str, tmp_path: Path) -> None:
         assert torch.equal(value, before[key]) != learns, key
 
 
+@pytest.mark.parametrize("name", ZOO)
+def test_bfloat16_suits_every_family(name: str) -> None:
+    """What CUDA trains in, here on the CPU: no product of two formats, and nearly the same logits."""
+    model = vit(**ZOO[name])
+    images = normalise(torch.from_numpy(frames(model.config, 2)), contract(model.config))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(images).float()
+    found.square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    with torch.no_grad():
+        wanted = model(images)
+    assert float((found.detach() - wanted).norm() / wanted.norm()) < 0.05
+
+
 def test_everything_learns() -> None:
     checkpoint = backbone("rotary")
     before = {key: value.clone() for key, value in checkpoint.model.state_dict().items()}
