@@ -23,8 +23,11 @@ from edgevit.export.variants import fp32_variant
 from edgevit.images.dataset import load_images
 from edgevit.measure.accuracy import measure_accuracy
 from edgevit.model import load_checkpoint
-from edgevit.quantize.quantize import BATCH, collect, fold, quantize
-from edgevit.recipe import Recipe, load_recipe
+from edgevit.model.rewrites.folding import fold
+from edgevit.quantize.linears import quantize
+from edgevit.quantize.quantize import BATCH
+from edgevit.quantize.streaming import Streamed
+from edgevit.recipe import load_recipe
 
 PLAIN: dict[str, Any] = {
     "migration": (), "centring": False, "tails": (), "rounding": "nearest", "bias": "off", "attention": "off",
@@ -61,15 +64,15 @@ def main() -> None:
     images = (load_images(args.eval_data) if args.eval_data else rest).held_out(args.eval_limit, 0, calibration.fingerprints())
     frames = np.concatenate(list(images.prepared(checkpoint.preprocessing, BATCH)))
     model = fold(checkpoint.model, checkpoint.preprocessing)
-    batches = calibration.prepared(checkpoint.preprocessing, BATCH)
-    known = collect(model, batches, images=len(calibration), recipe=recipe)
     reference, rows, settings = infer(fp32_variant(checkpoint).model, frames), [], recipe.quantize
     print(f"{len(calibration)} calibration images, {len(images)} held out\n")
     print("| step | SQNR dB | agreement | seconds |\n|---|---|---|---|")
     for name, change in STEPS.items():
         settings = replace(settings, **change)
-        start = time.perf_counter()
-        plan = quantize(model, without_products(known, settings), Recipe(quantize=settings)).plan
+        start, changed = time.perf_counter(), replace(recipe, quantize=settings)
+        batches = calibration.prepared(checkpoint.preprocessing, BATCH)
+        with Streamed(model, batches, images=len(calibration), recipe=changed) as known:
+            plan = quantize(model, known, changed).plan
         seconds = time.perf_counter() - start
         found = measure_accuracy(infer(write_graph(plan), frames), reference, images.targets_for(checkpoint.labels))
         rows.append(
@@ -78,13 +81,6 @@ def main() -> None:
         print(f"| {name} | {found.sqnr_db or np.inf:.1f} | {100 * found.agreement:.1f} % | {seconds:.0f} |", flush=True)
     if args.out:
         args.out.write_text(json.dumps(rows, indent=2) + "\n")
-
-
-def without_products(known: Any, settings: Any) -> Any:
-    """Calibration as `collect` gives it for this rounding: without second moments, nearest rounding is all there is."""
-    if settings.rounding == "gptq":
-        return known
-    return replace(known, statistics={name: replace(item, products=None) for name, item in known.statistics.items()})
 
 
 def infer(model: bytes, frames: Any) -> Any:

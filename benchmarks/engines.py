@@ -34,6 +34,7 @@ from edgevit.unreported import import_onnxruntime, unreported
 from edgevit.vitconfig import BlockConfig, VitConfig
 
 if TYPE_CHECKING:
+    from edgevit.engine.base import Given
     from edgevit.preprocess import Frame
 
 MODELS = {  # width, heads, patch, pooling
@@ -94,7 +95,7 @@ def nncf_session(fp32: bytes, frames: Frame) -> Session:
     model.reshape({"frames": [1, SIDE, SIDE, 3]})
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(model, "CPU", options).create_infer_request()
-    return session("nncf", lambda batch: request.infer([batch], share_inputs=True)[0])
+    return session("nncf", lambda batch: (request.infer([batch], share_inputs=True)[0], None))
 
 
 def ort_static(fp32: bytes, frames: Frame) -> bytes:
@@ -123,10 +124,10 @@ def ort_static(fp32: bytes, frames: Frame) -> bytes:
 def ort_session(model: bytes) -> Session:
     """ONNX Runtime as its users start it, with every optimizer on."""
     started = import_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session("onnxruntime", lambda batch: started.run(None, {"frames": batch})[0])
+    return session("onnxruntime", lambda batch: (started.run(None, {"frames": batch})[0], None))
 
 
-def session(engine: str, run: Callable[[Frame], np.ndarray]) -> Session:
+def session(engine: str, run: Callable[[Frame], Given]) -> Session:
     return SessionBase(engine=engine, threads=0, shape=(SIDE, SIDE, 3), run=run)
 
 

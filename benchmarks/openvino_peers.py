@@ -23,5 +23,5 @@ class OpenVinoWithPeers(OpenVino):
         request = compiled.create_infer_request()
         return SessionBase(
             engine=self.version, threads=compiled.get_property("INFERENCE_NUM_THREADS"), shape=tuple(compiled.input(0).shape)[1:],
-            run=lambda frames: np.concatenate([request.infer([frame[None]], share_inputs=True)[0] for frame in frames]),
+            run=lambda frames: (np.concatenate([request.infer([frame[None]], share_inputs=True)[0] for frame in frames]), None),
         )  # fmt: skip

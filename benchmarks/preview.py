@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.request
 from contextlib import suppress
+from typing import Any
 
 COMMAND = "from edgevit.cli import main; main(prog_name='edgevit')"
 SOURCE = "test://1280x720@30"
@@ -47,13 +48,16 @@ def poll(port: int, *, going: threading.Event) -> None:
         time.sleep(0.5)
 
 
-def measure(bundle: str, viewers: int, *options: str, reads: bool, seconds: float) -> dict:
+def measure(bundle: str, viewers: int, *options: str, reads: bool, seconds: float) -> dict[str, Any]:
     arguments = ["run", bundle, SOURCE, "--headless", "--json", "--threads", "1", "--serve", "0", *options]
     command, pipe = [sys.executable, "-c", COMMAND, *arguments], subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        output = process.stdout
         port = int(process.stderr.readline().rstrip("/\n").rpartition(":")[2])
         lines: list[str] = []
-        reader = threading.Thread(target=lambda: lines.extend(list(process.stdout)[-1:]))
+        reader = threading.Thread(target=lambda: lines.extend(list(output)[-1:]))
         reader.start()
         going = threading.Event()
         going.set()

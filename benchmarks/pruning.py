@@ -20,7 +20,7 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ from rich.table import Table
 from edgevit.cache import Cache
 from edgevit.engine import open_session
 from edgevit.engine.base import processor
-from edgevit.engine.tensorrt import BuildOptions, build_engine
+from edgevit.engine.builder import BuildOptions
+from edgevit.engine.tensorrt import build_engine
 from edgevit.export.variants import fp32_variant, int8_from
 from edgevit.images.dataset import ImageSet, load_images
 from edgevit.measure import accuracy, latency
@@ -38,7 +39,7 @@ from edgevit.measure.evaluate import evaluate
 from edgevit.model.checkpoint import Checkpoint, load_checkpoint
 from edgevit.model.macs import macs
 from edgevit.model.pixels import normalise
-from edgevit.model.vit import Vit
+from edgevit.model.vit import Block, Vit
 from edgevit.plan.preflight import read_plan
 from edgevit.progress import Progress
 from edgevit.pruning.distillation import RecoverSettings
@@ -204,7 +205,8 @@ def torch_pruning(checkpoint: Checkpoint, images: ImageSet, share: float, method
         ignored_layers=[*outputs, model.patch_embedding], round_to=ROUND_TO,
     )  # fmt: skip
     pruner.step()
-    blocks = tuple(BlockConfig(heads=block.heads, hidden=block.fc1.out_features) for block in model.blocks)
+    own = [cast("Block", block) for block in model.blocks]
+    blocks = tuple(BlockConfig(heads=block.heads, hidden=cast("torch.nn.Linear", block.fc1).out_features) for block in own)
     result = Vit(replace(config, blocks=blocks))
     result.load_state_dict(model.state_dict())
     return result.eval()
@@ -213,6 +215,7 @@ def torch_pruning(checkpoint: Checkpoint, images: ImageSet, share: float, method
 def backward(model: Vit, checkpoint: Checkpoint, images: ImageSet) -> None:
     """Gradients of the cross entropy over all images, summed into the parameters."""
     targets, start = images.targets_for(checkpoint.labels), 0
+    assert targets is not None
     for batch in images.prepared(checkpoint.preprocessing, 8):
         logits = model(normalise(torch.from_numpy(batch), checkpoint.preprocessing))
         torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets[start : start + len(batch)])).backward()

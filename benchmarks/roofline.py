@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from tensorrt_forms import bare, random_plan, random_vit
 
-from edgevit.engine.tensorrt import BuildOptions, build_engine
+from edgevit.engine.builder import BuildOptions
+from edgevit.engine.tensorrt import build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.quantplan import QuantPlan

@@ -27,6 +27,7 @@ from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 from queue import Empty, Full, Queue
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,6 +45,9 @@ from edgevit.runtime.sinks.behind import Behind, without_picture
 from edgevit.runtime.sinks.lines import JsonFile
 from edgevit.runtime.smoothing import parse_smoothing
 from edgevit.runtime.summary import Summary
+
+if TYPE_CHECKING:
+    from edgevit.engine.base import Given
 
 WIDTH, HEIGHT = 1280, 720
 BUFFERS = 4
@@ -120,19 +124,19 @@ class Bench:
         contract = Preprocessing(size=self.contract.size, resize=self.contract.size)
         return per_frame(classify_frames(memory, nothing, contract, self.labels))
 
-    def no_engine(self, _frames: np.ndarray) -> np.ndarray:
-        return np.zeros((1, len(self.labels)), np.float32)
+    def no_engine(self, _frames: np.ndarray) -> Given:
+        return np.zeros((1, len(self.labels)), np.float32), None
 
     def prepared(self) -> Cost:
         return per_frame(prepare(self.images[i % 4], self.contract) for i in range(self.frames))
 
     def video_plain(self) -> Cost:
-        return per_frame(self.label(image) for image in read(self.video))
+        return per_frame(map(self.label, read(self.video)))
 
     def video_supervision(self) -> Cost:
         import supervision
 
-        return per_frame(self.label(image) for image in supervision.get_video_frames_generator(str(self.video)))
+        return per_frame(map(self.label, supervision.get_video_frames_generator(str(self.video))))
 
     def video_edgevit(self) -> Cost:
         from edgevit.runtime.video import Video
@@ -251,9 +255,9 @@ def main() -> None:
         rows = []
         for share in (0.5, 2.0):
             fps = share * 1e3 / engine_ms
-            loops = {"plain loop, 4 buffers": bench.latency_plain, "edgevit": bench.latency_edgevit}
-            turns = [(bench.engine(), {name: loop(fps) for name, loop in loops.items()}) for _ in range(args.turns)]
-            for name in loops:
+            live = {"plain loop, 4 buffers": bench.latency_plain, "edgevit": bench.latency_edgevit}
+            turns = [(bench.engine(), {name: loop(fps) for name, loop in live.items()}) for _ in range(args.turns)]
+            for name in live:
                 ms = np.concatenate([latencies[name] for _, latencies in turns])
                 more = np.median([np.median(latencies[name]) - engine for engine, latencies in turns])
                 rows.append((f"{fps:.0f} fps", name, *(f"{np.percentile(ms, p):.2f}" for p in (50, 90, 99)), f"{more:+.2f}"))

@@ -155,7 +155,7 @@ def ort_static(model: bytes, frames: Frames, _threads: int | None) -> Candidate:
     import_onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self.frames: Iterator[Frames] = iter(frames)
 

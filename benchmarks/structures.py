@@ -23,9 +23,10 @@ from edgevit.model.quantplan import QuantPlan, simulate
 from edgevit.model.rewrites.folding import fold
 from edgevit.model.rotary import axial
 from edgevit.model.vit import Vit
+from edgevit.part import LINEARS
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.linears import collect, quantize
-from edgevit.recipe import LINEARS, QuantizeSettings, Recipe
+from edgevit.recipe import QuantizeSettings, Recipe
 from edgevit.vitconfig import BlockConfig, Rotary, VitConfig
 
 CONTRACT = Preprocessing(size=(28, 28), resize=(28, 28), mean=(0.5,), std=(0.5,), color="gray")
@@ -90,7 +91,7 @@ def trained(changes: dict[str, Any], frames: Tensor, targets: Tensor, epochs: in
     if config.rotary is not None:
         with torch.no_grad():
             for block in model.blocks:
-                block.rotary.copy_(frequencies(config))
+                block.get_buffer("rotary").copy_(frequencies(config))
     if config.unit_features:  # logits are cosines times the length of the head's rows
         with torch.no_grad():
             model.head.weight.copy_(20 * F.normalize(torch.randn(model.head.weight.shape), dim=-1))

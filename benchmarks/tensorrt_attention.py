@@ -17,16 +17,18 @@ from pathlib import Path
 import torch
 from tensorrt_forms import bare, random_plan
 
-from edgevit.engine.tensorrt import BuildOptions, build_engine
+from edgevit.engine.builder import BuildOptions
+from edgevit.engine.tensorrt import build_engine
 from edgevit.export.form import form_for
 from edgevit.export.fusion import why_unfused
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit
 from edgevit.model.quantplan import QuantPlan
 from edgevit.model.rewrites.folding import fold
-from edgevit.model.vit import BlockConfig, Vit, VitConfig
+from edgevit.model.vit import Vit
 from edgevit.plan.preflight import read_plan
 from edgevit.preprocess import Preprocessing
+from edgevit.vitconfig import BlockConfig, VitConfig
 
 INPUTS = {197: (224, 16), 257: (224, 14), 577: (384, 16), 1370: (518, 14)}
 """Tokens to the image's side and the patch's, pixels: ViT/16, DINOv2, ViT/16 at 384, DINOv2 as it was trained."""

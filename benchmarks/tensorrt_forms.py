@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from edgevit.engine.tensorrt import BuilderRefusedError, BuildOptions, build_engine
+from edgevit.engine.builder import BuilderRefusedError, BuildOptions
+from edgevit.engine.tensorrt import build_engine
 from edgevit.export.form import Form, form_for
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import FoldedVit
@@ -25,11 +26,10 @@ from edgevit.model.rewrites.folding import fold
 from edgevit.model.rounding import quantize_weight
 from edgevit.model.vit import Vit
 from edgevit.numberformat import INT8
-from edgevit.part import Part
+from edgevit.part import LINEARS, Part
 from edgevit.plan.preflight import read_plan
 from edgevit.preprocess import Preprocessing
 from edgevit.quantize.fp16 import without_key_biases
-from edgevit.recipe import LINEARS
 from edgevit.vitconfig import BlockConfig, Rotary, VitConfig
 
 MODELS = {"deit_t": (192, 3, 16), "deit_s": (384, 6, 16), "vit_b": (768, 12, 16), "dinov2_s": (384, 6, 14)}

@@ -22,6 +22,7 @@ from edgevit.runtime.loop import classify_frames
 from edgevit.runtime.smoothing import parse_smoothing
 from edgevit.runtime.source import open_source
 from edgevit.runtime.threshold import thresholds_of
+from edgevit.runtime.unknown import Watch, rate_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ class Classifier:
         """Load ``bundle``; see `load`."""
         self.bundle = bundle
         """``bundle.manifest`` has everything that is known about the model."""
-        self._session = session_of(bundle, engine, threads=threads, graph=graph)
+        self._session, self._known = session_of(bundle, engine, threads=threads, graph=graph), bundle.known()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -108,6 +109,19 @@ class Classifier:
         assert self._session.features is not None
         return self._session.features[0]
 
+    def typicality(self, image: Picture) -> float:
+        """How usual one image is among those that the bundle was built with: the share of them that is as far away or farther.
+
+        Above 0 to 1; of images like those a share of 1 % is at most 0.01. Takes and raises what `logits` does; ConfigError, too,
+        for a bundle that was built without ``unknown``.
+        """
+        if self._known is None:
+            msg = f"{self.bundle.path}: does not tell what is unknown. Build it with --unknown (unknown=True)."
+            raise ConfigError(msg)
+        logits = self.logits(image)
+        assert self._session.features is not None
+        return Watch(self._known)(self._session.features[0], int(logits.argmax())).typicality
+
     @overload
     def classify(self, images: Picture, *, top_k: int = 5) -> tuple[Prediction, ...]: ...
 
@@ -148,6 +162,7 @@ class Classifier:
         top_k: int = 5,
         smooth: str | None = None,
         threshold: float | Mapping[str, float] | None = None,
+        unknown: float | str | None = None,
     ) -> Generator[Decision, None, None]:
         """Classify the frames of a source as they are asked for. It is closed when the iteration ends, however it is left.
 
@@ -161,6 +176,8 @@ class Classifier:
             smooth: ``"ema:N"`` or ``"majority:N"``: decide over N frames.
             threshold: below this confidence, 0 to 1, the label is ``unknown``, and of a multi-label model it is not there (0.5
                 if None). By label where it is a mapping; labels that it does not name have the default.
+            unknown: of a bundle that was built with ``unknown``: what is unlike the images of its build is ``unknown``, and of
+                what is like them at most this share, 0 to 1; ``"auto"`` is 0.01. `Decision.rarity` has the figures.
 
         Yields:
             Decisions: ``best`` to act on, or all ``labels`` that are there, ``predictions``, the ``frame``, and what each stage
@@ -168,14 +185,18 @@ class Classifier:
 
         Raises:
             SourceError: the source cannot be opened, or failed midway.
-            ConfigError: ``smooth`` is neither of those, or ``threshold`` names a label that the model does not have.
+            ConfigError: ``smooth`` is neither of those, ``threshold`` names a label that the model does not have, or ``unknown``
+                is a smaller share than the bundle's images tell, or of a bundle that tells none.
             EngineError: inference failed.
         """
         _check_top_k(top_k)
         kind = self.bundle.manifest.problem_type
         thresholds = thresholds_of(threshold, self.labels, kind)
         smoothing = parse_smoothing(smooth, thresholds if kind == MULTI_LABEL else None) if smooth else None
-        decider = Decider(smoothing=smoothing, threshold=thresholds, top_k=top_k, problem_type=kind)
+        decider = Decider(
+            smoothing=smoothing, threshold=thresholds, top_k=top_k, problem_type=kind, known=self._known,
+            unknown=rate_of(unknown, self._known),
+        )  # fmt: skip
         return self._decisions(source, loop, decider, limit)
 
     def _decisions(

@@ -26,6 +26,7 @@ from edgevit.files.fromjson import conform, json_value
 from edgevit.files.paths import exists, is_file
 from edgevit.files.recognition import not_a_bundle
 from edgevit.files.writing import beside, put, write_whole
+from edgevit.known.known import Known, load_known
 from edgevit.manifestjson import SCHEMA, ManifestJson
 from edgevit.onnxfile import check_model
 from edgevit.preprocess import Preprocessing
@@ -44,6 +45,8 @@ ENGINE = "engine.plan"
 TIMING_CACHE = "timing.cache"
 SAMPLES = "samples.npz"
 """A few frames with what the model makes of them in torch, to check every engine with; see `edgevit.engine.samples`."""
+KNOWN = "known.npz"
+"""What known images look like to the model: `edgevit.known.known.Known`."""
 # What a damaged or foreign zip can raise: bad directory, bad deflate stream, unknown compression, encryption.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _MANIFEST_LIMIT = 16 * 2**20  # bytes; the largest real one, 21,841 labels, is under 1 MiB
@@ -94,6 +97,8 @@ class Manifest:
     """As measured at build time, with its conditions; None without held-out images."""
     latency: dict[str, Any] | None = None
     """As measured at build time, with its conditions."""
+    known: dict[str, Any] | None = None
+    """What tells unknown objects was fitted to so many ``images`` and ``judged`` by so many; None in a bundle without."""
     compiled: dict[str, Any] | None = None
     """What compiling for the target showed: the plan's figures, estimates per board, and what an engine file is bound to."""
     checks: tuple[dict[str, Any], ...] = ()
@@ -124,8 +129,9 @@ class Manifest:
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         data = asdict(self)
-        if self.text is None:  # as manifests were before there was one
-            del data["text"]
+        for key in ("text", "known"):  # as manifests were before there was one
+            if data[key] is None:
+                del data[key]
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         # File names that are no UTF-8 come as halves of surrogate pairs; escaped so, they are JSON.
         return text.encode("utf-8", "backslashreplace").decode()
@@ -216,10 +222,21 @@ class Bundle:
             raise BundleError(msg)
         return content
 
+    def known(self) -> Known | None:
+        """What known images look like to the model; None if it was built without. Raises BundleError for a damaged one."""
+        if KNOWN not in self.manifest.files:
+            return None
+        try:
+            return load_known(self.raw(KNOWN), len(self.manifest.labels), self.manifest.features or 0)
+        except ValueError as error:
+            msg = f"{self.path}: {KNOWN} is not this bundle's: {error}. Do not trust this bundle; build it again."
+            raise BundleError(msg) from error
+
     def verify(self) -> None:
         """Check every file. Raises BundleError at the first that differs."""
         for name in self.manifest.files:
             self.read(name)
+        self.known()
 
     @property
     def bytes(self) -> int:

@@ -118,6 +118,14 @@ class CompiledJson(TypedDict, total=False):
     graph: GraphJson | None
 
 
+class KnownJson(TypedDict):
+    """What tells unknown objects."""
+
+    images: Count
+    judged: Count
+    by_class: bool
+
+
 class WeightsJson(TypedDict):
     """The checkpoint."""
 
@@ -160,6 +168,7 @@ class ManifestJson(_Required, total=False):
     reasons: dict[str, str]
     accuracy: dict[str, MeasuredJson] | None
     latency: dict[str, MeasuredJson] | None
+    known: KnownJson
     compiled: CompiledJson | None
     checks: list[CheckJson]
     notes: list[str]

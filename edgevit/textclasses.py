@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from msgspec import Meta
 from edgevit.errors import ConfigError
 from edgevit.files.bounded import MIB, read_bounded
 from edgevit.files.fromjson import json_value
+from edgevit.files.npz import FAULTS, read_arrays
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ MOST_BYTES = 256 * MIB
 USUAL_SCALE = 100.0
 """What CLIP's scale is clipped to in training, and where the published models end."""
 SUFFIXES = (".npz", ".npy", ".json")
-_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +142,7 @@ def read_embeddings(path: Path, labels: Sequence[str] | None = None) -> TextClas
         own = None if names is None else [str(name) for name in names]
         told = {key: float(found[key]) for key in ("scale", "bias") if found.get(key) is not None}
         prompts = [str(text) for text in found.get("prompts", ())]
-    except _DAMAGED as error:
+    except FAULTS as error:
         reason = f"misses {error}" if isinstance(error, KeyError) else str(error)
         msg = f"{path}: cannot be read as embeddings: {reason}. Make it with: edgevit embed MODEL --classes NAMES -o {path}"
         raise ConfigError(msg) from error
@@ -168,16 +166,8 @@ def embeddings_bytes(classes: TextClasses) -> bytes:
 
 def _from_numpy(content: bytes, suffix: str) -> dict[str, Any]:
     if suffix == ".npz":
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > MOST_BYTES:
-            msg = f"its arrays claim {claimed} bytes"
-            raise ValueError(msg)
-    loaded = np.load(io.BytesIO(content), allow_pickle=False)
-    if suffix == ".npy":
-        return {"embeddings": loaded}
-    with loaded as stored:
-        return {key: stored[key] for key in stored.files}
+        return read_arrays(content, MOST_BYTES)
+    return {"embeddings": np.load(io.BytesIO(content), allow_pickle=False)}
 
 
 def _from_json(content: bytes) -> dict[str, Any]:

@@ -62,6 +62,7 @@ ENGINES = (
     "engine/tensorrt.py",
     "engine/tensorrt_child.py",
 )
+EVALUATING = (*ENGINES, "images/dataset.py", "preprocess.py", "preprocess_averaging.py", "measure/evaluate.py")
 DEPENDS = {
     "quantize": QUANTIZING,
     "quantize-report": QUANTIZING,
@@ -139,7 +140,8 @@ DEPENDS = {
         "engine/cuda_graph.py",
         "engine/tensorrt_log.py",
     ),
-    "logits": (*ENGINES, "images/dataset.py", "preprocess.py", "preprocess_averaging.py", "measure/evaluate.py"),
+    "logits": EVALUATING,
+    "seen": EVALUATING,
 }
 
 

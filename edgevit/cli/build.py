@@ -70,6 +70,11 @@ def _out(values: dict[str, Any]) -> Path:
     is_flag=True,
     help="The bundle gives what the head sees, too, for search and clustering: edgevit run --features.",
 )
+@click.option(
+    "--unknown",
+    is_flag=True,
+    help="The bundle tells what is unlike the images of --data: edgevit run --unknown auto.",
+)
 @prune_options
 @model_options
 @class_order_option

@@ -41,6 +41,12 @@ OPTIONS = (
         help="Below this confidence the label is 'unknown'; of a multi-label model, it is not there (0.5 by default). "
         "May be given again, for single labels.",
     ),
+    click.option(
+        "--unknown",
+        metavar="auto|SHARE",
+        help="Call 'unknown' what is unlike the images that the bundle was built with, and at most this share of what is like "
+        "them: 0.02 or 2%; auto is 1%. Of a bundle built with --unknown.",
+    ),
     click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
     click.option("--save", type=OutputFile(VIDEO), help="Write the annotated video: .mp4 or .avi."),
     click.option("--headless", is_flag=True, help="Open no window, even on a display."),
@@ -85,17 +91,22 @@ def output_options(command: Command) -> Command:
     return command
 
 
-def decider_of(values: dict[str, Any], manifest: Manifest) -> Decider:
+def decider_of(values: dict[str, Any], bundle: Bundle) -> Decider:
     """What turns results into decisions, as the options have it. Raises ConfigError for an option that does not fit the model."""
     from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.decide import Decider
     from edgevit.runtime.smoothing import parse_smoothing
     from edgevit.runtime.threshold import parse_thresholds
+    from edgevit.runtime.unknown import rate_of
 
+    manifest, known = bundle.manifest, bundle.known()
     thresholds = parse_thresholds(values["threshold"], manifest.labels, manifest.problem_type)
     several = thresholds if manifest.problem_type == MULTI_LABEL else None
     smoothing = parse_smoothing(values["smooth"], several) if values["smooth"] else None
-    return Decider(smoothing=smoothing, threshold=thresholds, top_k=values["top_k"], problem_type=manifest.problem_type)
+    return Decider(
+        smoothing=smoothing, threshold=thresholds, top_k=values["top_k"], problem_type=manifest.problem_type, known=known,
+        unknown=rate_of(values["unknown"], known),
+    )  # fmt: skip
 
 
 class Outputs:
@@ -167,7 +178,7 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
     if (path := values["jsonl"]) is not None:
         yield behind(guarded(JsonFile(path), path), size=QUEUED_LINES, keep=without_picture)
     if (path := values["csv"]) is not None:
-        rows = CsvFile(path, multi_label=manifest.problem_type == MULTI_LABEL)
+        rows = CsvFile(path, multi_label=manifest.problem_type == MULTI_LABEL, rarity=manifest.known is not None)
         yield behind(guarded(rows, path), size=QUEUED_LINES, keep=without_picture)
     if (path := values["features"]) is not None:
         if manifest.features is None:

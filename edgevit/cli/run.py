@@ -51,7 +51,7 @@ def run(**values: Any) -> None:
 
     bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
-    decider = decider_of(values, manifest)
+    decider = decider_of(values, bundle)
     failure: EdgevitError | None = None
     with ExitStack() as stack:
         stack.enter_context(stoppable())

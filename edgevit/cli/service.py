@@ -88,7 +88,7 @@ def _service(values: dict[str, Any]) -> Any:
     arguments = [str(path), source, "--headless", *values["options"]]
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
     check_outputs(run, asked, now=False)
-    decider_of(asked, bundle.manifest)  # nor one that does not fit the model
+    decider_of(asked, bundle)  # nor one that does not fit the model
     _check_whole(asked)
     board = detect()
     csi = csi_stack(source, board)

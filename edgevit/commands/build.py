@@ -14,6 +14,7 @@ from edgevit.commands.build_inputs import Inputs, begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
 from edgevit.commands.expected import TIMED_SECONDS, require_memory
+from edgevit.commands.known_images import known_to
 from edgevit.commands.steps import Work, run_steps
 from edgevit.commands.target_graph import Compiled, compile_for
 from edgevit.engine import alternatives
@@ -62,6 +63,7 @@ def build(
     recipe: str | Path | Recipe = "default",
     reference: bool = True,
     features: bool = False,
+    unknown: bool = False,
     class_order: str | None = None,
     threads: int | None = None,
     device: str = "auto",
@@ -94,6 +96,7 @@ def build(
             ``none`` keeps ``speedup`` and ``prune="auto"`` from merging any.
         reference: whether the bundle keeps the FP32 graph, and frames of ``data`` that engines are checked with.
         features: whether the bundle gives what the head sees, too, for search and clustering: `Classifier.features`.
+        unknown: whether the bundle tells what is unlike the images of ``data``: ``Classifier.run(unknown="auto")``.
         class_order: how the trainer sorted class folders, ``text`` or ``natural``, for a model without names; None asks it.
         threads: CPU threads of an inference; all by default.
         device: where torch computes what is heavy (statistics, GPTQ, gradients, distillation): ``cpu``, ``cuda``, ``cuda:1``; by
@@ -111,7 +114,7 @@ def build(
     request = build_request(
         model, data=data, target=target, precision=precision, max_drop=max_drop, prune=prune, speedup=speedup, merge=merge,
         out=out, eval_data=eval_data, eval_limit=eval_limit, recipe=recipe, reference=reference, class_order=class_order,
-        features=features, threads=threads, device=device, command=command, **options,
+        features=features, unknown=unknown, threads=threads, device=device, command=command, **options,
     )  # fmt: skip
     return run_build(request, cache_of(cache), progress or Progress())
 
@@ -159,6 +162,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         compiled, trusted = compile_for(work.decided, _on(trusted, bench)), replace(trusted, verdicts=trusted.verdicts[:1])
         others, trusted = _checked(trusted, work, compiled, frames, bench)
     bench, notes = _on(trusted, bench), [*notes, *work.notes, *compiled.notes, *trusted.notes]
+    known = known_to(compiled.variant.model, compiled.files.get(ENGINE), request, inputs, bench) if request.unknown else None
     samples = samples_bytes(others[-1].samples if others else whole, whole if others else None)
     work, compiled = replace(work, decided=None), replace(compiled, variant=replace(compiled.variant, plan=None))
     with timed.stage("write graph"):  # again: between, it would be as much memory as the model
@@ -170,7 +174,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     with timed.stage("write bundle"):
         made = Made(
             inputs=inputs, work=work, target=bench.target, reference=reference, compiled=compiled, comparison=comparison,
-            verdicts=trusted.verdicts, samples=samples, notes=tuple(dict.fromkeys(notes)), seconds=timed.seconds,
+            verdicts=trusted.verdicts, samples=samples, known=known, notes=tuple(dict.fromkeys(notes)), seconds=timed.seconds,
         )  # fmt: skip
         bundle = write(request, made)
     return BuildResult(

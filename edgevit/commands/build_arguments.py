@@ -63,6 +63,7 @@ class SharedArguments(PruneOptions, total=False):
     recipe: str | Path | Recipe
     reference: bool
     features: bool
+    unknown: bool
     class_order: str | None
     threads: int | None
     device: str
@@ -166,13 +167,15 @@ def _merges(merge: Any) -> MergeSettings | None:
 
 def _request(given: dict[str, Any], **decided: Any) -> BuildRequest:
     """A request from what was ``decided`` and what of `SharedArguments` is ``given``, which need no rule."""
+    unknown = bool(given.pop("unknown", False))
     return BuildRequest(
         data=path_or_none(given.pop("data", None), "data"),
         eval_data=path_or_none(given.pop("eval_data", None), "eval_data"),
         eval_limit=number_of(given.pop("eval_limit", 1024), "eval_limit", 1),
         recipe=recipe_of(given.pop("recipe", "default")),
         reference=bool(given.pop("reference", True)),
-        features=bool(given.pop("features", False)),
+        features=bool(given.pop("features", False)) or unknown,
+        unknown=unknown,
         class_order=choice_of(given.pop("class_order", None), "class_order", ORDERS),
         threads=number_or_none(given.pop("threads", None), "threads", 1),
         device=device_of(given.pop("device", "auto")),

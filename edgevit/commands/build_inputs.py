@@ -59,6 +59,9 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     if any(step.images for step in request.steps) and request.data is None:
         msg = "Pruning and merging need images: pass --data DIR (a folder of images, or an .npz), a few hundred if there are."
         raise DataError(msg)
+    if request.unknown and request.data is None:
+        msg = "--unknown needs images of what is known: pass --data DIR (a folder of images, or an .npz), some hundred."
+        raise DataError(msg)
     if FORMATS[request.precision].scaled and request.data is None:
         msg = "INT8 needs images to calibrate on: pass --data DIR (a folder of images, or an .npz), or --precision fp32."
         raise DataError(msg)
@@ -70,7 +73,8 @@ def read_inputs(request: BuildRequest, progress: Progress) -> Inputs:
     require_writable(request.out, parents=True, option="-o")
     _ = backend(proxy_engine_of(request.target)).version  # a package that is missing is missed now
     with progress.stage("import model"):
-        checkpoint = load_checkpoint(request.model, headless=request.features, **request.options)
+        headless = request.features and not request.unknown  # unknown is what is unlike those of the class that a head sees
+        checkpoint = load_checkpoint(request.model, headless=headless, **request.options)
         if request.features:
             checkpoint = checkpoint.with_features()
     checkpoint, sets, said = _read_images(request, checkpoint, progress)

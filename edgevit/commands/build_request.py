@@ -37,6 +37,8 @@ class BuildRequest:
     checked with from the images. False: neither; they are synthetic."""
     features: bool = False
     """Graphs give the features beside the logits."""
+    unknown: bool = False
+    """The bundle tells what is unlike the images of ``data``; it gives features then."""
     threads: int | None = None
     device: str = "auto"
     """Where torch computes what is heavy; see `edgevit.model.devices.compute_device`."""

@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.bundle import ENGINE, GRAPHS, SAMPLES, Bundle, Manifest, check_replaceable, open_bundle, read_signature, write_bundle
+from edgevit.bundle import (
+    ENGINE,
+    GRAPHS,
+    KNOWN,
+    SAMPLES,
+    Bundle,
+    Manifest,
+    check_replaceable,
+    open_bundle,
+    read_signature,
+    write_bundle,
+)
 from edgevit.commands.arguments import path_of, path_or_none
 from edgevit.commands.import_options import text_source
 from edgevit.engine.samples import has_reference, load_samples, samples_bytes
@@ -73,7 +84,7 @@ def set_classes(
     _require_fit(source, texts)
     made = replace(made, prompts=texts.prompts)
     weight, bias = texts.head(made)
-    names = [name for name in source.manifest.files if name != ENGINE and not name.endswith(".data")]
+    names = [name for name in source.manifest.files if name not in (ENGINE, KNOWN) and not name.endswith(".data")]
     files = {name: _changed(source, name, weight, bias) for name in names}
     signed = read_signature(source.path) is not None
     compiled = ENGINE in source.manifest.files
@@ -145,9 +156,12 @@ def _changed(bundle: Bundle, name: str, weight: NDArray[np.float32], bias: NDArr
 def _manifest(manifest: Manifest, texts: TextClasses, made: TextHead) -> Manifest:
     """What was measured with other classes is not the new ones'; how fast it is stays."""
     notes = [text for text in manifest.notes if not text.startswith(OF_BEFORE)]
+    if manifest.known is not None:
+        notes.append("unknown objects: no longer told, as that is by class; build again with --unknown")
     notes.append("classes: others than the bundle was built with; edgevit compare measures their accuracy")
     compiled = manifest.compiled and manifest.compiled | {"engine": None}
+    model = manifest.model | {"classes": len(texts.labels)}
     return replace(
-        manifest, labels=texts.labels, model=manifest.model | {"classes": len(texts.labels)}, text=made, accuracy=None, checks=(),
-        compiled=compiled, notes=tuple(notes),
+        manifest, labels=texts.labels, model=model, text=made, accuracy=None, known=None, checks=(), compiled=compiled,
+        notes=tuple(notes),
     )  # fmt: skip

@@ -17,6 +17,8 @@ from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.dry_run import DryRun, PlannedStage
 from edgevit.commands.expected import expectation
 from edgevit.commands.faster_form import STAGE, fastest_form, offered
+from edgevit.commands.known_images import STAGE as STAGE_KNOWN
+from edgevit.commands.known_images import images_known
 from edgevit.commands.steps import Step, Work, allotted, run_step, shares_of
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, proxy_engine
@@ -82,6 +84,8 @@ class _Planning:
         for step, given, after in self.steps:
             yield from step.stages(given, self.dry, kept=after is not None)
         yield from self._compiling()
+        if self.request.unknown:
+            yield self.dry.stage(STAGE_KNOWN, self._known())
         if self.inputs.held_out is not None:
             yield from self._evaluating(self.inputs.held_out)
             if is_here(self.request.target):
@@ -128,6 +132,12 @@ class _Planning:
             if graph is not None:
                 self.dry.look(lambda stage=stage, graph=graph: self._evaluate(stage, graph(), images))  # type: ignore[misc]
             yield self.dry.stage(stage, f"{len(images)} held-out images")
+
+    def _known(self) -> str:
+        """What unknown objects are told by."""
+        fitted, judged = images_known(self.request, self.inputs)
+        by = f"{len(judged)} others" if judged else "parts of them in turn"
+        return f"features of {len(fitted)} images, and how far {by} are from them"
 
     def _graphs(self) -> dict[str, Callable[[], bytes] | None]:
         """What is compared, by name; None for what is not kept."""

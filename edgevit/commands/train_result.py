@@ -9,6 +9,7 @@ from typing import Any
 from edgevit.report.sheet import Sheet, percent
 from edgevit.training.findings import Findings, Photo
 from edgevit.training.fine_tune import Report
+from edgevit.training.unknown import LeftOut
 
 WEIGHTS, REPORT = "model.safetensors", "report.json"
 MOST_CONFUSED = 3
@@ -79,6 +80,9 @@ class TrainResult:
         if found.alike:
             one, other = found.alike[0]
             said.append(f"nearly the same: {one} and {other}; {len(found.alike)} pairs are listed in {REPORT}")
+        head = ", of the head on frozen features" if self.tuned else ""
+        if found.left_out:
+            said.append(f"unknown objects: {unknown_line(found.left_out)}{head}")
         half, whole, gain = dict(found.curve).get(0.5), dict(found.curve).get(1.0), found.doubled
         if half is not None and whole is not None:
             more = (
@@ -86,7 +90,6 @@ class TrainResult:
                 if gain >= 0.001
                 else "more photos like these may add little"
             )
-            head = ", of the head on frozen features" if self.tuned else ""
             said.append(f"photos: {100 * half:.1f} % right with half of them, {100 * whole:.1f} % with all{head}; {more}")
         if self.fine_tuning is not None:
             said.append(self.fine_tuning.judgement.line)
@@ -134,6 +137,16 @@ class TrainResult:
         epochs = self.epochs_sheet()
         return fragment(strong(self.headline), table(self.sheet()), *([] if epochs is None else [table(epochs)]),
                         table(worst_sheet(self.findings.worst)), lines(self.lines()))  # fmt: skip
+
+
+def unknown_line(left_out: tuple[LeftOut, ...]) -> str:
+    """How well they are told from what is known."""
+    distance, confidence = (sum(getattr(each, name) for each in left_out) / len(left_out) for name in ("distance", "confidence"))
+    hardest = min(left_out, key=lambda each: each.distance)
+    return (
+        f"a class left out is told from the others with AUROC {distance:.2f} by its distance (build --unknown), {confidence:.2f} "
+        f"by low confidence; hardest is {hardest.label!r}, {hardest.distance:.2f}"
+    )
 
 
 def worst_sheet(photos: tuple[Photo, ...]) -> Sheet:

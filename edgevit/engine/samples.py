@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgevit.errors import BundleError
+from edgevit.files.npz import FAULTS, read_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 LIMIT = 256 * 2**20  # bytes that the arrays of a file may claim; those of a bundle have a few MiB
 REFERENCE_PREFIX = "reference_"
-_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +99,7 @@ def has_reference(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return f"{REFERENCE_PREFIX}logits.npy" in archive.namelist()
-    except _DAMAGED:
+    except FAULTS:
         return False
 
 
@@ -110,23 +110,18 @@ def load_samples(content: bytes, *, reference: bool = False) -> Samples:
     """
     prefix = REFERENCE_PREFIX if reference else ""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > LIMIT:
-            msg = f"its arrays claim {claimed} bytes"
-            raise ValueError(msg)
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            frames = stored["frames"]
-            logits, expected = (stored[prefix + key].astype(np.float32) for key in ("logits", "expected"))
-            streams = _streams(stored, prefix) if f"{prefix}stream_tensors" in stored else ()
-            features, simulated = (_features(stored, prefix + key, logits) for key in ("features", "expected_features"))
+        stored = read_arrays(content, LIMIT)
+        frames = stored["frames"]
+        logits, expected = (stored[prefix + key].astype(np.float32) for key in ("logits", "expected"))
+        streams = _streams(stored, prefix) if f"{prefix}stream_tensors" in stored else ()
+        features, simulated = (_features(stored, prefix + key, logits) for key in ("features", "expected_features"))
         if frames.dtype != np.uint8 or frames.ndim != 4 or not len(frames) or expected.shape != logits.shape:
             msg = f"frames are {frames.dtype} {frames.shape}"
             raise ValueError(msg)
         if logits.ndim != 2 or len(logits) != len(frames):
             msg = f"logits are {logits.shape} for {len(frames)} frames"
             raise ValueError(msg)
-    except _DAMAGED as error:
+    except FAULTS as error:
         msg = f"the bundle's samples cannot be read: {error}. Build it again."
         raise BundleError(msg) from error
     return Samples(
@@ -134,7 +129,7 @@ def load_samples(content: bytes, *, reference: bool = False) -> Samples:
     )  # fmt: skip
 
 
-def _features(stored: np.lib.npyio.NpzFile, key: str, logits: Logits) -> NDArray[np.float32] | None:
+def _features(stored: Mapping[str, NDArray[Any]], key: str, logits: Logits) -> NDArray[np.float32] | None:
     if key not in stored:
         return None
     found = stored[key].astype(np.float32)
@@ -144,7 +139,7 @@ def _features(stored: np.lib.npyio.NpzFile, key: str, logits: Logits) -> NDArray
     return found
 
 
-def _streams(stored: np.lib.npyio.NpzFile, prefix: str) -> tuple[StreamSamples, ...]:
+def _streams(stored: Mapping[str, NDArray[Any]], prefix: str) -> tuple[StreamSamples, ...]:
     tensors, tokens, values, noise = (stored[f"{prefix}stream_{key}"] for key in ("tensors", "tokens", "values", "noise"))
     if tensors.dtype.kind != "U" or tokens.dtype.kind not in "iu" or values.ndim != 4 or values.dtype != np.float32:
         msg = f"streams are {tensors.dtype}, {tokens.dtype}, {values.dtype} {values.shape}"

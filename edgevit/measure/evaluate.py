@@ -1,4 +1,4 @@
-"""Logits of a set of images on an engine, kept chunk by chunk so that an interrupted run goes on."""
+"""What an engine makes of a set of images, logits or features, kept chunk by chunk so that an interrupted run goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgevit.progress import Stage
 if TYPE_CHECKING:
     from edgevit.engine.base import Logits
 
-LOGITS = Kind("logits", __name__)
+LOGITS, SEEN = Kind("logits", __name__), Kind("seen", __name__)
 CHUNK = 128  # images whose logits are stored together; what an interruption can lose
 
 
@@ -32,11 +32,13 @@ def evaluate(
     engine: str,
     cache: Cache,
     stage: Stage,
+    kind: Kind = LOGITS,
 ) -> Logits:
     """Logits float32 [N, classes] of every image, frame by frame as the camera would deliver them.
 
     ``open_session`` is called only if some logits are not in the cache. ``engine`` is its `engine_identity`; with the model's
-    content, the images' and the contract it identifies the result.
+    content, the images' and the contract it identifies the result. With ``kind`` `SEEN`: instead the features, and before them
+    the number of the likeliest class, float32 [N, 1 + features].
     """
     digest = hashlib.sha256(model).hexdigest()
     session: Session | None = None
@@ -46,12 +48,12 @@ def evaluate(
         for start in range(0, len(images), CHUNK):
             part = images.subset(range(start, min(start + CHUNK, len(images))))
             key = {"model": digest, "engine": engine, "images": part.digest(), "contract": contract.to_dict()}
-            found = cache.find(LOGITS, **key)
+            found = cache.find(kind, **key)
             if found is None:
                 stage.cached = False
                 session = session or open_session()
-                found = _dump(_infer(session, part, contract, stage))
-                cache.store(LOGITS, found, **key)
+                found = _dump(_infer(session, part, contract, stage, kind))
+                cache.store(kind, found, **key)
             else:
                 stage.advance(len(part))
             chunks.append(np.load(io.BytesIO(found), allow_pickle=False))
@@ -66,10 +68,14 @@ def engine_identity(engine: str, threads: int | None) -> str:
     return f"{backend(engine).version} on {processor()}, {threads or available_threads()} threads"
 
 
-def _infer(session: Session, images: ImageSet, contract: Preprocessing, stage: Stage) -> Logits:
+def _infer(session: Session, images: ImageSet, contract: Preprocessing, stage: Stage, kind: Kind) -> Logits:
     rows = []
     for frame in images.prepared(contract):
-        rows.append(session.infer(frame))
+        logits = session.infer(frame)
+        if kind is SEEN:
+            assert session.features is not None  # of a graph that gives them
+            logits = np.concatenate([logits.argmax(-1, keepdims=True).astype(np.float32), session.features], -1)
+        rows.append(logits)
         stage.advance()
     return np.concatenate(rows)
 

@@ -169,6 +169,19 @@ def stratified_difference(
     return (float(low), float(high)), (1 + beyond) / (1 + FLIPS)
 
 
+def auroc(usual: NDArray[np.floating], unusual: NDArray[np.floating]) -> float:
+    """Area under the ROC curve: how often a score of ``unusual`` [M] is above one of ``usual`` [N]; equal ones count half.
+
+    As the U statistic of Mann and Whitney 1947, Ann. Math. Stat. 18:50-60. Raises ValueError where one has no score.
+    """
+    if not usual.size or not unusual.size:
+        msg = "needs scores of both kinds"
+        raise ValueError(msg)
+    ordered = np.sort(usual)
+    below, not_above = (np.searchsorted(ordered, unusual, side=side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * usual.size))
+
+
 def median_ratio(slow: Sequence[Sequence[float]], fast: Sequence[Sequence[float]], *, seed: int = 0) -> Interval:
     """The 95 % bootstrap interval of median(slow) / median(fast), two lists of turns measured alternately.
 

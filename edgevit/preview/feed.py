@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgevit.runtime.decide import Decision
+from edgevit.runtime.drift import Drift
 from edgevit.runtime.latency import Rate
 from edgevit.runtime.sinks.record import record
 
@@ -30,7 +31,7 @@ class Feed:
         self._lock = threading.Lock()
         self._newest: Decision | None = None
         self._frames = self._dropped = 0
-        self._rate = Rate()
+        self._rate, self._drift = Rate(), Drift()
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._history: deque[tuple[float, float, float]] = deque(maxlen=BINS)
         self._bin: list[float] = []
@@ -42,6 +43,8 @@ class Feed:
             self._newest = decision
             self._frames += 1
             self._dropped += decision.dropped
+            if decision.rarity is not None:
+                self._drift.add(decision.rarity.typicality, decision.finished)
             self._rate.add(decision.finished)
             self._recent.append(decision.latency_ms)
             if decision.finished - self._bin_start >= BIN_SECONDS:
@@ -61,7 +64,14 @@ class Feed:
         with self._lock:
             newest, recent = self._newest, sorted(self._recent)
             history = [(now - at, median, largest) for at, median, largest in self._history]
-            state = {**self._info, "frames": self._frames, "dropped": self._dropped, "fps": _rounded(self._rate.per_second, 2)}
+            drift = {"drift": self._drift.to_dict()} if self._drift.spans else {}
+            state = {
+                **self._info,
+                **drift,
+                "frames": self._frames,
+                "dropped": self._dropped,
+                "fps": _rounded(self._rate.per_second, 2),
+            }
         if newest is None:
             return {**state, "history": []}
         latency = {"p50": _nearest_rank(recent, 0.5), "p99": _nearest_rank(recent, 0.99)}

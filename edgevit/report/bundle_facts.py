@@ -43,6 +43,7 @@ def _facts(opened: Bundle, keys: Sequence[Path]) -> list[tuple[str, str]]:
         *_text(manifest),
         ("scores", describe(manifest.problem_type)),
         *([("features", f"{manifest.features} numbers an image, for search and clustering")] if manifest.features else []),
+        *_unknown(manifest),
         ("preprocessing", manifest.preprocessing.describe()),
         ("precision", f"{manifest.precision}: {_share(blocks)}"),
         ("recipe", manifest.recipe["name"]),
@@ -71,6 +72,15 @@ def _text(manifest: Manifest) -> list[tuple[str, str]]:
         return []
     prompts = f" in {' | '.join(map(repr, manifest.text.prompts))}" if manifest.text.prompts else ""
     return [("classes", f"given as text{prompts}, cosines times {manifest.text.scale:.4g}; edgevit classes exchanges them")]
+
+
+def _unknown(manifest: Manifest) -> list[tuple[str, str]]:
+    """By how many images it tells unknown objects, if it does."""
+    if manifest.known is None:
+        return []
+    how = "class by class" if manifest.known["by_class"] else "all together"
+    rarest = f"the rarest of {manifest.known['judged'] + 1}"
+    return [("unknown objects", f"told by {manifest.known['images']} images, {how}; as rare as {rarest}: edgevit run --unknown")]
 
 
 def _tokens(manifest: Manifest) -> list[tuple[str, str]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.runtime.classify import Prediction
 from edgevit.runtime.loop import Result
 from edgevit.runtime.smoothing import Smoothing
 from edgevit.runtime.threshold import Thresholds
+from edgevit.runtime.unknown import Rarity, Watch
+
+if TYPE_CHECKING:
+    from edgevit.known.known import Known
 
 UNKNOWN = "unknown"
 """Of a class whose confidence is below the threshold."""
@@ -37,6 +41,8 @@ class Decision(Result):
     """Of a multi-label model, all of its labels, smoothed, likeliest first."""
     multi_label: bool = False
     """Whether labels are independent of one another, and so confidences need not sum to 1."""
+    rarity: Rarity | None = None
+    """How usual the frame is; None of a bundle that does not tell."""
     event: Literal["on", "off"] | None = None
     """In an event of a multi-label model: whether ``best`` came or went."""
 
@@ -63,11 +69,17 @@ class Decider:
         threshold: float | Thresholds = 0.0,
         top_k: int = 5,
         problem_type: str = SINGLE_LABEL,
+        known: Known | None = None,
+        unknown: float | None = None,
     ) -> None:
-        """Keep ``top_k`` predictions a frame; ``threshold`` is a confidence from 0 to 1, or one for each label."""
+        """Keep ``top_k`` predictions a frame; ``threshold`` is a confidence from 0 to 1, or one for each label.
+
+        With ``known`` decisions tell how usual their frames are, and what is at most as usual as ``unknown`` has that label.
+        """
         self._smoothing, self._top_k = smoothing, top_k
         self._thresholds = threshold if isinstance(threshold, Thresholds) else Thresholds(all=threshold)
         self._multi_label = problem_type == MULTI_LABEL
+        self._watch = None if known is None else Watch(known, unknown, frames=smoothing.frames if smoothing else 1)
         self._last: tuple[str, int] | None = None
 
     @property
@@ -79,10 +91,14 @@ class Decider:
 
     def __call__(self, result: Result) -> Decision:
         """Decide one result."""
-        predictions = result.predictions if self._smoothing is None else self._smooth(self._smoothing, result)
-        candidates = predictions if self._multi_label else predictions[:1]
+        self._begin(result)
+        predictions = result.predictions if self._smoothing is None else self._smoothing.add(result.predictions)
+        rarity = self._rarity(result)
+        unknown = rarity is not None and rarity.unknown
+        candidates = () if unknown else predictions if self._multi_label else predictions[:1]
         labels = tuple(each for each in candidates if self._thresholds.passed_by(each))
-        nothing = Prediction(label=NONE if self._multi_label else UNKNOWN, index=-1, confidence=predictions[0].confidence)
+        name = NONE if self._multi_label and not unknown else UNKNOWN
+        nothing = Prediction(label=name, index=-1, confidence=predictions[0].confidence)
         raw = result.predictions[: self._top_k]
         own = {field.name: getattr(result, field.name) for field in fields(Result)}
         own["predictions"] = raw if self._smoothing is None else predictions[: self._top_k]
@@ -93,11 +109,19 @@ class Decider:
             raw=raw,
             every=predictions if self._multi_label else (),
             multi_label=self._multi_label,
+            rarity=rarity,
         )
 
-    def _smooth(self, smoothing: Smoothing, result: Result) -> tuple[Prediction, ...]:
+    def _begin(self, result: Result) -> None:
+        """Forget the frames before, where a source begins."""
         name, index = result.frame.name, result.frame.index
         if self._last is not None and (name != self._last[0] or index <= self._last[1]):
-            smoothing.reset()
+            for part in (self._smoothing, self._watch):
+                if part is not None:
+                    part.reset()
         self._last = (name, index)
-        return smoothing.add(result.predictions)
+
+    def _rarity(self, result: Result) -> Rarity | None:
+        if self._watch is None or result.features is None:
+            return None
+        return self._watch(result.features, result.predictions[0].index)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edgevit.runtime.decide import Decision
+from edgevit.runtime.drift import Drift
 from edgevit.runtime.frame import Source
 from edgevit.runtime.latency import Histogram, rate
 from edgevit.runtime.loop import Result
@@ -25,6 +26,8 @@ class Summary:
         self.retries = 0
         self.labels: Counter[str] = Counter()
         """On how many frames each label was the likeliest, or of a multi-label model was there."""
+        self.drift = Drift()
+        """How like the images of the build the frames are, of a bundle that tells."""
         self._source = source
         self._stages = {field: Histogram() for field in STAGES.values()}
         self._first = self._last = 0.0
@@ -38,6 +41,8 @@ class Summary:
         self.retries += result.retries
         decided = (result.labels or (result.best,)) if isinstance(result, Decision) else result.predictions[:1]
         self.labels.update(each.label for each in decided)
+        if isinstance(result, Decision) and result.rarity is not None:
+            self.drift.add(result.rarity.typicality, result.finished)
         for field, histogram in self._stages.items():
             histogram.add(getattr(result, field))
 
@@ -66,6 +71,7 @@ class Summary:
             "engine_retries": self.retries,
             **{field: asdict(each.percentiles()) if each.samples else None for field, each in self._stages.items()},
             "labels": dict(self.labels.most_common()),
+            **({"typicality": self.drift.to_dict()} if self.drift.spans else {}),
         }
 
     def lines(self) -> list[str]:
@@ -85,6 +91,8 @@ class Summary:
         for name, field in STAGES.items():
             at = self._stages[field].percentiles()
             lines.append(f"{name:<17} p50 {at.p50:8.2f}   p90 {at.p90:8.2f}   p99 {at.p99:8.2f}   ms")
+        if self.drift.spans:
+            lines.append(f"typicality        {self.drift.line()}")
         shown = ", ".join(f"{label} {count}" for label, count in self.labels.most_common(SHOWN_LABELS))
         more = len(self.labels) - SHOWN_LABELS
         return [*lines, f"labels            {shown}" + (f", and {more} more" if more > 0 else "")]

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from edgevit.measure.statistics import balanced_accuracy, wilson
+from edgevit.training.unknown import LeftOut
 
 LISTED = 10
 SURE, UNSURE = 0.8, 0.15
@@ -54,6 +55,8 @@ class Findings:
     """Pairs that are nearly the same, and have two labels."""
     curve: tuple[tuple[float, float], ...]
     """Share of the photos, and how many are right then."""
+    left_out: tuple[LeftOut, ...]
+    """How well photos of a class are told by a classifier of all others; empty of two classes, or of few photos."""
     doubled: float
     """About what twice as many photos would add to the share that is right."""
 
@@ -69,7 +72,7 @@ class Findings:
 
 def findings_of(
     logits: Tensor, y: Tensor, classes: tuple[str, ...], names: Sequence[str], pairs: Sequence[tuple[int, int]],
-    curve: Sequence[tuple[float, float]],
+    curve: Sequence[tuple[float, float]], left_out: Sequence[LeftOut] = (),
 ) -> Findings:  # fmt: skip
     """Of logits [photos, classes] by heads that had not seen the photo, and pairs of nearly the same photos."""
     shares, seen, count = logits.softmax(1), logits.argmax(1), len(y)
@@ -91,7 +94,7 @@ def findings_of(
         suspicious=tuple(photo for photo in wrong if photo.other >= SURE and photo.own <= UNSURE)[:LISTED],
         alike=tuple((names[one], names[other]) for one, other in same[:LISTED]),
         contradicting=tuple((names[one], names[other]) for one, other in differ[:LISTED]),
-        curve=tuple(curve), doubled=gain_of_doubling(curve),
+        curve=tuple(curve), left_out=tuple(left_out), doubled=gain_of_doubling(curve),
     )  # fmt: skip
 
 

@@ -128,7 +128,7 @@ class _Workshop:
     def model(self, learn: Tensor) -> Vit:
         """The backbone with a linear head fitted to the photos ``learn``, on the device."""
         choice, model = self.trained.judged, copy.deepcopy(self.trained.checkpoint.model)
-        head = self.task.fitted(learn, self.task.features.poolings[choice.pooling], [choice.penalty])[0]
+        head = self.task.best(learn, choice)
         with torch.no_grad():
             model.head.weight.copy_(head.weight)
             model.head.bias.copy_(head.bias)
@@ -191,7 +191,8 @@ def fine_tune(
     names = [images.names[row] for row in rows]
     return FineTuned(
         checkpoint=trained.checkpoint.with_model(model),
-        findings=findings_of(logits, y, images.class_names, names, pairs, trained.findings.curve),
+        findings=findings_of(logits, y, images.class_names, names, pairs, trained.findings.curve,
+                             trained.findings.left_out),
         report=replace(report, written=tuple(run.curve)), notes=tuple(shop.notes),
     )  # fmt: skip
 

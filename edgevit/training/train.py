@@ -18,6 +18,7 @@ from edgevit.training.findings import Findings, findings_of
 from edgevit.training.folds import folds_of, groups_of, near_duplicates
 from edgevit.training.head import LinearHead, fit_heads
 from edgevit.training.settings import TrainSettings
+from edgevit.training.unknown import classes_left_out
 from edgevit.workbench import Workbench
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
@@ -58,6 +59,10 @@ class Task:
         each = views.shape[1]
         x, y, counts = views.flatten(0, 1), self.y[rows].repeat_interleave(each), self.counts[rows].repeat_interleave(each)
         return fit_heads(x, y, counts, self.classes, penalties)
+
+    def best(self, rows: Tensor, judged: Judged) -> LinearHead:
+        """The head that was chosen, of the photos ``rows``."""
+        return self.fitted(rows, self.features.poolings[judged.pooling], [judged.penalty])[0]
 
     def logits(self, head: LinearHead, rows: Tensor, columns: slice) -> Tensor:
         """Of the photos themselves."""
@@ -100,10 +105,13 @@ def train_head(backbone: Checkpoint, images: ImageSet, settings: TrainSettings, 
         best = min(judged, key=lambda item: item.loss)
         curve = [(share, _right(task, _of_fewer(task, best, share, settings.seed))) for share in SHARES]
         stage.advance(len(SHARES))
-        head = task.fitted(torch.arange(len(y)), features.poolings[best.pooling], [best.penalty])[0]
+        head = task.best(torch.arange(len(y)), best)
     curve.append((1.0, _right(task, best.logits)))
-    findings = findings_of(best.logits, y, images.class_names, images.names, pairs, curve)
     checkpoint = with_head(backbone, best.pooling, head, images.class_names)
+    with bench.stage("leave classes out"):
+        own = features.views[:, 0, features.poolings[best.pooling]]
+        left_out = tuple(classes_left_out(own, y, parts == 0, images.class_names, lambda rows: task.best(rows, best)))
+    findings = findings_of(best.logits, y, images.class_names, images.names, pairs, curve, left_out)
     return Trained(checkpoint=checkpoint, judged=best, findings=findings, task=task)
 
 
@@ -147,7 +155,7 @@ def _of_fewer(task: Task, best: Judged, share: float, seed: int) -> Tensor:
             rows = ((parts != part) & (task.y == label)).nonzero()[:, 0]
             kept.append(rows[torch.randperm(len(rows), generator=generator)[: max(1, round(share * len(rows)))]])
         own = (parts == part).nonzero()[:, 0]
-        logits[own] = task.logits(task.fitted(torch.cat(kept), columns, [best.penalty])[0], own, columns)
+        logits[own] = task.logits(task.best(torch.cat(kept), best), own, columns)
     return logits
 
 

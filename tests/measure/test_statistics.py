@@ -10,6 +10,7 @@ import pytest
 
 from edgevit.measure.latency import MIN_TURNS
 from edgevit.measure.statistics import (
+    auroc,
     balanced_accuracy,
     calibration_error,
     fisher,
@@ -268,3 +269,14 @@ def test_stratified_difference_against_every_flip() -> None:
     alone = np.array([1.0] * 9 + [-1.0] + [0.0] * 20)
     assert stratified_difference(alone, np.zeros(30, int))[1] == pytest.approx(mcnemar(1, 9), abs=0.006)
     assert stratified_difference(np.zeros(5), np.zeros(5, int)) == ((0.0, 0.0), 1.0)
+
+
+def test_auroc_is_the_share_of_pairs_in_order() -> None:
+    """Every pair looked at; ties count half."""
+    rng = np.random.default_rng(0)
+    usual, unusual = rng.normal(size=40).round(1), (rng.normal(size=25) + 1).round(1)
+    pairs = [1.0 if high > low else 0.5 if high == low else 0.0 for high in unusual for low in usual]
+    assert auroc(usual, unusual) == pytest.approx(np.mean(pairs), rel=1e-12)
+    assert auroc(np.zeros(3), np.zeros(4)) == 0.5
+    with pytest.raises(ValueError, match="scores of both kinds"):
+        auroc(np.zeros(0), np.ones(2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.measure.statistics import Z95, balanced_accuracy, fisher, mcnemar, tango, wilson
+from edgevit.measure.statistics import Z95, auroc, balanced_accuracy, fisher, mcnemar, tango, wilson
 
 tables = pytest.importorskip("statsmodels.stats.contingency_tables")
 proportion = pytest.importorskip("statsmodels.stats.proportion")
@@ -64,6 +64,16 @@ def test_fisher() -> None:
         right, other = int(rng.integers(0, images + 1)), int(rng.integers(0, others + 1))
         expected = stats.fisher_exact([[right, images - right], [other, others - other]]).pvalue
         assert fisher(right, images, other, others) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_auroc() -> None:
+    """With many equal scores, too."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(2)
+    for digits in (1, 8):
+        usual, unusual = rng.normal(size=300).round(digits), (rng.normal(size=70) + 0.8).round(digits)
+        truth = np.repeat([0, 1], (300, 70))
+        assert auroc(usual, unusual) == pytest.approx(metrics.roc_auc_score(truth, np.concatenate([usual, unusual])), rel=1e-12)
 
 
 def test_balanced_accuracy() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgevit.known.fit import Seen, fit_known
 from edgevit.runtime.decide import Decider
 from edgevit.runtime.frame import Frame
 from edgevit.runtime.smoothing import Ema
@@ -21,6 +24,10 @@ from tests.runtime.fakes import prediction, result
 
 LABEL = "<b>crack</b> & 日本"
 TOKEN = "right-token_1"
+CLOUD = np.random.default_rng(0).normal(size=(49, 4)).astype(np.float32)
+KNOWN = replace(
+    fit_known(Seen(features=CLOUD, classes=np.zeros(49, np.int64)), 1), distances=np.linspace(-1, 1, 49, dtype=np.float32)
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,7 @@ class Loop:
 
     def __init__(self, preview) -> None:
         self.preview, self.going, self.level = preview, True, 90
-        self._decide = Decider(smoothing=Ema(4))
+        self._decide = Decider(smoothing=Ema(4), known=KNOWN)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -45,7 +52,8 @@ class Loop:
             at = perf_counter()
             frame = Frame(image_bgr=np.full((240, 320, 3), self.level, np.uint8), captured=at, index=index, name="camera")
             predictions = (prediction(LABEL, 0.75), prediction("ok", 0.25, 1))
-            seen = result(frame=frame, predictions=predictions, finished=perf_counter(), latency_ms=12.5, dropped=1)
+            seen = result(frame=frame, predictions=predictions, finished=perf_counter(), latency_ms=12.5, dropped=1,
+                          features=np.zeros(4, np.float32))  # fmt: skip
             self.preview(self._decide(seen))
             index += 1
             time.sleep(0.05)
@@ -91,6 +99,9 @@ def test_page_shows_what_happens(page: Page, loop: Loop) -> None:
     assert int(text(page, "dropped")) > 1
     assert text(page, "device").split("\n") == ["gpu", "51.3 °C", "power mode", "15W"]
     assert text(page, "raw") == f"This frame alone: {LABEL}, 75.0 %"
+    assert re.fullmatch(
+        r"As usual as \d\d\.0 % of the images that it was built with; median 0\.\d\d so far \(0\.50 then\)\.", text(page, "usual")
+    )
     assert page.look("document.title").startswith(LABEL)
     assert page.look("document.getElementById('status').hidden")
     assert page.look("getComputedStyle(document.querySelector('.track div')).width.slice(0, -2) > 100")

@@ -213,7 +213,7 @@ def test_the_confidence_of_an_event_is_the_label_s_own() -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("margin<0.2", "ask for confidence"), ("label=unknown", "no label of this model is 'unknown'"), ("label=cat", "'cat'")],
+    [("margin<0.2", "ask for confidence"), ("label=nothing", "no label of this model is 'nothing'"), ("label=cat", "'cat'")],
 )
 def test_conditions_that_make_no_sense_of_several_labels(text: str, wanted: str) -> None:
     with pytest.raises(ConfigError, match=wanted):

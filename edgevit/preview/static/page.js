@@ -118,8 +118,23 @@ function show(state) {
   const raw = state.labels ? state.raw : state.raw?.slice(0, 1);
   at("raw").hidden = raw === undefined;
   if (raw) at("raw").textContent = `This frame alone: ${raw.map((each) => `${each.label}, ${percent(each.confidence)}`).join("; ")}`;
+  showUsual(state);
   for (const name of ["p50", "p99"]) at(name).replaceChildren(state.latency[name].toFixed(1), element("small", " ms"));
   chart(state.history);
+}
+
+// How like the images of the build this frame is, and whether that drifts: there half of all images are above 0.5.
+function showUsual({ typicality, drift }) {
+  at("usual").hidden = typicality === undefined;
+  if (typicality === undefined) return;
+  const now = `As usual as ${percent(typicality)} of the images that it was built with`;
+  const since = drift.hours.length > 1 ? `, ${drift.hours.at(-1).median.toFixed(2)} in the last ${span(drift.hours)}` : "";
+  at("usual").textContent = `${now}; median ${drift.median.toFixed(2)} so far${since} (0.50 then).`;
+}
+
+function span(hours) {
+  const minutes = Math.round(60 * (hours.at(-1).hour - hours.at(-2).hour));
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 }
 
 function element(tag, text, className) {

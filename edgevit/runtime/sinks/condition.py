@@ -13,8 +13,8 @@ from edgevit.runtime.decide import NONE, UNKNOWN, Decision
 
 CHANGED, ALWAYS = "changed", "always"
 FORM = (
-    "write terms with commas between them: label=NAME, label!=NAME (NAME may hold * and ?), confidence>0.8, margin<0.2 "
-    "(also >= and <=), changed, always"
+    "write terms with commas between them: label=NAME, label!=NAME (NAME may hold * and ?), confidence>0.8, margin<0.2, "
+    "typicality<0.05 (also >= and <=), changed, always"
 )
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
@@ -22,6 +22,7 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 FIGURES: dict[str, Callable[[Decision], float]] = {
     "confidence": lambda decision: decision.best.confidence,
     "margin": lambda decision: margin(decision),
+    "typicality": lambda decision: decision.rarity.typicality if decision.rarity else 1.0,
 }
 FIGURE = re.compile(rf"({'|'.join(FIGURES)})\s*(>=|<=|>|<)\s*(\d*\.?\d+)\s*(%?)")
 LABEL = re.compile(r"label\s*(!?=)\s*(.+)")
@@ -58,7 +59,7 @@ def parse_condition(text: str, labels: Sequence[str], *, multi_label: bool = Fal
     if multi_label and any(term.startswith("margin") for term in terms):
         msg = f"{text!r}: margin is between classes of which one holds, and several labels of this model may: ask for confidence"
         raise ConfigError(msg)
-    known = (*labels, NONE if multi_label else UNKNOWN)
+    known = (*labels, *((NONE,) if multi_label else ()), UNKNOWN)
     tests = [_parse_term(term, text, known) for term in terms if term not in (CHANGED, ALWAYS)]
     named = any((match := LABEL.fullmatch(term)) and match[1] == "=" and match[2].strip() == NONE for term in terms)
     return Condition(tests=tuple(tests), edge=CHANGED in terms, empty=CHANGED not in terms or named)

@@ -25,6 +25,9 @@ COLUMNS = (
 SEVERAL = (*COLUMNS[:5], "labels", "confidences", *COLUMNS[5:])
 """The columns of a multi-label model: all that is there, too."""
 
+RARITY = ("typicality", "distance")
+"""More columns, of a bundle that tells unknown objects."""
+
 
 class JsonLines:
     """One JSON object per decision, on a line of its own, on a stream that somebody else closes."""
@@ -72,11 +75,11 @@ class CsvFile:
     with ``|`` between them; see `edgevit.problem.join_labels`.
     """
 
-    def __init__(self, path: Path, *, multi_label: bool = False) -> None:
+    def __init__(self, path: Path, *, multi_label: bool = False, rarity: bool = False) -> None:
         """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
         require_kind(path, TABLE)
         self._multi_label = multi_label
-        self._columns = SEVERAL if multi_label else COLUMNS
+        self._columns = (*(SEVERAL if multi_label else COLUMNS), *(RARITY if rarity else ()))
         header = ",".join(self._columns)
         self._file = LineFile(path)
         first = self._file.first_line()

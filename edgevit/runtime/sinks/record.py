@@ -14,13 +14,16 @@ from edgevit.runtime.decide import Decision
 def record(decision: Decision) -> dict[str, Any]:
     """JSON-ready: time of capture, frame, label, confidence, predictions, milliseconds per stage.
 
-    ``raw`` is there if the predictions are smoothed: the frame's own. Of a multi-label model, ``labels`` are all that are above
-    their thresholds, and an event says in ``event`` whether its label came or went.
+    ``typicality`` and ``distance`` are there of a bundle that tells unknown objects; ``raw`` if the predictions are smoothed: the
+    frame's own. Of a multi-label model, ``labels`` are all that are above their thresholds, and an event says in ``event``
+    whether its label came or went.
     """
     frame, best = decision.frame, decision.best
     raw = {"raw": _predictions(decision.raw)} if decision.smoothed else {}
     event = {"event": decision.event} if decision.event else {}
     labels = {"labels": _predictions(decision.labels)} if decision.multi_label else {}
+    rare = decision.rarity
+    rarity = {} if rare is None else {"typicality": round(rare.typicality, 6), "distance": float(f"{rare.distance:.6g}")}
     return {
         "time": captured_at(decision).isoformat(timespec="milliseconds"),
         "frame": frame.index,
@@ -28,6 +31,7 @@ def record(decision: Decision) -> dict[str, Any]:
         **event,
         "label": best.label,
         "confidence": round(best.confidence, 6),
+        **rarity,
         **labels,
         "top_k": _predictions(decision.predictions),
         **raw,
