@@ -124,6 +124,7 @@ class Interrupted(Progress):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow  # tests/training/test_unfrozen.py has its like for one run
 def test_it_goes_on_bit_by_bit(helped: TrainResult, untrained: Path, image_folder: Path, tmp_path: Path) -> None:
     """Interrupted twice, in a part and in its refit or later, it gives what an uninterrupted run gives."""
     photos = tmp_path / "photos"
