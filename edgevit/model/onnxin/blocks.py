@@ -9,6 +9,7 @@ import torch
 
 from edgevit.model.onnxin.matrix import behind_norm, per_channel, separated
 from edgevit.model.onnxin.pieces import Layer, Parts, behind, described, layer, tensor, vector
+from edgevit.model.onnxin.turning import is_turned, turned
 from edgevit.model.onnxin.values import (
     Activated,
     Array,
@@ -270,8 +271,7 @@ def _put_attention(parts: Parts, number: int, branch: Branch, rotary: list[tuple
     parts.state[f"{target}.qkv.weight"] = tensor(np.concatenate([found.weight for found, _ in layers]))
     parts.state[f"{target}.qkv.bias"] = tensor(np.concatenate([found.bias for found, _ in layers]))
     parts.put(f"{target}.proj", last.weight, last.bias)
-    if any(len(side.view.terms) > 1 or len(per_channel(side.view.terms[0].scale, side.view.shape[-1])) > 1
-           for side in (q, k) if side.view is not None):  # fmt: skip
+    if any(is_turned(side.view) for side in (q, k) if side.view is not None):
         rotary.append((number, q, k))
     return q.heads, q.head_dim
 
@@ -282,6 +282,7 @@ def _projected(parts: Parts, target: str, name: str, side: Operand) -> tuple[Lay
     if view is None:
         msg = f"{name} that do not depend on the image"
         raise MisfitError(msg)
+    view = turned(view, side.heads).view if is_turned(view) else view
     if isinstance(view.root, Norm) and isinstance(view.root.source, View):
         if name == "value":
             msg = "a norm of values"
@@ -290,7 +291,7 @@ def _projected(parts: Parts, target: str, name: str, side: Operand) -> tuple[Lay
         view = behind_norm(view, view.root)
         m = _of_heads(view)
     else:
-        m = _of_heads(_unturned(view))
+        m = _of_heads(view)
     if not isinstance(m.root, Linear):
         msg = f"{name} are made by {described(m.root)}, where a Linear is expected"
         raise MisfitError(msg)
@@ -303,22 +304,12 @@ def _of_heads(view: View) -> Matrix:
     return Matrix(view.root, rows, columns, per_channel(view.terms[0].scale, channels), per_channel(view.shift, channels))
 
 
-def _unturned(view: View) -> View:
-    """Without the turning by rotary positions: each element as it was, with its bias. Without that, ``view`` itself."""
-    if len(view.terms) == 1 and len(per_channel(view.terms[0].scale, view.shape[-1])) == 1:
-        return view
-    from edgevit.model.onnxin.turning import unturned
-
-    return unturned(view)
-
-
 def _put_head_norm(parts: Parts, name: str, view: View, norm: Norm, side: Operand) -> None:
-    plain = _unturned(view)
-    weight, bias = (vector(per_channel(array, plain.shape[-1]), "a norm's weight").reshape(side.heads, side.head_dim)
-                    for array in (plain.terms[0].scale, plain.shift))  # fmt: skip
-    _, columns = separated(plain, plain.terms[0], plain.shape[-1])
-    order = columns.reshape(side.heads, side.head_dim)
-    if (weight != weight[0]).any() or (bias != bias[0]).any() or (order != np.arange(side.head_dim)).any():
+    """The norm of queries or keys, of the channels of a head in the order of ``view``."""
+    weight, bias = (vector(per_channel(array, view.shape[-1]), "a norm's weight").reshape(side.heads, side.head_dim)
+                    for array in (view.terms[0].scale, view.shift))  # fmt: skip
+    order = view.root.places(view.indices(view.terms[0]))[1][0].reshape(side.heads, side.head_dim)
+    if (weight != weight[0]).any() or (bias != bias[0]).any() or not np.array_equal(np.sort(order[0]), np.arange(side.head_dim)):
         msg = "norms of queries and keys that differ by head"
         raise MisfitError(msg)
     parts.put_norm(name, norm, weight[0], bias[0])

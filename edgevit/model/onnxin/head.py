@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from edgevit.model.onnxin.attention_pool import Attended, attention_pool
 from edgevit.model.onnxin.pieces import Layer, Parts, described, layer, tensor, vector
 from edgevit.model.onnxin.values import Activated, Array, Joined, Linear, Matrix, Mean, MisfitError, Norm, Root, Sum, Unit
 
@@ -29,6 +30,8 @@ class Pooled:
     """float64 [features]: of the features, behind all norms."""
     after: Array
     """float64 [features]: what is added to them."""
+    attended: Attended | None = None
+    """Attention pooling."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -188,6 +191,8 @@ def pool(m: Matrix, images: int) -> Pooled:
         return _with_norm(inner, "before_pooling", root, weight, bias)
     if isinstance(root, Mean):
         return _averaged(m, root, images)
+    if isinstance(root, Sum) and (found := attention_pool(root)) is not None:
+        return _scaled(_attended(found), m)
     return _of_stream(m, images)
 
 
@@ -201,6 +206,19 @@ def _averaged(m: Matrix, root: Mean, images: int) -> Pooled:
                        vector(source.shift, "a norm's bias"), kept, scale, after)  # fmt: skip
     kept = source.rows[: root.count]
     return _pooled(source.root, source.shift, "none", None, np.ones(0), np.ones(0), kept, scale, after)
+
+
+def _attended(found: Attended) -> Pooled:
+    tokens, width = found.tokens, len(found.proj.weight)
+    norm = tokens.root if isinstance(tokens.root, Norm) else None
+    stream = tokens if norm is None else norm.source
+    if not isinstance(stream, Matrix):
+        msg = "attention pooling over heads"
+        raise MisfitError(msg)
+    rows = stream.rows[found.key.rows]
+    weight, bias = (vector(array, "a norm's weight") for array in (tokens.scale, tokens.shift)) if norm else (np.ones(0),) * 2
+    return Pooled(pooling=("attention",), stream=stream.root, shift=stream.shift, place="before_pooling" if norm else "none", norm=norm,
+                  weight=weight, bias=bias, averaged=rows, scale=np.ones(width), after=np.zeros(width), attended=found)  # fmt: skip
 
 
 def _pooled(
@@ -233,8 +251,8 @@ def _rows(m: Matrix, rows: Array) -> Matrix:
 
 
 def _with_norm(inner: Pooled, place: str, norm: Norm, weight: Array, bias: Array) -> Pooled:
-    return Pooled(pooling=inner.pooling, stream=inner.stream, shift=inner.shift, place=place, norm=norm, weight=weight, bias=bias,
-                  averaged=inner.averaged, scale=np.ones(len(weight)), after=np.zeros(len(weight)))  # fmt: skip
+    ones, zeros = np.ones(len(weight)), np.zeros(len(weight))
+    return replace(inner, place=place, norm=norm, weight=weight, bias=bias, scale=ones, after=zeros)
 
 
 def _scaled(pooled: Pooled, m: Matrix) -> Pooled:
@@ -242,9 +260,7 @@ def _scaled(pooled: Pooled, m: Matrix) -> Pooled:
         msg = "features in another order than channels"
         raise MisfitError(msg)
     scale, shift = vector(m.scale, "features"), vector(m.shift, "features")
-    return Pooled(pooling=pooled.pooling, stream=pooled.stream, shift=pooled.shift, place=pooled.place, norm=pooled.norm,
-                  weight=pooled.weight, bias=pooled.bias, averaged=pooled.averaged, scale=pooled.scale * scale,
-                  after=pooled.after * scale + shift)  # fmt: skip
+    return replace(pooled, scale=pooled.scale * scale, after=pooled.after * scale + shift)
 
 
 def _same_norm(a: Pooled, b: Pooled) -> bool:
@@ -272,10 +288,27 @@ def put_pooled(parts: Parts, pooled: Pooled, prefix: int, tokens: int) -> None:
     if pooled.norm is not None:
         name = "norm" if pooled.place == "before_pooling" else "pooled_norm"
         parts.put_norm(name, pooled.norm, pooled.weight, pooled.bias)
-    if pooled.averaged is not None and not np.array_equal(pooled.averaged, np.arange(prefix, tokens)):
+    if pooled.attended is not None:
+        _require_attended(pooled, prefix, tokens)
+    elif pooled.averaged is not None and not np.array_equal(pooled.averaged, np.arange(prefix, tokens)):
         what = "prefix tokens, too" if len(pooled.averaged) > tokens - prefix else "some patches alone"
         msg = f"the mean is over {what}, not over all patches"
         raise MisfitError(msg)
-    if "class" in pooled.pooling and not prefix:
+    if {"class", "distillation"} & set(pooled.pooling) and not prefix:
         msg = "the head reads the first token, and there is no class token"
+        raise MisfitError(msg)
+
+
+def pooling_of(pooled: Pooled, prefix: int) -> tuple[str, ...]:
+    """``pooled.pooling``, where attention says over which tokens."""
+    if pooled.attended is None or pooled.averaged is None:
+        return pooled.pooling
+    return ("patch_attention",) if prefix and int(pooled.averaged.min()) == prefix else ("attention",)
+
+
+def _require_attended(pooled: Pooled, prefix: int, tokens: int) -> None:
+    rows = pooled.averaged
+    assert rows is not None
+    if not any(np.array_equal(rows[: tokens - first], np.arange(first, tokens)) for first in {0, prefix}):
+        msg = "attention pooling over some tokens alone"
         raise MisfitError(msg)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from edgevit.model.onnxin.attention_pool import put_attention_pool
 from edgevit.model.onnxin.blocks import Branch, add_to_stream, branches, put_blocks
 from edgevit.model.onnxin.curves import as_view
 from edgevit.model.onnxin.embedding import Embedding, put_embedding
-from edgevit.model.onnxin.head import Head, Pooled, put_head, put_pooled
+from edgevit.model.onnxin.head import Head, Pooled, pooling_of, put_head, put_pooled
 from edgevit.model.onnxin.matrix import matrix
 from edgevit.model.onnxin.pieces import Parts, described
 from edgevit.model.onnxin.values import (
@@ -133,9 +134,12 @@ def _whole(walk: Walk, parts: Parts, head: Head, *, name: str, gives: str, endin
     if gives == "tokens" and not embedding.prefix:
         pooled = replace(pooled, pooling=("mean",))
     put_pooled(parts, pooled, embedding.prefix, embedding.tokens)
+    heads, hidden = (0, 0) if pooled.attended is None else put_attention_pool(parts, pooled.attended)
+    pooled = replace(pooled, pooling=pooling_of(pooled, embedding.prefix))
     config = _config(parts, head, pooled, embedding, VitConfig(
         image_size=_size(embedding), patch_size=embedding.patches.weight.shape[2], width=embedding.patches.shape[1],
         head_dim=head_dim, blocks=blocks, classes=head.classes, channels=embedding.patches.weight.shape[1],
+        **({"pool_heads": heads, "pool_hidden": hidden, "pooling": pooled.pooling} if heads else {}),
     ))  # fmt: skip
     if rotary:
         from edgevit.model.onnxin.turning import put_rotary
