@@ -28,6 +28,7 @@ def binary(node: Node) -> list[Value]:
 def combine(op: str, a: Value, b: Value) -> Value:
     """``a op b``, of which one depends on the image."""
     if isinstance(a, Moment) or isinstance(b, Moment):
+        a, b = (as_view(value) if isinstance(value, Curve) else value for value in (a, b))
         found = moment_plus(op, a, b) if op in ("Add", "Sub") else moment_times(op, a, b)
         if found is not None:
             return found

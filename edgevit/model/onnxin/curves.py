@@ -11,7 +11,7 @@ from edgevit.model.onnxin.matrix import matrix
 from edgevit.model.onnxin.values import GRID, Activated, Array, Curve, Mean, MisfitError, Moment, Unknown, Value, View, thin
 
 TOLERANCE = 2e-4
-"""Between activations there is more: 4.7e-4 from GELU to its tanh form. Constants in half precision make half of it."""
+"""Between activations there is more: 4.7e-4 from GELU to its tanh form."""
 
 
 def sigmoid(x: Array) -> Array:
@@ -101,6 +101,8 @@ def both(a: View | Curve, b: View | Curve, step: str, operation: Callable[[Array
 
 def settled(curve: Curve) -> View:
     """The activation that a curve is. Raises MisfitError if it is none that is known."""
+    if curve.view is not None:
+        return curve.view
     found = None
     for factor in _FACTORS:
         for kind, function in KNOWN.items():
@@ -112,7 +114,8 @@ def settled(curve: Curve) -> View:
         raise MisfitError(msg)
     _, factor, kind = found
     base = curve.base if factor == 1 else curve.base.scaled(np.asarray(factor))
-    return View.of(Activated(shape=base.shape, source=matrix(base), kind=kind))
+    curve.view = View.of(Activated(shape=base.shape, source=matrix(base), kind=kind))
+    return curve.view
 
 
 def as_view(value: Value | None) -> View:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgevit.model.onnxin.pieces import Parts, described, tensor, vector
-from edgevit.model.onnxin.values import Array, Matrix, MisfitError, Norm, Patches
+from edgevit.model.onnxin.values import Array, Matrix, MisfitError, Norm, Patches, Term, View
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -118,3 +118,23 @@ def _put_tokens(parts: Parts, prefix: int, shift: Array) -> bool:
     return True
 
 
+
+
+def as_gray(parts: Parts, source: View) -> View | None:
+    """Make a patch embedding of three channels that are all the same one of a gray image, one of that; None if they are not.
+
+    Returns the view of that channel.
+    """
+    if source.shape[1] != 3 or len(source.terms) != 1:
+        return None
+    index = source.indices(source.terms[0])
+    if not (index == index[:, :1]).all():
+        return None
+    scale, shift = (np.broadcast_to(array, source.shape)[0] for array in (source.terms[0].scale, source.shift))
+    if (scale != scale[:, :1, :1]).any() or (shift != shift[:, :1, :1]).any():
+        return None
+    weight = parts.state["patch_embedding.weight"].double().numpy()
+    parts.state["patch_embedding.bias"] += tensor((weight * shift[:, :1, :1]).sum((1, 2, 3)))
+    parts.state["patch_embedding.weight"] = tensor((weight * scale[:, :1, :1]).sum(1, keepdims=True))
+    one = source.moved(lambda array: array[:, :1])
+    return View(one.root, (Term(one.terms[0].index, np.broadcast_to(1.0, one.shape)),), np.broadcast_to(0.0, one.shape), one.shape)

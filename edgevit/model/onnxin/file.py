@@ -6,6 +6,7 @@ it (ONNX's external data) are views of these. ONNX Runtime is given the same vie
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,11 @@ _MAPPED = "edgevit:inside"
 """No name of a file: a colon is refused in one."""
 _HALF = {10: np.dtype(np.float16)}
 _BFLOAT16 = 16
+_NUMBERS = (
+    math.sqrt(2), 1 / math.sqrt(2), 1.702, 0.044715, math.sqrt(2 / math.pi), 1e-5, 1e-6, 1 / 255, 0.485, 0.456, 0.406, 0.229, 0.224,
+    0.225, *(size**power for size in (8, 12, 24, 32, 40, 48, 72, 80, 88, 96, 104, 112, 128) for power in (0.5, -0.5, 0.25, -0.25)),
+)  # fmt: skip
+"""Of activations, norms, scores and pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +103,16 @@ def as_float32(array: Array, data_type: int) -> Array:
     if data_type == _BFLOAT16 and array.dtype == np.uint16:
         return (array.astype(np.uint32) << 16).view(np.float32)
     if data_type in (_BFLOAT16, *_HALF):
-        return array.astype(np.float32)
+        return _as_written(array.astype(np.float32), array) if array.size == 1 else array.astype(np.float32)
     return array
+
+
+def _as_written(array: Array, half: Array) -> Array:
+    """A number of half precision as it was before that: the root of 2 in a GELU, an epsilon, the root of a head's width."""
+    if half.dtype != np.float16:
+        return array
+    known = next((number for number in _NUMBERS if np.float16(number) == half.reshape(())), None)
+    return array if known is None else np.full_like(array, known)
 
 
 def _mapped(path: Path) -> memoryview:

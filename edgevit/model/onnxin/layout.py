@@ -130,6 +130,21 @@ def _expand(node: Node, shape: Shape) -> list[Move]:
     return [lambda array: np.broadcast_to(array, wanted)]
 
 
+def _gather_nd(node: Node, shape: Shape) -> list[Move]:
+    indices = node.constant(1)
+    if node.get("batch_dims", 0):
+        msg = "GatherND within a batch"
+        raise MisfitError(msg)
+    bounded((*indices.shape[:-1], *shape[indices.shape[-1] :]))
+    places = tuple(np.moveaxis(indices, -1, 0))
+    return [lambda array: array[places]]
+
+
+def _gather_elements(node: Node, shape: Shape) -> list[Move]:
+    axis, indices = node.get("axis", 0), node.constant(1)
+    return [lambda array: np.take_along_axis(array, indices % shape[axis], axis)]
+
+
 def _tile(node: Node, shape: Shape) -> list[Move]:
     repeats = node.integers("repeats", 1) or []
     bounded([size * times for size, times in zip(shape, repeats, strict=True)])
@@ -141,4 +156,5 @@ _RESHAPES: dict[str, Callable[[Node, Shape], Shape]] = {
 }  # fmt: skip
 _MOVES: dict[str, Callable[[Node, Shape], list[Move]]] = {
     "Transpose": _transpose, "Slice": _slice, "Gather": _gather, "Split": _split, "Expand": _expand, "Tile": _tile,
+    "GatherND": _gather_nd, "GatherElements": _gather_elements,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from edgevit.engine.base import cause
 from edgevit.engine.onnxruntime import session_options
 from edgevit.errors import CheckpointError
 from edgevit.model.merging import Tokens
-from edgevit.model.onnxin.file import OnnxFile, as_float32
+from edgevit.model.onnxin.file import OnnxFile, array_of, as_float32
 from edgevit.model.onnxin.recognise import Recognised
 from edgevit.model.onnxin.values import Array
 from edgevit.model.vit import Vit
@@ -138,7 +138,7 @@ def _in_float32(model: onnx.ModelProto) -> dict[str, int]:
             large[tensor.name] = tensor.data_type
             tensor.data_type = _FLOAT
         else:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(array_of(tensor), tensor.name))
     for item in [*model.graph.input, *model.graph.output]:
         if item.type.tensor_type.elem_type in _HALVES:
             item.type.tensor_type.elem_type = _FLOAT

@@ -10,7 +10,7 @@ import torch
 from edgevit.model.onnxin.attention_pool import put_attention_pool
 from edgevit.model.onnxin.blocks import Branch, add_to_stream, branches, put_blocks
 from edgevit.model.onnxin.curves import as_view
-from edgevit.model.onnxin.embedding import Embedding, put_embedding
+from edgevit.model.onnxin.embedding import Embedding, as_gray, put_embedding
 from edgevit.model.onnxin.head import Head, Pooled, pooling_of, put_head, put_pooled
 from edgevit.model.onnxin.matrix import matrix
 from edgevit.model.onnxin.pieces import Parts, described
@@ -84,7 +84,7 @@ def _classifier(walk: Walk, name: str, *, headless: bool) -> Recognised:
     if isinstance(m.root, Probabilities):
         name, ending, m = m.root.before, "softmax", m.root.source
     elif isinstance(m.root, Activated) and m.root.kind == "sigmoid" and m.plain:
-        ending, m = "sigmoid", m.root.source
+        name, ending, m = _in_front_of(walk, name, "Sigmoid"), "sigmoid", m.root.source
     if len(m.rows) != walk.images:
         msg = f"its output {name!r} is of {len(m.rows) // walk.images} rows an image, not one"
         raise MisfitError(msg)
@@ -92,6 +92,19 @@ def _classifier(walk: Walk, name: str, *, headless: bool) -> Recognised:
     head = put_head(parts, m, headless=headless)
     gives = "features" if head.headless else "logits"
     return _whole(walk, parts, head, name=name, gives=gives, ending=ending)
+
+
+def _in_front_of(walk: Walk, name: str, operator: str) -> str:
+    """The tensor that ``operator``, at the end, is given. Raises MisfitError if it is written out in other operators."""
+    for _ in range(8):
+        node = walk.makers.get(name)
+        if node is None or node.op_type not in (operator, "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"):
+            break
+        name = node.input[0]
+        if node.op_type == operator:
+            return name
+    msg = f"an end that does what {operator} does, in operators of its own"
+    raise MisfitError(msg)
 
 
 def _flat(view: View) -> View:
@@ -136,9 +149,13 @@ def _whole(walk: Walk, parts: Parts, head: Head, *, name: str, gives: str, endin
     put_pooled(parts, pooled, embedding.prefix, embedding.tokens)
     heads, hidden = (0, 0) if pooled.attended is None else put_attention_pool(parts, pooled.attended)
     pooled = replace(pooled, pooling=pooling_of(pooled, embedding.prefix))
+    source, before = embedding.patches.source, embedding.patches.before
+    channels = embedding.patches.weight.shape[1]
+    if (gray := as_gray(parts, source)) is not None:
+        source, before, channels = gray, "", 1
     config = _config(parts, head, pooled, embedding, VitConfig(
         image_size=_size(embedding), patch_size=embedding.patches.weight.shape[2], width=embedding.patches.shape[1],
-        head_dim=head_dim, blocks=blocks, classes=head.classes, channels=embedding.patches.weight.shape[1],
+        head_dim=head_dim, blocks=blocks, classes=head.classes, channels=channels,
         **({"pool_heads": heads, "pool_hidden": hidden, "pooling": pooled.pooling} if heads else {}),
     ))  # fmt: skip
     if rotary:
@@ -146,7 +163,7 @@ def _whole(walk: Walk, parts: Parts, head: Head, *, name: str, gives: str, endin
 
         config = put_rotary(parts, config, rotary)
     return Recognised(
-        config=config, parts=parts, source=embedding.patches.source, before=embedding.patches.before, output=name, gives=gives,
+        config=config, parts=parts, source=source, before=before, output=name, gives=gives,
         ending=ending, streams=tuple(_streams(found)),
     )  # fmt: skip
 
@@ -174,8 +191,8 @@ def _config(parts: Parts, head: Head, pooled: Pooled, embedding: Embedding, plai
     if len(set(parts.rms)) > 1:
         msg = "LayerNorm and RMSNorm beside each other"
         raise MisfitError(msg)
-    if embedding.patches.weight.shape[1] not in (1, 3):
-        msg = f"images of {embedding.patches.weight.shape[1]} channels"
+    if plain.channels not in (1, 3):
+        msg = f"images of {plain.channels} channels"
         raise MisfitError(msg)
     distilled = "distillation" in pooled.pooling
     prefix = embedding.prefix

@@ -18,7 +18,8 @@ QUANTIZED = frozenset({
 })  # fmt: skip
 _INTEGER_WEIGHTS = {2: "UINT8", 3: "INT8", 17: "FLOAT8", 18: "FLOAT8", 19: "FLOAT8", 20: "FLOAT8", 21: "UINT4", 22: "INT4",
                     23: "FLOAT4"}  # fmt: skip
-DOMAINS = frozenset({"", "ai.onnx", "com.microsoft", "com.microsoft.nchwc"})
+DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+_OF_A_PROCESSOR = "com.microsoft.nchwc"
 OLDEST = 9
 _OWN = "edgevit"
 _FLOATS = {1: "float32", 2: "uint8", 10: "float16", 11: "float64", 16: "bfloat16"}
@@ -33,6 +34,9 @@ def require_float_classifier(file: OnnxFile) -> onnx.ValueInfoProto:
     if file.model.training_info:
         _refuse(file, "it holds training graphs. Export the model for inference: model.eval()")
     foreign = sorted({f"{domain}.{name}" for domain, name in operators if domain not in DOMAINS})
+    if any(domain == _OF_A_PROCESSOR for domain, _ in operators):
+        _refuse(file, "ONNX Runtime optimized it for one kind of processor (ORT_ENABLE_ALL). Give the export that it was made from, or "
+                "optimize with ORT_ENABLE_EXTENDED")  # fmt: skip
     if foreign:
         _refuse(file, f"it uses {foreign[0]}, an operator that is not ONNX's own. Export the model without custom operators")
     if file.opset < OLDEST:

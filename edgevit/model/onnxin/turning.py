@@ -16,6 +16,8 @@ from edgevit.vitconfig import Rotary, VitConfig
 
 _NEAR = 2e-3
 """Radians between a table in float32, at the far end of an image, and what frequencies make of it."""
+_EVEN = 2e-3
+"""Of the length that turning keeps, in tables of half precision."""
 _ALIASES = range(-3, 4)
 """Whole turns that a step of one patch may hide: in the tables of a small grid."""
 
@@ -55,11 +57,11 @@ def turned(view: View, heads: int) -> Turned:
     order = _halves(other, heads)
     first, second = order[:, : order.shape[1] // 2].reshape(-1), order[:, order.shape[1] // 2 :].reshape(-1)
     length = np.sqrt(kept**2 + mixed**2)
-    if np.ptp(length) > 1e-4 * length.max() or np.abs(kept[:, first] - kept[:, second]).max() > 1e-4 * length.max():
+    if np.ptp(length) > _EVEN * length.max() or np.abs(kept[:, first] - kept[:, second]).max() > _EVEN * length.max():
         msg = "positions that scale channels while they turn them"
         raise MisfitError(msg)
     angles = np.arctan2(-mixed[:, first], kept[:, first])
-    if np.abs(mixed[:, first] + mixed[:, second]).max() > 1e-4 * length.max():
+    if np.abs(mixed[:, first] + mixed[:, second]).max() > _EVEN * length.max():
         msg = "positions that do not turn both channels of a pair alike"
         raise MisfitError(msg)
     radius = float(np.median(length))

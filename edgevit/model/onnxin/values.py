@@ -377,7 +377,7 @@ class Length:
     source: View
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Curve:
     """A function of each element of ``base`` alone, by its values on `GRID`."""
 
@@ -385,6 +385,8 @@ class Curve:
     values: Array
     steps: tuple[str, ...] = field(default=())
     """The operators on the way, for people."""
+    view: View | None = None
+    """Of the activation that it is, once that is known: all that reads it reads the same."""
 
 
 GRID: Array = np.linspace(-12.0, 12.0, 2401)

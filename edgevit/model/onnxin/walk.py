@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,8 @@ class Walk:
         """In the order in which the graph makes them."""
         self.norms: dict[str, View] = {}
         """Norms, with what scales and shifts them, by the tensor that they are."""
+        self.makers: dict[str, onnx.NodeProto] = {}
+        """The node that makes a tensor."""
         self.operators: Counter[str] = Counter()
         """Of nodes that depend on the image."""
 
@@ -57,7 +60,7 @@ class Walk:
         uses = Counter(name for node in graph.node for name in node.input)
         uses.update(name for node in graph.node for name in _of_subgraphs(node))
         kept = {output.name for output in graph.output}
-        for proto in graph.node:
+        for proto in _in_order(graph.node):
             self._one(proto)
             for name in proto.input:
                 uses[name] -= 1
@@ -65,6 +68,7 @@ class Walk:
                     self.values.pop(name, None)
 
     def _one(self, proto: onnx.NodeProto) -> None:
+        self.makers.update(dict.fromkeys(proto.output, proto))
         if proto.op_type == "If" and proto.domain in ("", "ai.onnx"):
             self._branch(proto)
             return
@@ -128,6 +132,25 @@ class Walk:
             self._one(inner)
         for name, output in zip(proto.output, graph.output, strict=True):
             self.values[name] = self.values.get(output.name, Unknown(why=_located(proto, "If without a result")))
+
+
+def _in_order(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Each node behind those whose outputs it reads, which not every converter sees to; a circle is left out."""
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    needs = [{makers[name] for name in (*node.input, *_of_subgraphs(node)) if name in makers} for node in nodes]
+    readers: dict[int, list[int]] = {}
+    for number, needed in enumerate(needs):
+        for other in needed:
+            readers.setdefault(other, []).append(number)
+    ready = [number for number, needed in enumerate(needs) if not needed]
+    heapq.heapify(ready)
+    while ready:
+        number = heapq.heappop(ready)
+        yield nodes[number]
+        for reader in readers.get(number, ()):
+            needs[reader].discard(number)
+            if not needs[reader]:
+                heapq.heappush(ready, reader)
 
 
 def _of_subgraphs(node: onnx.NodeProto) -> Iterable[str]:
