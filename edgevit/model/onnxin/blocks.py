@@ -47,6 +47,9 @@ def branches(stream: Root) -> list[Branch]:
         stream_side, added = _sides(stream)
         found.append(Branch(total=stream, stream=stream_side, added=added))
         stream = stream_side.root
+    if isinstance(stream, Norm) and isinstance(stream.source, Matrix) and isinstance(stream.source.root, Sum):
+        msg = f"norms stand behind the sums ({stream.name!r}), so this is a post-norm transformer, and edgevit has pre-norm ones"
+        raise MisfitError(msg)
     return found[::-1]
 
 
@@ -206,6 +209,9 @@ def _require_all_rows(rows: Array, m: Matrix) -> None:
 
 def _put_written(parts: Parts, name: str, branch: Branch) -> tuple[Root, Layer]:
     """The layer that writes to the stream, and the norm in front of it (sub-LN) as ``name``; returns what that reads."""
+    if isinstance(branch.added.root, Norm):
+        msg = f"a norm stands between its last layer and the sum ({branch.added.root.name!r})"
+        raise MisfitError(msg)
     found = behind(branch.added, "its last layer")
     if isinstance(found.source, Norm):
         m = found.source.source

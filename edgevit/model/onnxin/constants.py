@@ -140,7 +140,7 @@ def _by_runtime(node: Node) -> list[Array]:
     try:
         runtime = import_onnxruntime()
         session = runtime.InferenceSession(model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"])
-        return list(session.run(None, {name: np.ascontiguousarray(value) for name, value in given.items()}))
+        return list(session.run(None, {name: np.asarray(value, order="C") for name, value in given.items()}))
     except Exception as error:  # its exceptions share no base class but Exception
         msg = f"{node.op} of constants, which ONNX Runtime refuses"
         raise MisfitError(msg) from error

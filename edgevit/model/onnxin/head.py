@@ -84,8 +84,9 @@ def _put_linear(parts: Parts, last: Layer, m: Matrix) -> Head:
         pooled = pool(source.root.source, parts.images)
         weight, bias = _absorbed(_folded_only(source), pooled, projection)
         parts.put("projection", weight, bias)
-        parts.put("head", last.weight, last.bias)
-        return Head(pooled=pooled, classes=len(last.weight), projected=len(weight))
+        bare = _folded_only(m)  # the projection has its own bias
+        parts.put("head", bare.weight, bare.bias)
+        return Head(pooled=pooled, classes=len(bare.weight), projected=len(weight))
     pooled = pool(source, parts.images)
     weight, bias = _absorbed(_folded_only(m), pooled, last)
     parts.put("head", weight, bias)

@@ -17,7 +17,7 @@ from edgevit.model.onnxin.refuse import input_kind, looks_like, require_float_cl
 from edgevit.model.onnxin.values import Array, MisfitError, Pixels, Value, View
 from edgevit.model.onnxin.walk import Walk
 
-_USUAL = 224
+_USUAL, _LARGEST = 224, 2048
 _MOST_IMAGES = 64
 
 
@@ -108,16 +108,21 @@ def _sizes(file: OnnxFile, size: tuple[int, int] | None, stated: tuple[int, int]
     if stated is not None:
         yield stated, "the settings beside it"
     kernels = [tensor.dims for tensor in file.model.graph.initializer if len(tensor.dims) == 4 and tensor.dims[2] == tensor.dims[3] > 1]
-    for width, patch in {(int(kernel[0]), int(kernel[2])) for kernel in kernels}:
-        for tensor in file.model.graph.initializer:
-            dims = [int(value) for value in tensor.dims if value != 1]
-            if len(dims) != 2 or dims[1] != width:
-                continue
-            for prefix in (1, 0, 2, 5):
-                side = math.isqrt(max(0, dims[0] - prefix))
-                if side > 1 and side * side + prefix == dims[0] and side * patch <= 2048:
-                    yield (side * patch, side * patch), "its position table"
+    patches = {(int(kernel[0]), int(kernel[2])) for kernel in kernels}
+    tables = sorted({tuple(int(value) for value in tensor.dims) for tensor in file.model.graph.initializer}, reverse=True)
+    yield from _of_tables([table for table in tables if len(table) == 3 and table[0] == 1], patches)
     yield (_USUAL, _USUAL), "custom"
+    yield from _of_tables([(1, *table) for table in tables if len(table) == 2], patches)
+
+
+def _of_tables(tables: list[tuple[int, ...]], patches: set[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], str]]:
+    """Sizes of squares that have as many patches as a table [1, tokens, width] has rows, less prefix tokens."""
+    for width, patch in sorted(patches):
+        for _, tokens, channels in tables:
+            for prefix in (1, 0, 2, 5) if channels == width else ():
+                side = math.isqrt(max(0, tokens - prefix))
+                if side > 1 and side * side + prefix == tokens and side * patch <= _LARGEST:
+                    yield (side * patch, side * patch), "its position table"
 
 
 def _require_finite(file: OnnxFile, found: Recognised) -> None:
