@@ -91,8 +91,8 @@ def load_checkpoint(
     """Read a checkpoint: a weights file, an ONNX file of a ViT in float, or a model folder of transformers, timm or optimum.
 
     Args:
-        path: .safetensors, a torch file that needs no code to load, .onnx, an index of shards, a model folder of transformers or timm,
-            the output folder of transformers' Trainer, or a name on a hub (`edgevit.model.reading.hub`).
+        path: .safetensors, a torch file that needs no code to load, .onnx, an index of shards, a model folder of transformers,
+            timm or optimum, the output folder of transformers' Trainer, or a name on a hub (`edgevit.model.reading.hub`).
         heads: attention heads, where the checkpoint does not tell.
         image_size: side or (height, width) in pixels to use the model at; position embeddings are interpolated.
         activation: gelu, gelu_tanh, quick_gelu or relu, where the checkpoint does not tell.

@@ -1,17 +1,12 @@
-"""ONNX files by the true exporters, of the true timm, transformers and torchvision: edgevit gives the logits of the torch model, or
-refuses in a line; nothing in between.
-"""
+"""ONNX files by the true exporters, of the true timm, transformers and torchvision: edgevit gives what the torch model gives."""
 
 from __future__ import annotations
 
-import copy
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 timm = pytest.importorskip("timm")

@@ -7,7 +7,20 @@ from typing import Protocol
 import torch
 
 from edgevit.errors import CheckpointError
-from edgevit.model.families import beit, dinov2, dinov3, eva, exported, huggingface, native, openai, timm, torchvision, towers, tutorial
+from edgevit.model.families import (
+    beit,
+    dinov2,
+    dinov3,
+    eva,
+    exported,
+    huggingface,
+    native,
+    openai,
+    timm,
+    torchvision,
+    towers,
+    tutorial,
+)
 from edgevit.model.families.refuse import refuse_known, refuse_unknown
 from edgevit.model.families.source import Imported, WeightSource
 

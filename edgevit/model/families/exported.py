@@ -75,9 +75,11 @@ def _look_notes(look: Look, found: Recognised) -> list[str]:
     if look.flips:
         takes, has = ("RGB", "BGR") if look.color == "bgr" else ("BGR", "RGB")
         told = "as their means say" if look.color else "as nearly all have it; else pass the colour order"
-        notes.append(f"preprocessing: the graph turns the order of channels around; its weights are taken for {has} ({told}), its input for {takes}")
+        notes.append(
+            "preprocessing: the graph turns the order of channels around; its weights are taken for "
+            f"{has} ({told}), its input for {takes}"
+        )
     if look.resized is not None:
         at, size = ("x".join(map(str, pair)) for pair in (look.resized, found.config.image_size))
         notes.append(f"preprocessing: the graph resizes images of {at} to {size} itself; here frames are resized to that at once")
     return notes
-

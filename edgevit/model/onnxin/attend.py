@@ -154,7 +154,8 @@ def skip_norm(node: Node) -> list[Value]:
         total = total.shifted(node.constant(bias))
     found = normalised(total, float(node.get("epsilon", 1e-12)), rms=simple)
     found = with_affine(found, node.constant(2), node.constant(3) if not simple and node.there(3) else None)
-    return [found, *[np.zeros(0)] * max(0, min(2, len(node.outputs) - 1)), total][: max(1, len(node.outputs))]
+    statistics: list[Value] = [np.zeros(0)] * 2  # of training
+    return [found, *statistics, total][: len(node.outputs)]
 
 
 def gelu(node: Node) -> list[Value]:

@@ -1,4 +1,4 @@
-"""Attention pooling: a query that is the same for every image attends to tokens, and an MLP follows (SigLIP, arXiv 2106.04560)."""
+"""Attention pooling: a query that is the same for every image attends to tokens, then an MLP (SigLIP, arXiv 2106.04560)."""
 
 from __future__ import annotations
 

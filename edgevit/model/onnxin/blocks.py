@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from edgevit.model.onnxin.matrix import behind_norm, per_channel, separated
-from edgevit.model.onnxin.pieces import Layer, Parts, behind, described, layer, tensor, vector
+from edgevit.model.onnxin.pieces import Layer, Parts, behind, described, tensor, vector
 from edgevit.model.onnxin.turning import is_turned, turned
 from edgevit.model.onnxin.values import (
     Activated,
@@ -78,7 +78,9 @@ def _is_embedding(root: Root) -> bool:
     return isinstance(root, Patches | Pixels)
 
 
-def put_blocks(parts: Parts, found: list[Branch], rotary: list[tuple[int, Operand, Operand]]) -> tuple[tuple[BlockConfig, ...], int]:
+def put_blocks(
+    parts: Parts, found: list[Branch], rotary: list[tuple[int, Operand, Operand]]
+) -> tuple[tuple[BlockConfig, ...], int]:
     """Store the weights of all branches; returns the widths of blocks, and head_dim. ``rotary`` gets what rotary positions turn.
 
     Raises MisfitError that names the block.
@@ -188,7 +190,8 @@ def _read_norm(parts: Parts, target: str, layers: list[tuple[Layer, Matrix]], br
 def _not_the_stream(source: Root, branch: Branch) -> None:
     inner = source.source.root if isinstance(source, Norm) and isinstance(source.source, Matrix) else source
     if isinstance(inner, Sum):
-        msg = f"it reads {inner.name!r}, and is added to {branch.stream.root.name!r}: blocks beside each other, or norms behind sums"
+        added = branch.stream.root.name
+        msg = f"it reads {inner.name!r}, and is added to {added!r}: blocks beside each other, or norms behind sums"
     else:
         msg = f"it reads {described(inner)}, and not the residual stream"
     raise MisfitError(msg)
@@ -197,8 +200,12 @@ def _not_the_stream(source: Root, branch: Branch) -> None:
 def _same_stream(a: Matrix, b: Matrix) -> bool:
     if not np.array_equal(a.rows, b.rows) or not np.array_equal(a.columns, b.columns):
         return False
-    pairs = ((a.shift, b.shift), (a.scale, b.scale))
-    return all(x is y or np.array_equal(*np.broadcast_arrays(x, y)) for x, y in pairs)
+    return _equal(a.shift, b.shift) and _equal(a.scale, b.scale)
+
+
+def _equal(a: Array, b: Array) -> bool:
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    return a is b or np.array_equal(np.broadcast_to(a, shape), np.broadcast_to(b, shape))
 
 
 def _require_all_rows(rows: Array, m: Matrix) -> None:
@@ -223,7 +230,9 @@ def _put_written(parts: Parts, name: str, branch: Branch) -> tuple[Root, Layer]:
             raise MisfitError(msg)
         root = branch.added.root
         assert isinstance(root, Linear)
-        parts.put_norm(name, found.source, vector(root.source.scale, "a norm's weight"), vector(root.source.shift, "a norm's bias"))
+        parts.put_norm(
+            name, found.source, vector(root.source.scale, "a norm's weight"), vector(root.source.shift, "a norm's bias")
+        )
         return m.root, found
     return found.source, found
 
@@ -248,7 +257,11 @@ def _put_mlp(parts: Parts, number: int, branch: Branch) -> int:
     sources = [inner.source] if gate is None else [inner.source, gate]
     layers = [(behind(m, "its first layer"), m) for m in sources]
     _read_norm(parts, f"{target}.norm2", layers, branch)
-    parts.put(f"{target}.fc1", np.concatenate([found.weight for found, _ in layers]), np.concatenate([found.bias for found, _ in layers]))
+    parts.put(
+        f"{target}.fc1",
+        np.concatenate([found.weight for found, _ in layers]),
+        np.concatenate([found.bias for found, _ in layers]),
+    )
     parts.put(f"{target}.fc2", last.weight, last.bias)
     return last.weight.shape[1]
 
@@ -261,7 +274,7 @@ def _put_attention(parts: Parts, number: int, branch: Branch, rotary: list[tuple
         raise MisfitError(msg)
     scores = mix.weights.scores
     q, k, v = scores.queries, scores.keys, mix.values
-    if not q.heads == k.heads == v.heads or not q.head_dim == k.head_dim:
+    if not q.heads == k.heads == v.heads or q.head_dim != k.head_dim:
         msg = f"{q.heads} heads of queries, {k.heads} of keys, {v.heads} of values"
         raise MisfitError(msg)
     if v.head_dim != q.head_dim or q.tokens != k.tokens:
@@ -334,12 +347,12 @@ def _scale_scores(parts: Parts, target: str, layers: list[tuple[Layer, Matrix]],
             for name in names:
                 parts.state[name] *= float(factor[0])
         return
-    whole = [_uniform(m.scale) for _, m in layers[:2]]
-    if all(value is not None and value > 0 for value in whole) and (factor == factor[0]).all():
+    whole = [value for _, m in layers[:2] if (value := _uniform(m.scale)) is not None and value > 0]
+    if len(whole) == 2 and (factor == factor[0]).all():
         # Scales of all queries and keys are no part of their weights, but of that division.
         factor *= whole[0] * whole[1]
         for i, value in enumerate(whole):
-            found, m = layers[i]
+            m = layers[i][1]
             bare = Matrix(m.root, m.rows, m.columns, np.ones_like(m.scale), m.shift / value)
             layers[i] = behind(bare, "queries or keys"), m
     if np.abs(factor - 1).max() > 1e-6:

@@ -14,10 +14,11 @@ from edgevit.unreported import import_onnxruntime
 
 # Operators whose result is no larger than what they are given, or what `_bounded_resize` looks at.
 _BY_RUNTIME = frozenset({
-    "Resize", "Erf", "Gelu", "Softmax", "LayerNormalization", "Gemm", "Einsum", "CumSum", "ScatterND", "ScatterElements", "GatherND",
-    "GatherElements", "Trilu", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "Mod", "Tan", "Atan",
-    "Sigmoid", "Tanh", "Relu", "Sign", "BitShift", "ArgMax", "ArgMin", "IsNaN", "IsInf", "Conv", "GlobalAveragePool", "NonZero",
-    "ReduceSumSquare", "LpNormalization", "HardSigmoid", "Softplus", "Max", "Min", "Clip", "DepthToSpace", "SpaceToDepth",
+    "Resize", "Erf", "Gelu", "Softmax", "LayerNormalization", "Gemm", "Einsum", "CumSum", "ScatterND", "ScatterElements",
+    "GatherND", "GatherElements", "Trilu", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2",
+    "Mod", "Tan", "Atan", "Sigmoid", "Tanh", "Relu", "Sign", "BitShift", "ArgMax", "ArgMin", "IsNaN", "IsInf", "Conv",
+    "GlobalAveragePool", "NonZero", "ReduceSumSquare", "LpNormalization", "HardSigmoid", "Softplus", "Max", "Min", "Clip",
+    "DepthToSpace", "SpaceToDepth",
 })  # fmt: skip
 
 
@@ -46,7 +47,12 @@ def computed(node: Node) -> list[Array]:
 
 
 def _constant(node: Node) -> Array:
-    for name, kind in (("value_float", np.float32), ("value_int", np.int64), ("value_floats", np.float32), ("value_ints", np.int64)):
+    for name, kind in (
+        ("value_float", np.float32),
+        ("value_int", np.int64),
+        ("value_floats", np.float32),
+        ("value_ints", np.int64),
+    ):
         if (value := node.get(name)) is not None:
             return np.asarray(value, kind)
     value = node.get("value")
@@ -62,10 +68,14 @@ def _divided(a: Array, b: Array) -> Array:
     return (np.sign(a) * np.sign(b) * (np.abs(a) // np.maximum(np.abs(b), 1))).astype(a.dtype)  # towards zero, as C does
 
 
+def _power(a: Array, b: Array) -> Array:
+    return np.power(a, b.astype(a.dtype) if a.dtype.kind == "f" else b).astype(a.dtype)
+
+
 _NUMPY: dict[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divided, "Neg": np.negative, "Sqrt": np.sqrt, "Abs": np.abs,
     "Exp": np.exp, "Log": np.log, "Sin": np.sin, "Cos": np.cos, "Floor": np.floor, "Ceil": np.ceil, "Round": np.round,
-    "Reciprocal": lambda a: (1 / a).astype(a.dtype), "Pow": lambda a, b: np.power(a, b.astype(a.dtype) if a.dtype.kind == "f" else b).astype(a.dtype),
+    "Reciprocal": lambda a: (1 / a).astype(a.dtype), "Pow": _power,
     "Equal": np.equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less, "LessOrEqual": np.less_equal,
     "And": np.logical_and, "Or": np.logical_or, "Not": np.logical_not, "Xor": np.logical_xor, "Where": np.where,
     "Identity": lambda a: a,

@@ -133,7 +133,7 @@ def as_view(value: Value | None) -> View:
 
 
 def mean_over_tokens(view: View, *, keep: str = "") -> View:
-    """The mean over the last axis but one, [.., channels]; ``keep`` says where an axis of length 1 is left: "", "rows", "last"."""
+    """The mean over the last axis but one, [.., channels]; ``keep``: where an axis of length 1 is left, "", "rows" or "last"."""
     *images, count, channels = view.shape
     root = Mean(shape=(*images, channels), source=matrix(view), count=count)
     found = View.of(root)

@@ -37,10 +37,14 @@ def put_embedding(parts: Parts, m: Matrix) -> Embedding:
             raise MisfitError(msg)
         parts.put_norm("embedding_norm", m.root, vector(m.scale, "a norm's weight"), vector(m.shift, "a norm's bias"))
         inner = _embedded(parts, source, tokens)
-        return Embedding(patches=inner[0], prefix=inner[1], tokens=tokens, positions=inner[2], embedding_norm=True, patch_norm=False)
+        return Embedding(
+            patches=inner[0], prefix=inner[1], tokens=tokens, positions=inner[2], embedding_norm=True, patch_norm=False
+        )
     if normed:
         patches, prefix, positions = _embedded_behind_norm(parts, m, tokens)
-        return Embedding(patches=patches, prefix=prefix, tokens=tokens, positions=positions, embedding_norm=False, patch_norm=True)
+        return Embedding(
+            patches=patches, prefix=prefix, tokens=tokens, positions=positions, embedding_norm=False, patch_norm=True
+        )
     patches, prefix, positions = _embedded(parts, m, tokens)
     return Embedding(patches=patches, prefix=prefix, tokens=tokens, positions=positions, embedding_norm=False, patch_norm=False)
 
@@ -118,8 +122,6 @@ def _put_tokens(parts: Parts, prefix: int, shift: Array) -> bool:
     return True
 
 
-
-
 def as_gray(parts: Parts, source: View) -> View | None:
     """Make a patch embedding of three channels that are all the same one of a gray image, one of that; None if they are not.
 
@@ -137,4 +139,6 @@ def as_gray(parts: Parts, source: View) -> View | None:
     parts.state["patch_embedding.bias"] += tensor((weight * shift[:, :1, :1]).sum((1, 2, 3)))
     parts.state["patch_embedding.weight"] = tensor((weight * scale[:, :1, :1]).sum(1, keepdims=True))
     one = source.moved(lambda array: array[:, :1])
-    return View(one.root, (Term(one.terms[0].index, np.broadcast_to(1.0, one.shape)),), np.broadcast_to(0.0, one.shape), one.shape)
+    return View(
+        one.root, (Term(one.terms[0].index, np.broadcast_to(1.0, one.shape)),), np.broadcast_to(0.0, one.shape), one.shape
+    )

@@ -30,10 +30,12 @@ _MAPPED = "edgevit:inside"
 """No name of a file: a colon is refused in one."""
 _HALF = {10: np.dtype(np.float16)}
 _BFLOAT16 = 16
+_WIDTHS = (8, 12, 24, 32, 40, 48, 72, 80, 88, 96, 104, 112, 128)
 _NUMBERS = (
-    math.sqrt(2), 1 / math.sqrt(2), 1.702, 0.044715, math.sqrt(2 / math.pi), 1e-5, 1e-6, 1 / 255, 0.485, 0.456, 0.406, 0.229, 0.224,
-    0.225, *(size**power for size in (8, 12, 24, 32, 40, 48, 72, 80, 88, 96, 104, 112, 128) for power in (0.5, -0.5, 0.25, -0.25)),
-)  # fmt: skip
+    *(math.sqrt(2), 1 / math.sqrt(2), 1.702, 0.044715, math.sqrt(2 / math.pi), 1e-5, 1e-6),
+    *(1 / 255, 0.485, 0.456, 0.406, 0.229, 0.224, 0.225),
+    *(width**power for width in _WIDTHS for power in (0.5, -0.5, 0.25, -0.25)),
+)
 """Of activations, norms, scores and pixels."""
 
 
@@ -195,7 +197,9 @@ def _beside(path: Path, location: str) -> memoryview:
     """A file of weights in the model's own folder, or below it; links do not lead out."""
     folder = path.absolute().parent
     parts = Path(location).parts
-    outside = not location or Path(location).is_absolute() or ".." in parts or "\\" in location or ":" in location or "\0" in location
+    outside = (
+        not location or Path(location).is_absolute() or ".." in parts or "\\" in location or ":" in location or "\0" in location
+    )
     if not outside:
         outside = not (folder / location).resolve().is_relative_to(folder.resolve())
     if outside:
@@ -210,9 +214,8 @@ def _beside(path: Path, location: str) -> memoryview:
 def _viewed(tensor: onnx.TensorProto, content: memoryview, path: Path) -> Array:
     from onnx import helper
 
-    if tensor.data_type == _BFLOAT16:
-        kind = np.dtype(np.uint16)
-    else:
+    kind: np.dtype[Any] = np.dtype(np.uint16)
+    if tensor.data_type != _BFLOAT16:
         try:
             kind = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
         except (KeyError, TypeError, ValueError):

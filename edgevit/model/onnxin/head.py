@@ -218,8 +218,9 @@ def _attended(found: Attended) -> Pooled:
         raise MisfitError(msg)
     rows = stream.rows[found.key.rows]
     weight, bias = (vector(array, "a norm's weight") for array in (tokens.scale, tokens.shift)) if norm else (np.ones(0),) * 2
-    return Pooled(pooling=("attention",), stream=stream.root, shift=stream.shift, place="before_pooling" if norm else "none", norm=norm,
-                  weight=weight, bias=bias, averaged=rows, scale=np.ones(width), after=np.zeros(width), attended=found)  # fmt: skip
+    place, ones, zeros = "before_pooling" if norm else "none", np.ones(width), np.zeros(width)
+    return Pooled(pooling=("attention",), stream=stream.root, shift=stream.shift, place=place, norm=norm, weight=weight, bias=bias,
+                  averaged=rows, scale=ones, after=zeros, attended=found)  # fmt: skip
 
 
 def _pooled(

@@ -13,7 +13,7 @@ _LONGEST = 4 << 20
 
 
 def labels_of(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Class names, in order: a dict by class number or a list, as JSON, as Python writes it, or a line each; () if there are none.
+    """Class names, in order: a dict by number or a list, as JSON, as Python writes it, or a line each; () if there are none.
 
     Nothing of it is executed.
     """

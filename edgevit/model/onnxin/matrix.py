@@ -77,4 +77,3 @@ def behind_norm(view: View, norm: Norm) -> View:
         return array.reshape(-1)[index].reshape(view.shape)
 
     return source.moved(move)
-

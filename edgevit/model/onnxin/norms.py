@@ -111,7 +111,13 @@ def moment_plus(op: str, a: Value, b: Value) -> Value | None:
 
 def moment_times(op: str, a: Value, b: Value) -> Value | None:
     """Steps of a norm that are products: the square, the division."""
-    if op == "Mul" and isinstance(a, Moment) and isinstance(b, Moment) and a.stage == b.stage == "centred" and a.source is b.source:
+    if (
+        op == "Mul"
+        and isinstance(a, Moment)
+        and isinstance(b, Moment)
+        and a.stage == b.stage == "centred"
+        and a.source is b.source
+    ):
         return replace(a, stage="square")
     if op == "Div" and isinstance(a, np.ndarray) and a.size == 1 and float(a.reshape(-1)[0]) == 1 and isinstance(b, Moment):
         return replace(b, stage="inverse") if b.stage == "deviation" else None

@@ -80,7 +80,7 @@ def layer(m: Matrix, what: str) -> Layer:
     if not source.plain_columns or not (source.scale == 1).all():
         factor = vector(source.scale, what)
         moved = np.zeros((len(weight), source.root.channels), np.float32)
-        np.add.at(moved, (slice(None), source.columns), (weight * factor).astype(np.float32))
+        np.add.at(moved.T, source.columns, (weight * factor).T.astype(np.float32))
         weight = moved
     return Layer(weight=weight, bias=bias, source=source.root, rows=source.rows[m.rows])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from edgevit.model.onnxin.curves import as_view
@@ -99,7 +101,9 @@ def einsum(node: Node) -> list[Value]:
         msg = f"Einsum {node.get('equation')!r}"
         raise MisfitError(msg)
     values = [value if isinstance(value, np.ndarray) else as_view(value) for value in node.inputs]
-    sizes = {letter: size for name, value in zip(names, values, strict=True) for letter, size in zip(name, value.shape, strict=True)}
+    sizes = {
+        letter: size for name, value in zip(names, values, strict=True) for letter, size in zip(name, value.shape, strict=True)
+    }
     a, b = names
     contracted = [letter for letter in a if letter in b and letter not in right]
     batch = [letter for letter in right if letter in a and letter in b]
@@ -154,7 +158,7 @@ def _of_pixels(view: View, weight: Array) -> View:
         raise MisfitError(msg)
     images, count, pixels = view.shape
     channels, height, width = image[1:]
-    side = int(round((pixels / channels) ** 0.5))
+    side = math.isqrt(pixels // channels)
     if side * side * channels != pixels or (height // side) * (width // side) != count or height % side or width % side:
         raise MisfitError(msg)
     index = view.indices(view.terms[0])[0]

@@ -17,7 +17,7 @@ from edgevit.model.merging import Tokens
 from edgevit.model.onnxin.file import OnnxFile, array_of, as_float32
 from edgevit.model.onnxin.recognise import Recognised
 from edgevit.model.onnxin.values import Array
-from edgevit.model.vit import Vit
+from edgevit.model.vit import Block, Vit
 from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
@@ -174,16 +174,16 @@ def _inputs(shape: Sequence[int], kind: str, *, free_batch: bool) -> list[Array]
     """Noise, a slope, black and white, in the batch that the graph takes and, where any will do, in a larger one."""
     generator = np.random.default_rng(0)
     whole = kind == "uint8"
-    levels = (0, 255) if whole else (-2.0, 2.0)
+    low, high = (0.0, 255.0) if whole else (-2.0, 2.0)
     dtype = np.uint8 if whole else np.float64 if kind == "float64" else np.float32
 
     def noise(count: int) -> Array:
         size = (count, *shape[1:])
         return (generator.integers(0, 256, size) if whole else generator.standard_normal(size)).astype(dtype)
 
-    slope = np.linspace(*levels, int(np.prod(shape))).reshape(shape).astype(dtype)
-    flat = [np.full(shape, level, dtype) for level in levels]
-    stripes = np.where(np.arange(np.prod(shape)).reshape(shape) % 7 < 3, *levels).astype(dtype)
+    slope = np.linspace(low, high, int(np.prod(shape))).reshape(shape).astype(dtype)
+    flat = [np.full(shape, level, dtype) for level in (low, high)]
+    stripes = np.where(np.arange(int(np.prod(shape))).reshape(shape) % 7 < 3, low, high).astype(dtype)
     return [noise(shape[0]), slope, *flat, stripes, *([noise(3)] if free_batch else [])]
 
 
@@ -222,6 +222,7 @@ def _streams(model: Vit, pixels: Tensor) -> list[tuple[str, Tensor]]:
     found: list[tuple[str, Tensor]] = []
     tokens = Tokens(model.embed(pixels))
     for number, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
         middle = tokens.x + block.attend(block.norm1(tokens.x))
         if block.qkv is not None:
             found.append((f"block {number}, attention", middle))

@@ -10,6 +10,7 @@ import torch
 
 from edgevit.errors import CheckpointError
 from edgevit.model.onnxin.file import OnnxFile, array_of, as_float32
+from edgevit.model.onnxin.layout import MOST
 from edgevit.model.onnxin.pixels import Look, look_of
 from edgevit.model.onnxin.proof import Proof, proved
 from edgevit.model.onnxin.recognise import Recognised, recognised
@@ -49,6 +50,7 @@ def read_graph(file: OnnxFile, *, size: tuple[int, int] | None, stated: tuple[in
     kind = input_kind(item)
     tensors = {tensor.name: tensor.data_type for tensor in file.model.graph.initializer}
     weights = dict(_weights(file))
+    outputs = [output.name for output in file.model.graph.output]
     first: str | None = None
     for shape, sized in _shapes(file, item.type.tensor_type.shape.dim, size, stated):
         walk = Walk(file.opset, array_of, shape[0])
@@ -56,10 +58,10 @@ def read_graph(file: OnnxFile, *, size: tuple[int, int] | None, stated: tuple[in
         given: dict[str, Value] = {**weights, item.name: View.of(root)}
         try:
             walk.over(file.model.graph, given)
-            found = recognised(walk, [output.name for output in file.model.graph.output], headless=headless)
+            found = recognised(walk, outputs, headless=headless)
             look = look_of(found.source, kind)
-        except MisfitError as misfit:
-            first = first or _refusal(file, walk, str(misfit), headless=headless)
+        except (MisfitError, ValueError) as misfit:  # what config cannot have is said by it
+            first = first or _refusal(file, walk, str(misfit), backbone=not headless and _is_backbone(walk, outputs))
             continue
         _require_finite(file, found)
         dims = item.type.tensor_type.shape.dim
@@ -83,11 +85,13 @@ def _weights(file: OnnxFile) -> Iterator[tuple[str, Array]]:
             yield tensor.name, array_of(tensor)
 
 
-def _shapes(file: OnnxFile, dims: object, size: tuple[int, int] | None, stated: tuple[int, int] | None) -> Iterator[tuple[tuple[int, ...], str]]:
+def _shapes(
+    file: OnnxFile, dims: object, size: tuple[int, int] | None, stated: tuple[int, int] | None
+) -> Iterator[tuple[tuple[int, ...], str]]:
     """Shapes of the input to try, and how the sizes were found that the graph leaves open."""
     sizes = [int(dim.dim_value) for dim in dims]  # type: ignore[attr-defined]
     images = sizes[0] or 1
-    if images > _MOST_IMAGES or any(value < 0 or value > 1 << 14 for value in sizes):
+    if images > _MOST_IMAGES or min(sizes) < 0 or math.prod(max(value, 1) for value in sizes) > MOST:
         msg = f"{file.path}: its input is of {sizes}, which no ViT takes. Export it for one image."
         raise CheckpointError(msg)
     last = sizes[3] in (1, 3) and sizes[1] not in (1, 3)
@@ -107,7 +111,9 @@ def _sizes(file: OnnxFile, size: tuple[int, int] | None, stated: tuple[int, int]
         yield size, "--image-size"
     if stated is not None:
         yield stated, "the settings beside it"
-    kernels = [tensor.dims for tensor in file.model.graph.initializer if len(tensor.dims) == 4 and tensor.dims[2] == tensor.dims[3] > 1]
+    kernels = [
+        tensor.dims for tensor in file.model.graph.initializer if len(tensor.dims) == 4 and tensor.dims[2] == tensor.dims[3] > 1
+    ]
     patches = {(int(kernel[0]), int(kernel[2])) for kernel in kernels}
     tables = sorted({tuple(int(value) for value in tensor.dims) for tensor in file.model.graph.initializer}, reverse=True)
     yield from _of_tables([table for table in tables if len(table) == 3 and table[0] == 1], patches)
@@ -128,19 +134,28 @@ def _of_tables(tables: list[tuple[int, ...]], patches: set[tuple[int, int]]) -> 
 def _require_finite(file: OnnxFile, found: Recognised) -> None:
     for name, value in found.parts.state.items():
         if not torch.isfinite(value).all():
-            msg = f"{file.path}: {name!r} holds NaN or infinite values. The training diverged or the file is damaged; use another one."
+            msg = (
+                f"{file.path}: {name!r} holds NaN or infinite values. The training diverged or the file is damaged; use another "
+                "one."
+            )
             raise CheckpointError(msg)
 
 
-def _refusal(file: OnnxFile, walk: Walk, what: str, *, headless: bool) -> str:
+def _is_backbone(walk: Walk, outputs: list[str]) -> bool:
+    try:
+        recognised(walk, outputs, headless=True)
+    except (MisfitError, ValueError):
+        return False
+    return True
+
+
+def _refusal(file: OnnxFile, walk: Walk, what: str, *, backbone: bool) -> str:
+    if backbone:
+        return (
+            f"{file.path}: no classifier ({what}), but a ViT that gives features. Train a head on your classes "
+            f"(edgevit train PHOTOS --backbone {file.path}), or build it for its features alone: --features"
+        )
     kind = looks_like(walk.operators)
     if kind:
         return f"{file.path}: {kind}: {what}."
-    if what.startswith("no head") and not headless:
-        return (
-            f"{file.path}: the model has no classification head ({what}). Train one on your classes first "
-            "(edgevit train PHOTOS --backbone FILE), or take its features alone: --features"
-        )
     return f"{file.path}: no plain ViT that edgevit knows: {what}. Give the checkpoint that it was exported from."
-
-

@@ -156,7 +156,7 @@ def _whole(walk: Walk, parts: Parts, head: Head, *, name: str, gives: str, endin
     config = _config(parts, head, pooled, embedding, VitConfig(
         image_size=_size(embedding), patch_size=embedding.patches.weight.shape[2], width=embedding.patches.shape[1],
         head_dim=head_dim, blocks=blocks, classes=head.classes, channels=channels,
-        **({"pool_heads": heads, "pool_hidden": hidden, "pooling": pooled.pooling} if heads else {}),
+        pool_heads=heads, pool_hidden=hidden, pooling=pooled.pooling if heads else ("mean",),
     ))  # fmt: skip
     if rotary:
         from edgevit.model.onnxin.turning import put_rotary
@@ -204,9 +204,19 @@ def _config(parts: Parts, head: Head, pooled: Pooled, embedding: Embedding, plai
             raise MisfitError(msg)
         return any(there)
 
-    norms = {name: everywhere(f"{name}.weight", part) for name, part in
-             (("query_norm", "heads"), ("attention_norm", "heads"), ("mlp_norm", "hidden"), ("norm1", "heads"), ("norm2", "hidden"))}
-    gated = {len(state[f"blocks.{number}.fc1.weight"]) == 2 * block.hidden for number, block in enumerate(plain.blocks) if block.hidden}
+    norms = {
+        name: everywhere(f"{name}.weight", part)
+        for name, part in (
+            ("query_norm", "heads"),
+            ("attention_norm", "heads"),
+            ("mlp_norm", "hidden"),
+            ("norm1", "heads"),
+            ("norm2", "hidden"),
+        )
+    }
+    gated = {
+        len(state[f"blocks.{number}.fc1.weight"]) == 2 * block.hidden for number, block in enumerate(plain.blocks) if block.hidden
+    }
     if len(gated) > 1 or norms["norm1"] != norms["norm2"]:
         msg = "blocks that are not all of one kind"
         raise MisfitError(msg)

@@ -35,8 +35,8 @@ def require_float_classifier(file: OnnxFile) -> onnx.ValueInfoProto:
         _refuse(file, "it holds training graphs. Export the model for inference: model.eval()")
     foreign = sorted({f"{domain}.{name}" for domain, name in operators if domain not in DOMAINS})
     if any(domain == _OF_A_PROCESSOR for domain, _ in operators):
-        _refuse(file, "ONNX Runtime optimized it for one kind of processor (ORT_ENABLE_ALL). Give the export that it was made from, or "
-                "optimize with ORT_ENABLE_EXTENDED")  # fmt: skip
+        what = "ONNX Runtime optimized it for one kind of processor (ORT_ENABLE_ALL)"
+        _refuse(file, f"{what}. Give the export that it was made from, or optimize with ORT_ENABLE_EXTENDED")
     if foreign:
         _refuse(file, f"it uses {foreign[0]}, an operator that is not ONNX's own. Export the model without custom operators")
     if file.opset < OLDEST:
@@ -72,12 +72,17 @@ def _input(file: OnnxFile) -> onnx.ValueInfoProto:
     inputs = [item for item in graph.input if item.name not in weights]
     if len(inputs) != 1:
         names = ", ".join(item.name for item in inputs) or "none"
-        _refuse(file, f"it has {len(inputs)} inputs ({names}), and a classifier of images has one. Export the image classifier alone")
+        _refuse(
+            file, f"it has {len(inputs)} inputs ({names}), and a classifier of images has one. Export the image classifier alone"
+        )
     tensor = inputs[0].type.tensor_type
     if tensor.elem_type not in _FLOATS or not tensor.HasField("shape") or len(tensor.shape.dim) != 4:
         rank = len(tensor.shape.dim)
         kind = _FLOATS.get(tensor.elem_type, f"type {tensor.elem_type}")
-        _refuse(file, f"its input {inputs[0].name!r} is of {kind} and {rank} dimensions, so no batch of images. Give an image classifier")
+        _refuse(
+            file,
+            f"its input {inputs[0].name!r} is of {kind} and {rank} dimensions, so no batch of images. Give an image classifier",
+        )
     return inputs[0]
 
 

@@ -1,6 +1,6 @@
 """Rotary positions, told by what they do: by which angle each pair of channels is turned at each patch.
 
-Angles give frequencies and coordinates as `edgevit.model.rotary` has them, whatever way an exporter pairs channels or makes tables.
+Angles give frequencies and coordinates as `edgevit.model.rotary` has them, whatever way an exporter pairs channels.
 """
 
 from __future__ import annotations

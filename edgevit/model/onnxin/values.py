@@ -1,4 +1,4 @@
-"""What a tensor that depends on the image is, while a graph is walked: a rearrangement, scaled and shifted, of what an operator made.
+"""What a tensor that depends on the image is, while a graph is walked: a rearrangement, scaled and shifted, of an operator's.
 
 Reshapes, transposes, slices, sums with constants and the like are followed exactly, for each element, whatever their order: a
 `View` says where each of its elements comes from. So it does not matter how an exporter lays out heads, splits queries from
@@ -168,7 +168,7 @@ def _size(shape: Shape) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """A view as rows (tokens) of channels: element [r, c] is ``scale[c]`` times the root's [rows[r], columns[c]], plus the shift."""
+    """A view as rows (tokens) of channels: [r, c] is ``scale[c]`` times the root's [rows[r], columns[c]], plus the shift."""
 
     root: Root
     rows: Array

@@ -10,8 +10,8 @@ from typing import Any
 
 from edgevit.errors import CheckpointError, ConfigError, did_you_mean
 from edgevit.model.families.timm_config import TimmConfig
-from edgevit.model.reading.defaults import CLIP_MEAN, CLIP_STD, HALF, PIPELINES, PROCESSORS
 from edgevit.model.onnxin.pixels import Look
+from edgevit.model.reading.defaults import CLIP_MEAN, CLIP_STD, HALF, PIPELINES, PROCESSORS
 from edgevit.model.reading.files import Files
 from edgevit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
