@@ -174,3 +174,19 @@ def test_backbones(name: str, dynamo: bool, tmp_path: Path) -> None:
     largest = float((wanted - found).abs().max())
     RESULTS.append((f"backbone, {name}", "dynamo" if dynamo else "torchscript", largest))
     assert largest <= TOLERANCE * max(1.0, float(wanted.abs().max()))
+
+
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+
+class Wrapper(nn.Module):
+    """Frames uint8 [N, H, W, 3] BGR to probabilities, as tools export that are to be called with a frame."""
+
+    def __init__(self, model: nn.Module, *, ends: bool = True) -> None:
+        super().__init__()
+        self.model, self.ends = model, ends
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = (images.flip(-1).float() / 255 - MEAN) / STD
+        logits = self.model(x.permute(0, 3, 1, 2))
+        return logits.softmax(-1) if self.ends else logits
