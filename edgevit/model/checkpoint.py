@@ -22,7 +22,7 @@ from edgevit.model.reading.files import Files, locate
 from edgevit.model.reading.head import problem_type_of, require_others, two_classes
 from edgevit.model.reading.hub import on_disk
 from edgevit.model.reading.labels import config_labels, given_labels, user_labels
-from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract, with_look
+from edgevit.model.reading.transforms import Stated, Takes, at_size, fed_size, overridden, stated_contract, with_look
 from edgevit.model.reading.weights import metadata_of, read_weights
 from edgevit.model.vit import Vit, resize
 from edgevit.preprocess import Preprocessing
@@ -129,6 +129,7 @@ def load_checkpoint(
         activation=activation,
         texts=texts,
         graph=read.graph,
+        fed=None if read.graph is None else fed_size(files),
         notes=[*files.notes, *read.notes, *said],
     )
     imported, problem_type = _with_head(import_vit(source), source, labels, problem_type, read.trained_with)

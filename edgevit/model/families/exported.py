@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgevit.model.families.source import Imported, WeightSource, as_size
+from edgevit.model.onnxin.file import walking
 from edgevit.model.onnxin.pixels import Look
 from edgevit.model.onnxin.read import Graph, read_graph
 from edgevit.model.onnxin.recognise import Recognised
@@ -20,8 +21,9 @@ def recognises(source: WeightSource) -> bool:
 def read(source: WeightSource) -> Imported:
     """Take the ViT out of the graph. Raises CheckpointError unless it gives what ONNX Runtime gives for that."""
     assert source.graph is not None
-    stated = as_size(source.config.get("image_size"), source.keys.origin)
-    graph = read_graph(source.graph, size=source.image_size, stated=stated, headless=source.keys.headless)
+    stated = source.fed or as_size(source.config.get("image_size"), source.keys.origin)
+    with walking(source.graph.path):
+        graph = read_graph(source.graph, size=source.image_size, stated=stated, headless=source.keys.headless)
     if source.heads or source.activation:
         source.notes.append("heads, activation: the graph itself tells them; the options have no effect")
     source.notes.extend(_notes(graph))

@@ -61,6 +61,8 @@ class WeightSource:
     """Whether a head is no classifier but a projection into the space of texts, whatever the user says."""
     graph: OnnxFile | None = None
     """The graph that the weights are in, of an ONNX file, whose ``keys`` are empty."""
+    fed: tuple[int, int] | None = None
+    """(height, width) that the settings beside a graph feed it."""
     notes: list[str] = field(default_factory=list)
 
     def choose_heads(self, width: int, stated: Any = None) -> int:

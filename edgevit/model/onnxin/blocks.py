@@ -189,7 +189,7 @@ def _read_norm(parts: Parts, target: str, layers: list[tuple[Layer, Matrix]], br
 
 def _not_the_stream(source: Root, branch: Branch) -> None:
     inner = source.source.root if isinstance(source, Norm) and isinstance(source.source, Matrix) else source
-    if isinstance(inner, Sum):
+    if isinstance(inner, Sum | Patches):
         added = branch.stream.root.name
         msg = f"it reads {inner.name!r}, and is added to {added!r}: blocks beside each other, or norms behind sums"
     else:

@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,11 @@ LARGEST_GRAPH = 1 << 28
 """Bytes of a graph without its weights: a ViT's has less than a hundredth."""
 _MAPPED = "edgevit:inside"
 """No name of a file: a colon is refused in one."""
+# What a damaged graph makes of code that knows whole ones: texts that are bytes, a name that is missing, no such attribute.
+_TRIPS = (
+    KeyError, IndexError, TypeError, AttributeError, StopIteration, ValueError, OverflowError, RuntimeError, MemoryError,
+)  # fmt: skip
+_LFS = b"version https://git-lfs"
 _HALF = {10: np.dtype(np.float16)}
 _BFLOAT16 = 16
 _WIDTHS = (8, 12, 24, 32, 40, 48, 72, 80, 88, 96, 104, 112, 128)
@@ -62,6 +68,16 @@ class OnnxFile:
         return {item.key: item.value for item in self.model.metadata_props}
 
 
+@contextmanager
+def walking(path: Path) -> Iterator[None]:
+    """What goes wrong inside, where a message of a file is walked, is a CheckpointError: no exporter wrote that."""
+    try:
+        yield
+    except _TRIPS as error:
+        msg = f"{path}: damaged ({_line(error)}). Download or export it again."
+        raise CheckpointError(msg) from error
+
+
 def read(path: Path) -> OnnxFile:
     """Read ``path``.
 
@@ -74,6 +90,9 @@ def read(path: Path) -> OnnxFile:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 
     content = _mapped(path)
+    if bytes(content[: len(_LFS)]) == _LFS:
+        msg = f"{path}: this is a Git LFS pointer, not the model. Fetch it with: git lfs pull"
+        raise CheckpointError(msg)
     try:
         parts = parted(content, _MAPPED)
         if len(parts.graph) > LARGEST_GRAPH:
@@ -87,8 +106,9 @@ def read(path: Path) -> OnnxFile:
     except (ValueError, DecodeError, RuntimeError, MemoryError) as error:
         msg = f"{path}: no whole ONNX model ({_line(error)}). Download or export it again."
         raise CheckpointError(msg) from error
-    _require_own_attributes(model.graph, path)
-    tensors, files = _tensors(model, path, dict(_offsets(parts.weights)))
+    with walking(path):
+        _require_own_attributes(model.graph, path)
+        tensors, files = _tensors(model, path, dict(_offsets(parts.weights)))
     return OnnxFile(path=path, model=model, tensors=tensors, files=(path, *files))
 
 

@@ -14,7 +14,7 @@ from edgevit.model.onnxin.layout import MOST
 from edgevit.model.onnxin.pixels import Look, look_of
 from edgevit.model.onnxin.proof import Proof, proved
 from edgevit.model.onnxin.recognise import Recognised, recognised
-from edgevit.model.onnxin.refuse import input_kind, looks_like, require_float_classifier
+from edgevit.model.onnxin.refuse import hierarchy, input_kind, looks_like, require_float_classifier
 from edgevit.model.onnxin.values import Array, MisfitError, Pixels, Value, View
 from edgevit.model.onnxin.walk import Walk
 
@@ -155,7 +155,7 @@ def _refusal(file: OnnxFile, walk: Walk, what: str, *, backbone: bool) -> str:
             f"{file.path}: no classifier ({what}), but a ViT that gives features. Train a head on your classes "
             f"(edgevit train PHOTOS --backbone {file.path}), or build it for its features alone: --features"
         )
-    kind = looks_like(walk.operators)
+    kind = looks_like(walk.operators) or hierarchy(file.model.graph)
     if kind:
         return f"{file.path}: {kind}: {what}."
     return f"{file.path}: no plain ViT that edgevit knows: {what}. Give the checkpoint that it was exported from."

@@ -28,9 +28,9 @@ _FLOATS = {1: "float32", 2: "uint8", 10: "float16", 11: "float64", 16: "bfloat16
 def require_float_classifier(file: OnnxFile) -> onnx.ValueInfoProto:
     """The one input, images. Raises CheckpointError, in a line with the next step, for what cannot be read."""
     operators = Counter(_operators(file.model.graph))
-    _refuse_quantized(file, operators)
     if file.model.producer_name == _OWN:
         _refuse(file, "a graph that edgevit wrote, folded for its engines. Give the checkpoint that it was built from")
+    _refuse_quantized(file, operators)
     if file.model.training_info:
         _refuse(file, "it holds training graphs. Export the model for inference: model.eval()")
     foreign = sorted({f"{domain}.{name}" for domain, name in operators if domain not in DOMAINS})
@@ -55,6 +55,17 @@ def looks_like(operators: Counter[str]) -> str:
     if not attends:
         return "it has no attention, so it is no Vision Transformer"
     return ""
+
+
+def hierarchy(graph: onnx.GraphProto) -> str:
+    """What norms of several widths say: a model in stages, each twice as wide as the one before."""
+    sizes = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) == 1}
+    normed = {sizes[node.input[1]] for node in graph.node if node.op_type == "LayerNormalization" and node.input[1] in sizes}
+    stages = sorted(width for width in normed if 2 * width in normed or width % 2 == 0 and width // 2 in normed)
+    if not stages:
+        return ""
+    widths = ", ".join(map(str, stages))
+    return f"it looks like a model in stages (norms of {widths} channels: Swin, PVT, ...), and edgevit reads plain ViTs"
 
 
 def _refuse_quantized(file: OnnxFile, operators: Counter[tuple[str, str]]) -> None:

@@ -106,7 +106,8 @@ def _in_folder(folder: Path) -> Files:
     if any((folder / name).is_file() for name in ADAPTER_NAMES):
         raise CheckpointError(_adapter(folder))
     exports = [path for path in (folder / "model.onnx", folder / "onnx" / "model.onnx") if path.is_file()]
-    if exports and not any(path.name.endswith(WEIGHT_SUFFIXES) for path in folder.iterdir()):
+    others = any(path.name == "manifest.json" or path.name.endswith(WEIGHT_SUFFIXES) for path in folder.iterdir())
+    if exports and not others:
         return _with_settings((exports[0],), exports[0], notes)
     return _with_settings(*_only_file(folder), notes)
 
@@ -119,7 +120,8 @@ def _only_file(folder: Path) -> tuple[tuple[Path, ...], Path]:
     """The one weights file of a folder that has it under a name of its own. Raises CheckpointError if there is not one."""
     files = [path for path in sorted(folder.iterdir()) if path.name.endswith(WEIGHT_SUFFIXES) and path.is_file()]
     files = [path for path in files if not _STATE_FILES.fullmatch(path.name)]
-    files = files or [path for path in sorted(folder.iterdir()) if path.name.endswith(".onnx") and path.is_file()]
+    if not files and not (folder / "manifest.json").is_file():  # which a bundle has
+        files = [path for path in sorted(folder.iterdir()) if path.name.endswith(".onnx") and path.is_file()]
     if len(files) == 1:
         return (files[0],), files[0]
     if files:

@@ -82,6 +82,12 @@ def stated_contract(files: Files, model: Takes) -> Stated:
         raise CheckpointError(msg) from error
 
 
+def fed_size(files: Files) -> Size | None:
+    """(height, width) that the settings beside a graph deliver, whatever the graph takes; None if they do not tell."""
+    stated = stated_contract(files, Takes(size=USED, channels=3, pipeline=""))
+    return stated.contract.size if stated.sized_by else None
+
+
 def with_look(stated: Stated, look: Look) -> Stated:
     """``stated`` with what an ONNX graph does to pixels by itself, which comes before what lies beside it."""
     changes: dict[str, Any] = {} if look.color is None else {"color": look.color}

@@ -54,7 +54,8 @@ def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
     """
     if len(paths) == 1 and file_kind(paths[0]) == "onnx":
         graph = onnx_file.read(paths[0])
-        return Weights(tensors={}, metadata=graph.metadata, notes=(), graph=graph)
+        with onnx_file.walking(paths[0]):
+            return Weights(tensors={}, metadata=graph.metadata, notes=(), graph=graph)
     content: Any = {}
     metadata: Mapping[str, str] = {}
     if len(paths) == 1:
