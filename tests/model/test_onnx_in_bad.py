@@ -40,7 +40,9 @@ def changed(path: Path, change: Change) -> Path:
 
 
 def initializer(model: onnx.ModelProto, shape: tuple[int, ...] | None = None) -> TensorProto:
-    return next(tensor for tensor in model.graph.initializer if shape in (None, tuple(tensor.dims)) and len(tensor.raw_data) > 1024)
+    return next(
+        tensor for tensor in model.graph.initializer if shape in (None, tuple(tensor.dims)) and len(tensor.raw_data) > 1024
+    )
 
 
 def two_inputs(model: onnx.ModelProto) -> None:
@@ -155,7 +157,9 @@ def test_refused(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x08\x12\x07pytorch", b"\xff" * 64, b"version https://git-lfs.github.com/spec"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x08\x08\x12\x07pytorch", b"\xff" * 64, b"version https://git-lfs.github.com/spec"]
+)
 def test_no_graph(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "vit.onnx").write_bytes(content)
     assert str(tmp_path / "vit.onnx") in refusal(tmp_path / "vit.onnx")
@@ -176,14 +180,14 @@ def test_truncated_weights_beside_a_graph(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not all there"):
         load_checkpoint(folder)
     weights.unlink()
-    with pytest.raises(CheckpointError, match="missing: the weights of model.onnx lie in it"):
+    with pytest.raises(CheckpointError, match=r"missing: the weights of model\.onnx lie in it"):
         load_checkpoint(folder)
 
 
 @limited(seconds=60)
 def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
     """Whatever a byte of the graph's structure becomes: an error of the file, or a model that is what ONNX Runtime computes."""
-    whole, generator = PLAIN.read_bytes(), np.random.default_rng(0)
+    whole, generator, messages = PLAIN.read_bytes(), np.random.default_rng(0), list[str]()
     for number in range(25):
         content = bytearray(whole)
         for place in generator.integers(0, len(whole), 3):
@@ -192,10 +196,12 @@ def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(content)
         try:
             checkpoint = load_checkpoint(path)
-        except CheckpointError as error:
-            assert "\n" not in str(error)
+        except CheckpointError as refused:
+            messages.append(str(refused))
         else:
             assert any("proved" in note for note in checkpoint.notes)
+    assert messages
+    assert not any("\n" in message for message in messages)
 
 
 class Convolutions(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgevit.errors import ConfigError
 from edgevit.model.families.source import Imported, WeightSource, as_size
 from edgevit.model.onnxin.file import walking
 from edgevit.model.onnxin.pixels import Look
@@ -28,6 +29,8 @@ def read(source: WeightSource) -> Imported:
         source.notes.append("heads, activation: the graph itself tells them; the options have no effect")
     source.notes.extend(_notes(graph))
     found = graph.found
+    if source.image_size not in (None, found.config.image_size):
+        _require_any_size(source, found)
     return Imported(
         family="ONNX (ViT)",
         config=found.config,
@@ -35,6 +38,20 @@ def read(source: WeightSource) -> Imported:
         look=graph.look,
         problem_type=MULTI_LABEL if found.ending == "sigmoid" else "",
     )
+
+
+def _require_any_size(source: WeightSource, found: Recognised) -> None:
+    """Raise ConfigError for another size than the graph's where nothing tells how positions go on."""
+    native = "x".join(map(str, found.config.image_size))
+    rotary = found.config.rotary
+    if rotary is not None and rotary.coordinates == "index":
+        msg = (
+            f"--image-size: the graph is for {native}, and does not tell how its rotary positions go on at another size. Leave "
+            "it out, export the model at that size, or give the checkpoint that it was exported from."
+        )
+        raise ConfigError(msg)
+    if found.config.position_embedding:
+        source.notes.append(f"image size: the graph is for {native}; its positions are interpolated as timm does it")
 
 
 def with_labels(config: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -217,10 +217,13 @@ def _attended(found: Attended) -> Pooled:
         msg = "attention pooling over heads"
         raise MisfitError(msg)
     rows = stream.rows[found.key.rows]
-    weight, bias = (vector(array, "a norm's weight") for array in (tokens.scale, tokens.shift)) if norm else (np.ones(0),) * 2
+    weight = vector(tokens.scale, "a norm's weight") if norm else np.ones(0)
+    bias = vector(tokens.shift, "a norm's bias") if norm else np.zeros(0)
     place, ones, zeros = "before_pooling" if norm else "none", np.ones(width), np.zeros(width)
-    return Pooled(pooling=("attention",), stream=stream.root, shift=stream.shift, place=place, norm=norm, weight=weight, bias=bias,
-                  averaged=rows, scale=ones, after=zeros, attended=found)  # fmt: skip
+    return Pooled(
+        pooling=("attention",), stream=stream.root, shift=stream.shift, place=place, norm=norm, weight=weight, bias=bias,
+        averaged=rows, scale=ones, after=zeros, attended=found,
+    )  # fmt: skip
 
 
 def _pooled(

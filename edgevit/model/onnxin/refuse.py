@@ -61,7 +61,7 @@ def hierarchy(graph: onnx.GraphProto) -> str:
     """What norms of several widths say: a model in stages, each twice as wide as the one before."""
     sizes = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) == 1}
     normed = {sizes[node.input[1]] for node in graph.node if node.op_type == "LayerNormalization" and node.input[1] in sizes}
-    stages = sorted(width for width in normed if 2 * width in normed or width % 2 == 0 and width // 2 in normed)
+    stages = sorted(width for width in normed if 2 * width in normed or (width % 2 == 0 and width // 2 in normed))
     if not stages:
         return ""
     widths = ", ".join(map(str, stages))
