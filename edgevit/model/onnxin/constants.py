@@ -9,8 +9,8 @@ import numpy as np
 
 from edgevit.model.onnxin.layout import bounded, moves, moves_of, reshape_to, reshapes
 from edgevit.model.onnxin.node import Node
+from edgevit.model.onnxin.runtime import RuntimeRefusal, Session
 from edgevit.model.onnxin.values import Array, MisfitError
-from edgevit.unreported import import_onnxruntime
 
 # Operators whose result is no larger than what they are given, or what `_bounded_resize` looks at.
 _BY_RUNTIME = frozenset({
@@ -137,8 +137,6 @@ def shape_of(node: Node, shape: tuple[int, ...]) -> Array:
 def _by_runtime(node: Node) -> list[Array]:
     import onnx
 
-    from edgevit.engine.onnxruntime import session_options
-
     if node.op == "Resize":
         _bounded_resize(node)
     given = {name: value for name, value in zip(node.proto.input, node.inputs, strict=True) if isinstance(value, np.ndarray)}
@@ -148,10 +146,10 @@ def _by_runtime(node: Node) -> list[Array]:
     graph = onnx.helper.make_graph([node.proto], "constant", inputs, outputs)
     model = onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", node.opset)])
     try:
-        runtime = import_onnxruntime()
-        session = runtime.InferenceSession(model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"])
-        return list(session.run(None, {name: np.asarray(value, order="C") for name, value in given.items()}))
-    except Exception as error:  # its exceptions share no base class but Exception
+        return Session(model.SerializeToString(), threads=1)(
+            {name: np.asarray(value, order="C") for name, value in given.items()}
+        )
+    except RuntimeRefusal as error:
         msg = f"{node.op} of constants, which ONNX Runtime refuses"
         raise MisfitError(msg) from error
 

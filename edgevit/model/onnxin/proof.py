@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevit.engine.base import cause
-from edgevit.engine.onnxruntime import session_options
 from edgevit.errors import CheckpointError
 from edgevit.model.merging import Tokens
 from edgevit.model.onnxin.file import OnnxFile, array_of, as_float32
 from edgevit.model.onnxin.recognise import Recognised
+from edgevit.model.onnxin.runtime import RuntimeRefusal, Session
 from edgevit.model.onnxin.values import Array
 from edgevit.model.vit import Block, Vit
-from edgevit.unreported import import_onnxruntime
 
 if TYPE_CHECKING:
     import onnx
@@ -66,41 +64,32 @@ class Runner:
     def __init__(self, file: OnnxFile, outputs: Sequence[str]) -> None:
         import onnx
 
-        runtime = import_onnxruntime()
         model = onnx.ModelProto()
         model.CopyFrom(file.model)
         halves = _in_float32(model)
         del model.graph.output[:]
         del model.graph.value_info[:]
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-        options = session_options(None)
-        names, values = [], []
-        self._kept = []  # the session's weights
+        weights = {}
         for tensor in model.graph.initializer:
-            if tensor.name not in file.tensors:
-                continue
-            array = file.tensors[tensor.name]
-            if tensor.name in halves:
-                array = as_float32(array, halves[tensor.name])
-            names.append(tensor.name)
-            self._kept.append(np.ascontiguousarray(array))
-            values.append(runtime.OrtValue.ortvalue_from_numpy(self._kept[-1]))
-        options.add_external_initializers(names, values)
-        self._values = values
+            if tensor.name in file.tensors:
+                array = file.tensors[tensor.name]
+                array = as_float32(array, halves[tensor.name]) if tensor.name in halves else array
+                weights[tensor.name] = np.asarray(array, order="C")
         self.path, self._name = file.path, _input_name(model)
         try:
-            self._session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class but Exception
-            msg = f"{self.path}: ONNX Runtime {runtime.__version__} refuses the graph ({cause(error)}). Export it again."
-            raise CheckpointError(msg) from error
+            self._session = Session(model.SerializeToString(), weights)
+        except RuntimeRefusal as refusal:
+            msg = f"{self.path}: ONNX Runtime refuses the graph ({refusal}). Export it again."
+            raise CheckpointError(msg) from refusal
 
     def __call__(self, images: Array) -> list[Array]:
         """The outputs for ``images``. Raises CheckpointError if the graph fails on them."""
         try:
-            return list(self._session.run(None, {self._name: images}))
-        except Exception as error:  # the same
-            msg = f"{self.path}: ONNX Runtime fails on images of {list(images.shape)} ({cause(error)}). Export it again."
-            raise CheckpointError(msg) from error
+            return self._session({self._name: images})
+        except RuntimeRefusal as refusal:
+            msg = f"{self.path}: ONNX Runtime fails on images of {list(images.shape)} ({refusal}). Export it again."
+            raise CheckpointError(msg) from refusal
 
 
 def applied(found: Recognised, images: Array) -> Tensor:
