@@ -10,8 +10,8 @@ from edgevit.model.onnxin.node import Node
 from edgevit.model.onnxin.values import Array, MisfitError, Shape
 
 Move = Callable[[Array], Array]
-MOST = 1 << 27
-"""Elements of a tensor that a graph may ask for; a ViT's largest have a fifth."""
+MOST = 1 << 26
+"""Elements of a tensor that a graph may ask for; a ViT's largest have half of that."""
 
 
 def bounded(shape: object) -> Shape:

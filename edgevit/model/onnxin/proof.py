@@ -35,15 +35,15 @@ class Proof:
     images: int
 
 
-def proved(file: OnnxFile, found: Recognised, shape: Sequence[int], kind: str, *, free_batch: bool) -> Proof:
-    """Compare on images of ``shape`` [N, ..], of the type ``kind``.
+def proved(file: OnnxFile, found: Recognised, shape: Sequence[int], kind: str, *, levels: bool, free_batch: bool) -> Proof:
+    """Compare on images of ``shape`` [N, ..], of the type ``kind``, of 0..255 (``levels``) or around zero.
 
     Raises CheckpointError if ONNX Runtime refuses the graph, or the two differ; it names the first sum of the stream that does.
     """
     model = _vit(found)
     runner = Runner(file, [found.output, *([found.before] if found.before else [])])
     worst, images = 0.0, 0
-    for given in _inputs(shape, kind, free_batch=free_batch):
+    for given in _inputs(shape, kind, levels=levels, free_batch=free_batch):
         try:
             answer, *before = runner(given)
         except CheckpointError:
@@ -159,16 +159,15 @@ def _vit(found: Recognised) -> Vit:
     return model.eval()
 
 
-def _inputs(shape: Sequence[int], kind: str, *, free_batch: bool) -> list[Array]:
+def _inputs(shape: Sequence[int], kind: str, *, levels: bool, free_batch: bool) -> list[Array]:
     """Noise, a slope, black and white, in the batch that the graph takes and, where any will do, in a larger one."""
     generator = np.random.default_rng(0)
-    whole = kind == "uint8"
-    low, high = (0.0, 255.0) if whole else (-2.0, 2.0)
-    dtype = np.uint8 if whole else np.float64 if kind == "float64" else np.float32
+    low, high = (0.0, 255.0) if levels else (-2.0, 2.0)
+    dtype = np.uint8 if kind == "uint8" else np.float64 if kind == "float64" else np.float32
 
     def noise(count: int) -> Array:
         size = (count, *shape[1:])
-        return (generator.integers(0, 256, size) if whole else generator.standard_normal(size)).astype(dtype)
+        return (generator.integers(0, 256, size) if levels else generator.standard_normal(size)).astype(dtype)
 
     slope = np.linspace(low, high, int(np.prod(shape))).reshape(shape).astype(dtype)
     flat = [np.full(shape, level, dtype) for level in (low, high)]

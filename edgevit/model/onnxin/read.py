@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from edgevit.errors import CheckpointError
@@ -56,16 +57,20 @@ def read_graph(file: OnnxFile, *, size: tuple[int, int] | None, stated: tuple[in
         walk = Walk(file.opset, array_of, shape[0])
         root = Pixels(shape=shape, name=item.name, kind=kind)
         given: dict[str, Value] = {**weights, item.name: View.of(root)}
+        found = None
         try:
-            walk.over(file.model.graph, given)
+            with np.errstate(all="ignore"):  # what comes of that is not finite, and refused
+                walk.over(file.model.graph, given)
             found = recognised(walk, outputs, headless=headless)
             look = look_of(found.source, kind)
         except (MisfitError, ValueError) as misfit:  # what config cannot have is said by it
-            first = first or _refusal(file, walk, str(misfit), backbone=not headless and _is_backbone(walk, outputs))
+            first = first or _refusal(
+                file, walk, str(misfit), backbone=found is None and not headless and _is_backbone(walk, outputs)
+            )
             continue
         _require_finite(file, found)
         dims = item.type.tensor_type.shape.dim
-        proof = proved(file, found, shape, _runs_as(kind), free_batch=not dims[0].dim_value)
+        proof = proved(file, found, shape, _runs_as(kind), levels=look.bytes, free_batch=not dims[0].dim_value)
         half = any(data_type in (10, 16) for data_type in tensors.values())
         return Graph(found=found, look=look, proof=proof, half=half, sized=sized)
     assert first is not None
@@ -91,12 +96,15 @@ def _shapes(
     """Shapes of the input to try, and how the sizes were found that the graph leaves open."""
     sizes = [int(dim.dim_value) for dim in dims]  # type: ignore[attr-defined]
     images = sizes[0] or 1
-    if images > _MOST_IMAGES or min(sizes) < 0 or math.prod(max(value, 1) for value in sizes) > MOST:
+    if images > _MOST_IMAGES or min(sizes) < 0:
         msg = f"{file.path}: its input is of {sizes}, which no ViT takes. Export it for one image."
         raise CheckpointError(msg)
     last = sizes[3] in (1, 3) and sizes[1] not in (1, 3)
     channels = (sizes[3] if last else sizes[1]) or 3
     height, width = sizes[1:3] if last else sizes[2:]
+    if height * width > _LARGEST**2 or images * height * width * channels > MOST:
+        msg = f"{file.path}: its input is of {sizes}, which no ViT takes. Export it for one image of the size that it is used at."
+        raise CheckpointError(msg)
     tried: set[tuple[int, int]] = set()
     for (rows, columns), sized in _sizes(file, size, stated) if not (height and width) else [((height, width), "")]:
         pair = height or rows, width or columns
