@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from edgevit.errors import ConfigError
 from edgevit.model.families.source import Imported, WeightSource, as_size
 from edgevit.model.onnxin.file import walking
@@ -23,7 +25,7 @@ def read(source: WeightSource) -> Imported:
     """Take the ViT out of the graph. Raises CheckpointError unless it gives what ONNX Runtime gives for that."""
     assert source.graph is not None
     stated = source.fed or as_size(source.config.get("image_size"), source.keys.origin)
-    with walking(source.graph.path):
+    with walking(source.graph.path), np.errstate(all="ignore"):  # what is not finite is refused
         graph = read_graph(source.graph, size=source.image_size, stated=stated, headless=source.keys.headless)
     if source.heads or source.activation:
         source.notes.append("heads, activation: the graph itself tells them; the options have no effect")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from edgevit.errors import CheckpointError
@@ -59,8 +58,7 @@ def read_graph(file: OnnxFile, *, size: tuple[int, int] | None, stated: tuple[in
         given: dict[str, Value] = {**weights, item.name: View.of(root)}
         found = None
         try:
-            with np.errstate(all="ignore"):  # what comes of that is not finite, and refused
-                walk.over(file.model.graph, given)
+            walk.over(file.model.graph, given)
             found = recognised(walk, outputs, headless=headless)
             look = look_of(found.source, kind)
         except (MisfitError, ValueError) as misfit:  # what config cannot have is said by it
