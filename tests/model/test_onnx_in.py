@@ -176,3 +176,28 @@ def test_a_changed_constant_is_no_silent_mistake(tmp_path: Path) -> None:
     with torch.inference_mode():
         off = (checkpoint.model(images_for((32, 32))) - answers_of("torchscript")).abs().max()
     assert off > 1e-3
+
+
+def test_batch_norm_in_front_of_the_head(tmp_path: Path) -> None:
+    """As linear probes of MAE have it: a scale and a shift of features."""
+    generator = np.random.default_rng(0)
+    values = {name: generator.uniform(0.5, 1.5, 16).astype(np.float32) for name in ("weight", "bias", "mean", "variance")}
+
+    def change(model: onnx.ModelProto) -> None:
+        last = next(node for node in model.graph.node if model.graph.output[0].name in node.output)
+        model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+        model.graph.node.append(helper.make_node("BatchNormalization", [last.input[0], *values], ["normed"], epsilon=1e-3))
+        last.input[0] = "normed"
+
+    whole = load_checkpoint(FOLDER / "torchscript").model
+    model = load_checkpoint(changed("torchscript", tmp_path / "vit.onnx", change)).model
+    weight, bias, mean, variance = (torch.from_numpy(value) for value in values.values())
+    with torch.inference_mode():
+        normed = (whole.features(images_for((32, 32))) - mean) / (variance + 1e-3).sqrt() * weight + bias
+        torch.testing.assert_close(model(images_for((32, 32))), whole.head(normed), rtol=0, atol=1e-4)
+
+
+def test_positions_at_another_size_are_noted() -> None:
+    """A graph tells them at its own size alone."""
+    checkpoint = load_checkpoint(FOLDER / "timm", image_size=64)
+    assert any(note.startswith("image size: the graph is for 32x32; its positions are interpolated") for note in checkpoint.notes)

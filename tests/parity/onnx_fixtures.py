@@ -25,6 +25,7 @@ import transformers as T
 from timm.utils.onnx import onnx_export
 from torch import Tensor, nn
 
+from edgevit.unreported import import_onnxruntime, unreported
 from tests.model.test_onnx_in import FOLDER, LABELS, frames_for, images_for
 from tests.parity.conftest import lively
 from tests.parity.test_onnx_in import TOWERS, Logits, Wrapper, export
@@ -79,7 +80,9 @@ def of_ultralytics(folder: Path) -> nn.Module:
 
 def of_optimizer(folder: Path) -> nn.Module:
     """CLIP of transformers, fused by ONNX Runtime's optimizer."""
-    from onnxruntime.transformers import optimizer
+    import_onnxruntime()
+    with unreported():
+        from onnxruntime.transformers import optimizer
 
     model = Logits(lively(T.CLIPForImageClassification(T.CLIPConfig(**TOWERS))))
     with tempfile.TemporaryDirectory() as place:

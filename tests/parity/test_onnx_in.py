@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from edgevit.errors import CheckpointError
 from edgevit.model import load_checkpoint
+from edgevit.unreported import import_onnxruntime, unreported
 from tests.parity.conftest import lively
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -144,9 +145,7 @@ def export(model: nn.Module, images: Tensor, path: Path, *, dynamo: bool, **opti
 
 def runtime(path: Path, images: Tensor) -> Tensor:
     """What ONNX Runtime makes of a graph."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
 
 
@@ -263,8 +262,9 @@ def test_preprocessing_in_the_graph(front: str, dynamo: bool, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["timm vit", "timm dinov2 registers", "transformers CLIP", "transformers DINOv2", "timm siglip"])
 def test_optimized_graphs(name: str, tmp_path: Path) -> None:
     """By onnxruntime.transformers, by ONNX Runtime itself, and in half precision."""
-    import onnxruntime
-    from onnxruntime.transformers import float16, optimizer
+    onnxruntime = import_onnxruntime()
+    with unreported():
+        from onnxruntime.transformers import float16, optimizer
 
     model = Logits(lively(MODELS[name]())).eval()
     images = images_like(model.model)

@@ -23,7 +23,6 @@ from edgevit.model.onnxin.values import (
     Pixels,
     Product,
     Root,
-    Scores,
     Sum,
     View,
 )
@@ -364,8 +363,3 @@ def _scale_scores(parts: Parts, target: str, layers: list[tuple[Layer, Matrix]],
 
 def _uniform(scale: Array) -> float | None:
     return float(scale.reshape(-1)[0]) if scale.size and (scale == scale.reshape(-1)[0]).all() else None
-
-
-def all_scores(roots: list[Root]) -> list[Scores]:
-    """Every product of queries and keys that the graph has."""
-    return [root for root in roots if isinstance(root, Scores)]

@@ -51,15 +51,14 @@ def put_head(parts: Parts, m: Matrix, *, headless: bool) -> Head:
     if isinstance(m.root, Sum):
         return _put_averaged(parts, m)
     if isinstance(m.root, Linear):
-        last = layer(m, "the head")
-        return _put_linear(parts, last, m)
+        return _put_linear(parts, m)
     if not headless:
         msg = "no head: its output is " + described(m.root)
         raise MisfitError(msg)
     return _put_features(parts, m)
 
 
-def _put_linear(parts: Parts, last: Layer, m: Matrix) -> Head:
+def _put_linear(parts: Parts, m: Matrix) -> Head:
     assert isinstance(m.root, Linear)
     source = m.root.source
     if isinstance(source.root, Activated):
@@ -69,26 +68,25 @@ def _put_linear(parts: Parts, last: Layer, m: Matrix) -> Head:
         inner = source.root.source
         projected, pooled = 0, None
         if isinstance(inner.root, Linear):
-            projection = layer(inner, "the projection")
             pooled = pool(inner.root.source, parts.images)
-            weight, bias = _absorbed(_folded_only(inner), pooled, projection)
+            weight, bias = _absorbed(_folded_only(inner), pooled)
             parts.put("projection", weight, bias)
             projected = len(weight)
         else:
             pooled = pool(inner, parts.images)
             _require_bare(pooled)
+        last = layer(m, "the head")
         parts.put("head", last.weight, last.bias)
         return Head(pooled=pooled, classes=len(last.weight), projected=projected, unit=True)
     if isinstance(source.root, Linear):
-        projection = layer(source, "the projection")
         pooled = pool(source.root.source, parts.images)
-        weight, bias = _absorbed(_folded_only(source), pooled, projection)
+        weight, bias = _absorbed(_folded_only(source), pooled)
         parts.put("projection", weight, bias)
         bare = _folded_only(m)  # the projection has its own bias
         parts.put("head", bare.weight, bare.bias)
         return Head(pooled=pooled, classes=len(bare.weight), projected=len(weight))
     pooled = pool(source, parts.images)
-    weight, bias = _absorbed(_folded_only(m), pooled, last)
+    weight, bias = _absorbed(_folded_only(m), pooled)
     parts.put("head", weight, bias)
     return Head(pooled=pooled, classes=len(weight))
 
@@ -102,7 +100,7 @@ def _folded_only(m: Matrix) -> Layer:
     return Layer(weight=weight, bias=vector(m.shift, "a head").copy(), source=m.root.source.root, rows=m.rows)
 
 
-def _absorbed(bare: Layer, pooled: Pooled, _whole: Layer) -> tuple[Array, Array]:
+def _absorbed(bare: Layer, pooled: Pooled) -> tuple[Array, Array]:
     """Weight and bias of a Linear on the features as `Vit` has them, which have no scale and shift of their own."""
     weight = bare.weight
     bias = bare.bias
@@ -133,7 +131,7 @@ def _put_features(parts: Parts, m: Matrix) -> Head:
     projected = 0
     if isinstance(m.root, Linear):
         pooled = pool(m.root.source, parts.images)
-        weight, bias = _absorbed(_folded_only(m), pooled, layer(m, "the projection"))
+        weight, bias = _absorbed(_folded_only(m), pooled)
         parts.put("projection", weight, bias)
         features = projected = len(weight)
         scale, after = np.ones(features), np.zeros(features)
@@ -161,7 +159,7 @@ def _put_averaged(parts: Parts, m: Matrix) -> Head:
         msg = f"two heads, on {first.pooling[0]} and {second.pooling[0]}"
         raise MisfitError(msg)
     scale, shift = vector(m.scale, "a head"), vector(m.shift, "a head")
-    found = [_absorbed(_folded_only(sides[i]), pooleds[i], layer(sides[i], "a head")) for i in order]
+    found = [_absorbed(_folded_only(sides[i]), pooleds[i]) for i in order]
     weight = np.concatenate([weight for weight, _ in found], axis=1) * scale[:, None]
     parts.put("head", weight, sum(bias for _, bias in found) * scale + shift)
     return Head(pooled=_joined_features([first, second]), classes=len(weight), distilled=True)

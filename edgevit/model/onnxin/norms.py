@@ -50,6 +50,18 @@ def with_affine(view: View, weight: Array | None, bias: Array | None) -> View:
     return view if bias is None else view.shifted(bias)
 
 
+def batch_norm(node: Node) -> list[Value]:
+    """BatchNormalization, which in use is a scale and a shift of channels."""
+    view = as_view(node.inputs[0])
+    weight, bias, mean, variance = (node.constant(i).astype(np.float64) for i in range(1, 5))
+    if node.get("training_mode", 0):
+        msg = "BatchNormalization in training"
+        raise MisfitError(msg)
+    scale = weight / np.sqrt(variance + float(node.get("epsilon", 1e-5)))
+    shape = (1, -1, *(1,) * (len(view.shape) - 2))
+    return [view.scaled(scale.reshape(shape)).shifted((bias - mean * scale).reshape(shape))]
+
+
 def reduce_mean(node: Node) -> list[Value]:
     """ReduceMean: over channels the beginning of a norm, over tokens pooling."""
     value, axes, keep = node.inputs[0], node.integers("axes", 1), bool(node.get("keepdims", 1))

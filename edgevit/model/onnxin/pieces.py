@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevit.model.onnxin.values import Array, Linear, Matrix, MisfitError, Norm, Root, Unknown
+from edgevit.model.onnxin.values import Array, Linear, Matrix, MisfitError, Norm, Root
 
 
 @dataclass(kw_only=True)
@@ -112,9 +112,3 @@ def _with_source(root: Linear, source: Matrix) -> Linear:
 def described(root: Root) -> str:
     """What made a tensor, for people."""
     return f"{type(root).__name__} ({root.name!r})" if root.name else type(root).__name__
-
-
-def require(value: object) -> None:
-    """Raise MisfitError with its reason if ``value`` is one that no rule is for."""
-    if isinstance(value, Unknown):
-        raise MisfitError(value.why)

@@ -98,7 +98,7 @@ def _shapes(
         msg = f"{file.path}: its input is of {sizes}, which no ViT takes. Export it for one image."
         raise CheckpointError(msg)
     last = sizes[3] in (1, 3) and sizes[1] not in (1, 3)
-    channels = (sizes[3] if last else sizes[1]) or 3
+    channels = (sizes[3] if last else sizes[1]) or _channels(file)
     height, width = sizes[1:3] if last else sizes[2:]
     if height * width > _LARGEST**2 or images * height * width * channels > MOST:
         msg = f"{file.path}: its input is of {sizes}, which no ViT takes. Export it for one image of the size that it is used at."
@@ -110,6 +110,12 @@ def _shapes(
             continue
         tried.add(pair)
         yield (images, *pair, channels) if last else (images, channels, *pair), sized
+
+
+def _channels(file: OnnxFile) -> int:
+    """What the first convolution takes, where the input leaves that open."""
+    kernels = [int(tensor.dims[1]) for tensor in file.model.graph.initializer if len(tensor.dims) == 4]
+    return 1 if 1 in kernels and 3 not in kernels else 3
 
 
 def _sizes(file: OnnxFile, size: tuple[int, int] | None, stated: tuple[int, int] | None) -> Iterator[tuple[tuple[int, int], str]]:

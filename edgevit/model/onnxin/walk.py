@@ -234,7 +234,7 @@ RULES: dict[str, Rule] = {
     "ReduceL2": norms.reduce_l2, "LpNormalization": norms.lp_norm, "GlobalAveragePool": norms.pooled, "MatMul": products.matmul,
     "Gemm": products.gemm, "Einsum": products.einsum, "Conv": products.convolution, "Softmax": attend.softmax,
     "LogSoftmax": attend.softmax, "IsNaN": attend.is_nan, "Attention": attend.onnx_attention, "Concat": _concat,
-    "Resize": _resize, "Upsample": _resize,
+    "Resize": _resize, "Upsample": _resize, "BatchNormalization": norms.batch_norm,
 }  # fmt: skip
 MICROSOFT: dict[str, Rule] = {
     "Attention": attend.microsoft_attention, "MultiHeadAttention": attend.multi_head_attention,
