@@ -190,7 +190,12 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     "empty data": (
         lambda p: ["build", p.model, "--data", p.file("d/readme.txt", "x").parent, "-o", p.tmp / "o"], "images", "no images",
     ),
-    "data is a file": (lambda p: ["build", p.model, "--data", p.model, "-o", p.tmp / "o"], "images", "not a folder or an .npz"),
+    "data is a file": (
+        lambda p: ["build", p.model, "--data", p.file("a.txt", "text"), "-o", p.tmp / "o"], "images", "not a folder or an .npz"
+    ),
+    "data is the model": (
+        lambda p: ["build", p.model, "--data", p.model, "-o", p.tmp / "o"], "images", "this is a checkpoint, not images",
+    ),
     "truncated image": (damaged_image, "images", "000.png (cut off or damaged). Remove or replace it."),
     "npz of floats": (lambda p: npz(p, images=np.zeros((4, 32, 32, 3))), "images", "must be uint8"),
     "npz without images": (lambda p: npz(p, x=np.zeros(3)), "images", "and is missing"),
