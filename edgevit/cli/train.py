@@ -46,10 +46,9 @@ class Blocks(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 @no_cache_option
 @json_option
 def train(**values: Any) -> None:
-    """Train a classifier for PHOTOS, a folder with a subfolder per class: a linear head on frozen features, in minutes; with
-    --unfreeze the last blocks learn, too.
+    """Train a classifier for PHOTOS, a folder with a subfolder per class: a linear head on frozen features, in minutes.
 
-    Cross-validation chooses the regularisation and tells how sure the result is, what it confuses, which labels look wrong and
+    With --unfreeze the last blocks learn, too. Cross-validation chooses the regularisation and tells how sure the result is, what it confuses, which labels look wrong and
     whether more photos would help. Features are kept: with more photos, or another class, run it again. Every epoch of
     fine-tuning is kept: after an interruption the same command goes on.
     """
