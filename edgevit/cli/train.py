@@ -48,9 +48,9 @@ class Blocks(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
 def train(**values: Any) -> None:
     """Train a classifier for PHOTOS, a folder with a subfolder per class: a linear head on frozen features, in minutes.
 
-    With --unfreeze the last blocks learn, too. Cross-validation chooses the regularisation and tells how sure the result is, what it confuses, which labels look wrong and
-    whether more photos would help. Features are kept: with more photos, or another class, run it again. Every epoch of
-    fine-tuning is kept: after an interruption the same command goes on.
+    With --unfreeze the last blocks learn, too. Cross-validation chooses the regularisation and tells how sure the result is,
+    what it confuses, which labels look wrong and whether more photos would help. Features are kept: with more photos, or another
+    class, run it again. Every epoch of fine-tuning is kept: after an interruption the same command goes on.
     """
     from edgevit.errors import needs_extra
 
