@@ -135,7 +135,7 @@ class Outputs:
 
     def all_deliveries(self) -> list[Delivery]:
         """Of all outputs that tell. Safe from any thread."""
-        return [each.delivery for each in (*self.receivers, *self.guards)]
+        return [*(receiver.delivery for receiver in self.receivers), *(guard.delivery for guard in self.guards)]
 
     def check(self) -> None:
         """Raise StorageError if a file is not what the run should have made of it."""
