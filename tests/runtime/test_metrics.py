@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -12,6 +13,7 @@ from edgevit.runtime.metrics import RunMetrics
 from edgevit.runtime.sinks.base import Delivery
 from edgevit.runtime.sinks.tally import Tally
 from tests.runtime.fakes import FakeCamera, decision
+from tests.support import ROOT
 
 client = pytest.importorskip("prometheus_client", reason="needs the extra: pip install 'edgevit[metrics]'")
 
@@ -161,3 +163,9 @@ def test_loop_does_not_wait_for_a_scrape_that_is_under_way() -> None:
         loop.join(10)
         assert not loop.is_alive()
     assert tally.counts().frames > 20
+
+
+def test_every_metric_is_documented_and_nothing_else() -> None:
+    docs = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").partition("## What there is")[2].partition("\n## ")[0]
+    endings = {"counter": "_total", "info": "_info"}
+    assert set(re.findall(r"`(edgevit_\w+)[`{]", docs)) == {each.name + endings.get(each.type, "") for each in run().collect()}
