@@ -183,8 +183,10 @@ def _check_agreement(manifest: Manifest) -> None:
 class Bundle:
     """A bundle on disk, a folder or a zip. `read` gives checked bytes."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, sha256: str = "") -> None:
         self.path, self.manifest = path, manifest
+        self.sha256 = sha256
+        """Of the bytes of ``manifest.json``, and so of the whole: what ``sha256sum`` says. Empty where it was not read."""
 
     def __repr__(self) -> str:
         return f"Bundle({str(self.path)!r}, {self.manifest.precision}, {len(self.manifest.labels)} labels)"
@@ -274,7 +276,7 @@ def _opened(path: Path, keys: Sequence[Path] | None) -> tuple[Bundle, bytes]:
         raise BundleError(msg)
     if keys is not None and (trusted := tuple(keys) or signing.required_keys()):
         signing.check_signature(content, read_signature(path), trusted, path)
-    bundle = Bundle(path, Manifest.from_json(content, f"{path}/{MANIFEST}"))
+    bundle = Bundle(path, Manifest.from_json(content, f"{path}/{MANIFEST}"), hashlib.sha256(content).hexdigest())
     names = bundle.manifest.files
     for name in names:
         if not _NAME.fullmatch(name) or name in (MANIFEST, SIGNATURE):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgevit.preview.telemetry import Sample
     from edgevit.runtime.decide import Decider, Decision
     from edgevit.runtime.frame import Source
+    from edgevit.runtime.metrics import RunMetrics
     from edgevit.runtime.sinks.base import Delivery, Receiver, Sink
     from edgevit.runtime.sinks.guard import Guarded
 
@@ -61,6 +62,10 @@ OPTIONS = (
     click.option("--serve", metavar="HOST:PORT", help="Serve a live page; other than on 127.0.0.1 it wants a token."),
     click.option("--serve-token", envvar="EDGEVIT_SERVE_TOKEN", help="Its token; made if needed. Also $EDGEVIT_SERVE_TOKEN."),
     click.option("--attention", metavar="MAP", help="On that page, where the model looks: rollout, last or a block's number."),
+    click.option(
+        "--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus; other than on 127.0.0.1 it wants a token of yours."
+    ),
+    click.option("--metrics-token", envvar="EDGEVIT_METRICS_TOKEN", help="That token. Also $EDGEVIT_METRICS_TOKEN."),
     click.option("--snapshot", type=OutputFolder(), help="At an event, save the picture here."),
     click.option("--snapshot-limit", type=click.IntRange(1), default=1000, show_default=True, help="Pictures there, at most."),
     click.option("--on-label", metavar="COMMAND", help="At an event, run this, without a shell; it reads $EDGEVIT_LABEL."),
@@ -128,6 +133,10 @@ class Outputs:
         lossy = [guard.delivery for guard in self.guards if not guard.delivery.complete]
         return [*(receiver.delivery for receiver in self.receivers), *lossy]
 
+    def all_deliveries(self) -> list[Delivery]:
+        """Of all outputs that tell. Safe from any thread."""
+        return [*(receiver.delivery for receiver in self.receivers), *(guard.delivery for guard in self.guards)]
+
     def check(self) -> None:
         """Raise StorageError if a file is not what the run should have made of it."""
         for guard in self.guards:
@@ -144,12 +153,18 @@ def open_outputs(
     """Open all that the options ask for, and close it again, whatever happens; ``sample`` gives the page the device's state."""
     from contextlib import ExitStack, closing
 
+    from edgevit.cli.metrics import metrics_of, serving
+
     outputs = Outputs()
+    metrics = metrics_of(source, session, bundle, values, sample, outputs.all_deliveries)
     with ExitStack() as stack:
+        if metrics is not None:
+            outputs.sinks.append(metrics.tally)
         for sink in _sinks(outputs, source, session, bundle.manifest, values):
             outputs.sinks.append(stack.enter_context(closing(sink)))
-        for sink in _preview(source, session, bundle, values, sample):
+        for sink in _preview(source, session, bundle, values, sample, metrics):
             outputs.sinks.append(stack.enter_context(closing(sink)))
+        stack.enter_context(serving(metrics, values))
         yield outputs
 
 
@@ -194,8 +209,8 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
 
 
 def _preview(
-    source: Source, session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None
-) -> Iterator[Sink]:  # fmt: skip
+    source: Source, session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None, metrics: RunMetrics | None
+) -> Iterator[Sink]:
     if values["serve"] is None:
         if values["attention"] is not None:
             msg = "--attention is shown on the page: it goes with --serve HOST:PORT"
@@ -205,6 +220,7 @@ def _preview(
             raise ConfigError(msg)
         return
     from edgevit.cli.console import note
+    from edgevit.cli.metrics import on_the_page
     from edgevit.preview.server import Preview
 
     glance = _glance(bundle, values["attention"]) if values["attention"] is not None else None
@@ -216,7 +232,9 @@ def _preview(
     }
     if glance is not None:
         info["attention_map"] = glance.title
-    preview = Preview(values["serve"], info=info, token=values["serve_token"], telemetry=sample, attention=glance)
+    preview = Preview(
+        values["serve"], info=info, token=values["serve_token"], telemetry=sample, attention=glance, metrics=on_the_page(metrics)
+    )
     note(f"preview: {preview.url}")
     yield preview
 

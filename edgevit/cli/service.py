@@ -17,7 +17,7 @@ WRITTEN = ("save", "jsonl", "csv", "features")
 WRITTEN_FOLDERS = ("snapshot",)
 SOURCE = 5
 """Its place in a unit's command: python -m edgevit run BUNDLE SOURCE."""
-SECRETS, ADDRESSES, COMMANDS = ("--serve-token",), ("--webhook", "--mqtt"), ("--on-label",)
+SECRETS, ADDRESSES, COMMANDS = ("--serve-token", "--metrics-token"), ("--webhook", "--mqtt"), ("--on-label",)
 """Options of run that are a secret, or may hold one."""
 
 

@@ -38,10 +38,10 @@ def make_token() -> str:
     return secrets.token_urlsafe(16)
 
 
-def check_token(token: str) -> str:
-    """The user's own token. Raises ConfigError if it is short or would be mangled in a URL or a header."""
+def check_token(token: str, option: str = "--serve-token") -> str:
+    """The user's own token, of ``option``. Raises ConfigError if it is short or would be mangled in a URL or a header."""
     if len(token) < MIN_TOKEN or not (token.isascii() and token.replace("-", "").replace("_", "").isalnum()):
-        msg = f"--serve-token: write at least {MIN_TOKEN} letters, digits, - or _; without it one is made"
+        msg = f"{option}: write at least {MIN_TOKEN} letters, digits, - or _"
         raise ConfigError(msg)
     return token
 
@@ -106,7 +106,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     from starlette.responses import PlainTextResponse
 
     await anyio.sleep(WRONG_SECONDS)
-    text = "This preview wants its token: open the link that edgevit printed where it runs.\n"
+    text = "This wants its token: open the link that edgevit printed where it runs, or send Authorization: Bearer TOKEN.\n"
     await PlainTextResponse(text, 401, {"www-authenticate": 'Bearer realm="edgevit"'})(scope, receive, send)
 
 

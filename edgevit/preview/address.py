@@ -1,4 +1,4 @@
-"""Where the preview listens: from what a user types to a bound socket and the link to open."""
+"""Where a server of the run listens: from what a user types to a bound socket and the link to open."""
 
 from __future__ import annotations
 
@@ -31,25 +31,28 @@ class Address:
         return ipaddress.ip_address(self.host).is_loopback
 
 
-def parse_address(text: str) -> Address:
-    """``HOST:PORT``, or a port of the loopback address alone. Raises ConfigError for anything else."""
+def parse_address(text: str, option: str = "--serve") -> Address:
+    """``HOST:PORT``, or a port of the loopback address alone, as ``option`` has it. Raises ConfigError for anything else."""
     match = ADDRESS.fullmatch(text.strip())
     if match is None or int(match[2]) > 65535:
-        msg = f"--serve {text!r} is no address: {FORM}"
+        msg = f"{option} {text!r} is no address: {FORM}"
         raise ConfigError(msg)
     host, port = (match[1] or "127.0.0.1").strip("[]"), int(match[2])
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        msg = f"--serve {text!r}: no machine is called {host!r} here; {FORM}"
+        msg = f"{option} {text!r}: no machine is called {host!r} here; {FORM}"
         raise ConfigError(msg) from error
     # IPv4 first: "localhost" is what people type and 127.0.0.1 what they then open.
     *_, numeric = min(found, key=lambda each: each[0] != socket.AF_INET)
     return Address(host=str(numeric[0]).partition("%")[0], port=port)
 
 
-def listen(address: Address) -> socket.socket:
-    """A listening socket. Raises ConfigError if the port is taken or not allowed, or the address is another machine's."""
+def listen(address: Address, option: str = "--serve") -> socket.socket:
+    """A listening socket, for ``option``.
+
+    Raises ConfigError if the port is taken or not allowed, or the address is another machine's.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -66,7 +69,7 @@ def listen(address: Address) -> socket.socket:
             errno.EACCES: "ports below 1024 are the administrator's. Choose a higher one",
             errno.EADDRNOTAVAIL: "this machine has no such address. 0.0.0.0 is all that it has",
         }.get(error.errno or 0, f"{error.strerror}. {FORM}")
-        msg = f"--serve {bracketed(address.host)}:{address.port}: {reason}"
+        msg = f"{option} {bracketed(address.host)}:{address.port}: {reason}"
         raise ConfigError(msg) from error
     return listener
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgevit.preview.address import network, peer
 from edgevit.preview.attention import AttentionFeed
 from edgevit.preview.feed import Feed
+from edgevit.preview.metrics import PATH
 from edgevit.preview.picture import Pictures
 from edgevit.preview.telemetry import TelemetryFeed
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
@@ -35,8 +36,10 @@ SEND_SECONDS = 5.0
 BOUNDARY = b"edgevit"
 
 
-def make_app(feed: Feed, pictures: Pictures, telemetry: TelemetryFeed, attention: AttentionFeed) -> Starlette:
-    """The application, without access control."""
+def make_app(
+    feed: Feed, pictures: Pictures, telemetry: TelemetryFeed, attention: AttentionFeed, metrics: ASGIApp | None = None
+) -> Starlette:
+    """The application, without access control; ``metrics`` answers `/metrics`."""
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse, PlainTextResponse
     from starlette.responses import Response as Whole
@@ -71,7 +74,8 @@ def make_app(feed: Feed, pictures: Pictures, telemetry: TelemetryFeed, attention
     stream = PictureStream(pictures)
     files = [Route(path, _file(name, media), methods=["GET"]) for path, (name, media) in FILES.items()]
     routes = [Route("/state", state), Route("/picture.jpg", picture), Route("/attention.jpg", looked), Route("/stream", stream)]
-    return Starlette(routes=[*files, *routes], lifespan=background)
+    scraped = [] if metrics is None else [Route(PATH, metrics, methods=["GET"])]
+    return Starlette(routes=[*files, *routes, *scraped], lifespan=background)
 
 
 class PictureStream:

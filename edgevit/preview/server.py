@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgevit.errors import ConfigError, needs_extra
+from edgevit.errors import needs_extra
 from edgevit.preview.access import Access, check_token, make_token
 from edgevit.preview.address import link, listen, parse_address
 from edgevit.preview.app import make_app
 from edgevit.preview.attention import AttentionFeed, Look
 from edgevit.preview.feed import Feed
 from edgevit.preview.picture import Pictures
+from edgevit.preview.serving import Serving
 from edgevit.preview.telemetry import Sample, TelemetryFeed
 from edgevit.runtime.decide import Decision
 
-START_SECONDS = 10.0
-CLOSE_SECONDS = 3.0
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
 class Preview:
@@ -32,6 +31,7 @@ class Preview:
         token: str | None = None,
         telemetry: Sample | None = None,
         attention: Look | None = None,
+        metrics: ASGIApp | None = None,
     ) -> None:
         """Listen.
 
@@ -41,6 +41,7 @@ class Preview:
             token: what a viewer must know; at least 8 letters, digits, ``-`` or ``_``.
             telemetry: gives the device's state; called on a thread of the server, once a second while somebody looks.
             attention: draws where the model looks in a frame; called as rarely, on a thread of the lowest priority.
+            metrics: answers ``/metrics``: `edgevit.preview.metrics.Exposition`.
 
         Raises:
             ConfigError: the address is invalid or taken, or the token too short.
@@ -48,31 +49,22 @@ class Preview:
         """
         with needs_extra("preview"):
             import starlette.applications  # noqa: F401 (asked for here, so that nothing is bound without it)
-            import uvicorn
-
-            from edgevit.preview.guests import Guest
+            import uvicorn  # noqa: F401
 
         parsed = parse_address(address)
         token = check_token(token) if token is not None else None if parsed.loopback else make_token()
         self._feed = Feed(info)
         self.pictures = Pictures(self._feed)
-        self._listener = listen(parsed)
-        self.url = link(self._listener, token)
+        listener = listen(parsed)
+        self.url = link(listener, token)
         """What to open, token included."""
         app = Access(
-            make_app(self._feed, self.pictures, TelemetryFeed(telemetry), AttentionFeed(self._feed, attention)),
+            make_app(self._feed, self.pictures, TelemetryFeed(telemetry), AttentionFeed(self._feed, attention), metrics),
             token=token,
             loopback=parsed.loopback,
-            port=self._listener.getsockname()[1],
+            port=listener.getsockname()[1],
         )
-        config = uvicorn.Config(
-            app, log_config=None, log_level="critical", access_log=False, server_header=False, proxy_headers=False, http=Guest,
-            ws="none", lifespan="on", loop="asyncio", timeout_graceful_shutdown=0,
-        )  # fmt: skip
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), name="preview", daemon=True)
-        self._thread.start()
-        self._wait_until_started()
+        self._serving = Serving(app, listener, name="preview", option="--serve")
 
     def __call__(self, decision: Decision) -> bool:
         """Take one decision; never asks to end the run."""
@@ -81,15 +73,4 @@ class Preview:
 
     def close(self) -> None:
         """Stop listening and let every viewer go. Closing twice is harmless."""
-        self._server.should_exit = True
-        self._thread.join(CLOSE_SECONDS)
-        self._listener.close()
-
-    def _wait_until_started(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                self.close()
-                msg = f"the preview on {self.url} did not start. Run again with --debug, or without --serve"
-                raise ConfigError(msg)
-            time.sleep(0.005)
+        self._serving.close()

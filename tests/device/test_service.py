@@ -336,6 +336,7 @@ def test_relative_output(edgevit, asked) -> None:
         ["gst:rtspsrc location=rtsp://camera/1 user-pw=secret"],
         ["0", "--", "--serve", "0.0.0.0:80", "--serve-token", "secret123"],
         ["0", "--", "--serve", "0.0.0.0:80", "--serve-token=secret123"],
+        ["0", "--", "--metrics", "0.0.0.0:9464", "--metrics-token", "secret123"],
         ["0", "--", "--webhook", "http://host/x?key=secret"],
         ["0", "--", "--webhook=http://me:secret@host/x"],
         ["0", "--", "--mqtt", "mqtt://me:secret@host/x"],

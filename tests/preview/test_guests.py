@@ -86,7 +86,7 @@ def test_slow_heads_shut_nobody_out(serve, token: str | None) -> None:
                 assert state_of(preview, own=own) == wanted
                 assert time.monotonic() - start < 2
             time.sleep(0.2)
-        assert len(preview._server.server_state.connections) <= guests.PER_ADDRESS + len(LOOPBACKS)
+        assert len(preview._serving._server.server_state.connections) <= guests.PER_ADDRESS + len(LOOPBACKS)
 
 
 def test_head_that_is_not_finished_in_time_ends(serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_all_addresses_together_are_bounded(serve) -> None:
         for number in range(4):
             stack.enter_context(sitting(preview, 80, own=f"127.0.0.{number + 10}"))
         assert state_of(preview) == b"HTTP/1.1 200 OK"
-        assert len(preview._server.server_state.connections) <= guests.MAX_CONNECTIONS + 2
+        assert len(preview._serving._server.server_state.connections) <= guests.MAX_CONNECTIONS + 2
 
 
 @pytest.mark.parametrize(

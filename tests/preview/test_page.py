@@ -164,7 +164,7 @@ def test_stream_that_was_dropped_is_begun_again(page: Page, loop: Loop) -> None:
     opened(page, loop)
     first = page.look("document.getElementById('live').src")
     assert page.look("fetch('/state').then(r => r.json()).then(s => s.viewers)") == 1
-    stream = next(route.endpoint for route in loop.preview._server.config.app._app.routes if route.path == "/stream")
+    stream = next(route.endpoint for route in loop.preview._serving._server.config.app._app.routes if route.path == "/stream")
     stream.names.clear()
     page.wait(f"document.getElementById('live').src && document.getElementById('live').src !== '{first}'")
     page.wait("document.getElementById('live').naturalWidth === 320")

@@ -7,7 +7,19 @@ import pkgutil
 import edgevit.runtime
 from tests.support import python
 
-BLOCKED = ("torch", "onnx", "onnxruntime", "openvino", "cv2", "click", "rich", "paho", "starlette", "uvicorn")
+BLOCKED = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "cv2",
+    "click",
+    "rich",
+    "paho",
+    "prometheus_client",
+    "starlette",
+    "uvicorn",
+)
 
 
 def test_every_module_imports_with_numpy_alone() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgevit.runtime.decide import Decision
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 """Tells the user one line while the run goes on; called from any thread."""
+_COUNTING = threading.Lock()
 
 
 class Sink(Protocol):
@@ -54,6 +56,13 @@ class Delivery:
     """Never tried: the output was slower than the events, or is waiting after a failure."""
     error: str | None = None
     """The latest failure, in one line."""
+    failing: bool = field(default=False, compare=False)
+    """Whether it does not work now: nothing has gone through since that failure."""
+
+    def drop(self, count: int = 1) -> None:
+        """Count what is never tried. Safe from any thread: an output's own and the loop's both leave things out."""
+        with _COUNTING:
+            self.dropped += count
 
     @property
     def complete(self) -> bool:
@@ -61,8 +70,8 @@ class Delivery:
         return not self.failed and not self.dropped
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready: what became of it, not how it is just now."""
+        return {key: value for key, value in asdict(self).items() if key != "failing"}
 
     def line(self) -> str:
         """The same for people."""

@@ -69,6 +69,7 @@ class Behind(Generic[Item]):
                 self._changed.wait_for(lambda: len(self._items) < self._size or self._error)
             if self._error is None and len(self._items) >= self._size:
                 self._lost += 1
+                self._delivery.drop()
                 first, self._behind = not self._behind, True
             else:
                 first = False
@@ -93,10 +94,11 @@ class Behind(Generic[Item]):
         self._thread.join(CLOSE_SECONDS)
         with self._changed:
             self._left = True
-            lost = self._lost + len(self._items) + self._busy
+            left = len(self._items) + self._busy
             self._items.clear()
+        self._delivery.drop(left)
+        lost = self._lost + left
         if lost:
-            self._delivery.dropped += lost
             self._delivery.error = self._delivery.error or "it did not keep up"
         if self._thread.is_alive():
             self._delivery.error = f"it hangs, and was not finished within {CLOSE_SECONDS:g} s"

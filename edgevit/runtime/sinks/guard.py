@@ -49,7 +49,7 @@ class Guarded(Generic[Item]):
     def __call__(self, item: Item) -> bool:
         """Hand on one item."""
         if self._resume is not None and self._clock() < self._resume:
-            self.delivery.dropped += 1
+            self.delivery.drop()
             return True
         try:
             going = self._output(item)
@@ -60,6 +60,7 @@ class Guarded(Generic[Item]):
             return True
         if self._resume is not None:
             self._resume = None
+            self.delivery.failing = False
             self._note(f"{self.delivery.name}: works again")
         self.delivery.sent += 1
         return going
@@ -74,6 +75,7 @@ class Guarded(Generic[Item]):
 
     def _failed(self, error: Exception) -> None:
         self.delivery.failed += 1
+        self.delivery.failing = True
         if self._resume is None:
             self._tell(error)
         self._resume = self._clock() + RETRY_SECONDS if self._retry else float("inf")

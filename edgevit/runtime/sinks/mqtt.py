@@ -117,6 +117,7 @@ class Mqtt:
             self._lost(f"the broker refuses: {reason}")
             return
         self._statuses.add(client.publish(self._topic + STATUS, "online", qos=AT_LEAST_ONCE, retain=True).mid)
+        self.delivery.failing = False
         if self._told:
             self._told = False
             self._note(f"{self.delivery.name}: works again")
@@ -133,6 +134,7 @@ class Mqtt:
 
     def _lost(self, error: str) -> None:
         self.delivery.error = error
+        self.delivery.failing = True
         if not self._told:
             self._told = True
             self._note(f"{self.delivery.name}: {error}; trying again. The run goes on")

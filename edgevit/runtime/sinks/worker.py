@@ -90,5 +90,5 @@ class Worker(Generic[Item]):
             self.delivery.failed += error is not None
         self.delivery.error = error or self.delivery.error
         if (error is not None) != self._failing:
-            self._failing = error is not None
+            self._failing = self.delivery.failing = error is not None
             self._note(f"{self.delivery.name}: {error}. The run goes on" if error else f"{self.delivery.name}: works again")

@@ -69,6 +69,7 @@ def test_loop_runs_on_while_the_disk_hangs_and_what_is_left_out_is_told() -> Non
         sink(i)
     assert time.monotonic() - start < 1
     assert notes == ["a.txt: does not keep up, results are left out. The run goes on"]
+    assert delivery.dropped >= 994, "told while it goes on, and not at its end"
     disk.go.set()
     eventually(lambda: len(notes) == 2)
     assert notes[1] == "a.txt: keeps up again"

@@ -166,6 +166,7 @@ def test_events_of_a_time_without_a_broker_come_when_it_is_back(broker: Broker) 
         eventually(lambda: (sink.send(decision("before")), sink.delivery.sent)[1])
         broker.kill()
         eventually(lambda: notes)
+        assert sink.delivery.failing
         start = time.monotonic()
         for i in range(10):
             sink.send(decision(f"while {i}"))
@@ -176,6 +177,7 @@ def test_events_of_a_time_without_a_broker_come_when_it_is_back(broker: Broker) 
             labels = [json.loads(message)["label"] for message in listener.of("line/cells")]
     assert [label for label in labels if label.startswith("while")] == [f"while {i}" for i in range(10)]
     assert sink.delivery.dropped == 0
+    assert not sink.delivery.failing
     name = f"mqtt 127.0.0.1:{broker.port}"
     assert notes == [f"{name}: lost the broker; trying again. The run goes on", f"{name}: works again"]
 

@@ -86,6 +86,8 @@ def test_failures_are_told_once_and_so_is_the_end_of_them() -> None:
     worker.close()
     assert notes == ["x: gone. The run goes on", "x: works again", "x: gone. The run goes on"]
     assert worker.delivery.line() == "x                 2 sent, 4 failed (gone)"
+    assert worker.delivery.failing
+    assert "failing" not in worker.delivery.to_dict(), "a summary says what became of it"
 
 
 def test_close_gives_up_on_what_hangs() -> None:
@@ -138,12 +140,14 @@ def test_output_that_fails_later_is_left_alone_and_tried_again() -> None:
         disk.full = True
         for item in (1, 2, 3):
             assert guard(item)
+        assert guard.delivery.failing
         now = RETRY_SECONDS + 1
         assert guard(4)
         disk.full = False
         assert guard(5)
         now *= 3
         assert guard(6)
+        assert not guard.delivery.failing
         assert not guard(100), "what it says is handed on"
     assert disk.items == [0, 6, 100]
     assert disk.closed
