@@ -65,7 +65,7 @@ class _Held:
         try:
             with current(self.context):
                 if self.stream is not None:
-                    self.stream.is_done()  # raises what ended the context: nothing can be freed then, and each try is complained of
+                    self.stream.is_done()  # raises what ended the context: nothing can be freed then, and pycuda complains of it
                 self.drop_graph()
                 for name in ("execution", "plan", "runtime", "stream"):
                     setattr(self, name, None)
