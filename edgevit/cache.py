@@ -45,6 +45,8 @@ class Kind:
     name: str
     module: str
     """``__name__`` of what makes it. With all that it imports it is part of every key: other code finds nothing."""
+    durable: bool = False
+    """Whether an entry survives a power cut; else that may damage it, which is noticed, and it is made again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +81,7 @@ class Cache:
         path = self._path(kind, inputs)
         with self._or_note(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Not kept through a power cut: a damaged entry is noticed.
-            write_whole(path, hashlib.sha256(result).digest() + result, durable=False, option=PLACE)
+            write_whole(path, hashlib.sha256(result).digest() + result, durable=kind.durable, option=PLACE)
             self._trim()
 
     def check(self) -> None:

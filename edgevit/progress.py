@@ -46,6 +46,8 @@ class Stage:
     seconds: float = 0.0
     finished: bool = False
     """It ended without an error or an interruption."""
+    found: str = ""
+    """What came out, in a few words."""
 
     def advance(self, steps: int = 1) -> None:
         """The stage is ``steps`` further."""

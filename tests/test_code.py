@@ -101,6 +101,18 @@ DEPENDS = {
     ),
     "merge-harms": (*READING, "model/merging.py", "model/folded.py", "tokens/merge.py", "pruning/candidates.py"),
     "features": ("model/vit.py", "preprocess.py", "model/pixels.py", "training/settings.py"),
+    "front-tokens": ("model/vit.py", "preprocess.py", "model/pixels.py", "training/augment.py", "training/unfrozen.py"),
+    "fine-tuning": (
+        "model/vit.py",
+        "training/augment.py",
+        "training/folds.py",
+        "training/head.py",
+        "training/run.py",
+        "training/settings.py",
+        "training/train.py",
+        "training/unfrozen.py",
+        "training/views.py",
+    ),
     "recover": (*READING, "pruning/distillation.py", "pruning/recover.py", "model/pixels.py"),
     "costs": (
         *ENGINES,

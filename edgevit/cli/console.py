@@ -53,7 +53,8 @@ class ConsoleProgress(Progress):
         if not stage.finished:  # the error says what happened
             return
         done = "cached" if stage.cached else f"{stage.seconds:.1f} s"
-        self.console.print(Text(f"  {printable(stage.name):<32} {done}"))
+        found = f"   {printable(stage.found)}" if stage.found else ""
+        self.console.print(Text(f"  {printable(stage.name):<32} {done}{found}"), soft_wrap=True)  # a log's lines are not folded
 
 
 def print_sheet(sheet: Sheet) -> None:

@@ -7,7 +7,7 @@ the argument.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,28 @@ def names_of(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         raise wrong_type(value, name, "a list of names, or a text of them with commas")
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def classes_of(value: object, name: str) -> tuple[tuple[str, Path], ...]:
+    """Classes and folders of ``NAME=FOLDER`` texts, of folders alone, which their classes are called after, or of a mapping."""
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list | tuple) and all(isinstance(part, str | os.PathLike) for part in value):
+        pairs = [_class_of(part) for part in value]
+    else:
+        raise wrong_type(value, name, "a list of NAME=FOLDER texts, or a mapping of names to folders")
+    found = []
+    for label, folder in pairs:
+        if not isinstance(label, str) or not label.strip():
+            msg = f"{name}: a class without a name. Give NAME=FOLDER."
+            raise ConfigError(msg)
+        found.append((label.strip(), path_of(folder, name)))
+    return tuple(found)
+
+
+def _class_of(given: str | os.PathLike[str]) -> tuple[str, object]:
+    label, sign, folder = os.fspath(given).partition("=") if isinstance(given, str) else ("", "", "")
+    return (label, folder) if sign else (path_of(given, "add_class").resolve().name, given)
 
 
 def cache_of(value: Cache | bool) -> Cache:

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgevit.files.bounded import open_regular
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
-WEIGHT_FILES = "a .safetensors, .pt, .pth, .ckpt or .bin file, or a model folder"
+WEIGHT_FILES = "a .safetensors, .pt, .pth, .ckpt, .bin or .onnx file, or a model folder"
 
 # What a file begins with, and what it then is. Formats of other programs that people give for PyTorch weights.
 FOREIGN = (
@@ -46,7 +46,7 @@ def not_a_model(path: Path) -> str:
         "or give the checkpoint that it was made of.",
         "images": f"these are images, not a model. Give the trained model as MODEL, and these with --data {path}",
         "image": f"this is an image, neither a safetensors nor a torch file. Give the trained model: {WEIGHT_FILES}.",
-        "onnx": f"this is an ONNX model; edgevit starts from weights. Give the checkpoint it was exported from: {WEIGHT_FILES}.",
+        "onnx": "",
         "checkpoint": "",
         "": "",
     }
@@ -58,7 +58,7 @@ def not_a_bundle(path: Path) -> str:
     kind = file_kind(path)
     sentences = {
         "checkpoint": f"this is a checkpoint, not a bundle. Make a bundle of it: edgevit build {path} --data DIR",
-        "onnx": "this is an ONNX model, not a bundle. A bundle is made from trained weights: edgevit build MODEL --data DIR",
+        "onnx": f"this is an ONNX model, not a bundle. Make a bundle of it: edgevit build {path} --data DIR",
         "images": f"these are images, not a bundle. The bundle comes first: edgevit run BUNDLE {path}",
         "image": f"this is an image, not a bundle. The bundle comes first: edgevit run BUNDLE {path}",
         "bundle": "",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Z95 = 1.959963984540054
 """Standard deviations on either side that hold 95 % of a normal distribution."""
 RESAMPLES = 1_000
+FLIPS = 9_999  # of signs; with the signs as they are ten thousand
 HALVINGS = 50  # of the range of a bound: 1e-15 of it is left
 BINS = 15  # of the calibration error, as in its source
 
@@ -143,6 +144,29 @@ def balanced_accuracy(predicted: NDArray[np.int64], targets: NDArray[np.int64]) 
     Source: Brodersen et al. 2010, "The balanced accuracy and its posterior distribution", ICPR 3121-3124.
     """
     return float(np.mean([(predicted[targets == label] == label).mean() for label in np.unique(targets)]))
+
+
+def stratified_difference(
+    differences: NDArray[np.float64], targets: NDArray[np.int64], *, seed: int = 0
+) -> tuple[Interval, float]:
+    """95 % interval and two-sided p-value of a difference in which every class counts the same, as in `balanced_accuracy`.
+
+    ``differences`` [N] are of one image each: -1 right before and wrong now, 1 the reverse, else 0; ``targets`` [N] its class.
+    The interval is the bootstrap's (percentiles), images drawn within their class: of few images that changed it is too narrow.
+    p is that of the sign-flip test: without a difference, each image could as well have changed the other way.
+    Source: Efron and Tibshirani 1993, chapters 8, 13 and 15.
+    """
+    random, classes = np.random.default_rng(seed), np.unique(targets)
+    drawn, weights = np.zeros(RESAMPLES), np.zeros(len(targets))
+    for label in classes:
+        own = differences[targets == label]
+        drawn += own[random.integers(0, len(own), (RESAMPLES, len(own)))].mean(1) / len(classes)
+        weights[targets == label] = 1 / (len(own) * len(classes))
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    changed = (differences * weights)[differences != 0]
+    flipped = np.abs(random.choice((-1.0, 1.0), (FLIPS, len(changed))) @ changed)
+    beyond = int((flipped >= abs(changed.sum()) - 1e-12).sum())  # equal but for rounding
+    return (float(low), float(high)), (1 + beyond) / (1 + FLIPS)
 
 
 def auroc(usual: NDArray[np.floating], unusual: NDArray[np.floating]) -> float:

@@ -15,14 +15,14 @@ import torch
 from edgevit.errors import CheckpointError, ConfigError, StorageError
 from edgevit.files.paths import exists
 from edgevit.files.writing import write_whole
-from edgevit.model.families import import_vit, native
+from edgevit.model.families import exported, import_vit, native
 from edgevit.model.families.keys import Keys
 from edgevit.model.families.source import Imported, WeightSource
 from edgevit.model.reading.files import Files, locate
 from edgevit.model.reading.head import problem_type_of, require_others, two_classes
 from edgevit.model.reading.hub import on_disk
 from edgevit.model.reading.labels import config_labels, given_labels, user_labels
-from edgevit.model.reading.transforms import Stated, Takes, at_size, overridden, stated_contract
+from edgevit.model.reading.transforms import Stated, Takes, at_size, fed_size, overridden, stated_contract, with_look
 from edgevit.model.reading.weights import metadata_of, read_weights
 from edgevit.model.vit import Vit, resize
 from edgevit.preprocess import Preprocessing
@@ -88,11 +88,11 @@ def load_checkpoint(
     texts: TextClasses | TextSource | None = None,
     headless: bool = False,
 ) -> Checkpoint:
-    """Read a checkpoint: a weights file, or a model folder of transformers or timm.
+    """Read a checkpoint: a weights file, an ONNX file of a ViT in float, or a model folder of transformers, timm or optimum.
 
     Args:
-        path: .safetensors, a torch file that needs no code to load, an index of shards, a model folder of transformers or timm,
-            the output folder of transformers' Trainer, or a name on a hub (`edgevit.model.reading.hub`).
+        path: .safetensors, a torch file that needs no code to load, .onnx, an index of shards, a model folder of transformers,
+            timm or optimum, the output folder of transformers' Trainer, or a name on a hub (`edgevit.model.reading.hub`).
         heads: attention heads, where the checkpoint does not tell.
         image_size: side or (height, width) in pixels to use the model at; position embeddings are interpolated.
         activation: gelu, gelu_tanh, quick_gelu or relu, where the checkpoint does not tell.
@@ -118,6 +118,8 @@ def load_checkpoint(
     if fetched is not None:
         said.insert(0, f"weights: {fetched.origin}, of the hub")
     read = read_weights(files.weights, weights)
+    if read.graph is not None:
+        files = replace(files, weights=read.graph.files, config=exported.with_labels(files.config, read.metadata))
     source = WeightSource(
         keys=Keys(read.tensors, files.origin, headless=headless),
         metadata=read.metadata,
@@ -126,6 +128,8 @@ def load_checkpoint(
         image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
         activation=activation,
         texts=texts,
+        graph=read.graph,
+        fed=None if read.graph is None else fed_size(files),
         notes=[*files.notes, *read.notes, *said],
     )
     imported, problem_type = _with_head(import_vit(source), source, labels, problem_type, read.trained_with)
@@ -218,6 +222,8 @@ def _with_head(
     stated: Mapping[str, Any] = source.config
     if native.recognises(source):
         stated = {"problem_type": native.settings(source)["problem_type"]}
+    elif imported.problem_type and source.config.get("problem_type") is None:
+        stated = {"problem_type": imported.problem_type}
     elif imported.text is not None:
         stated = {"problem_type": imported.text.problem_type}
         require_others(imported.config.classes, asked or imported.text.problem_type)
@@ -253,6 +259,8 @@ def _stated_settings(source: WeightSource, files: Files, imported: Imported) -> 
     config = imported.config
     takes = Takes(size=config.image_size, channels=config.channels, pipeline=imported.pipeline)
     stated = stated_contract(files, takes)
+    if imported.look is not None:
+        stated = with_look(stated, imported.look)
     source.notes.extend(stated.notes)
     names = config_labels(files.config)
     if len(names) != config.classes:
@@ -268,6 +276,8 @@ def _input_size(source: WeightSource, files: Files, imported: Imported, stated: 
     if source.image_size is not None:
         _require_multiple(source.image_size, patch, "image size ")
         return source.image_size, "--image-size"
+    if source.graph is not None:
+        return native_size, "the ONNX graph"
     if stated.sized_by:
         size = stated.contract.size
         _require_multiple(size, patch, f"{files.origin}: the input size by {stated.sized_by}, ")

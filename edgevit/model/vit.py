@@ -215,17 +215,25 @@ class Vit(nn.Module):
                     "mean": lambda: tokens.mean(self.config.prefix_tokens)}  # fmt: skip
         return torch.cat([features[name]() for name in self.config.pooling], dim=-1)
 
+    def through(self, tokens: Tokens, first: int = 0, last: int | None = None) -> Tokens:
+        """Tokens in front of block ``first`` to those in front of block ``last``; without it to those behind all blocks."""
+        for block in self.blocks[first:last]:
+            tokens = block(tokens)
+        return tokens
+
     def tokens(self, images: Tensor) -> Tokens:
         """Normalised images [N, channels, H, W] to what pooling takes: the last block's tokens, normed where that comes first."""
-        tokens = Tokens(self.embed(images))
-        for block in self.blocks:
-            tokens = block(tokens)
+        tokens = self.through(Tokens(self.embed(images)))
         return tokens.with_x(self.norm(tokens.x))
+
+    def features_of(self, tokens: Tokens) -> Tensor:
+        """What `tokens` gives to what the head sees, [N, features]."""
+        features = self.projection(self.pooled_norm(self.pool(tokens)))
+        return F.normalize(features, dim=-1) if self.config.unit_features else features
 
     def features(self, images: Tensor) -> Tensor:
         """Normalised images [N, channels, H, W] to what the head sees, [N, features]."""
-        features = self.projection(self.pooled_norm(self.pool(self.tokens(images))))
-        return F.normalize(features, dim=-1) if self.config.unit_features else features
+        return self.features_of(self.tokens(images))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [N, channels, H, W] to logits [N, classes]."""

@@ -40,16 +40,7 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trained:
-    """A backbone with its new head."""
-
-    checkpoint: Checkpoint
-    judged: Judged
-    findings: Findings
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Task:
+class Task:
     """What is fitted again and again."""
 
     features: Features
@@ -57,6 +48,10 @@ class _Task:
     classes: int
     counts: Tensor
     """How much each photo counts [N]."""
+    parts: Tensor
+    """The part of the cross-validation that each photo is in, int64 [N]."""
+    pairs: list[tuple[int, int]]
+    """Photos that are nearly the same."""
 
     def fitted(self, rows: Tensor, columns: slice, penalties: Sequence[float]) -> list[LinearHead]:
         """Heads of the photos ``rows``, by all of their views."""
@@ -79,6 +74,16 @@ class _Task:
         return float((losses * self.counts[rows]).sum() / self.counts[rows].sum())
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A backbone with its new head."""
+
+    checkpoint: Checkpoint
+    judged: Judged
+    findings: Findings
+    task: Task
+
+
 def train_head(backbone: Checkpoint, images: ImageSet, settings: TrainSettings, bench: Workbench) -> Trained:
     """Fit a head for the classes of ``images``, whose ``targets`` are known, on the features of ``backbone``.
 
@@ -89,23 +94,25 @@ def train_head(backbone: Checkpoint, images: ImageSet, settings: TrainSettings, 
     y = torch.tensor(images.targets)
     pairs = near_duplicates(features.views[:, 0], features.thumbnails)
     parts = folds_of(y, images.class_names, groups_of(len(y), pairs), settings.folds, settings.seed)
-    task = _Task(features=features, y=y, classes=len(images.class_names), counts=_counts(y, balanced=settings.balanced))
+    task = Task(features=features, y=y, classes=len(images.class_names), counts=_counts(y, balanced=settings.balanced),
+                parts=parts, pairs=pairs)  # fmt: skip
     total = len(features.poolings) + len(SHARES)
     with bench.stage("choose by cross-validation", total=total) as stage:
         judged: list[Judged] = []
         for pooling in features.poolings:
-            judged += _judged(task, parts, pooling)
+            judged += _judged(task, pooling)
             stage.advance()
         best = min(judged, key=lambda item: item.loss)
-        curve = [(share, _right(task, _of_fewer(task, parts, best, share, settings.seed))) for share in SHARES]
+        curve = [(share, _right(task, _of_fewer(task, best, share, settings.seed))) for share in SHARES]
         stage.advance(len(SHARES))
         head = task.best(torch.arange(len(y)), best)
     curve.append((1.0, _right(task, best.logits)))
-    with bench.stage("leave classes out") as stage:
+    checkpoint = with_head(backbone, best.pooling, head, images.class_names)
+    with bench.stage("leave classes out"):
         own = features.views[:, 0, features.poolings[best.pooling]]
         left_out = tuple(classes_left_out(own, y, parts == 0, images.class_names, lambda rows: task.best(rows, best)))
     findings = findings_of(best.logits, y, images.class_names, images.names, pairs, curve, left_out)
-    return Trained(checkpoint=with_head(backbone, best.pooling, head, images.class_names), judged=best, findings=findings)
+    return Trained(checkpoint=checkpoint, judged=best, findings=findings, task=task)
 
 
 def with_head(backbone: Checkpoint, pooling: tuple[str, ...], head: LinearHead, labels: tuple[str, ...]) -> Checkpoint:
@@ -124,9 +131,9 @@ def _counts(y: Tensor, *, balanced: bool) -> Tensor:
     return 1.0 / torch.bincount(y)[y] if balanced else torch.ones(len(y))
 
 
-def _judged(task: _Task, parts: Tensor, pooling: tuple[str, ...]) -> list[Judged]:
+def _judged(task: Task, pooling: tuple[str, ...]) -> list[Judged]:
     """Of every penalty."""
-    columns, everything = task.features.poolings[pooling], torch.arange(len(task.y))
+    columns, everything, parts = task.features.poolings[pooling], torch.arange(len(task.y)), task.parts
     logits = torch.zeros(len(PENALTIES), len(task.y), task.classes, dtype=torch.float64)
     for part in range(int(parts.max()) + 1):
         rest, own = (parts != part).nonzero()[:, 0], (parts == part).nonzero()[:, 0]
@@ -138,9 +145,9 @@ def _judged(task: _Task, parts: Tensor, pooling: tuple[str, ...]) -> list[Judged
     ]
 
 
-def _of_fewer(task: _Task, parts: Tensor, best: Judged, share: float, seed: int) -> Tensor:
+def _of_fewer(task: Task, best: Judged, share: float, seed: int) -> Tensor:
     """As `Judged.logits`, by heads of ``share`` of the other photos of each class, at least one of each."""
-    columns, generator = task.features.poolings[best.pooling], torch.Generator().manual_seed(seed)
+    columns, parts, generator = task.features.poolings[best.pooling], task.parts, torch.Generator().manual_seed(seed)
     logits = torch.zeros(len(task.y), task.classes, dtype=torch.float64)
     for part in range(int(parts.max()) + 1):
         kept = []
@@ -152,5 +159,5 @@ def _of_fewer(task: _Task, parts: Tensor, best: Judged, share: float, seed: int)
     return logits
 
 
-def _right(task: _Task, logits: Tensor) -> float:
+def _right(task: Task, logits: Tensor) -> float:
     return float((logits.argmax(1) == task.y).double().mean())

@@ -174,7 +174,7 @@ BAD: dict[str, tuple[Callable[[Place], list[object]], str, str]] = {
     "folder without weights": (lambda p: p.build(p.file("d/a.txt", "x").parent), "model", "holds neither model.safetensors"),
     "images as model": (lambda p: p.build(p.data), "model", "these are images, not a model. Give the trained model as MODEL"),
     "bundle as model": (lambda p: p.build(p.bundle), "model", "this is a bundle, built already"),
-    "onnx as model": (lambda p: p.build(p.bundle / MODEL), "model", "this is an ONNX model; edgevit starts from weights"),
+    "own onnx as model": (lambda p: p.build(p.bundle / MODEL), "model", "a graph that edgevit wrote"),
     "hub id as model": (lambda p: p.build(Path("google/vit-base")), "model", "google/vit-base: not in the cache, and"),
     "timm name as model": (lambda p: p.build(Path("vit_tiny_patch16_224")), "model", "timm.models.save_for_hf"),
     "average that is not there": (lambda p: p.build(p.tensors(timm()), "--weights", "ema"), "option", "holds no weights 'ema'"),

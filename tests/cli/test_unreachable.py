@@ -76,6 +76,7 @@ WAYS: dict[str, tuple[Callable[[dict[str, Path], Path], list[object]], int]] = {
     "folder of snapshots": (lambda _, bad: ["collect", "test://32x32?frames=3", "-o", bad], 9),
     "bundle that is unsure": (lambda _, bad: ["collect", "test://32x32?frames=3", "-o", "c", "--uncertain", bad], 5),
     "photos": (lambda have, bad: ["train", bad, "--backbone", have["model"], "--no-cache", "-o", "m"], 4),
+    "added class": (lambda have, bad: ["train", have["data"], "--backbone", have["model"], f"--add-class=x={bad}", "-o", "m"], 4),
     "backbone": (lambda have, bad: ["train", have["data"], "--backbone", bad, "--no-cache", "-o", "m"], 3),
     "new model": (lambda have, bad: ["train", have["data"], "--backbone", have["model"], "--no-cache", "-o", bad], 9),
     "bundle of other classes": (lambda _, bad: ["classes", bad, "--set", "e.npz", "-o", "c"], 5),

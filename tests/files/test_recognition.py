@@ -73,7 +73,6 @@ def test_what_is_no_model(tmp_path: Path, bundle_path: Path) -> None:
     """One line each, with the command that fits."""
     cases = {
         bundle_path: f"this is a bundle, built already: 'edgevit run {bundle_path} 0' runs it",
-        bundle_path / MODEL: "this is an ONNX model; edgevit starts from weights",
         write_images(tmp_path / "photos", 1): f"these are images, not a model. .* --data {tmp_path / 'photos'}",
         file(tmp_path / "w.h5", b"\x89HDF\r\n\x1a\n" + bytes(40)): "this is an HDF5 file",
     }
@@ -87,7 +86,7 @@ def test_what_is_no_bundle(tmp_path: Path, bundle_path: Path, checkpoint_path: P
     cases = {
         checkpoint_path: f"this is a checkpoint, not a bundle. Make a bundle of it: edgevit build {checkpoint_path}",
         tmp_path / "w.pt": "this is a checkpoint, not a bundle",
-        bundle_path / MODEL: "this is an ONNX model, not a bundle",
+        bundle_path / MODEL: "this is an ONNX model, not a bundle. Make a bundle of it",
         write_images(tmp_path / "photos", 1): "edgevit run BUNDLE",
     }
     for path, message in cases.items():

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +38,7 @@ from tests.model.test_checkpoint_settings import HF_CONFIG, PROCESSOR, folder
 from tests.support import ROOT, picture
 
 PASSWORD = "Tr0ub4dor"
+EXPORTED = ROOT / "tests" / "model" / "fixtures" / "onnx" / "torchscript"
 Writer = Callable[[Path], object]
 
 
@@ -123,6 +125,26 @@ def test_safetensors(fuzz: Fuzz, checkpoint_path: Path, tmp_path: Path) -> None:
             metadata = {"__metadata__": {"edgevit": as_json(changed(own, chance)).decode()}}
             told = as_json(header | metadata if chance.random() < 0.8 else changed(header, chance))
             path.write_bytes(len(told).to_bytes(8, "little") + told + good[8 + size :])
+        fuzz.command(*dry_run(path))
+
+
+def test_exported_graph(fuzz: Fuzz, tmp_path: Path) -> None:
+    good, path = (EXPORTED / "model.onnx").read_bytes(), tmp_path / "m.onnx"
+    for chance in fuzz.seeds(40):
+        graph = onnx.load_model_from_string(good)
+        node, tensor = chance.choice(graph.graph.node), chance.choice(graph.graph.initializer)
+        changes: tuple[Callable[[], Any], ...] = (
+            lambda: setattr(node, "op_type", chance.choice(graph.graph.node).op_type),  # noqa: B023
+            lambda: graph.graph.node.remove(node),  # noqa: B023
+            lambda: node.input.extend(list(node.input)),  # noqa: B023
+            lambda: node.attribute.extend(list(chance.choice(graph.graph.node).attribute)),  # noqa: B023
+            lambda: tensor.dims.append(chance.choice((0, 1, -1, 1 << 40))),  # noqa: B023
+            lambda: setattr(tensor, "data_type", chance.randrange(30)),  # noqa: B023
+            lambda: tensor.external_data.add(key="location", value=chance.choice(("/etc/passwd", "..", "m.onnx"))),  # noqa: B023
+        )
+        chance.choice(changes)()
+        content = graph.SerializeToString()
+        path.write_bytes(content if chance.random() < 0.7 else damaged(content, chance))
         fuzz.command(*dry_run(path))
 
 

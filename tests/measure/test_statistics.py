@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgevit.measure.statistics import (
     images_needed,
     mcnemar,
     median_ratio,
+    stratified_difference,
     tango,
     wilson,
 )
@@ -251,6 +253,22 @@ def test_perfect_calibration() -> None:
     assert calibration_error(probabilities, np.repeat([0, 1], (8, 2))) == pytest.approx(0, abs=1e-12)
     assert calibration_error(np.eye(3), np.arange(3)) == 0
     assert calibration_error(np.eye(3), np.array([1, 2, 0])) == 1
+
+
+def test_stratified_difference_against_every_flip() -> None:
+    """All 2^8 ways in which eight changed images of two classes could have changed; alone, a class is McNemar's."""
+    differences = np.array([1, 1, 1, -1, 1, 0, 0, 0, 0, 0, 1, 1, -1, 0], float)
+    targets = np.array([0] * 10 + [1] * 4)
+    weights = np.where(targets == 0, 1 / 20, 1 / 8)
+    signs = np.array(list(itertools.product((-1, 1), repeat=8)))
+    own = (differences * weights)[differences != 0]
+    exact = (np.abs(signs @ own) >= abs(own.sum()) - 1e-12).mean()
+    (low, high), p = stratified_difference(differences, targets)
+    assert p == pytest.approx(exact, abs=0.02)
+    assert low <= own.sum() <= high
+    alone = np.array([1.0] * 9 + [-1.0] + [0.0] * 20)
+    assert stratified_difference(alone, np.zeros(30, int))[1] == pytest.approx(mcnemar(1, 9), abs=0.006)
+    assert stratified_difference(np.zeros(5), np.zeros(5, int)) == ((0.0, 0.0), 1.0)
 
 
 def test_auroc_is_the_share_of_pairs_in_order() -> None:

@@ -132,6 +132,17 @@ def test_names_of_timm_without_a_tag(hub: Hub, tmp_path: Path) -> None:
     assert offline == f"timm/vit_a.lvd@{MAIN}"
 
 
+@pytest.mark.parametrize("place", ["", "onnx/"])
+def test_repositories_of_onnx_alone(hub: Hub, ask: Ask, place: str) -> None:
+    """As optimum writes them, or in a folder of their own beside the settings, as hubs have them."""
+    own = {path.name: path.read_bytes() for path in (REAL.parent.parent / "onnx" / "optimum_style").iterdir()}
+    hub.files[MAIN] = {f"{place}{name}" if name == "model.onnx" else name: content for name, content in own.items()}
+    done = ask("build", f"hf:{REPO}", "--precision", "fp32", "--dry-run")
+    assert done.code == 0, done.stderr
+    assert f"weights: {REPO}@{MAIN}, of the hub" in done.stderr
+    assert not any("logits" in line for line in hub.asked)
+
+
 def test_no_network(ask: Ask) -> None:
     done = ask("build", "hf:acme/other", "--dry-run", "--precision", "fp32", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.code == 3
@@ -179,4 +190,4 @@ def test_repositories_without_a_choice() -> None:
     with pytest.raises(CheckpointError, match="several weights files"):
         wanted(["a.pt", "b.pt"], REPO)
     with pytest.raises(CheckpointError, match="no weights"):
-        wanted(["model.onnx"], REPO)
+        wanted(["model.h5"], REPO)

@@ -7,7 +7,20 @@ from typing import Protocol
 import torch
 
 from edgevit.errors import CheckpointError
-from edgevit.model.families import beit, dinov2, dinov3, eva, huggingface, native, openai, timm, torchvision, towers, tutorial
+from edgevit.model.families import (
+    beit,
+    dinov2,
+    dinov3,
+    eva,
+    exported,
+    huggingface,
+    native,
+    openai,
+    timm,
+    torchvision,
+    towers,
+    tutorial,
+)
 from edgevit.model.families.refuse import refuse_known, refuse_unknown
 from edgevit.model.families.source import Imported, WeightSource
 
@@ -35,6 +48,8 @@ def import_vit(source: WeightSource) -> Imported:
     """
     if native.recognises(source):
         imported = native.read(source)
+    elif exported.recognises(source):
+        imported = exported.read(source)
     else:
         family = next((family for family in OTHERS if family.recognises(source)), None)
         if family is None:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from edgevit.errors import CheckpointError, ConfigError, did_you_mean
 from edgevit.model.families.keys import Keys
+from edgevit.model.onnxin.file import OnnxFile
+from edgevit.model.onnxin.pixels import Look
 from edgevit.model.vit import ACTIVATIONS
 from edgevit.textclasses import TextClasses, TextHead
 from edgevit.vitconfig import VitConfig
@@ -34,6 +36,10 @@ class Imported:
     """The source itself interpolates positions to the size that its preprocessing delivers."""
     text: TextHead | None = None
     """How its head was made, where its classes were given as text."""
+    look: Look | None = None
+    """What an ONNX graph does to pixels by itself."""
+    problem_type: str = ""
+    """What its outputs mean, where the weights' file itself tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,10 @@ class WeightSource:
     """Classes that an image tower is to tell apart."""
     tower: bool = False
     """Whether a head is no classifier but a projection into the space of texts, whatever the user says."""
+    graph: OnnxFile | None = None
+    """The graph that the weights are in, of an ONNX file, whose ``keys`` are empty."""
+    fed: tuple[int, int] | None = None
+    """(height, width) that the settings beside a graph feed it."""
     notes: list[str] = field(default_factory=list)
 
     def choose_heads(self, width: int, stated: Any = None) -> int:

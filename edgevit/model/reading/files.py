@@ -28,6 +28,8 @@ PROCESSOR, NESTED_PROCESSOR = "preprocessor_config.json", "processor_config.json
 _STATE_FILES = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|training_args|random_states|trainer_state)[._].*|.*_optim_states\.pt"
 )
+_EXPORT = re.compile(r"model(_\w+)?\.onnx")
+"""The names that optimum gives to what it exports, whose settings lie beside it."""
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.safetensors|\.bin)")
 _JSON_LIMIT = 16 * 2**20  # bytes; a config.json with 21,841 labels has 1 MiB, a long training's state a few
@@ -75,6 +77,8 @@ def locate(path: Path) -> Files:
         return _with_settings(_shards(index), index, notes)
     if path.name in WEIGHT_NAMES:
         return _with_settings((path,), path)
+    if _EXPORT.fullmatch(path.name):
+        return _with_settings((path,), path)
     if path.name in ADAPTER_NAMES:
         raise CheckpointError(_adapter(path.parent))
     return Files(weights=(path,), origin=path, config={}, processor={})
@@ -101,6 +105,10 @@ def _in_folder(folder: Path) -> Files:
             return _with_settings(_shards(folder / index), folder / index, notes)
     if any((folder / name).is_file() for name in ADAPTER_NAMES):
         raise CheckpointError(_adapter(folder))
+    exports = [path for path in (folder / "model.onnx", folder / "onnx" / "model.onnx") if path.is_file()]
+    others = any(path.name == "manifest.json" or path.name.endswith(WEIGHT_SUFFIXES) for path in folder.iterdir())
+    if exports and not others:
+        return _with_settings((exports[0],), exports[0], notes)
     return _with_settings(*_only_file(folder), notes)
 
 
@@ -112,6 +120,8 @@ def _only_file(folder: Path) -> tuple[tuple[Path, ...], Path]:
     """The one weights file of a folder that has it under a name of its own. Raises CheckpointError if there is not one."""
     files = [path for path in sorted(folder.iterdir()) if path.name.endswith(WEIGHT_SUFFIXES) and path.is_file()]
     files = [path for path in files if not _STATE_FILES.fullmatch(path.name)]
+    if not files and not (folder / "manifest.json").is_file():  # which a bundle has
+        files = [path for path in sorted(folder.iterdir()) if path.name.endswith(".onnx") and path.is_file()]
     if len(files) == 1:
         return (files[0],), files[0]
     if files:
@@ -186,6 +196,9 @@ def _with_settings(weights: tuple[Path, ...], origin: Path, notes: tuple[str, ..
         processor, name = _processor(folder.parent)
         if processor:
             notes += (f"preprocessing: took {name} of {folder.parent.name}; {folder.name} has none",)
+    if not processor and origin.suffix == ".onnx" and folder.name == "onnx":  # as models on the hub have it
+        processor, name = _processor(folder.parent)
+        folder = folder if is_file(folder / "config.json", CheckpointError) else folder.parent
     own = f"{OPEN_CLIP}config.json" if origin.name.startswith(OPEN_CLIP) else "config.json"
     config = _read_json(folder / own)
     return Files(weights=weights, origin=origin, config=config, processor=processor, processor_name=name, notes=notes)

@@ -103,7 +103,7 @@ def fetched(name: HubName) -> Fetched:
             return _of_cache(name)
         files = wanted([item.rfilename for item in found.siblings or ()], name.repo)
         places = [Path(hf_hub_download(name.repo, file, revision=name.revision)) for file in files]
-    folder = places[-1].parent
+    folder = places[0].parents[len(Path(files[0]).parts) - 1]
     return Fetched(folder=folder, repo=name.repo, commit=folder.name)
 
 
@@ -150,7 +150,8 @@ def _of_cache(name: HubName) -> Fetched:
 
 
 def wanted(files: Sequence[str], repo: str) -> tuple[str, ...]:
-    """Of a repository's ``files`` the settings, and the weights as transformers looks for them: safetensors before pickles.
+    """Of a repository's ``files`` the settings, and the weights as transformers looks for them: safetensors before pickles, and
+    where there are none a float ONNX file where optimum puts it.
 
     Raises CheckpointError if there are none.
     """
@@ -162,6 +163,9 @@ def wanted(files: Sequence[str], repo: str) -> tuple[str, ...]:
             stem = index.removesuffix(".index.json")
             head, tail = stem.rsplit(".", 1)
             return (*settings, index, *(name for name in files if re.fullmatch(rf"{re.escape(head)}-\d+-of-\d+\.{tail}", name)))
+    for graph in ("model.onnx", "onnx/model.onnx"):
+        if graph in files:
+            return (*settings, graph, *(name for name in (f"{graph}_data", f"{graph}.data") if name in files))
     others = [name for name in files if "/" not in name and name.endswith(_SUFFIXES)]
     if len(others) == 1:
         return (*settings, others[0])

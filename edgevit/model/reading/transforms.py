@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgevit.errors import CheckpointError, ConfigError, did_you_mean
 from edgevit.model.families.timm_config import TimmConfig
+from edgevit.model.onnxin.pixels import Look
 from edgevit.model.reading.defaults import CLIP_MEAN, CLIP_STD, HALF, PIPELINES, PROCESSORS
 from edgevit.model.reading.files import Files
 from edgevit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -19,6 +21,7 @@ TIMM_FILTERS = {"nearest": "nearest", "lanczos": "lanczos", "bilinear": "linear"
 TIMM_MODES = {"squash": "squash", "border": "letterbox"}  # whatever else is said is a centre crop
 TIMM_CROP = 0.875
 OPEN_CLIP_MODES = {"shortest": "shortest", "squash": "squash", "longest": "letterbox"}
+ASSUMED = "preprocessing: "
 OVERRIDES = ("mode", "resize", "interpolation", "mean", "std", "color")
 # Steps of transformers' processors that change the picture in ways that the contract does not have.
 UNKNOWN_STEPS = (
@@ -77,6 +80,23 @@ def stated_contract(files: Files, model: Takes) -> Stated:
     except (TypeError, ValueError, KeyError, ZeroDivisionError, ConfigError) as error:
         msg = f"{files.origin}: the preprocessing settings beside it make no sense ({error!r}). Mend them or move the weights."
         raise CheckpointError(msg) from error
+
+
+def fed_size(files: Files) -> Size | None:
+    """(height, width) that the settings beside a graph deliver, whatever the graph takes; None if they do not tell."""
+    stated = stated_contract(files, Takes(size=USED, channels=3, pipeline=""))
+    return stated.contract.size if stated.sized_by else None
+
+
+def with_look(stated: Stated, look: Look) -> Stated:
+    """``stated`` with what an ONNX graph does to pixels by itself, which comes before what lies beside it."""
+    changes: dict[str, Any] = {} if look.color is None else {"color": look.color}
+    notes = stated.notes
+    if look.mean is not None and look.std is not None:
+        changes |= {"mean": look.mean, "std": look.std}
+        # What is assumed of mean and std is not what is taken.
+        notes = tuple(re.sub(r"(, (ImageNet's )?mean\b[^;(]*)", "", note) if note.startswith(ASSUMED) else note for note in notes)
+    return replace(stated, contract=replace(stated.contract, **changes), notes=notes)
 
 
 def at_size(stated: Stated, size: Size, config: Mapping[str, Any]) -> Preprocessing:

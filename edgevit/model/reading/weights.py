@@ -13,7 +13,9 @@ from torch import Tensor
 
 from edgevit.errors import CheckpointError
 from edgevit.files.bounded import open_regular
-from edgevit.files.recognition import WEIGHT_FILES, not_a_model
+from edgevit.files.recognition import WEIGHT_FILES, file_kind, not_a_model
+from edgevit.model.onnxin import file as onnx_file
+from edgevit.model.onnxin.file import OnnxFile
 from edgevit.model.reading.head import loss_over_labels
 from edgevit.model.reading.pickles import read_pickle
 from edgevit.model.reading.unwrap import unwrap
@@ -32,12 +34,14 @@ class Weights:
     """Which of several models in the file these are; "" where it holds one."""
     arguments: str = ""
     """What the training script's arguments in the file say, for people."""
+    graph: OnnxFile | None = None
+    """Of an ONNX file, whose weights are told by it; ``tensors`` are none then."""
     trained_with: str = ""
     """What the training's settings say of a loss over single labels; see `edgevit.model.reading.head.loss_over_labels`."""
 
 
 def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
-    """Read a safetensors or torch file, told apart by content, or the shards of one model.
+    """Read a safetensors, torch or ONNX file, told apart by content, or the shards of one model.
 
     Args:
         paths: the file, or all shards.
@@ -48,6 +52,10 @@ def read_weights(paths: Sequence[Path], which: str | None = None) -> Weights:
             or a tensor that is sparse, quantized or not all there.
         ConfigError: the file does not hold ``which``.
     """
+    if len(paths) == 1 and file_kind(paths[0]) == "onnx":
+        graph = onnx_file.read(paths[0])
+        with onnx_file.walking(paths[0]):
+            return Weights(tensors={}, metadata=graph.metadata, notes=(), graph=graph)
     content: Any = {}
     metadata: Mapping[str, str] = {}
     if len(paths) == 1:
