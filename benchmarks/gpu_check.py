@@ -1,6 +1,6 @@
 """One command for a machine with an NVIDIA GPU: does all that a machine without one could not check.
 
-    python benchmarks/gpu_check.py pack FOLDER [--python 3.12] [--leave-out NAME ...]   # where there is a package index
+    python benchmarks/gpu_check.py pack FOLDER [--python 3.12] [--leave-out NAME ...] [--rtx]  # where there is a package index
     python benchmarks/gpu_check.py run [FOLDER] [--out gpu_check.json] [--limit-s 480]  # on the GPU machine, without a network
 
 It compiles pycuda, runs the tests marked gpu, drives edgevit's GPU session over real kernels (a stand-in for TensorRT alone), and
@@ -16,12 +16,12 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.on_gpu import devices, environment, packing, rtx, session, tests
 from benchmarks.on_gpu.running import Report, Row, Step, do, document, run_steps, table
 
+ROOT = Path(__file__).resolve().parents[1]
 STEPS = (
     Step(name="machine", does=environment.machine, limit_s=60),
     Step(name="environment", does=environment.environment, limit_s=90, needs=("machine",)),
@@ -70,6 +70,7 @@ def main() -> None:
     verb.add_argument("folder", type=Path)
     verb.add_argument("--python", default="3.12", help="of the GPU machine; 3.12 by default")
     verb.add_argument("--leave-out", nargs="+", default=[], metavar="NAME", help="distributions that the machine has")
+    verb.add_argument("--rtx", action="store_true", help="TensorRT-RTX, too: 97 MiB")
     verb = verbs.add_parser("run", help="run all steps")
     verb.add_argument("folder", type=Path, nargs="?", help="what pack made; without it, what is installed must do")
     verb.add_argument("--out", type=Path, default=Path("gpu_check.json"))
@@ -82,11 +83,9 @@ def main() -> None:
     verb.add_argument("--folder", type=Path)
     args = parser.parse_args()
     if args.verb == "pack":
-        packing.pack(args.folder, python=args.python, leave_out=args.leave_out)
-        total = sum(path.stat().st_size for path in args.folder.iterdir())
-        print(
-            f"{args.folder}: {total / 2**20:.0f} MiB in {len(list(args.folder.iterdir()))} files of at most {packing.PART // 2**20} MiB"
-        )
+        packing.pack(args.folder, python=args.python, leave_out=args.leave_out, rtx=args.rtx)
+        sizes = [path.stat().st_size for path in args.folder.iterdir()]
+        print(f"{args.folder}: {sum(sizes) / 2**20:.0f} MiB in {len(sizes)} files of at most {packing.PART // 2**20} MiB")
     elif args.verb == "step":
         (step,) = (step for step in STEPS if step.name == args.name)
         sys.exit(do(step, Report(path=args.report, work=args.work, packed=args.folder)))

@@ -79,24 +79,30 @@ def environment(report: Report) -> None:
     )
     lacking = _lacking(python)
     report.figure("packages that lacked", " ".join(lacking.values()) or "none")
-    if not lacking:
-        return
-    if report.packed is None:
+    if lacking and report.packed is None:
         msg = f"{', '.join(lacking.values())}: not installed here. Bring them: gpu_check.py pack FOLDER, then run FOLDER"
         raise SkippedError(msg)
+    if report.packed is None:
+        return
     wheels = wheelhouse(report)
-    pip = next(iter(sorted(wheels.glob("pip-*.whl"))), None)
-    runner = [str(pip / "pip")] if pip else ["-m", "pip"]
-    options = ["--disable-pip-version-check", "--no-index", "--find-links", str(wheels), "--no-compile", "--quiet"]
-    _done(
-        subprocess.run(
-            [str(python), *runner, "install", *options, *lacking.values()], capture_output=True, text=True, check=False
-        ),
-        "pip",
-    )
+    if lacking:
+        _pip(python, wheels, *lacking.values())
     if lacking := _lacking(python):
         msg = f"installed, and cannot be found: {', '.join(lacking)}"
         raise RuntimeError(msg)
+    source = next(iter(sorted(wheels.glob("tensorrt_rtx*.tar.gz"))), None)
+    if source and _version_of("tensorrt_rtx", python) == "none":
+        _pip(python, wheels, "--no-build-isolation", str(source))
+        report.figure("tensorrt_rtx", _version_of("tensorrt_rtx", python))
+
+
+def _pip(python: Path, wheels: Path, *arguments: str) -> None:
+    """Install from ``wheels`` and nothing else, with the pip that is among them or the machine's own."""
+    pip = next(iter(sorted(wheels.glob("pip-*.whl"))), None)
+    runner = [str(pip / "pip")] if pip else ["-m", "pip"]
+    options = ["--disable-pip-version-check", "--no-index", "--find-links", str(wheels), "--no-compile", "--quiet"]
+    command = [str(python), *runner, "install", *options, *arguments]
+    _done(subprocess.run(command, capture_output=True, text=True, check=False), "pip install")
 
 
 def wheelhouse(report: Report) -> Path:
@@ -144,14 +150,8 @@ def pycuda(report: Report) -> None:
         "CUDA_ENABLE_CURAND": False,  # its library is often not there, and no session uses it
     }  # fmt: skip
     (root / "siteconf.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()), encoding="utf-8")
-    pip = next(iter(sorted(wheels.glob("pip-*.whl"))), None)
-    runner = [str(pip / "pip")] if pip else ["-m", "pip"]
-    options = ["--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check"]
     start = time.perf_counter()
-    _done(
-        subprocess.run([sys.executable, *runner, "install", *options, str(root)], capture_output=True, text=True, check=False),
-        "pycuda",
-    )
+    _pip(Path(sys.executable), wheels, "--no-build-isolation", "--no-deps", str(root))
     report.figure("compiled in", time.perf_counter() - start, "s")
     if not _loads():
         said = _python(Path(sys.executable), "import pycuda.driver").stderr.strip().splitlines()
@@ -180,7 +180,7 @@ def _roots() -> Iterator[Path]:
     named = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "CONDA_PREFIX") if os.environ.get(name)]
     nvcc = shutil.which("nvcc")
     places = [Path(path) for path in named] + ([Path(nvcc).resolve().parents[1]] if nvcc else [])
-    places += sorted(Path("/usr/local").glob("cuda*"), reverse=True) + [Path("/opt/cuda"), Path("/usr/lib/cuda"), Path("/usr")]
+    places += [*sorted(Path("/usr/local").glob("cuda*"), reverse=True), Path("/opt/cuda"), Path("/usr/lib/cuda"), Path("/usr")]
     for folder in dict.fromkeys(path for path in sys.path if path.endswith("-packages")):
         places += sorted((Path(folder) / "nvidia").glob("*"))
     yield from dict.fromkeys(path for path in places if path.is_dir())
@@ -214,14 +214,13 @@ def _version(program: Path | str) -> str:
     return f"{lines[0].strip()} ({program})"
 
 
-def _version_of(module: str) -> str:
+def _version_of(module: str, python: Path | None = None) -> str:
     """Of a module, without loading it here: a library that does not load may end the process."""
     code = f"import importlib.util as u, sys\nif u.find_spec({module!r}) is None: sys.exit('none')\nimport {module} as m"
     code += "\nprint(getattr(m, '__version__', None) or getattr(m, 'VERSION_TEXT', '?'))"
     code += "\nif m.__name__ == 'torch': print('CUDA', m.version.cuda, 'usable' if m.cuda.is_available() else 'not usable')"
-    done = _python(Path(sys.executable), code)
-    said = " ".join(done.stdout.split()) if done.returncode == 0 else (done.stderr.strip().splitlines() or ["?"])[-1]
-    return said
+    done = _python(python or Path(sys.executable), code)
+    return " ".join(done.stdout.split()) if done.returncode == 0 else (done.stderr.strip().splitlines() or ["?"])[-1]
 
 
 def _python(python: Path, code: str) -> subprocess.CompletedProcess[str]:

@@ -19,12 +19,14 @@ WHEELS = (
     "mako", "platformdirs", "pytools", "setuptools", "wheel",  # those of pycuda, which is compiled there
     "pip",  # a machine's own may be missing, or of another environment
 )  # fmt: skip
+RTX = ("tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu13_libs"), "tensorrt_rtx_cu13"
+"""TensorRT-RTX: its wheels, and the module over them, which comes as source."""
 GLIBC = (*range(39, 16, -1), 12, 5)
 """Minor versions of glibc 2 in wheels' names: pip takes each for itself."""
 
 
-def pack(folder: Path, *, python: str, leave_out: Sequence[str] = (), part: int = PART) -> None:
-    """Fill ``folder`` with wheels for CPython ``python`` (``3.12``) on x86-64 Linux, and pycuda's source.
+def pack(folder: Path, *, python: str, leave_out: Sequence[str] = (), rtx: bool = False, part: int = PART) -> None:
+    """Fill ``folder`` with wheels for CPython ``python`` (``3.12``) on x86-64 Linux, and pycuda's source; with TensorRT-RTX.
 
     ``leave_out`` names distributions that the machine has. Raises SystemExit with pip's last line if pip fails.
     """
@@ -37,6 +39,10 @@ def pack(folder: Path, *, python: str, leave_out: Sequence[str] = (), part: int 
     needs = [*WHEELS, *(["tomli>=2.0", "exceptiongroup"] if python == "3.10" else [])]
     _download(folder, *wanted, *(need for need in needs if distribution(need) not in map(distribution, leave_out)))
     _download(folder, "--no-deps", "--no-binary=pycuda", PYCUDA)
+    if rtx:
+        wheels, source = RTX
+        _download(folder, "--no-deps", *wanted, *wheels)
+        _download(folder, "--no-deps", f"--no-binary={source}", source)
     unwanted = {distribution(name) for name in leave_out}
     for path in sorted(folder.iterdir()):
         if distribution(path.name) in unwanted:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,7 +121,7 @@ def run_steps(
         elif left < SHORTEST:
             row = Row(step=step.name, result="skipped", reason=f"no time was left of {limit_s:g} s")
         else:
-            row = run_step(step.name, lambda path, step=step: command(step, path), work, min(step.limit_s, left))
+            row = run_step(step.name, partial(command, step), work, min(step.limit_s, left))
         done[step.name] = row.result
         yield row
 

@@ -33,7 +33,7 @@ def tests(report: Report) -> None:
     if not results.is_file():
         msg = f"pytest ended with exit code {code} and no results"
         raise RuntimeError(msg)
-    cases = list(ElementTree.parse(results).iter("testcase"))  # noqa: S314  # written by pytest here
+    cases = list(ElementTree.parse(results).iter("testcase"))
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case.find("skipped") is not None]
     report.figure("passed", len(cases) - len(failed) - len(skipped))
