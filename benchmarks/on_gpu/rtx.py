@@ -10,6 +10,8 @@ from benchmarks.on_gpu.running import Report, SkippedError
 
 CAPABILITIES = ("SM80", "CURRENT")
 """What engines are made for: GPUs of compute capability 8.0, and the one that is here."""
+LONGEST = 200
+"""Characters of a reason."""
 
 
 def rtx(report: Report) -> None:
@@ -66,7 +68,7 @@ def _tried(report: Report, trt: Any, name: str, build: Callable[[], bytes]) -> s
             report.figure(f"{name}, graph", str(session.graph))
     except (EdgevitError, RuntimeError, AttributeError) as error:
         report.figure(f"{name}", "does not run here")
-        return f"{name}: {' '.join(str(error).split())}"
+        return f"{name}: {' '.join(str(error).split())[:LONGEST]}"
     report.figure(f"{name}, largest difference from torch", float(np.abs(found - wanted).max()))
     right = np.allclose(found, wanted, rtol=0, atol=0.02 * float(np.abs(wanted).max()))
     return "" if right else f"{name}: gives other logits than torch"

@@ -122,7 +122,8 @@ class Execution:
         _check(_cuda().cuModuleLoadData(ctypes.byref(self._module), KERNELS.read_bytes() + b"\0"))
 
     def __del__(self) -> None:
-        _cuda().cuModuleUnload(self._module)
+        if self._module:
+            _cuda().cuModuleUnload(self._module)
 
     def set_input_shape(self, _name: str, _shape: tuple[int, ...]) -> bool:
         return True

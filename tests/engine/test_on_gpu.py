@@ -232,7 +232,7 @@ import pycuda.driver as cuda
 from edgevit.engine.cuda_memory import current, first_gpu
 _, context = first_gpu(cuda)
 TensorRtSession(engine, module).close()                 # what CUDA loads lazily is loaded
-large, taken = plan((4096, 4096, 3), 5), []
+large, taken = plan((4096, 4096, 3), 50_000), []
 with current(context):
     size = 2 ** 36
     while size >= 2 ** 21:

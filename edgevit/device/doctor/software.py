@@ -15,7 +15,7 @@ from edgevit.target import load_target
 SYSTEM_VENV = "python3 -m venv --system-site-packages VENV, and install edgevit there"
 SYSTEM_TENSORRT = "apt install python3-libnvinfer"
 COMPILERS = {"g++": "build-essential", "Python.h": "python3-dev", "nvcc": "nvidia-cuda-dev"}
-"""What pycuda is compiled with, and the packages that have it, on JetPack 7, too. Ubuntu's nvidia-cuda-toolkit is another CUDA."""
+"""What pycuda is compiled with, and the packages that have it, on JetPack 7, too. Ubuntu's nvidia-cuda-toolkit is another one."""
 SYSTEM_OPENCV = ("python3-opencv", "libopencv-python")
 """Ubuntu's OpenCV for Python, and NVIDIA's of JetPack 5 and 6, which exclude each other."""
 GSTREAMER = re.compile(r"GStreamer:\s+YES(?: \(([\d.]+)\))?")
