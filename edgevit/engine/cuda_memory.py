@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,7 +17,23 @@ def first_gpu(cuda: Any) -> tuple[Any, Any]:
     """
     cuda.init()
     device = cuda.Device(0)
-    return device, device.retain_primary_context()
+    context = device.retain_primary_context()
+    # At exit pycuda 2026.1 would give it back with cuCtxDetach, which is for contexts of one's own (~context() in cuda.hpp).
+    never_freed(context)
+    return device, context
+
+
+def never_freed(*objects: Any) -> None:
+    """Keep ``objects`` beyond the interpreter's end: what pycuda frees where no context can be made current ends in abort()."""
+    for each in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
+
+
+class GpuLostError(Exception):
+    """An error has ended the context, for the whole process."""
+
+
+_LOST: list[Any] = []
 
 
 @contextmanager
@@ -24,12 +41,20 @@ def current(context: Any) -> Iterator[None]:
     """``context`` is the calling thread's meanwhile, and not afterwards; a microsecond.
 
     A context that is left on pycuda's stack ends the process with abort(), whenever its thread ends, after correct output.
+    Raises pycuda's Error or GpuLostError if it cannot be made current: what a kernel did wrong is told by any later call.
     """
+    if any(context is each for each in _LOST):
+        msg = "an earlier error has ended its context"
+        raise GpuLostError(msg)
     context.push()
     try:
         yield
     finally:
-        context.pop()
+        try:
+            context.pop()
+        except Exception:  # pycuda's Error, whose module is the caller's; the next call tells it
+            _LOST.append(context)
+            context.detach()  # pycuda drops what is detached from its stack, whatever CUDA says
 
 
 class Buffer:

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from statistics import median
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ import numpy as np
 
 from edgevit.engine.base import GraphUse, cause, closed, require_frames
 from edgevit.engine.cuda_graph import CudaGraph, CudaGraphError, capture
-from edgevit.engine.cuda_memory import Buffer, current, first_gpu
+from edgevit.engine.cuda_memory import Buffer, GpuLostError, current, first_gpu, never_freed
 from edgevit.engine.tensorrt_log import Messages, logger_of
 from edgevit.errors import EngineError, needs_extra
 from edgevit.onnxfile import FEATURES
@@ -57,21 +57,29 @@ class _Held:
     def free(self) -> None:
         """The graph, what TensorRT holds, the stream, the buffers: each needs the one behind it, and all the context."""
         if os.getpid() != self.process:  # a forked child has a copy of the handles and nothing of what they stand for
+            self.abandon()
             return
         if not self.lock.acquire(timeout=PATIENCE):  # a thread that hangs in an inference must not keep the process from its end
+            self.abandon()
             return
         try:
             with current(self.context):
+                if self.stream is not None:
+                    self.stream.is_done()  # raises what ended the context: nothing can be freed then, and pycuda complains of it
                 self.drop_graph()
                 for name in ("execution", "plan", "runtime", "stream"):
                     setattr(self, name, None)
                 for buffer in self.buffers:
                     buffer.free()
                 self.buffers.clear()
-        except self.cuda.Error:  # the GPU is lost, and all of this with it
-            return
+        except (self.cuda.Error, GpuLostError):  # the GPU is lost, and all of this with it
+            self.abandon()
         finally:
             self.lock.release()
+
+    def abandon(self) -> None:
+        """Leave all to the driver, which frees it with the process: pycuda's destructors would end the process with abort()."""
+        never_freed(self, self.execution, self.plan, self.runtime, self.stream, *self.buffers)
 
     def drop_graph(self) -> None:
         """Free the graph, if there is one."""
@@ -119,10 +127,15 @@ class TensorRtSession:
 
     @contextmanager
     def _on_the_gpu(self) -> Iterator[None]:
-        with self._held.lock:
+        with self._held.lock, ExitStack() as stack:
             if not self._closing.alive:
                 raise EngineError(closed(self.engine))
-            with current(self._held.context), self._logger.heard(self._messages):
+            try:
+                stack.enter_context(current(self._held.context))
+            except (self._held.cuda.Error, GpuLostError) as error:
+                msg = f"{self.engine}: the GPU is lost: {cause(error)}. Start the program again"
+                raise EngineError(msg) from error
+            with self._logger.heard(self._messages):
                 yield
 
     def _load(self, engine: bytes, mapped: bool) -> None:

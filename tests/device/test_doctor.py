@@ -39,6 +39,8 @@ GOOD = Python(
     path="/usr/local/cuda/bin:/usr/bin",
     include="/usr/include/python3.10",
 )
+LATER = R39.replace("REVISION: 2.1", "REVISION: 2.2")
+"""An L4T that is in no table."""
 ENVIRONMENT = "/home/me/venv/lib/python3.10/site-packages"
 
 
@@ -223,6 +225,47 @@ def test_tensorrt(module: Module, level: str, words: str, tmp_path: Path) -> Non
     owner = module.owner if (module.file or "").startswith(ENVIRONMENT) else None
     assert ("pip uninstall" in found.fix) == (owner is not None)
     assert owner is None or f"pip uninstall {owner}" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("module", "release", "version", "level", "words"),
+    [
+        ("p3767-0005", R39, "10.16.2.10", "ok", ""),
+        ("p3767-0005", R39, "10.13.3.9", "problem", "no kernels for Orin"),  # isaac-ros-cli issue 22: the same board and versions
+        ("p3767-0005", R36, "10.7.0", "ok", ""),  # NVIDIA's own upgrade of JetPack 6
+        ("p3767-0005", R39, "11.4.1", "warning", "from JetPack 7.2.2 on"),
+        ("p3701-0005", R36, "11.0.0", "warning", "from JetPack 7.2.2 on"),
+        ("p3767-0005", LATER, "11.4.1", "warning", "on AGX Orin and Thor alone"),
+        ("p3701-0005", LATER, "11.4.1", "ok", ""),
+        ("p3701-0005", LATER, "10.16.2", "ok", ""),
+        ("p3834-0008", R38, "10.13.3", "ok", ""),
+        ("p3834-0008", LATER, "11.4.1", "ok", ""),
+        ("p3834-0008", R38, "11.4.1", "warning", "from JetPack 7.2.2 on"),
+        ("p3767-0005", LATER, None, "ok", ""),
+    ],
+)
+def test_tensorrt_that_is_not_for_the_board(
+    module: str, release: str, version: str | None, level: str, words: str, tmp_path: Path
+) -> None:
+    """What NVIDIA says of it, and of an L4T that is in no table nothing but that."""
+    chip, mib = ("tegra264", 125772) if module == "p3834-0008" else ("tegra234", 7486 if module == "p3767-0005" else 62817)
+    root = board_of(tmp_path, compatible=modules(module, chip=chip), release=release, mib=mib)
+    version_of_python = "3.10.12" if release == R36 else "3.12.3"
+    tensorrt = Module(version=version, file="/usr/lib/python3/dist-packages/tensorrt/__init__.py")
+    python = replace(with_module("tensorrt", tensorrt), version=version_of_python)
+    found = only(examine(python, root), "TensorRT")
+    assert (found.level, words in found.text) == (level, True)
+    assert (found.fix == "") == (level == "ok")
+    if level != "ok" and release == R39:
+        assert "JetPack 7.2.1's own is 10.16.2" in found.fix
+
+
+def test_a_jetpack_that_is_in_no_table(tmp_path: Path) -> None:
+    """Its number is read, its name is unknown, and what apt calls it is told."""
+    root = board_of(tmp_path, compatible=modules("p3701-0005"), release=LATER, mib=62817)
+    write(root / "var/lib/dpkg/status", "Package: nvidia-jetpack\nStatus: install ok installed\nVersion: 7.2.2-b12\n")
+    found = only(examine(replace(GOOD, version="3.12.3"), root), "JetPack")
+    assert (found.level, found.text) == ("ok", "JetPack unknown (package 7.2.2-b12), L4T 39.2.2")
 
 
 def test_pycuda(tmp_path: Path) -> None:

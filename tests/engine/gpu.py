@@ -84,13 +84,18 @@ class Driver(ModuleType):
 
     def Stream(self) -> Any:  # noqa: N802  # the same
         self.needs_context("new stream")
-        return Freed(self, "stream", handle=7, synchronize=self.synchronize)
+        return Freed(self, "stream", handle=7, synchronize=self.synchronize, is_done=self.is_done)
 
     def synchronize(self) -> None:
         assert self.captured is None, "a capturing stream must not be waited for"
         self.needs_context("synchronize")
         if self.illness:
             raise self.Error(self.illness)
+
+    def is_done(self) -> bool:
+        if self.illness:
+            raise self.Error(self.illness)
+        return True
 
     def pagelocked_empty(self, shape: tuple[int, ...], dtype: Any, *, mem_flags: int) -> Any:
         self.needs_context(f"pinned {'mapped' if mem_flags else 'plain'}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.engine import tensorrt_session
+from edgevit.engine import cuda_memory, tensorrt_session
 from edgevit.engine.tensorrt_session import TensorRtSession
 from edgevit.errors import EngineError
 from tests.engine.gpu import FREED, Driver, TensorRtModule, installed, some_frames
@@ -139,7 +139,29 @@ def test_a_forked_child_frees_nothing(driver: Driver, monkeypatch: pytest.Monkey
     real = os.getpid()
     monkeypatch.setattr(tensorrt_session.os, "getpid", lambda: real + 1)
     session.close()
-    assert driver.log == []
+    del session
+    gc.collect()
+    assert driver.log == []  # nor does pycuda at the child's end: its destructors end in abort() there
+
+
+def test_a_context_that_an_error_has_ended_cannot_be_popped(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is detached, or pycuda's stack would end the process with abort(); what is called next is one clear line."""
+    monkeypatch.setattr(cuda_memory, "_LOST", [])
+    session, detached = TensorRtSession(b"a plan", TensorRtModule(driver)), list[bool]()
+
+    def lost() -> None:
+        msg = "cuCtxPopCurrent failed: an illegal memory access was encountered"
+        raise driver.Error(msg)
+
+    monkeypatch.setattr(session._held.context, "pop", lost)
+    monkeypatch.setattr(session._held.context, "detach", lambda: detached.append(True), raising=False)
+    session.infer(some_frames())  # what it gives is right
+    for call in (lambda: session.infer(some_frames()), lambda: TensorRtSession(b"a plan", TensorRtModule(driver))):
+        with pytest.raises(EngineError, match="the GPU is lost: an earlier error has ended its context") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    session.close()
+    assert detached == [True]
 
 
 def test_sessions_share_the_modules_logger_and_not_its_messages(driver: Driver) -> None:

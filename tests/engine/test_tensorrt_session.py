@@ -263,7 +263,7 @@ def agree(ours: np.ndarray, reference: np.ndarray) -> None:
 
 
 needs_gpu = pytest.mark.skipif(
-    find_spec("pycuda") is None or TensorRt().lacking(), reason="needs an NVIDIA GPU, TensorRT and pycuda"
+    find_spec("pycuda") is None or bool(TensorRt().lacking()), reason="needs an NVIDIA GPU, TensorRT and pycuda"
 )
 
 

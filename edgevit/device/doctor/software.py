@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgevit.device.doctor.finding import Finding, Patient, new_enough
+from edgevit.device.doctor.jetson_tensorrt import not_for
 from edgevit.engines import ENGINES
 from edgevit.target import load_target
 
 SYSTEM_VENV = "python3 -m venv --system-site-packages VENV, and install edgevit there"
 SYSTEM_TENSORRT = "apt install python3-libnvinfer"
 COMPILERS = {"g++": "build-essential", "Python.h": "python3-dev", "nvcc": "nvidia-cuda-dev"}
-"""What pycuda is compiled with, and the packages that have it; nvcc is also in NVIDIA's cuda-toolkit."""
+"""What pycuda is compiled with, and the packages that have it, on JetPack 7, too. Ubuntu's nvidia-cuda-toolkit is another one."""
 SYSTEM_OPENCV = ("python3-opencv", "libopencv-python")
 """Ubuntu's OpenCV for Python, and NVIDIA's of JetPack 5 and 6, which exclude each other."""
 GSTREAMER = re.compile(r"GStreamer:\s+YES(?: \(([\d.]+)\))?")
@@ -69,9 +70,12 @@ def tensorrt(patient: Patient) -> Iterator[Finding]:
         )
         yield Finding(topic="TensorRT", level="problem", text=words, fix=fix)
     elif board and patient.python.owns(module):
-        # A wheel is built for servers: on Orin it ends with "SM 87 is not supported", and it hides JetPack's own.
+        # It hides JetPack's own, and is for servers: on an Orin with JetPack 6 it ends with "SM 87 is not supported".
         fix = f"on a Jetson use JetPack's own: pip uninstall {module.owner}"
         yield Finding(topic="TensorRT", level="warning", text=words, fix=fix)
+    elif board and (against := not_for(board, module.version)):
+        level, why, fix = against
+        yield Finding(topic="TensorRT", level=level, text=f"{words}; {why}", fix=fix)
     elif board and not module.of_system:
         fix = f"NVIDIA's containers bring it so, and then it is the right one; on a board itself: {SYSTEM_TENSORRT}"
         yield Finding(topic="TensorRT", level="note", text=words, fix=fix)
