@@ -1,0 +1,113 @@
+"""An Arm computer: a folder with an arm64 Debian in it, entered in namespaces that end with the process and leave nothing.
+
+The kernel of this machine runs its programs through qemu, which it is told of (binfmt_misc) inside a user namespace: from
+Linux 6.7 on each may have its own list. Mounts are those of a mount namespace, processes those of a pid namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support import Outcome
+
+QEMU = Path("/usr/bin/qemu-aarch64-static")
+A76 = "cortex-a76"
+"""Of a Raspberry Pi 5: dot products of INT8."""
+LOCALE = {"LANG": "C.UTF-8"}
+BOARDS = "boards"
+"""A folder in the root, of boards' files."""
+
+# The kernel knows an arm64 program by its first 20 bytes; F: qemu is opened now, so that it need not lie in the root.
+MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
+# $1 root, $2 rule for the kernel, $3 a folder of this machine, then the program: what is in the namespaces before it starts.
+INSIDE = r"""
+set -e
+root=$1; rule=$2; shared=$3; shift 3
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+for name in null zero full random urandom; do : >>"$root/dev/$name"; mount --bind "/dev/$name" "$root/dev/$name"; done
+mkdir -p "$root/shared"; mount --bind "$shared" "$root/shared"
+if [ ! -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ]; then
+  mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+  printf %s "$rule" >/proc/sys/fs/binfmt_misc/register
+fi
+exec chroot "$root" "$@"
+"""
+NAMESPACES = ("--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """``root`` is where its files are; what lies below ``shared`` here is there, too."""
+
+    root: Path
+    shared: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def there(self, path: Path) -> str:
+        """What a file below ``shared`` or ``root`` is called on it."""
+        if path.is_relative_to(self.shared):
+            return str(Path("/shared") / path.relative_to(self.shared))
+        return str(Path("/") / path.relative_to(self.root))
+
+    def start(
+        self, *command: object, cpu: str = A76, board: str = "pi5", environment: Mapping[str, str] = LOCALE, **options: Any
+    ) -> subprocess.Popen[str]:
+        """``command`` on a processor that qemu knows as ``cpu``; paths in it are those of this machine.
+
+        What ``board`` has in its folder lies over the root: its device tree, sensors, /proc/cpuinfo.
+        """
+        rule = f":qemu-aarch64:M::{MAGIC}:{MASK}:{QEMU}:F"
+        settings = {
+            "PATH": "/venv/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "QEMU_CPU": cpu, "PYTHONDONTWRITEBYTECODE": "1",
+            "QEMU_LD_PREFIX": f"/{BOARDS}/{board}", "EDGEVIT_CACHE": "/shared/cache", "NO_COLOR": "1",
+        } | {**self.environment, **environment}  # fmt: skip
+        words = [self.there(word) if isinstance(word, Path) else str(word) for word in command]
+        return subprocess.Popen(
+            ["unshare", *NAMESPACES, "sh", "-c", INSIDE, "sh", self.root, rule, self.shared,
+             "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in settings.items()), *words],
+            text=True, encoding="utf-8", errors="replace", cwd="/",
+            **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options),
+        )  # fmt: skip
+
+    def run(self, *command: object, seconds: float = 300, **options: Any) -> Outcome:
+        """`start`, and its end."""
+        with self.start(*command, **options) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=seconds)
+            except BaseException:
+                process.kill()
+                raise
+        return Outcome(process.returncode, stdout, stderr)
+
+    def edgevit(self, *arguments: object, **options: Any) -> Outcome:
+        """The installed command."""
+        return self.run("edgevit", *arguments, **options)
+
+    def python(self, script: str, *arguments: object, **options: Any) -> Outcome:
+        """Its Python, with what was installed."""
+        return self.run("python", "-c", script, *arguments, **options)
+
+
+def lacking() -> str:
+    """What this machine would need to be one, in words for whoever can install it; empty if it has all."""
+    if os.geteuid():
+        return "only root may do what this does"
+    if os.uname().machine != "x86_64":
+        return f"this emulates Arm on x86-64, and here is {os.uname().machine}"
+    missing = [name for name, path in {"debootstrap": "/usr/sbin/debootstrap", "qemu-user-static": QEMU}.items()
+               if not Path(path).exists()]  # fmt: skip
+    return f"apt install {' '.join(missing)}" if missing else ""
+
+
+def refused(shared: Path) -> str:
+    """Why the kernel does not let namespaces have a list of their own of who runs what; empty if it does."""
+    script = "[ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc"
+    done = subprocess.run(["unshare", *NAMESPACES, "sh", "-c", script], capture_output=True, text=True, check=False, cwd=shared)
+    return f"{done.stderr.strip()} (Linux before 6.7? apt install binfmt-support registers qemu for all)" if done.returncode else ""
