@@ -22,12 +22,16 @@ def cpuinfo(*parts: str, features: str = DOT_PRODUCTS, tail: str = "") -> str:
 PI_5 = cpuinfo(*("0xd0b",) * 4, tail="Revision\t: c04170\nSerial\t\t: 0000\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n")
 
 
+PI_3 = cpuinfo(*("0xd03",) * 4, features="fp asimd evtstrm crc32 cpuid", tail="Model\t\t: Raspberry Pi 3 Model B Rev 1.2\n")
+SERVER = cpuinfo("0xd40", "0xd40", features=f"{DOT_PRODUCTS} jscvt fcma sha512 sve asimdfhm uscat ilrcpc flagm i8mm bf16 dgh rng")
+
+
 def lay_out(root: Path) -> None:
-    """Write the boards ``pi5`` and ``orin`` below ``root``."""
+    """Write the boards ``pi3``, ``pi5``, ``orin`` and a ``server`` of Neoverse-V1 below ``root``."""
     shutil.rmtree(root / BOARDS, ignore_errors=True)
-    pi = root / BOARDS / "pi5"
-    write(pi / "proc/cpuinfo", PI_5)
-    write(pi / "proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0")
-    write(pi / "proc/device-tree/compatible", "raspberrypi,5-model-b\0brcm,bcm2712\0")
+    for name, told in {"pi3": PI_3, "pi5": PI_5, "server": SERVER}.items():
+        write(root / BOARDS / name / "proc/cpuinfo", told)
+    write(root / BOARDS / "pi5/proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+    write(root / BOARDS / "pi5/proc/device-tree/compatible", "raspberrypi,5-model-b\0brcm,bcm2712\0")
     orin = orin_nano(root / BOARDS / "orin")
     write(orin / "proc/cpuinfo", cpuinfo(*("0xd42",) * 6))

@@ -16,8 +16,8 @@ from typing import Any
 from tests.support import Outcome
 
 QEMU = Path("/usr/bin/qemu-aarch64-static")
-A76 = "cortex-a76"
-"""Of a Raspberry Pi 5: dot products of INT8."""
+PROCESSORS = {"pi3": "cortex-a53", "pi5": "cortex-a76", "orin": "cortex-a76", "server": "max"}
+"""As qemu calls them, by the board in whose /proc/cpuinfo they stand: ONNX Runtime believes what is written there."""
 LOCALE = {"LANG": "C.UTF-8"}
 BOARDS = "boards"
 """A folder in the root, of boards' files."""
@@ -37,7 +37,9 @@ if [ ! -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ]; then
   mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
   printf %s "$rule" >/proc/sys/fs/binfmt_misc/register
 fi
-exec chroot "$root" "$@"
+# Not in the place of this shell, which is process 1 here: that one survives the signals that others die of.
+chroot "$root" "$@"
+exit $?
 """
 NAMESPACES = ("--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
 
@@ -57,15 +59,15 @@ class Arm:
         return str(Path("/") / path.relative_to(self.root))
 
     def start(
-        self, *command: object, cpu: str = A76, board: str = "pi5", environment: Mapping[str, str] = LOCALE, **options: Any
+        self, *command: object, board: str = "pi5", environment: Mapping[str, str] = LOCALE, **options: Any
     ) -> subprocess.Popen[str]:
-        """``command`` on a processor that qemu knows as ``cpu``; paths in it are those of this machine.
+        """``command`` on a ``board`` of `PROCESSORS`; paths in it are those of this machine.
 
-        What ``board`` has in its folder lies over the root: its device tree, sensors, /proc/cpuinfo.
+        What the board has in its folder lies over the root: its device tree, sensors, /proc/cpuinfo.
         """
         rule = f":qemu-aarch64:M::{MAGIC}:{MASK}:{QEMU}:F"
         settings = {
-            "PATH": "/venv/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "QEMU_CPU": cpu, "PYTHONDONTWRITEBYTECODE": "1",
+            "PATH": "/venv/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "QEMU_CPU": PROCESSORS[board], "PYTHONDONTWRITEBYTECODE": "1",
             "QEMU_LD_PREFIX": f"/{BOARDS}/{board}", "EDGEVIT_CACHE": "/shared/cache", "NO_COLOR": "1",
         } | {**self.environment, **environment}  # fmt: skip
         words = [self.there(word) if isinstance(word, Path) else str(word) for word in command]
@@ -110,4 +112,5 @@ def refused(shared: Path) -> str:
     """Why the kernel does not let namespaces have a list of their own of who runs what; empty if it does."""
     script = "[ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc"
     done = subprocess.run(["unshare", *NAMESPACES, "sh", "-c", script], capture_output=True, text=True, check=False, cwd=shared)
-    return f"{done.stderr.strip()} (Linux before 6.7? apt install binfmt-support registers qemu for all)" if done.returncode else ""
+    advice = "Linux before 6.7 has one list for all: apt install binfmt-support puts qemu there"
+    return f"{done.stderr.strip()}. {advice}" if done.returncode else ""
