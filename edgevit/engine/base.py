@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgevit.device.processor import processor
 from edgevit.engines import traits_of
-from edgevit.errors import EngineError
+from edgevit.errors import EngineError, is_brought
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,7 +161,9 @@ class JustInTime:
         """See `Backend.lacking`."""
         traits = traits_of(self.name)
         found = [f"no Python module {module}" for module in traits.modules if find_spec(module) is None]
-        return f"{', '.join(found)} (pip install 'edgevit[{traits.extra}]')" if found else ""
+        if not found or not all(map(is_brought, traits.modules)):
+            return ", ".join(found)
+        return f"{', '.join(found)} (pip install 'edgevit[{traits.extra}]')"
 
     def stamp(self) -> dict[str, str]:
         """See `Backend.stamp`."""

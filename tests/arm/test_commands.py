@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -87,8 +89,8 @@ def test_pictures_are_prepared_alike(arm: Arm, bundle_path: Path, photos: Path, 
 
 
 def labels(lines: list[Any]) -> list[tuple[str, float]]:
-    """First label and confidence of each frame."""
-    return [(line["predictions"][0]["label"], line["predictions"][0]["confidence"]) for line in lines if "predictions" in line]
+    """Label and confidence of each frame."""
+    return [(line["label"], line["confidence"]) for line in lines if "label" in line]
 
 
 def test_folder_and_video(
@@ -123,18 +125,16 @@ def test_from_python(arm: Arm, bundle_path: Path, photos: Path) -> None:
 
 def test_signatures(arm: Arm, bundle_path: Path, tmp_path: Path) -> None:
     """Of this machine's, confirmed there; and refused where a byte differs."""
-    import shutil
-
     bundle = tmp_path / "signed.edgevit"
     shutil.copytree(bundle_path, bundle)
-    private, public = generate(tmp_path / "maker")
-    sign_bundle(bundle, private)
+    public = generate(tmp_path / "maker")
+    sign_bundle(bundle, tmp_path / "maker")
     wanted = ("inspect", bundle, "--require-signature", public)
     assert arm.edgevit(*wanted).code == 0
     manifest = bundle / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"disc", b"disk"))
     refused = arm.edgevit(*wanted)
-    assert refused.code == 3
+    assert refused.code == 5
     assert len(refused.stderr.splitlines()) == 1
 
 
@@ -187,13 +187,13 @@ def test_a_board_at_work(arm: Arm, bundle_path: Path, tmp_path: Path, hook: tupl
         inner = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if inside(path, bundle_path.name)]
         assert inner
         for pid in inner:
-            signal.pidfd_send_signal(pidfd(int(pid)), signal.SIGINT)
+            os.kill(int(pid), signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, stderr
     summary = json.loads(stdout.splitlines()[-1])["summary"]
-    assert summary["telemetry"]["power_is_of"] == "VDD_IN"
+    assert summary["telemetry"]["power_is_of"] == ["VDD_IN"]
     assert summary["telemetry"]["power_w"]["mean"] == pytest.approx(5.04 * 1.5)
     assert summary["telemetry"]["temperature_sensor"] == "tj-thermal"
     assert summary["telemetry"]["gpu_mhz"]["mean"] == 918
@@ -210,9 +210,3 @@ def inside(path: Path, name: str) -> bool:
     except OSError:
         return False
     return b"qemu" in words[0] and any(word.endswith(name.encode()) for word in words)
-
-
-def pidfd(pid: int) -> int:
-    import os
-
-    return os.pidfd_open(pid)
