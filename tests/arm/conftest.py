@@ -19,7 +19,7 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Arm:
     if not folder:
         pytest.skip("takes minutes, and a Debian for Arm: make test-arm")
     shared = tmp_path_factory.getbasetemp().resolve()
-    if why := lacking() or refused(shared):
+    if why := lacking() or refused():
         pytest.skip(why)
     home = Path(folder).resolve()
     made = Arm(root=home / "root", shared=shared)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,32 @@ fi
 chroot "$root" "$@"
 exit $?
 """
-NAMESPACES = ("--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
+NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child")
+# $1 a descriptor on which something arrives once the users of the namespace are known: before, nobody is root in it.
+MAPPED = 'read -r go <&"$0"; exec unshare "$@"'
+USERS = "0 0 65536"
+"""All of this machine's are there, sshd's own and a board's too."""
+
+
+def enter(command: Sequence[object], **options: Any) -> subprocess.Popen[str]:
+    """Start ``command`` in namespaces of its own, which end with it; as root there, and outside no more than root's files."""
+    ready, go = os.pipe()
+    words = ["unshare", "--user", "sh", "-c", MAPPED, str(ready), *NAMESPACES, *command]
+    process = subprocess.Popen(words, text=True, encoding="utf-8", errors="replace", pass_fds=[ready], **options)  # type: ignore[call-overload]
+    try:
+        ours, theirs = Path("/proc/self/ns/user").readlink(), Path(f"/proc/{process.pid}/ns/user")
+        while process.poll() is None and theirs.readlink() == ours:
+            time.sleep(0.002)
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{process.pid}/{kind}_map").write_text(USERS)
+        os.write(go, b"\n")
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        os.close(ready)
+        os.close(go)
+    return process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +97,9 @@ class Arm:
             "QEMU_LD_PREFIX": f"/{BOARDS}/{board}", "EDGEVIT_CACHE": "/shared/cache", "NO_COLOR": "1",
         } | {**self.environment, **environment}  # fmt: skip
         words = [self.there(word) if isinstance(word, Path) else str(word) for word in command]
-        return subprocess.Popen(
-            ["unshare", *NAMESPACES, "sh", "-c", INSIDE, "sh", self.root, rule, self.shared,
-             "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in settings.items()), *words],
-            text=True, encoding="utf-8", errors="replace", cwd="/",
-            **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options),
-        )  # fmt: skip
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        given = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in settings.items()), *words]
+        return enter(["sh", "-c", INSIDE, "sh", self.root, rule, self.shared, *given], cwd="/", **(pipes | options))
 
     def run(self, *command: object, seconds: float = 300, **options: Any) -> Outcome:
         """`start`, and its end."""
@@ -108,9 +131,10 @@ def lacking() -> str:
     return f"apt install {' '.join(missing)}" if missing else ""
 
 
-def refused(shared: Path) -> str:
+def refused() -> str:
     """Why the kernel does not let namespaces have a list of their own of who runs what; empty if it does."""
     script = "[ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc"
-    done = subprocess.run(["unshare", *NAMESPACES, "sh", "-c", script], capture_output=True, text=True, check=False, cwd=shared)
+    with enter(["sh", "-c", script], stderr=subprocess.PIPE) as process:
+        said = process.communicate(timeout=30)[1].strip()
     advice = "Linux before 6.7 has one list for all: apt install binfmt-support puts qemu there"
-    return f"{done.stderr.strip()}. {advice}" if done.returncode else ""
+    return f"{said}. {advice}" if process.returncode else ""
