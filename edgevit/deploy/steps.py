@@ -89,7 +89,8 @@ class Deployment:
             self._fail(lacking)
         self._folder = facts.folder
         self.report |= {"folder": facts.folder, "machine": facts.machine, "python": facts.python, "opencv": facts.opencv or None}
-        return f"{facts.machine}, Python {facts.python}, {facts.free_mib:.0f} MiB free"
+        free = "free space unknown" if facts.free_mib is None else f"{facts.free_mib:.0f} MiB free"
+        return f"{facts.machine}, Python {facts.python}, {free}"
 
     def _push_packages(self) -> str:
         self._ssh.run('mkdir -p -- "$1/wheels" "$1/wheelhouse" "$1/bundles" "$1/incoming" "$1/jobs"', self._folder)

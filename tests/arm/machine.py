@@ -30,6 +30,7 @@ MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xf
 INSIDE = r"""
 set -e
 root=$1; rule=$2; shared=$3; shift 3
+mount --rbind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 for name in null zero full random urandom; do : >>"$root/dev/$name"; mount --bind "/dev/$name" "$root/dev/$name"; done
@@ -43,8 +44,9 @@ chroot "$root" "$@"
 exit $?
 """
 NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child")
-# $1 a descriptor on which something arrives once the users of the namespace are known: before, nobody is root in it.
-MAPPED = 'read -r go <&"$0"; exec unshare "$@"'
+# $0 a descriptor on which something arrives once the users of the namespace are known: before, nobody is root in it. (Not <&,
+# which dash has for one digit alone.)
+MAPPED = 'read -r go <"/dev/fd/$0"; exec unshare "$@"'
 USERS = "0 0 65536"
 """All of this machine's are there, sshd's own and a board's too."""
 

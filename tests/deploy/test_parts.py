@@ -285,8 +285,8 @@ cv2=4.8.0
 """
 
 
-def lacks(text: str, *, ahead: bool = True, there: bool = False) -> str:
-    plan = SimpleNamespace(traits=traits_of("tensorrt" if ahead else "onnxruntime"), bytes=100 * 2**20, python="python3",
+def lacks(text: str, *, ahead: bool = True, there: bool = False, machine: str = "", wheelhouse: Path | None = None) -> str:
+    plan = SimpleNamespace(machine=machine, wheelhouse=wheelhouse, traits=traits_of("tensorrt" if ahead else "onnxruntime"), bytes=100 * 2**20, python="python3",
                            bundle=SimpleNamespace(manifest=SimpleNamespace(engine="tensorrt")))  # fmt: skip
     return what_lacks(read_facts(text), plan, "edgevit", there=there)  # type: ignore[arg-type]
 
@@ -319,11 +319,26 @@ def test_what_a_board_may_lack(line: str, instead: str, words: str) -> None:
     assert lacks(ENOUGH.replace(f"{line}\n", f"{instead}\n")).startswith(words)
 
 
+def test_the_wrong_processor(tmp_path: Path) -> None:
+    """Found out before anything is sent: pip would look for wheels that nobody made, and say so after minutes."""
+    assert lacks(ENOUGH, machine="aarch64") == ""
+    elsewhere = ENOUGH.replace("machine=aarch64", "machine=x86_64")
+    assert lacks(elsewhere, machine="aarch64").startswith("the bundle was built for aarch64, and it is x86_64.")
+    old = ENOUGH.replace("machine=aarch64", "machine=armv7l")
+    assert lacks(old, ahead=False).startswith("it is armv7l, for which engines have no wheels.")
+    # A 32-bit Raspberry Pi OS has a 64-bit kernel.
+    narrow = ENOUGH.replace("python=3.10.12\n", "python=3.10.12\nbits=32\n")
+    assert lacks(narrow, ahead=False).startswith("its Python is of 32 bits, for which engines have no wheels (aarch64).")
+    # Whoever brings wheels of their own knows.
+    assert {lacks(text, ahead=False, wheelhouse=tmp_path) for text in (old, narrow)} == {""}
+
+
 def test_what_a_board_need_not_have() -> None:
     """A CPU engine needs no GPU; what is installed and there needs neither venv nor room."""
     assert lacks(ENOUGH.replace("driver=yes\n", "").replace("cuda=nvcc\n", ""), ahead=False) == ""
     # Nor a compiler, where pycuda is there already.
     made = ENOUGH.replace("cxx=yes\nheaders=yes\n", "").replace("cuda=nvcc", "cuda=pycuda")
     assert (lacks(made), lacks(made, ahead=False)) == ("", "")
+    assert lacks(ENOUGH.replace("free_kb=20000000", "free_kb=")) == ""  # df knows no free space in a chroot
     small = ENOUGH.replace("free_kb=20000000", "free_kb=100\nvenv_there=yes").replace("\nvenv=yes", "")
     assert lacks(small, there=True) == ""
