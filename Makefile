@@ -29,7 +29,7 @@ test-parity: $(PARITY)/installed
 
 # As root, with debootstrap and qemu-user-static: edgevit on an Arm processor that qemu emulates. Skips, and says why, elsewhere.
 test-arm: $(VENV)/installed
-	EDGEVIT_ARM=$(ARM) $(BIN)/python -m pytest tests/arm -rs
+	EDGEVIT_ARM=$(ARM) $(BIN)/python -m pytest tests/arm tests/test_dockerfiles.py -rs
 
 # An hour of mutated inputs, every kind in turn; a table of what became of them at the end.
 fuzz: $(VENV)/installed

@@ -6,34 +6,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from edgevit.errors import StorageError
 from edgevit.files.writing import write_whole
+from tests.arm.wheels import JETPACK_6, OLD, PROJECT, download, needed
 from tests.support import ROOT
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OLD = ("manylinux2014_aarch64",)
-JETPACK_6 = tuple(f"manylinux_2_{minor}_aarch64" for minor in range(35, 16, -1)) + OLD
-"""Ubuntu 22.04 has glibc 2.35."""
 DOCKERFILES = sorted((ROOT / "deploy").glob("Dockerfile.*"))
-
-
-def needed(extra: str | None, python: str) -> list[str]:
-    """The requirements that hold on an Arm board; pip would ask this machine about the conditions."""
-    requirements = pytest.importorskip("packaging.requirements")
-    board = {"python_version": python, "platform_machine": "aarch64", "sys_platform": "linux"}
-    listed = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
-    parsed = [requirements.Requirement(line) for line in listed]
-    return [f"{each.name}{each.specifier}" for each in parsed if each.marker is None or each.marker.evaluate(board)]
 
 
 def test_conditions_are_the_boards() -> None:
@@ -44,16 +26,11 @@ def test_conditions_are_the_boards() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("python", ["3.10", "3.12"], ids=["JetPack 6", "JetPack 7"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"], ids=["JetPack 6", "Debian 12", "JetPack 7"])
 @pytest.mark.parametrize(("extra", "platforms"), [(None, OLD), ("telemetry", OLD), ("sign", JETPACK_6), ("cpu", JETPACK_6)])
 def test_wheels_for_aarch64(extra: str | None, platforms: tuple[str, ...], python: str, tmp_path: Path) -> None:
     """Nothing has to be compiled on the board, transitive requirements included. (pycuda, of the extra jetson, has to.)"""
-    options = [item for platform in platforms for item in ("--platform", platform)]
-    version = ["--python-version", python.replace(".", ""), "--implementation", "cp", "--only-binary=:all:"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", *options, *version, "-d", tmp_path, *needed(extra, python)],
-        capture_output=True, text=True, timeout=540, check=False,
-    )  # fmt: skip
+    done = download(tmp_path, needed(extra, python), python, platforms)
     assert done.returncode == 0, done.stderr
     found = sorted(path.name for path in tmp_path.iterdir())
     assert found

@@ -29,7 +29,7 @@ class Facts:
     """Its shell prints nothing of its own accord: rsync, too, stumbles over that."""
     machine: str
     free_mib: float | None
-    """None where ``df`` does not tell, as in a chroot."""
+    """None where ``df`` and ``awk`` do not tell."""
     tools: frozenset[str]
     installed: bool
     """Whether edgevit's virtual environment is there."""

@@ -21,7 +21,7 @@ from edgevit.deploy.plan import SOURCE, Plan
 from edgevit.deploy.scripts import FACTS, INSTALL, MAKE_ROOM, STATE, TAKE_OVER
 from edgevit.deploy.ssh import Ssh, broken, only
 from edgevit.deploy.watcher import Watcher
-from edgevit.deploy.wheel import requirements
+from edgevit.deploy.wheel import brought, requirements
 from edgevit.errors import RemoteError, storage_errors
 from edgevit.files.own_kinds import DEPLOYMENT
 from edgevit.files.writing import write_whole
@@ -114,7 +114,7 @@ class Deployment:
         script = ["sh", "-c", INSTALL, "install", self._folder, key, self.plan.python, wheel, index, *needs]
         job.run(*script, tell=self._saying("install"))
         job.forget()
-        return f"edgevit and {', '.join(need.partition(';')[0].strip() for need in needs)}"
+        return f"edgevit and {', '.join(brought(needs, self.report['machine']))}"
 
     def _push_bundle(self) -> str:
         """Into a folder beside, verified there, then moved: what runs there is never half a bundle."""
@@ -167,7 +167,7 @@ class Deployment:
         state = self._state(self._bundle).get("engine")
         if state == "jit":
             self.report["compiled"] = None
-            return f"{self.plan.bundle.manifest.engine} compiles at every start"
+            return "its engine compiles at every start"
         if state == "compiled" and not over:
             return DONE
         if over and state != "compiled":

@@ -57,6 +57,7 @@ def _debian(folder: Path, root: Path) -> None:
         package.unlink()
     for name, text in ACCOUNTS.items():
         (part / "etc" / name).write_text(text)
+    (part / "usr/bin/awk").symlink_to("mawk")
     shutil.rmtree(part / "dev")  # of real devices; they are mounted when it runs
     for name in ("dev", "boards", "run/sshd", "home/board"):
         (part / name).mkdir(parents=True, exist_ok=True)

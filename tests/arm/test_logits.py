@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from edgevit.unreported import import_onnxruntime
 from tests.arm import inference
 from tests.arm.inference import infer_all
 from tests.arm.machine import Arm
-from tests.support import CLASSES, ROOT, built, picture
+from tests.support import CLASSES, built, picture
 from tests.zoo import ZOO, folded, frames, int8_of
 
 pytestmark = pytest.mark.slow
@@ -71,7 +70,8 @@ class Table:
         worst = min(each.sqnr for each in found)
         same = sum(each.sqnr == np.inf for each in found)
         cells = [models, BOARDS[board], f"{same} of {len(found)}", f"{worst:.0f}" if np.isfinite(worst) else "-",
-                 f"{max(each.largest for each in found):.1e}", f"{100 * min(each.agreement for each in found):.0f} %"]  # fmt: skip
+                 f"{max(each.largest for each in found):.1e}",
+                 f"{100 * min(each.agreement for each in found):.0f} %"]  # fmt: skip
         self.rows.append(f"| {' | '.join(cells)} |")
 
     def __str__(self) -> str:
@@ -165,7 +165,9 @@ def own(arm: Arm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Graphs of the bundle $EDGEVIT_ARM_BUNDLE, FP32 and INT8, and 4 prepared images of the folder $EDGEVIT_ARM_IMAGES."""
     path, pictures = os.environ.get("EDGEVIT_ARM_BUNDLE"), os.environ.get("EDGEVIT_ARM_IMAGES")
     if not path or not pictures:
-        pytest.skip("name a bundle in $EDGEVIT_ARM_BUNDLE and a folder of images in $EDGEVIT_ARM_IMAGES: 1 to 2 minutes a processor")
+        pytest.skip(
+            "name a bundle in $EDGEVIT_ARM_BUNDLE and a folder of images in $EDGEVIT_ARM_IMAGES: 1 to 2 minutes a processor"
+        )
     bundle, folder = open_bundle(Path(path), None), tmp_path_factory.mktemp("own")
     found = load_images(Path(pictures))
     images = [prepare(found.frame(len(found) * at // 4), bundle.manifest.preprocessing) for at in range(4)]

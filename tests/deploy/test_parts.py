@@ -19,7 +19,7 @@ from edgevit.deploy.facts import read_facts, what_lacks
 from edgevit.deploy.job import Job, settle
 from edgevit.deploy.lock import held
 from edgevit.deploy.ssh import Ssh
-from edgevit.deploy.wheel import make_wheel, requirements
+from edgevit.deploy.wheel import brought, make_wheel, requirements
 from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, LinkError, MissingPackageError, RemoteError
 from tests.deploy.conftest import Board, Proxy
@@ -94,6 +94,13 @@ def test_requirements_of_an_extra() -> None:
     assert "platform_machine == 'x86_64'" in openvino
     assert "extra" not in openvino
     assert not any(need.startswith("opencv-python") for need in requirements("cpu", without="opencv-python"))
+
+
+def test_what_is_installed_is_told_for_the_host() -> None:
+    """Arm boards get no OpenVINO of the same requirements."""
+    for machine, engines in (("x86_64", {"onnxruntime", "openvino"}), ("aarch64", {"onnxruntime"})):
+        told = {need.partition(">")[0] for need in brought(requirements("cpu"), machine)}
+        assert told == {"opencv-python", *engines}
 
 
 def test_where_edgevit_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +293,8 @@ cv2=4.8.0
 
 
 def lacks(text: str, *, ahead: bool = True, there: bool = False, machine: str = "", wheelhouse: Path | None = None) -> str:
-    plan = SimpleNamespace(machine=machine, wheelhouse=wheelhouse, traits=traits_of("tensorrt" if ahead else "onnxruntime"), bytes=100 * 2**20, python="python3",
+    plan = SimpleNamespace(machine=machine, wheelhouse=wheelhouse,
+                           traits=traits_of("tensorrt" if ahead else "onnxruntime"), bytes=100 * 2**20, python="python3",
                            bundle=SimpleNamespace(manifest=SimpleNamespace(engine="tensorrt")))  # fmt: skip
     return what_lacks(read_facts(text), plan, "edgevit", there=there)  # type: ignore[arg-type]
 
@@ -339,6 +347,6 @@ def test_what_a_board_need_not_have() -> None:
     # Nor a compiler, where pycuda is there already.
     made = ENOUGH.replace("cxx=yes\nheaders=yes\n", "").replace("cuda=nvcc", "cuda=pycuda")
     assert (lacks(made), lacks(made, ahead=False)) == ("", "")
-    assert lacks(ENOUGH.replace("free_kb=20000000", "free_kb=")) == ""  # df knows no free space in a chroot
+    assert lacks(ENOUGH.replace("free_kb=20000000", "free_kb=")) == ""  # no df or awk: not known, which is not 0
     small = ENOUGH.replace("free_kb=20000000", "free_kb=100\nvenv_there=yes").replace("\nvenv=yes", "")
     assert lacks(small, there=True) == ""
