@@ -96,7 +96,8 @@ class Arm:
         rule = f":qemu-aarch64:M::{MAGIC}:{MASK}:{QEMU}:F"
         settings = {
             "PATH": "/venv/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "QEMU_CPU": PROCESSORS[board],
-            "PYTHONDONTWRITEBYTECODE": "1",            "QEMU_LD_PREFIX": f"/{BOARDS}/{board}", "EDGEVIT_CACHE": "/shared/cache", "NO_COLOR": "1",
+            "PYTHONDONTWRITEBYTECODE": "1", "QEMU_LD_PREFIX": f"/{BOARDS}/{board}", "EDGEVIT_CACHE": "/shared/cache",
+            "NO_COLOR": "1",
         } | {**self.environment, **environment}  # fmt: skip
         words = [self.there(word) if isinstance(word, Path) else str(word) for word in command]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}

@@ -167,7 +167,8 @@ def test_a_board_at_work(arm: Arm, bundle_path: Path, tmp_path: Path, hook: tupl
     url, posted = hook
     process = arm.start(
         "edgevit", "run", bundle_path, "test://320x240@10", "--headless", "--serve", "127.0.0.1:0", "--webhook", url,
-        "--snapshot", tmp_path / "snapshots", "--on-label", "/usr/bin/touch /shared/told", "--jsonl", tmp_path / "frames.jsonl", "--json",
+        "--snapshot", tmp_path / "snapshots", "--on-label", "/usr/bin/touch /shared/told",
+        "--jsonl", tmp_path / "frames.jsonl", "--json",
         board="orin",
     )  # fmt: skip
     assert process.stderr is not None

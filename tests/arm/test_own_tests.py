@@ -14,7 +14,8 @@ from tests.support import ROOT
 pytestmark = pytest.mark.slow
 FILES = (
     "tests/device/test_cameras.py", "tests/device/test_jetson.py", "tests/device/test_memory.py",
-    "tests/device/test_processor.py", "tests/device/test_tegrastats.py", "tests/device/test_telemetry.py", "tests/runtime/test_smoothing.py",
+    "tests/device/test_processor.py", "tests/device/test_tegrastats.py", "tests/device/test_telemetry.py",
+    "tests/runtime/test_smoothing.py",
     "tests/runtime/test_summary.py", "tests/test_cache.py", "tests/test_part.py", "tests/test_recipe_target.py",
 )  # fmt: skip
 CHECKOUT = ("edgevit", "tests", "calibration", "targets", "pyproject.toml")
