@@ -51,7 +51,7 @@ def _debian(folder: Path, root: Path) -> None:
     command = ["debootstrap", "--foreign", "--arch=arm64", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, part]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     if done.returncode:
-        pytest.skip(f"debootstrap found no Debian: {done.stdout.strip().splitlines()[-1:]}")
+        pytest.skip(f"debootstrap found no Debian: {_last(done)}")
     for package in sorted((part / "var/cache/apt/archives").glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, part], check=True)
         package.unlink()
@@ -77,7 +77,7 @@ def _wheels(folder: Path) -> Path:
         if done.returncode:
             probe = download(wheels, ["click"], PYTHON)
             if probe.returncode:
-                pytest.skip(f"no package index: {probe.stderr.strip().splitlines()[-1:]}")
+                pytest.skip(f"no package index: {_last(probe)}")
             pytest.fail(f"not to be had as wheels for aarch64: {done.stderr}")
         _write(wheels, "wheels", key)
     for old in wheels.glob("edgevit-*.whl"):
@@ -110,6 +110,11 @@ def _installed(arm: Arm, wheels: Path) -> None:
 def _do(arm: Arm, *command: str) -> None:
     done = arm.run(*command, seconds=900)
     assert done.code == 0, done.stdout + done.stderr
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def _is(folder: Path, stage: str, key: str) -> bool:

@@ -94,7 +94,10 @@ def host(arm: Arm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[P
 
 def _empty(home: Path) -> None:
     for path in home.iterdir():
-        shutil.rmtree(path)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def ssh(folder: Path, port: int) -> str:
