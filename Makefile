@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 # The true timm and transformers, which the project itself never imports: an environment of their own.
 PARITY := .venv-parity
 
-.PHONY: demo test test-slow test-parity fuzz lint clean
+# An arm64 Debian, run by qemu: made once (two minutes), kept.
+ARM := .arm-root
+
+.PHONY: demo test test-slow test-parity test-arm fuzz lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/edgevit demo
@@ -23,6 +26,10 @@ test-slow: $(VENV)/installed
 
 test-parity: $(PARITY)/installed
 	$(PARITY)/bin/python -m pytest tests/parity
+
+# As root, with debootstrap and qemu-user-static: edgevit on an Arm processor that qemu emulates. Skips, and says why, elsewhere.
+test-arm: $(VENV)/installed
+	EDGEVIT_ARM=$(ARM) $(BIN)/python -m pytest tests/arm tests/test_dockerfiles.py -rs
 
 # An hour of mutated inputs, every kind in turn; a table of what became of them at the end.
 fuzz: $(VENV)/installed
@@ -45,4 +52,4 @@ $(PARITY)/installed: pyproject.toml tests/parity/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PARITY) edgevit-demo
+	rm -rf $(VENV) $(PARITY) $(ARM) edgevit-demo

@@ -20,8 +20,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from edgevit.device.processor import processor
 from edgevit.engine import CPU_ENGINES, backend, open_session
-from edgevit.engine.base import processor, saturates
+from edgevit.engine.base import saturates
 from edgevit.engine.check import TIES
 from edgevit.export.graph import write_graph
 from edgevit.model.folded import forward

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from edgevit.cli.console import ConsoleProgress, table
+from edgevit.device.processor import processor
 from edgevit.engine import open_session
-from edgevit.engine.base import Session, SessionBase, processor
+from edgevit.engine.base import Session, SessionBase
 from edgevit.export.graph import write_graph
 from edgevit.measure import latency
 from edgevit.model.quantplan import QuantPlan

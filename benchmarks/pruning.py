@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edgevit.cache import Cache
+from edgevit.device.processor import processor
 from edgevit.engine import open_session
-from edgevit.engine.base import processor
 from edgevit.engine.builder import BuildOptions
 from edgevit.engine.tensorrt import build_engine
 from edgevit.export.variants import fp32_variant, int8_from

@@ -271,7 +271,8 @@ def prepare(
     import openvino
     import torch
 
-    from edgevit.engine.base import available_threads, processor
+    from edgevit.device.processor import processor
+    from edgevit.engine.base import available_threads
     from edgevit.export.variants import fp32_variant
     from edgevit.images.dataset import load_images
     from edgevit.model import load_checkpoint

@@ -33,7 +33,8 @@ import numpy as np
 
 from edgevit.bundle import open_bundle
 from edgevit.cli.console import table
-from edgevit.engine.base import Session, SessionBase, processor
+from edgevit.device.processor import processor
+from edgevit.engine.base import Session, SessionBase
 from edgevit.engine.of_bundle import session_of
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.runtime import classify

@@ -16,8 +16,8 @@ from contextlib import ExitStack
 import numpy as np
 
 from edgevit.cli.console import ConsoleProgress
+from edgevit.device.processor import processor
 from edgevit.engine import backend, builder, open_session
-from edgevit.engine.base import processor
 from edgevit.engine.builder import BuildOptions
 from edgevit.measure import machine
 from edgevit.measure.latency import measure_latency

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -95,10 +96,25 @@ def needs_extra(extra: str) -> Iterator[None]:
         module = (error.name or "").partition(".")[0]
         if module == "edgevit":
             raise
-        msg = f"This needs the package {module!r}, which is not installed. Install it with: pip install 'edgevit[{extra}]'"
+        msg = f"This needs the package {module!r}, which is not installed. {_next_step(module, extra)}"
         if module == "cv2":
             msg += " (on a Jetson or another board use its own OpenCV: apt install python3-opencv)"
         raise MissingPackageError(msg) from error
+
+
+X86_ALONE = ("openvino",)
+"""What edgevit's extras bring for x86-64 alone; a test holds it against pyproject.toml."""
+
+
+def is_brought(module: str) -> bool:
+    """Whether the extra that names the package ``module`` brings it on a processor like this one."""
+    return module not in X86_ALONE or platform.machine() in ("x86_64", "AMD64")
+
+
+def _next_step(module: str, extra: str) -> str:
+    if is_brought(module):
+        return f"Install it with: pip install 'edgevit[{extra}]'"
+    return f"edgevit[{extra}] brings none for {platform.machine()}, where ONNX Runtime runs bundles: --engine onnxruntime"
 
 
 @contextmanager

@@ -15,29 +15,10 @@ import pytest
 
 from edgevit.errors import StorageError
 from edgevit.files.writing import write_whole
+from tests.arm.wheels import JETPACK_6, JETPACK_7, PROJECT, needed
 from tests.support import ROOT
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OLD = ("manylinux2014_aarch64",)
-JETPACK_6 = tuple(f"manylinux_2_{minor}_aarch64" for minor in range(35, 16, -1)) + OLD
-"""Ubuntu 22.04 has glibc 2.35."""
-JETPACK_7 = tuple(f"manylinux_2_{minor}_aarch64" for minor in range(39, 16, -1)) + OLD
-"""Ubuntu 24.04 has glibc 2.39."""
 DOCKERFILES = sorted((ROOT / "deploy").glob("Dockerfile.*"))
-
-
-def needed(extra: str | None, python: str) -> list[str]:
-    """The requirements that hold on an Arm board; pip would ask this machine about the conditions."""
-    requirements = pytest.importorskip("packaging.requirements")
-    board = {"python_version": python, "platform_machine": "aarch64", "sys_platform": "linux"}
-    listed = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
-    parsed = [requirements.Requirement(line) for line in listed]
-    return [f"{each.name}{each.specifier}" for each in parsed if each.marker is None or each.marker.evaluate(board)]
 
 
 def test_conditions_are_the_boards() -> None:
@@ -55,7 +36,7 @@ def reaches_index() -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("python", ["3.10", "3.12"], ids=["JetPack 6", "JetPack 7"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"], ids=["JetPack 6", "Debian 12", "JetPack 7"])
 @pytest.mark.parametrize("extra", [None, "jetson", "telemetry", "sign", "mqtt", "cpu"])
 def test_wheels_for_aarch64(extra: str | None, python: str, tmp_path: Path) -> None:
     """Nothing has to be compiled on the board but pycuda, transitive requirements included: what `deploy` installs there."""

@@ -10,8 +10,8 @@ from typing import Any
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, TIMING_CACHE, Bundle, Manifest, open_bundle, write_bundle
 from edgevit.commands.compile_choice import FormChoice, Question, Tried, choose_form
 from edgevit.device.jetson import detect
+from edgevit.device.processor import processor
 from edgevit.engine import backend, runs_here
-from edgevit.engine.base import processor
 from edgevit.engine.builder import Advance, BuildOptions, BuiltEngine
 from edgevit.engine.rewrite import quantized
 from edgevit.engines import traits_of

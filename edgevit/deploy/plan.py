@@ -56,6 +56,11 @@ class Plan:
         return self.traits.ahead_of_time
 
     @property
+    def machine(self) -> str:
+        """What the bundle's target says that ``uname -m`` is on its device; empty is whatever it is."""
+        return (self.bundle.manifest.target.get("machine") or {}).get("arch") or ""
+
+    @property
     def extra(self) -> str:
         """Which of edgevit's extras the host needs."""
         return self.traits.extra

@@ -14,6 +14,7 @@ for tool in rsync flock setsid; do command -v $tool >/dev/null && echo "$tool=ye
 command -v g++ >/dev/null && echo "cxx=yes"
 command -v -- "$2" >/dev/null || { [ -x "$2" ] || exit 0; }
 "$2" -c 'import sys; print("python=%d.%d.%d" % sys.version_info[:3])'
+"$2" -c 'import sys; print("bits=64" if sys.maxsize > 2**32 else "bits=32")'
 "$2" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h"); print("headers=yes")' 2>/dev/null
 "$2" -c 'import ensurepip, venv; print("venv=yes")' 2>/dev/null
 "$2" -c 'import ctypes; ctypes.CDLL("libcuda.so.1"); print("driver=yes")' 2>/dev/null

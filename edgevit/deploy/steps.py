@@ -21,7 +21,7 @@ from edgevit.deploy.plan import SOURCE, Plan
 from edgevit.deploy.scripts import FACTS, INSTALL, MAKE_ROOM, STATE, TAKE_OVER
 from edgevit.deploy.ssh import Ssh, broken, only
 from edgevit.deploy.watcher import Watcher
-from edgevit.deploy.wheel import requirements
+from edgevit.deploy.wheel import brought, requirements
 from edgevit.errors import RemoteError, storage_errors
 from edgevit.files.own_kinds import DEPLOYMENT
 from edgevit.files.writing import write_whole
@@ -89,7 +89,8 @@ class Deployment:
             self._fail(lacking)
         self._folder = facts.folder
         self.report |= {"folder": facts.folder, "machine": facts.machine, "python": facts.python, "opencv": facts.opencv or None}
-        return f"{facts.machine}, Python {facts.python}, {facts.free_mib:.0f} MiB free"
+        free = "free space unknown" if facts.free_mib is None else f"{facts.free_mib:.0f} MiB free"
+        return f"{facts.machine}, Python {facts.python}, {free}"
 
     def _push_packages(self) -> str:
         self._ssh.run('mkdir -p -- "$1/wheels" "$1/wheelhouse" "$1/bundles" "$1/incoming" "$1/jobs"', self._folder)
@@ -113,7 +114,7 @@ class Deployment:
         script = ["sh", "-c", INSTALL, "install", self._folder, key, self.plan.python, wheel, index, *needs]
         job.run(*script, tell=self._saying("install"))
         job.forget()
-        return f"edgevit and {', '.join(need.partition(';')[0].strip() for need in needs)}"
+        return f"edgevit and {', '.join(brought(needs, self.report['machine']))}"
 
     def _push_bundle(self) -> str:
         """Into a folder beside, verified there, then moved: what runs there is never half a bundle."""
@@ -166,7 +167,7 @@ class Deployment:
         state = self._state(self._bundle).get("engine")
         if state == "jit":
             self.report["compiled"] = None
-            return f"{self.plan.bundle.manifest.engine} compiles at every start"
+            return "its engine compiles at every start"
         if state == "compiled" and not over:
             return DONE
         if over and state != "compiled":

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -53,6 +53,12 @@ def requirements(extra: str, *, without: str = "") -> tuple[str, ...]:
         if not without or not name.startswith(without):
             found.append(f"{name}; {' and '.join(others)}" if others else name)
     return tuple(found)
+
+
+def brought(needs: Iterable[str], machine: str) -> list[str]:
+    """Of ``needs`` what pip installs on a host whose ``uname -m`` is ``machine``, in words for people."""
+    parted = [need.partition(";") for need in needs]
+    return [need.strip() for need, _, marker in parted if "platform_machine" not in marker or f"'{machine}'" in marker]
 
 
 def _installed() -> Distribution:

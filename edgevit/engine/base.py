@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from edgevit.device.processor import processor
 from edgevit.engines import traits_of
-from edgevit.errors import EngineError
+from edgevit.errors import EngineError, is_brought
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,7 +161,9 @@ class JustInTime:
         """See `Backend.lacking`."""
         traits = traits_of(self.name)
         found = [f"no Python module {module}" for module in traits.modules if find_spec(module) is None]
-        return f"{', '.join(found)} (pip install 'edgevit[{traits.extra}]')" if found else ""
+        if not found or not all(map(is_brought, traits.modules)):
+            return ", ".join(found)
+        return f"{', '.join(found)} (pip install 'edgevit[{traits.extra}]')"
 
     def stamp(self) -> dict[str, str]:
         """See `Backend.stamp`."""
@@ -234,17 +236,6 @@ def cause(error: BaseException) -> str:
     """The last non-empty line of a native library's message, where the cause stands."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__
-
-
-def processor() -> str:
-    """The CPU's name as the operating system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.lower().startswith(("model name", "hardware")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def saturates() -> bool:

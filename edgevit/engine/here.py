@@ -11,8 +11,8 @@ from typing import Any
 from edgevit.device.files import text
 from edgevit.device.gpu import gpu
 from edgevit.device.jetson import ROOT, detect
+from edgevit.device.processor import processor
 from edgevit.engine import backend, runs_here
-from edgevit.engine.base import processor
 from edgevit.engines import ENGINES, runs_on
 from edgevit.errors import MissingPackageError
 from edgevit.shipped import shipped_names

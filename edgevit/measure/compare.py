@@ -17,8 +17,9 @@ import edgevit
 from edgevit.device.gpu import gpu
 from edgevit.device.jetson import ROOT, detect
 from edgevit.device.power import Rail, find_rails, read_rails, total
+from edgevit.device.processor import processor
 from edgevit.engine import backend, builder, open_session
-from edgevit.engine.base import Session, available_threads, processor
+from edgevit.engine.base import Session, available_threads
 from edgevit.engine.builder import BuildOptions
 from edgevit.engines import runs_on, traits_of
 from edgevit.errors import DataError

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.cache import Cache, Kind
+from edgevit.device.processor import processor
 from edgevit.engine import backend
-from edgevit.engine.base import Session, available_threads, processor
+from edgevit.engine.base import Session, available_threads
 from edgevit.images.dataset import ImageSet
 from edgevit.preprocess import Preprocessing
 from edgevit.progress import Stage

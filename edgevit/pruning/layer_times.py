@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgevit.cache import Kind
+from edgevit.device.processor import processor
 from edgevit.engine import backend, builder, open_session
-from edgevit.engine.base import available_threads, processor
+from edgevit.engine.base import available_threads
 from edgevit.engine.builder import BuildOptions
 from edgevit.engine.here import is_here
 from edgevit.engines import traits_of

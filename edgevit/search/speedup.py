@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from edgevit.device.processor import processor
 from edgevit.engine import backend
-from edgevit.engine.base import processor
 from edgevit.errors import ConfigError
 from edgevit.pruning.layer_times import is_timed_here, timed_speedup
 from edgevit.pruning.second_pass import Pruned

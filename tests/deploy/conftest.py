@@ -158,7 +158,7 @@ def _served(folder: Path, home: Path) -> Iterator[Board]:
     Path("/run/sshd").mkdir(exist_ok=True)
     server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", folder / "sshd_config", "-E", folder / "log"])
     try:
-        _wait(port)
+        wait_for(port)
         yield Board(folder=folder, home=home, port=port, config=config)
     finally:
         server.terminate()
@@ -185,7 +185,7 @@ def _pip_settings() -> str:
     return "[global]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
 
 
-def _wait(port: int) -> None:
+def wait_for(port: int) -> None:
     for _ in range(100):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

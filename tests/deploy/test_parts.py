@@ -19,7 +19,7 @@ from edgevit.deploy.facts import read_facts, what_lacks
 from edgevit.deploy.job import Job, settle
 from edgevit.deploy.lock import held
 from edgevit.deploy.ssh import Ssh
-from edgevit.deploy.wheel import make_wheel, requirements
+from edgevit.deploy.wheel import brought, make_wheel, requirements
 from edgevit.engines import traits_of
 from edgevit.errors import ConfigError, LinkError, MissingPackageError, RemoteError
 from tests.deploy.conftest import Board, Proxy
@@ -94,6 +94,13 @@ def test_requirements_of_an_extra() -> None:
     assert "platform_machine == 'x86_64'" in openvino
     assert "extra" not in openvino
     assert not any(need.startswith("opencv-python") for need in requirements("cpu", without="opencv-python"))
+
+
+def test_what_is_installed_is_told_for_the_host() -> None:
+    """Arm boards get no OpenVINO of the same requirements."""
+    for machine, engines in (("x86_64", {"onnxruntime", "openvino"}), ("aarch64", {"onnxruntime"})):
+        told = {need.partition(">")[0] for need in brought(requirements("cpu"), machine)}
+        assert told == {"opencv-python", *engines}
 
 
 def test_where_edgevit_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,8 +292,9 @@ cv2=4.8.0
 """
 
 
-def lacks(text: str, *, ahead: bool = True, there: bool = False) -> str:
-    plan = SimpleNamespace(traits=traits_of("tensorrt" if ahead else "onnxruntime"), bytes=100 * 2**20, python="python3",
+def lacks(text: str, *, ahead: bool = True, there: bool = False, machine: str = "", wheelhouse: Path | None = None) -> str:
+    plan = SimpleNamespace(machine=machine, wheelhouse=wheelhouse,
+                           traits=traits_of("tensorrt" if ahead else "onnxruntime"), bytes=100 * 2**20, python="python3",
                            bundle=SimpleNamespace(manifest=SimpleNamespace(engine="tensorrt")))  # fmt: skip
     return what_lacks(read_facts(text), plan, "edgevit", there=there)  # type: ignore[arg-type]
 
@@ -319,11 +327,26 @@ def test_what_a_board_may_lack(line: str, instead: str, words: str) -> None:
     assert lacks(ENOUGH.replace(f"{line}\n", f"{instead}\n")).startswith(words)
 
 
+def test_the_wrong_processor(tmp_path: Path) -> None:
+    """Found out before anything is sent: pip would look for wheels that nobody made, and say so after minutes."""
+    assert lacks(ENOUGH, machine="aarch64") == ""
+    elsewhere = ENOUGH.replace("machine=aarch64", "machine=x86_64")
+    assert lacks(elsewhere, machine="aarch64").startswith("the bundle was built for aarch64, and it is x86_64.")
+    old = ENOUGH.replace("machine=aarch64", "machine=armv7l")
+    assert lacks(old, ahead=False).startswith("it is armv7l, for which engines have no wheels.")
+    # A 32-bit Raspberry Pi OS has a 64-bit kernel.
+    narrow = ENOUGH.replace("python=3.10.12\n", "python=3.10.12\nbits=32\n")
+    assert lacks(narrow, ahead=False).startswith("its Python is of 32 bits, for which engines have no wheels (aarch64).")
+    # Whoever brings wheels of their own knows.
+    assert {lacks(text, ahead=False, wheelhouse=tmp_path) for text in (old, narrow)} == {""}
+
+
 def test_what_a_board_need_not_have() -> None:
     """A CPU engine needs no GPU; what is installed and there needs neither venv nor room."""
     assert lacks(ENOUGH.replace("driver=yes\n", "").replace("cuda=nvcc\n", ""), ahead=False) == ""
     # Nor a compiler, where pycuda is there already.
     made = ENOUGH.replace("cxx=yes\nheaders=yes\n", "").replace("cuda=nvcc", "cuda=pycuda")
     assert (lacks(made), lacks(made, ahead=False)) == ("", "")
+    assert lacks(ENOUGH.replace("free_kb=20000000", "free_kb=")) == ""  # no df or awk: not known, which is not 0
     small = ENOUGH.replace("free_kb=20000000", "free_kb=100\nvenv_there=yes").replace("\nvenv=yes", "")
     assert lacks(small, there=True) == ""

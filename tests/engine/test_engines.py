@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgevit.device.processor import processor
 from edgevit.engine import CPU_ENGINES, Session, backend, open_session
-from edgevit.engine.base import available_threads, processor, saturates
+from edgevit.engine.base import available_threads, saturates
 from edgevit.engine.onnxruntime import onnxruntime_session, session_options
 from edgevit.engine.openvino import OpenVino
 from edgevit.errors import ConfigError, EngineError

@@ -16,8 +16,9 @@ import pytest
 
 import edgevit
 from edgevit.cache import Cache
+from edgevit.device.processor import processor
 from edgevit.engine import open_session
-from edgevit.engine.base import Session, available_threads, processor
+from edgevit.engine.base import Session, available_threads
 from edgevit.errors import DataError
 from edgevit.export.graph import write_graph
 from edgevit.images.dataset import ImageSet
