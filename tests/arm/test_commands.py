@@ -108,7 +108,8 @@ def test_folder_and_video(
         on_arm, on_x86 = labels(there.lines), labels(here.lines)
         assert [label for label, _ in on_arm] == [label for label, _ in on_x86]
         assert len(on_arm) == count
-        assert [share for _, share in on_arm] == pytest.approx([share for _, share in on_x86], abs=1e-3)
+        near = 1e-3 if source.is_dir() else 0.02  # FFmpeg converts colours of videos otherwise than on x86, by 3 of 255
+        assert [share for _, share in on_arm] == pytest.approx([share for _, share in on_x86], abs=near)
         assert len((tmp_path / f"ü{count}.csv").read_text(encoding="utf-8").splitlines()) == count + 1
         assert (tmp_path / f"ü{count}.avi").stat().st_size > 1000
 
@@ -178,18 +179,17 @@ def test_a_board_at_work(arm: Arm, bundle_path: Path, tmp_path: Path, hook: tupl
             line = process.stderr.readline()
             assert line, said
             said += line
-        with urllib.request.urlopen(page[0], timeout=60) as answer:
+        with urllib.request.urlopen(page[0], timeout=120) as answer:
             assert b"<html" in answer.read()
         base = re.match(r"http://[^/]+", page[0])
         assert base is not None
-        while not posted:
-            with urllib.request.urlopen(f"{base[0]}/state", timeout=60) as answer:
+        state: dict[str, Any] = {}
+        while not (posted and state.get("label") and (arm.shared / "told").exists()):
+            with urllib.request.urlopen(f"{base[0]}/state", timeout=120) as answer:
                 state = json.load(answer)
-        inner = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if inside(path, bundle_path.name)]
-        assert inner
-        for pid in inner:
-            os.kill(int(pid), signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        for pid in inside(process.pid):
+            os.kill(pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=180)
     finally:
         process.kill()
     assert process.returncode == 0, stderr
@@ -198,16 +198,20 @@ def test_a_board_at_work(arm: Arm, bundle_path: Path, tmp_path: Path, hook: tupl
     assert summary["telemetry"]["power_w"]["mean"] == pytest.approx(5.04 * 1.5)
     assert summary["telemetry"]["temperature_sensor"] == "tj-thermal"
     assert summary["telemetry"]["gpu_mhz"]["mean"] == 918
-    assert state["label"]
     assert list((tmp_path / "snapshots").glob("*.jpg"))
-    assert (arm.shared / "told").exists()
-    assert len((tmp_path / "frames.jsonl").read_text().splitlines()) == summary["frames"]
+    # A signal may come when a frame is counted and not yet written.
+    assert summary["frames"] - len((tmp_path / "frames.jsonl").read_text().splitlines()) in (0, 1)
 
 
-def inside(path: Path, name: str) -> bool:
-    """Whether a process is qemu running edgevit on the bundle called ``name``."""
-    try:
-        words = path.read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return b"qemu" in words[0] and any(word.endswith(name.encode()) for word in words)
+def inside(pid: int) -> list[int]:
+    """The programs that run emulated in the namespaces of the process ``pid``."""
+    own = Path(f"/proc/{pid}/ns/user").readlink()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "ns/user").readlink() == own and b"qemu" in (folder / "cmdline").read_bytes().split(b"\0")[0]:
+                found.append(int(folder.name))
+        except OSError:  # ended meanwhile
+            continue
+    assert found
+    return found
