@@ -295,7 +295,8 @@ def _of_classes(path: Path, names: tuple[str, ...], note: str | None) -> tuple[t
     count = len(names) - len(named)
     if not named or not count or not all("/" in name for name in named):
         return names, note
-    more = f"{path}: {count} images in {UNLABELLED}/ are left out: it is no class"
+    what = "1 image" if count == 1 else f"{count} images"
+    more = f"{path}: {UNLABELLED}/ ({what}) is left out: it is no class"
     return named, more if note is None else f"{note}; {more}"
 
 

@@ -161,7 +161,7 @@ def test_what_is_collected_is_read_at_once(tmp_path: Path) -> None:
             one.save(shot(), LOOK, change=None, label=into, into=into)
     images = load_images(tmp_path / "classes")
     assert (images.class_names, images.targets, images.folders) == (("crack", "fine"), (0, 1, 1), ("crack", "fine"))
-    assert images.left_out == f"{tmp_path / 'classes'}: 1 images in unlabelled/ are left out: it is no class"
+    assert images.left_out == f"{tmp_path / 'classes'}: unlabelled/ (1 image) is left out: it is no class"
     images.check()
     found = contents_of(tmp_path / "classes")
     assert (found.classes, found.loose, found.unlabelled) == (("crack", "fine"), 0, 1)
