@@ -79,8 +79,8 @@ def _unknown(manifest: Manifest) -> list[tuple[str, str]]:
     if manifest.known is None:
         return []
     how = "class by class" if manifest.known["by_class"] else "all together"
-    rarest = f"the rarest of {manifest.known['judged'] + 1}"
-    return [("unknown objects", f"told by {manifest.known['images']} images, {how}; as rare as {rarest}: edgevit run --unknown")]
+    images, rarest = manifest.known["images"], manifest.known["judged"] + 1
+    return [("unknown objects", f"told by {images} images, {how}, down to 1 in {rarest}: edgevit run --unknown auto")]
 
 
 def _tokens(manifest: Manifest) -> list[tuple[str, str]]:
