@@ -14,7 +14,7 @@ from edgevit.commands.build_inputs import Inputs, begin, read_inputs
 from edgevit.commands.build_request import BuildRequest
 from edgevit.commands.build_result import BuildResult
 from edgevit.commands.expected import TIMED_SECONDS, require_memory
-from edgevit.commands.known_images import known_to
+from edgevit.commands.known_images import check_images_known, known_to
 from edgevit.commands.steps import Work, run_steps
 from edgevit.commands.target_graph import Compiled, compile_for
 from edgevit.engine import alternatives
@@ -148,6 +148,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     check_replaceable(request.out)
     inputs, bench = read_inputs(request, timed), request.bench(cache, timed)
     require_memory(request, inputs)
+    check_images_known(request, inputs)
     cache.check()
     original = inputs.checkpoint
     frames = sample_frames((inputs.calibration or inputs.held_out) if request.reference else None, original.preprocessing)
@@ -162,7 +163,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         compiled, trusted = compile_for(work.decided, _on(trusted, bench)), replace(trusted, verdicts=trusted.verdicts[:1])
         others, trusted = _checked(trusted, work, compiled, frames, bench)
     bench, notes = _on(trusted, bench), [*notes, *work.notes, *compiled.notes, *trusted.notes]
-    known = known_to(compiled.variant.model, compiled.files.get(ENGINE), request, inputs, bench) if request.unknown else None
+    known = known_to(compiled.variant.model, trusted.verdicts[-1].compiled, request, inputs, bench) if request.unknown else None
     samples = samples_bytes(others[-1].samples if others else whole, whole if others else None)
     work, compiled = replace(work, decided=None), replace(compiled, variant=replace(compiled.variant, plan=None))
     with timed.stage("write graph"):  # again: between, it would be as much memory as the model

@@ -13,13 +13,12 @@ import edgevit
 from edgevit.bundle import KNOWN, MODEL, REFERENCE, REPORT, SAMPLES, Bundle, Manifest, write_bundle
 from edgevit.commands.build_inputs import Inputs
 from edgevit.commands.build_request import BuildRequest
-from edgevit.commands.known_images import images_known
+from edgevit.commands.known_images import KnownImages
 from edgevit.commands.steps import Work
 from edgevit.commands.target_graph import Compiled
 from edgevit.engine.check import Verdict
 from edgevit.engines import ENGINES
 from edgevit.export.variants import Variant
-from edgevit.known.known import Known
 from edgevit.measure.comparison import Comparison, Row
 from edgevit.target import Target
 
@@ -42,7 +41,7 @@ class Made:
     verdicts: tuple[Verdict, ...]
     samples: bytes
     """Frames and what the graphs give for them: `edgevit.engine.samples`."""
-    known: Known | None
+    known: KnownImages | None
     """What tells unknown objects, if that was asked for."""
     notes: tuple[str, ...]
     seconds: dict[str, float]
@@ -70,7 +69,7 @@ def write(request: BuildRequest, made: Made) -> Bundle:
         engine=made.target.engine(),
         accuracy={**{name: asdict(row.accuracy) for name, row in rows.items()}, "conditions": conditions} if rows else None,
         latency=_latency(rows, conditions),
-        known=None if made.known is None else _summary(made.known, made.inputs, request),
+        known=None if made.known is None else made.known.summary(),
         compiled=compiled.summary(),
         checks=tuple(item.to_dict() for item in made.verdicts),
         provenance=_provenance(request, made),
@@ -86,15 +85,10 @@ def write(request: BuildRequest, made: Made) -> Bundle:
         **compiled.files,
     }
     if made.known is not None:
-        files[KNOWN] = made.known.to_bytes()
+        files[KNOWN] = made.known.known.to_bytes()
     if request.reference and variant.precision != "fp32":
         files[REFERENCE] = made.reference.model
     return write_bundle(request.out, manifest, files)
-
-
-def _summary(known: Known, inputs: Inputs, request: BuildRequest) -> dict[str, Any]:
-    fitted, _ = images_known(request, inputs)
-    return {"images": len(fitted), "judged": len(known.distances), "by_class": known.by_class}
 
 
 def _latency(rows: Mapping[str, Row], conditions: dict[str, Any]) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from edgevit.commands.dry_run import DryRun, PlannedStage
 from edgevit.commands.expected import expectation
 from edgevit.commands.faster_form import STAGE, fastest_form, offered
 from edgevit.commands.known_images import STAGE as STAGE_KNOWN
-from edgevit.commands.known_images import images_known
+from edgevit.commands.known_images import check_images_known, images_known
 from edgevit.commands.steps import Step, Work, allotted, run_step, shares_of
 from edgevit.engine import backend
 from edgevit.engine.here import is_here, proxy_engine
@@ -62,6 +62,7 @@ class _Planning:
         self.request, self.dry = request, DryRun(request.bench(cache, Progress()))
         self.bench, self.spare, budget = self.dry.bench, None, None
         self.inputs = read_inputs(request, self.bench.progress)
+        check_images_known(request, self.inputs)
         if request.max_drop is not None:
             self.inputs, self.spare = spare_images(request, self.inputs)
             budget = self.dry.look(self._budget)

@@ -53,9 +53,7 @@ def fit_known(fitted: Seen, classes: int, judged: Seen | None = None, *, single_
     Raises:
         ValueError: there are too few images, or all give the same features.
     """
-    if len(fitted) < FEWEST:
-        msg = f"{len(fitted)} images are too few to tell what is unusual: {FEWEST} at least"
-        raise ValueError(msg)
+    require_enough(len(fitted))
     by_class = single_label and len(fitted) >= FEWEST_OF_CLASS * len(np.unique(fitted.classes))
     known = _fitted(fitted, classes, by_class=by_class)
     if judged is not None and len(judged):
@@ -63,6 +61,13 @@ def fit_known(fitted: Seen, classes: int, judged: Seen | None = None, *, single_
     else:
         distances = _crossed(fitted, classes, seed, by_class=by_class)
     return replace(known, distances=np.sort(distances))
+
+
+def require_enough(images: int) -> None:
+    """Raise ValueError if so many are fewer than `FEWEST`."""
+    if images < FEWEST:
+        msg = f"{images} images are too few to tell what is unusual: {FEWEST} at least"
+        raise ValueError(msg)
 
 
 def _crossed(seen: Seen, classes: int, seed: int, *, by_class: bool) -> NDArray[np.float32]:

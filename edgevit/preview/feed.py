@@ -64,7 +64,7 @@ class Feed:
         with self._lock:
             newest, recent = self._newest, sorted(self._recent)
             history = [(now - at, median, largest) for at, median, largest in self._history]
-            drift = {"drift": self._drift.to_dict()} if self._drift.spans else {}
+            drift = {"drift": self._drift.to_dict(latest=2)} if self._drift.spans else {}
             state = {
                 **self._info,
                 **drift,

@@ -66,6 +66,8 @@ class Drift:
         """Length of a span."""
         self.spans: deque[Span] = deque()
         """The latest last; one without frames is left out."""
+        self.all = Span(0.0)
+        """The whole run."""
         self._first: float | None = None
 
     def add(self, typicality: float, at: float) -> None:
@@ -74,21 +76,15 @@ class Drift:
         begins = (at - self._first) // self.seconds * self.seconds
         if not self.spans or begins > self.spans[-1].begins:
             self.spans.append(Span(begins))
-        self.spans[-1].add(typicality)
+        for span in (self.spans[-1], self.all):
+            span.add(typicality)
         if len(self.spans) > MOST:
             self._widen()
 
-    @property
-    def all(self) -> Span:
-        """The whole run."""
-        whole = Span(0.0)
-        for span in self.spans:
-            whole = whole.joined(span)
-        return whole
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: of the whole run, and span by span, of which each says the hour that it begins at."""
-        hours = [{"hour": round(span.begins / 3600, 3), **span.to_dict()} for span in self.spans]
+    def to_dict(self, latest: int = MOST) -> dict[str, Any]:
+        """JSON-ready: of the whole run, and of its ``latest`` spans, of which each says the hour that it begins at."""
+        spans = list(self.spans)[-latest:]
+        hours = [{"hour": round(span.begins / 3600, 3), **span.to_dict()} for span in spans]
         return {**self.all.to_dict(), "expected": {"median": 0.5, "rare": RARE}, "hours": hours}
 
     def line(self) -> str:

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.errors import DataError
-
-ALIKE = 0.95
-"""Correlation from which on two photos are nearly the same: of features, each less the mean of all, and of thumbnails."""
+from edgevit.runtime.collecting.earlier import ALIKE
 
 
 def near_duplicates(x: Tensor, thumbnails: Tensor, alike: float = ALIKE) -> list[tuple[int, int]]:
     """Pairs of photos of which both are nearly the same, features [N, features] and thumbnails [N, pixels], most alike first.
+
+    That is a correlation of at least ``alike``: of features, each less the mean of all, and of thumbnails.
 
     Either alone is not enough: a backbone that knows the classes sees all of one alike, and thumbnails all photos of one stage.
     """

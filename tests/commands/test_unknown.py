@@ -137,7 +137,6 @@ def test_separate_images_judge_it(checkpoint_path: Path, image_folder: Path, tmp
     outcome = edgevit(*arguments)
     assert outcome.code == 0, outcome.stderr
     assert open_bundle(tmp_path / "b.edgevit").manifest.known == {"images": 96, "judged": 60, "by_class": True}
-    assert next(stage for stage in edgevit(*arguments, "--dry-run", "--json").json if stage["name"] == stage["name"])
 
 
 @pytest.mark.parametrize(
@@ -159,6 +158,7 @@ def test_too_few_images(
     outcome = edgevit("build", checkpoint_path, "--unknown", "-o", tmp_path / "b.edgevit", *data, *options)
     assert outcome.code == code, outcome.stderr
     assert message in outcome.stderr
+    assert "check engine" not in outcome.stderr, "before anything slow is done"
     assert not (tmp_path / "b.edgevit").exists()
 
 
@@ -197,7 +197,8 @@ def test_a_bundle_with_another_file_in_its_place_is_refused(
     with pytest.raises(BundleError, match=r"known\.npz is not this bundle's"):
         forged.verify()
     outcome = edgevit("run", forged.path, "test://", "--headless", "--limit", 1)
-    assert (outcome.code, outcome.stdout) == (5, "") or "known.npz is not this bundle's" in outcome.stderr
+    assert (outcome.code, outcome.stdout) == (5, ""), outcome.stderr
+    assert "known.npz is not this bundle's" in outcome.stderr
     shutil.copytree(built, tmp_path / "copy.edgevit")
     (tmp_path / "copy.edgevit" / KNOWN).write_bytes(content)
     with pytest.raises(BundleError, match=r"known\.npz is not the file that was built"):

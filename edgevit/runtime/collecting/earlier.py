@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Levels = NDArray[np.float32]
 
 ALIKE = 0.95
-"""Correlation of 16 x 16 gray thumbnails from which on two pictures are nearly the same; `train` has the same."""
+"""Correlation of 16 x 16 gray thumbnails from which on two pictures are nearly the same, for `train`, too."""
 GROWTH = 256
 """Rows that are added at a time."""
 
