@@ -27,6 +27,12 @@ class Thresholds:
         return prediction.confidence >= self.own.get(prediction.label, self.all)
 
 
+def share_of(text: str) -> float | None:
+    """The share that ``0.6`` or ``60%`` is; None of anything else."""
+    match = _NUMBER.fullmatch(text.strip())
+    return None if match is None else float(match[1]) / (100 if match[2] else 1)
+
+
 def default_threshold(problem_type: str) -> float:
     """Where nothing is asked for: 0.5 for the labels of a multi-label model, none for the likeliest class of others."""
     return THRESHOLD if problem_type == MULTI_LABEL else 0.0
@@ -52,11 +58,11 @@ def parse_thresholds(texts: Sequence[str], labels: Sequence[str], problem_type: 
     found: dict[str, float] = {}
     for text in texts:
         label, _, figure = text.rpartition("=")
-        match = _NUMBER.fullmatch(figure.strip())
-        if match is None or label in found:
-            msg = f"--threshold {text!r}: {'given twice' if match else FORM}"
+        share = share_of(figure)
+        if share is None or label in found:
+            msg = f"--threshold {text!r}: {FORM if share is None else 'given twice'}"
             raise ConfigError(msg)
-        found[label] = float(match[1]) / (100 if match[2] else 1)
+        found[label] = share
     return _checked(Thresholds(all=found.pop("", default_threshold(problem_type)), own=found), labels)
 
 

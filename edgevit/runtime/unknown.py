@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.errors import ConfigError
+from edgevit.runtime.threshold import share_of
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Features
@@ -19,7 +19,6 @@ AUTO = "auto"
 USUAL_RATE = 0.01
 """False alarms that ``auto`` allows: of 100 frames of what is known, one is called unknown."""
 FORM = "write auto, or the share of known frames that may be called unknown, such as 0.02 or 2%"
-_RATE = re.compile(r"(\d*\.?\d+|\d+\.)\s*(%?)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +46,8 @@ def rate_of(asked: str | float | None, known: Known | None) -> float | None:
         raise ConfigError(msg)
     if asked == AUTO:
         return max(USUAL_RATE, known.least)
-    match = _RATE.fullmatch(str(asked).strip())
-    rate = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not 0 < rate < 1:
+    rate = share_of(str(asked))
+    if rate is None or not 0 < rate < 1:
         msg = f"--unknown {asked}: {FORM}"
         raise ConfigError(msg)
     if rate < known.least:
