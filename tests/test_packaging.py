@@ -48,7 +48,9 @@ def test_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
         for path in (ROOT / kind).glob("*")
     }
     assert {"edgevit/_data/calibration/default.toml", "edgevit/_data/targets/cpu.toml"} <= data <= names
-    assert modules | page | {"edgevit/py.typed"} <= names
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgevit" / "report" / "templates").iterdir()}
+    assert "edgevit/report/templates/report.html.j2" in templates
+    assert modules | page | templates | {"edgevit/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]
 
@@ -60,7 +62,7 @@ def test_wheel_names_its_command(wheel: Path) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith("METADATA"))
         needed = [line for line in archive.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")]
     always = {line.split()[1].partition(">")[0] for line in needed if ";" not in line}
-    assert always == {"click", "msgspec", "numpy", "rich"}
+    assert always == {"click", "jinja2", "markupsafe", "msgspec", "numpy", "rich"}
 
 
 def test_installed_package_finds_its_data(wheel: Path, tmp_path: Path) -> None:
