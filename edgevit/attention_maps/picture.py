@@ -10,7 +10,7 @@ import numpy as np
 
 from edgevit.attention_maps.maps import Attention
 from edgevit.errors import needs_extra
-from edgevit.runtime.overlay import ascii_label
+from edgevit.runtime.lettering import ascii_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -50,6 +50,16 @@ OPTIONS = (
     ),
     click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
     click.option("--save", type=OutputFile(VIDEO), help="Write the annotated video: .mp4 or .avi."),
+    click.option(
+        "--overlay",
+        type=click.Choice(["off", "label", "full"]),
+        default="label",
+        show_default=True,
+        help="On video and window: nothing, a strip with the label, or all predictions with bars.",
+    ),
+    click.option(
+        "--overlay-position", type=click.Choice(["top", "bottom"]), default="top", show_default=True, help="Where that is."
+    ),
     click.option("--headless", is_flag=True, help="Open no window, even on a display."),
     click.option("--jsonl", type=OutputFile(RESULTS), help="Append a line of JSON per frame."),
     click.option(
@@ -187,6 +197,13 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
         # Files wait for their outputs; a camera does not.
         return Behind(output, outputs.guards[-1].delivery, note=note, wait=source.policy == "every", **options)
 
+    def drawn_on(screen: Any) -> Overlays:
+        paced = source.policy == "every" and not source.live
+        return Overlays(
+            [screen], precision=manifest.precision, overlay=values["overlay"], position=values["overlay_position"], paced=paced,
+            fps=source.fps,
+        )  # fmt: skip
+
     yield JsonLines(sys.stdout) if values["as_json"] else Lines(moving=source.fps is not None)
     if notifier := open_notifier():
         yield notifier
@@ -202,9 +219,9 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
         yield FeatureFile(path)
     if values["save"] is not None:
         video = guarded(VideoSink(values["save"], fps=source.fps or 30.0), values["save"], retry=False)
-        yield behind(Overlays([video], precision=manifest.precision), size=QUEUED_PICTURES)
+        yield behind(drawn_on(video), size=QUEUED_PICTURES)
     if not values["headless"] and has_display():
-        yield Overlays([guarded(WindowSink(), "window", retry=False)], precision=manifest.precision)
+        yield drawn_on(guarded(WindowSink(), "window", retry=False))
     yield from _events(outputs, source, manifest, values)
 
 

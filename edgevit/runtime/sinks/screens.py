@@ -23,22 +23,38 @@ QUIT_KEYS = (ord("q"), ord("Q"), 27)
 class Overlays:
     """The sink that draws each decision once and hands the picture to all ``screens``."""
 
-    def __init__(self, screens: Sequence[Screen], *, precision: str) -> None:
+    def __init__(
+        self,
+        screens: Sequence[Screen],
+        *,
+        precision: str,
+        overlay: str = "label",
+        position: str = "top",
+        paced: bool = False,
+        fps: float | None = None,
+    ) -> None:
+        """``overlay`` and ``position`` are those of `draw`.
+
+        With ``paced``, the frames are a file's: it plays at ``fps``, None for images, however fast they are classified.
+        """
         self._screens = screens
-        self._precision = precision
+        self._options = {"precision": precision, "overlay": overlay, "position": position}
+        self._paced, self._fps = paced, fps
         self._rate = Rate()
 
     def __call__(self, decision: Decision) -> bool:
         """Draw and show; False once any screen asks to end."""
         self._rate.add(decision.finished)
+        rate = self._rate.per_second
         picture = draw(
             decision.frame.image_bgr,
             decision.predictions,
             best=decision.best,
             labels=decision.labels if decision.multi_label else None,
-            fps=self._rate.per_second,
-            precision=self._precision,
+            fps=self._fps if self._paced else rate,
+            processed=rate if self._paced else None,
             latency_ms=decision.latency_ms,
+            **self._options,
         )
         # A list: the video still gets the picture after which the window was closed.
         return False not in [screen(picture) for screen in self._screens]
