@@ -72,7 +72,7 @@ def draw_attention(
     write(canvas, titles, MARGIN, 24, INK, 0.6, width - 2 * MARGIN)
     for tile, (x, y) in zip(tiles, places, strict=True):
         paste(canvas, tile, x, y)
-    write(canvas, foot, MARGIN, height + 8, SOFT, 0.42, width - 2 * MARGIN)
+    write(canvas, foot, MARGIN, height + 12, SOFT, 0.42, width - 2 * MARGIN)
     return canvas
 
 

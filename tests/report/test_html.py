@@ -201,7 +201,7 @@ def test_columns_and_their_legend_are_those_shown() -> None:
     assert "balanced: mean of the classes" in text
     text = to_html(compared(labels=None), Background(title="x"))
     assert "balanced: mean" not in text
-    assert "<th>balanced %</th>" not in text
+    assert "<th>balanced\u00a0%</th>" not in text
 
 
 def test_conditions_say_when_what_and_of_which_models(comparison: Comparison) -> None:
@@ -213,9 +213,26 @@ def test_conditions_say_when_what_and_of_which_models(comparison: Comparison) ->
     assert found["edgevit"] == edgevit.__version__
     assert found["command"] == "edgevit compare &lt;cells&gt;"
     assert found["bundle &lt;cells&gt;"] == f"SHA-256 {'ab' * 32}"
-    assert found["images"] == "40 images of &lt;i&gt;frames&lt;/i&gt;"
+    assert found["images"] == "40 images of &lt;i&gt;frames&lt;/i&gt;; with labels"
     for row in comparison.rows:
         assert row.sha256 in text
+
+
+def test_text_of_plots_is_legible_at_every_width() -> None:
+    """At least 11 pixels high, from the narrowest phone on: what the style sheet shows of `WIDTHS`, and at what scale."""
+    css = (Path(edgevit.__file__).parent / "report" / "templates" / "report.css").read_text(encoding="utf-8")
+    medium, narrow = (int(found) for found in re.findall(r"@media \(max-width: (\d+)px\)", css))
+    paddings = [int(found) for found in re.findall(r"body \{[^}]*?padding: \d+px (\d+)px", css)]
+    (high,) = re.findall(r"\.plot svg \{[^}]*font-size: (\d+)px", css)
+    assert re.search(
+        rf"max-width: {medium}px\) {{ \.plot\.wide {{ display: none; }} \.plot\.medium {{ display: block; }} }}", css
+    )
+    for window, padding, name in (
+        (medium + 1, paddings[0], "wide"),
+        (narrow + 1, paddings[0], "medium"),
+        (360, paddings[1], "narrow"),
+    ):
+        assert int(high) * (window - 2 * padding) / WIDTHS[name] >= 11, name
 
 
 def test_one_comparison_is_one_page(comparison: Comparison) -> None:
