@@ -7,12 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 from edgevit.cli import COMMANDS
+from edgevit.cli.command import called
+from edgevit.cli.completing.known import KNOWN
+from edgevit.commands.compare_names import parse_precisions
 from edgevit.engines import ENGINES
+from edgevit.pruning.settings import SCORES
+from edgevit.runtime.collecting.sharp import parse_sharpness
+from edgevit.runtime.smoothing import parse_smoothing
 from edgevit.shipped import shipped_names
 from tests.support import ROOT
 
@@ -125,6 +133,17 @@ def test_questions_that_make_no_sense_are_met_with_silence(place: Path, asked: s
         ["edgevit"], env={**environment, "_EDGEVIT_COMPLETE": asked}, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_names_are_completed_for_options_that_exist() -> None:
+    """And what is suggested for a method is one."""
+    commands = [getattr(import_module(f"edgevit.cli.{name}"), name) for name in COMMANDS]
+    assert set(KNOWN) <= {called(parameter) for command in commands for parameter in command.params}
+    context = click.Context(commands[0])
+    assert {*KNOWN["--score"](context, "")} == set(SCORES)
+    assert all(parse_precisions([name]) for name in KNOWN["--precisions"](context, ""))
+    assert all(parse_smoothing(text) for text in KNOWN["--smooth"](context, ""))
+    assert all(parse_sharpness(text) for text in KNOWN["--sharp"](context, ""))
 
 
 def test_a_folder_that_is_not_there(place: Path) -> None:

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import click
 
-from edgevit.files.bounded import read_bounded
-from edgevit.files.fromjson import json_value
-
 MOST = 2000
 """Entries of a folder that are looked at."""
 LONGEST = 2**24
@@ -43,6 +40,8 @@ def _bundles_in(folder: str) -> Iterator[str]:
 
 def labels(ctx: click.Context) -> Iterable[str]:
     """The labels of the BUNDLE that is on the line already; none if there is none, or none that can be read."""
+    from edgevit.files.fromjson import json_value
+
     # Click parses no argument of a line that ends with an option without its value.
     bundle = ctx.params.get("bundle") or next(iter(ctx.args), None)
     if bundle is None:
@@ -55,6 +54,8 @@ def labels(ctx: click.Context) -> Iterable[str]:
 
 
 def _manifest(bundle: Path) -> bytes:
+    from edgevit.files.bounded import read_bounded
+
     if bundle.is_dir():
         return read_bounded(bundle / MANIFEST, LONGEST)
     with zipfile.ZipFile(bundle) as archive:

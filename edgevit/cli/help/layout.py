@@ -56,16 +56,16 @@ class Layout(click.HelpFormatter):
             self.write("".join(f"{line}\n" for line in lines))
 
     def write_command(self, command: str, what: str) -> None:
-        """Write a command line, in a form that a shell takes, and below it what it is for."""
+        """Write what a command line is for, as a comment, and the line: a shell takes both as they stand."""
         indent = " " * self.current_indent
+        comment = f"{indent}# "
+        self.write("\n".join(textwrap.wrap(what, self.width, initial_indent=comment, subsequent_indent=comment)) + "\n")
         lines = [indent]
         for word in _WORD.findall(command):
             if lines[-1].strip() and len(lines[-1]) + len(word) + 3 > self.width:
                 lines.append(indent + "    ")
             lines[-1] += f"{' ' if lines[-1].strip() else ''}{word}"
         self.write(" \\\n".join(lines) + "\n")
-        hang = indent + "    "
-        self.write("\n".join(textwrap.wrap(what, self.width, initial_indent=hang, subsequent_indent=hang)) + "\n")
 
 
 def plain_record(record: tuple[str, str]) -> tuple[str, str]:

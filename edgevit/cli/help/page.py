@@ -27,13 +27,12 @@ class Page:
         """The options ``names`` of a command by heading, empty headings left out, what no group has last."""
         found = {title: [name for name in group if name in names] for title, group in self.groups.items()}
         grouped = {name for group in found.values() for name in group}
-        return {
-            title: group for title, group in {**found, OTHER: [name for name in names if name not in grouped]}.items() if group
-        }  # fmt: skip
+        found[OTHER if self.groups else "Options"] = [name for name in names if name not in grouped]
+        return {title: group for title, group in found.items() if group}
 
 
 OTHER = "Other options"
-"""The heading of what a page has in no group; of a command without groups, the only one."""
+"""The heading of what a page has in no group: a new option is seen before anybody gave it one."""
 
 
 def page_of(name: str | None) -> Page:
