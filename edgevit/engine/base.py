@@ -70,6 +70,8 @@ class Session(Protocol):
     """The processor that runs it, in the engine's own words."""
     threads: int
     """CPU threads that one inference uses."""
+    batch: int
+    """Frames that one inference is best given."""
 
     @property
     def graph(self) -> GraphUse | None:
@@ -188,8 +190,12 @@ class SessionBase:
     graph: GraphUse | None = None
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Given]) -> None:
-        self.engine, self.device, self.threads, self.shape = engine, processor(), threads, shape
+    def __init__(
+        self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Given], batch: int = 1,
+        device: str | None = None,
+    ) -> None:  # fmt: skip
+        """``device`` is what runs it, in the engine's words; this machine's processor by default."""
+        self.engine, self.device, self.threads, self.shape, self.batch = engine, device or processor(), threads, shape, batch
         self._run: Callable[[Frames], Given] | None = run
 
     def warn(self, text: str) -> None:
