@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.cli.files import Writing
-from edgevit.cli.options import graph_option, json_option, signature_option, threads_option
+from edgevit.cli.options import engine_device_option, graph_option, json_option, signature_option, threads_option
 from edgevit.cli.outputs import decider_of, open_outputs, output_options
 from edgevit.cli.say import say
 from edgevit.cli.sources import open_asked_cameras, roi_option, source_options
@@ -26,8 +26,16 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")
+@engine_device_option
 @threads_option
 @graph_option
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Frames an inference, of folders and videos: for GPUs; a CPU hardly gains by it.",
+)
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames, of several sources of each.")
 @source_options
@@ -65,7 +73,12 @@ def run(**values: Any) -> None:
     with ExitStack() as stack:
         stack.enter_context(stoppable())
         cameras = stack.enter_context(open_asked_cameras(values, lost))
-        session = stack.enter_context(session_of(bundle, values["engine"], threads=values["threads"], graph=values["graph"]))
+        session = stack.enter_context(
+            session_of(
+                bundle, values["engine"], threads=values["threads"], graph=values["graph"], device=values["device"],
+                batch=values["batch"],
+            )
+        )  # fmt: skip
         for text in session.warnings:
             note(text)
         telemetry = stack.enter_context(open_telemetry()) if values["telemetry"] else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from edgevit.errors import SourceError
 from edgevit.runtime.cameras import Asked, Camera
@@ -15,6 +15,7 @@ from edgevit.runtime.turns import Lost
 @contextmanager
 def open_cameras(asked: Sequence[Asked], opened: Callable[[str], Source], lost: Lost) -> Iterator[list[Camera]]:
     """The cameras that could be opened, for as long as the block lasts; ``opened`` opens one, by what the user calls it.
+    What was open stays open.
 
     One alone must open. Of several, those that cannot be opened are left out, and ``lost`` is told: with a camera that is away
     when a machine starts, the others run.
@@ -23,10 +24,14 @@ def open_cameras(asked: Sequence[Asked], opened: Callable[[str], Source], lost: 
     """
     if len(asked) == 1:
         (only,) = asked
-        with opened(only.uri) as source:
+        with opened(only.uri) if only.opened is None else nullcontext(only.opened) as source:
             yield [Camera(source=source, name=only.name, region=only.region)]
         return
-    found = _open_together([lambda each=each: opened(each.uri) for each in asked])  # type: ignore[misc]
+
+    def way(one: Asked) -> Callable[[], Source]:
+        return lambda: one.opened or opened(one.uri)
+
+    found = _open_together([way(one) for one in asked])
     cameras = [
         Camera(source=each, name=one.name, region=one.region)
         for one, each in zip(asked, found, strict=True)
@@ -38,7 +43,8 @@ def open_cameras(asked: Sequence[Asked], opened: Callable[[str], Source], lost: 
                 lost(one.name or one.uri, each)
         yield cameras
     finally:
-        close_together(camera.source for camera in cameras)
+        theirs = [one.opened for one in asked]
+        close_together(camera.source for camera in cameras if camera.source not in theirs)
 
 
 def close_together(sources: Iterable[Source]) -> None:
