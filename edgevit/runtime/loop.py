@@ -21,7 +21,7 @@ from edgevit.runtime.cameras import Camera
 from edgevit.runtime.classify import Prediction
 from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.mailbox import Mailbox
-from edgevit.runtime.region import Placing
+from edgevit.runtime.region import Placing, Region
 from edgevit.runtime.turns import Lost, Turns
 
 if TYPE_CHECKING:
@@ -172,13 +172,18 @@ def _prepared(
 
 
 @contextmanager
-def frames_of(source: Source) -> Iterator[Iterable[Frame]]:
-    """The frames of an open source as its policy has them, when they are taken: under `latest` the newest each time."""
-    if source.policy == "every" or source.captures:  # nothing to overtake, or done by the source
-        yield source
-    else:
-        with Mailbox(source) as newest:
-            yield newest
+def frames_of(
+    source: Source, region: Region | None = None, note: Callable[[str], None] = lambda _text: None
+) -> Iterator[Iterable[Frame]]:
+    """The frames of an open source as its policy has them, when they are taken: under `latest` the newest each time.
+
+    With ``region``, each has it; ``note`` is told where it follows another size.
+    """
+    with ExitStack() as stack:
+        frames: Iterable[Frame] = source
+        if source.policy == "latest" and not source.captures:  # else nothing is overtaken, or the source does it
+            frames = stack.enter_context(Mailbox(source))
+        yield frames if region is None else map(Placing(region, source, note), frames)
 
 
 def _placings(cameras: Sequence[Camera], note: Callable[[str], None]) -> dict[str | None, Placing]:
