@@ -58,6 +58,8 @@ REFRESH_SECONDS = 0.2
 @click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="JPEG of quality 95, or PNG.")
 @click.option("--most-mib", type=click.FloatRange(0, min_open=True), default=4096, show_default=True,
               help="Stop before the pictures in the folder exceed it. 64 MiB of the disk stay free in any case.")  # fmt: skip
+@click.option("--roi", metavar="X,Y,W,H", help="Look at this part of the picture, and keep it alone: pixels, or all in percent. "
+              "What run is to look at, with the same --roi.")  # fmt: skip
 @click.option("--headless", is_flag=True, help="With --label: keys in the terminal, even on a display.")
 @source_options
 @signature_option
@@ -81,7 +83,7 @@ def collect(**values: Any) -> None:
     if keymap is not None and values["headless"]:
         _require_terminal()
     names = ("out", "change", "sharp", "alike", "any_light", "uncertain", "below", "margin", "limit", "seconds", "format",
-             "most_mib", "keys")  # fmt: skip
+             "most_mib", "roi", "keys")  # fmt: skip
     every = 1.0 if values["every"] is None else values["every"]
     asked = asked_of(
         **{name: values[name] for name in names}, every=every, labels=() if keymap else labels

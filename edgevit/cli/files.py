@@ -99,13 +99,17 @@ def _outputs(command: click.Command, values: dict[str, Any]) -> Iterator[tuple[O
 
 def _inputs(command: click.Command, values: dict[str, Any]) -> Iterator[Path]:
     """Every path that a command is given to read, and every text that happens to name a file, such as run's SOURCE."""
+    from edgevit.runtime.cameras import parse_named
+
     for parameter in command.params:
         if isinstance(parameter.type, OUTPUTS):
             continue
         value = values.get(parameter.name or "")
         for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, Path) or (isinstance(each, str) and parameter.name == "source"):
+            if isinstance(each, Path):
                 yield expanded(str(each))
+            elif isinstance(each, str) and parameter.name == "source":
+                yield expanded(parse_named(each).uri)
             elif isinstance(each, str) and _names_file(each):
                 yield Path(each)
 

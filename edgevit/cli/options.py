@@ -147,6 +147,11 @@ device_option = click.option(
     show_default=True,
     help="Where torch computes: cpu, cuda or cuda:N; auto is CUDA where there is one.",
 )
+engine_device_option = click.option(
+    "--device",
+    metavar="NAME",
+    help="Of an engine that has several, OpenVINO: CPU, by default; GPU, GPU.0, GPU.1 or NPU, of Intel's, where present.",
+)
 graph_option = click.option(
     "--graph/--no-graph", default=True, show_default=True, help="Let TensorRT replay a CUDA graph where that is faster."
 )

@@ -162,7 +162,7 @@ def test_lines_fit_the_terminal(name: str, columns: int, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"TERM": "dumb"}, {"COLUMNS": "0"}])
 def test_plain_everywhere(environment: dict[str, str]) -> None:
     lines = shown("run", **environment)
-    assert lines[2] == "  Classify SOURCE with BUNDLE."
+    assert lines[2] == "  Classify SOURCE, or several in turns on one engine, with BUNDLE."
     assert not any("\x1b" in line for line in lines)
 
 

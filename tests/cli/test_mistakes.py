@@ -50,9 +50,10 @@ def test_of_a_service_it_is_run_that_refuses(edgevit, bundle_path, tmp_path, mon
 @pytest.mark.parametrize(
     "words", [["rtsp://admin:my", f"{SECRET}@h/x"], [f"--{SECRET}@h"], ["0", "--top-k", f"rtsp://admin:{SECRET}@h"]]
 )
-def test_no_secret_is_quoted(edgevit, words: list[str]) -> None:
-    outcome = edgevit("run", "b", *words)
-    assert outcome.code == 2
+def test_no_secret_is_quoted(edgevit, bundle_path, words: list[str]) -> None:
+    """An address in two words is two sources, of which the second is no file."""
+    outcome = edgevit("run", bundle_path, *words, "--give-up", "0", "--headless")
+    assert outcome.code in (2, 7)
     assert SECRET not in outcome.stderr
     assert len(outcome.stderr.splitlines()) == 1
 

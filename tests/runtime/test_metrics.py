@@ -9,7 +9,7 @@ import time
 import pytest
 
 from edgevit.runtime.faults import Faults
-from edgevit.runtime.metrics import RunMetrics
+from edgevit.runtime.metrics import Counted, RunMetrics
 from edgevit.runtime.sinks.base import Delivery
 from edgevit.runtime.sinks.tally import Tally
 from tests.runtime.fakes import FakeCamera, decision
@@ -25,7 +25,8 @@ MACHINE = {
 
 def run(tally: Tally | None = None, **changes) -> RunMetrics:
     build = {"version": "1", "model": "cells", "bundle": "ab", "precision": "int8", "engine": "fake 1", "device": "numpy"}
-    fields = {"tally": tally or Tally(("cat", "dog")), "source": FakeCamera(frames=0, seconds=0), "build": build}
+    counted = Counted(tally=tally or Tally(("cat", "dog")), source=changes.pop("source", FakeCamera(frames=0, seconds=0)))
+    fields = {"cameras": [counted], "build": build}
     return RunMetrics(**(fields | changes))
 
 

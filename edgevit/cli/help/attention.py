@@ -6,7 +6,7 @@ from edgevit.cli.help.shared import CHECKPOINT, GENERAL, MACHINE
 PAGE = Page(
     arguments={"MODEL": "a bundle, or a checkpoint that edgevit build reads", "IMAGE": "the picture to look at"},
     groups={
-        "Output": ("--out", "--blocks"),
+        "Output": ("--out", "--all", "--blocks"),
         "INT8 of a checkpoint": ("--data", "--recipe"),
         **CHECKPOINT,
         **MACHINE,

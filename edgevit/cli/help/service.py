@@ -1,10 +1,10 @@
 """The help page of ``edgevit service``."""
 
 from edgevit.cli.help.page import Page
-from edgevit.cli.help.shared import BUNDLE, GENERAL, SOURCE
+from edgevit.cli.help.shared import BUNDLE, GENERAL, SOURCES
 
 PAGE = Page(
-    arguments={"BUNDLE": BUNDLE, "SOURCE": SOURCE, "OPTIONS": "after --: options of edgevit run"},
+    arguments={"BUNDLE": BUNDLE, "SOURCE": f"{SOURCES} After --: options of edgevit run."},
     groups={
         "The unit": ("--name", "--output", "--user", "--writable"),
         "Limits": ("--watchdog", "--memory"),

@@ -8,6 +8,7 @@ SOURCE = (
     "0 for the first camera, test:// for none. Or /dev/video0, usb://0, csi://0, rtsp://HOST/PATH, http://HOST/PATH, "
     "gst:PIPELINE, a video, an image or a folder of images."
 )
+SOURCES = f"{SOURCE} Several take turns; NAME=SOURCE names one in all outputs."
 
 Groups = dict[str, tuple[str, ...]]
 
@@ -22,7 +23,7 @@ PRUNING: Groups = {
     "Pruning and merging tokens": ("--prune", "--speedup", "--merge", "--recover", "--score", "--prune-images", "--multiple"),
 }
 CAMERA: Groups = {
-    "Source": ("--loop", "--policy", "--size", "--fps", "--rotate", "--stall", "--give-up"),
+    "Source": ("--loop", "--policy", "--size", "--fps", "--rotate", "--roi", "--stall", "--give-up"),
 }
 MACHINE: Groups = {"Machine": ("--engine", "--threads", "--graph", "--device", "--no-cache")}
 GENERAL: Groups = {"General": ("--require-signature", "--sign", "--dry-run", "--json", "--help")}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgevit.errors import ConfigError
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.latency import Rate
+from edgevit.runtime.outline import outlined
 from edgevit.runtime.overlay import draw
 from edgevit.runtime.sinks.base import Screen
 
@@ -47,7 +48,7 @@ class Overlays:
         self._rate.add(decision.finished)
         rate = self._rate.per_second
         picture = draw(
-            decision.frame.image_bgr,
+            outlined(decision.frame),
             decision.predictions,
             best=decision.best,
             labels=decision.labels if decision.multi_label else None,
@@ -66,14 +67,15 @@ class Overlays:
 
 
 class WindowSink:
-    """A window on this machine's display. Ask `has_display` first."""
+    """A window on this machine's display, with ``title``. Ask `has_display` first."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = WINDOW) -> None:
         """Open the window. Raises ConfigError if the display refuses."""
         import cv2
 
+        self._title = title
         try:
-            cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         except cv2.error as error:
             msg = f"cannot open a window: {error.err}. Write a video instead, or run on the machine's own desktop."
             raise ConfigError(msg) from error
@@ -82,9 +84,9 @@ class WindowSink:
         """Show one picture; False when the user pressed q or Esc or closed the window."""
         import cv2
 
-        cv2.imshow(WINDOW, image_bgr)
+        cv2.imshow(self._title, image_bgr)
         key = cv2.waitKey(1) & 0xFF
-        return key not in QUIT_KEYS and cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) >= 1
+        return key not in QUIT_KEYS and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
 
     def close(self) -> None:
         """Close every window of OpenCV."""
