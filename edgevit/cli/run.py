@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,10 @@ from edgevit.cli.outputs import decider_of, open_outputs, output_options
 from edgevit.cli.say import say
 from edgevit.cli.sources import open_asked, source_options
 from edgevit.errors import EdgevitError
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+    from edgevit.runtime.sinks.state import StateFile
 
 
 @click.command(cls=Writing)
@@ -42,6 +46,14 @@ def run(**values: Any) -> None:
     Ctrl-C or SIGTERM ends the run with its summary, a second at once.
     """
     from edgevit.bundle import open_bundle
+    from edgevit.cli.state import open_state
+
+    bundle = open_bundle(values["bundle"], values["keys"])
+    with open_state(bundle, values) as state:
+        _classify(bundle, values, state)
+
+
+def _classify(bundle: Bundle, values: dict[str, Any], state: StateFile | None) -> None:
     from edgevit.cli.console import note
     from edgevit.device.telemetry import open_telemetry
     from edgevit.engine.of_bundle import session_of
@@ -49,7 +61,6 @@ def run(**values: Any) -> None:
     from edgevit.runtime.stopping import stoppable
     from edgevit.runtime.summary import Summary
 
-    bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
     decider = decider_of(values, bundle)
     failure: EdgevitError | None = None
@@ -64,6 +75,9 @@ def run(**values: Any) -> None:
             note(text)
         sample = telemetry.sample if telemetry else None
         outputs = stack.enter_context(open_outputs(source, session, bundle, values, sample))
+        if state is not None:
+            outputs.sinks.append(state)
+            state.watch(source, f"{session.engine} on {session.device}", outputs.all_deliveries, sample)
         summary = Summary(source)
         results = classify_frames(
             source, session, manifest.preprocessing, manifest.labels, top_k=decider.wanted, limit=values["limit"],

@@ -12,7 +12,7 @@ from edgevit.cli.options import json_option
 from edgevit.cli.say import say
 from edgevit.files.own_kinds import UNIT
 
-WRITTEN = ("save", "jsonl", "csv", "features")
+WRITTEN = ("save", "jsonl", "csv", "features", "state")
 """Options of run that name a file to write."""
 WRITTEN_FOLDERS = ("snapshot",)
 SOURCE = 5
