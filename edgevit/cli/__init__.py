@@ -28,7 +28,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 EXIT_CODES = (
     "Exit codes: 0 done, 1 doctor found problems, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine, 7 source, 8 missing "
-    "package, 9 storage or memory, 10 accuracy budget, 11 remote host, 70 internal error, 130 interrupted."
+    "package, 9 storage or memory, 10 accuracy budget, 11 remote host, 12 not healthy, 70 internal error, 130 interrupted."
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgevit.cli.help.layout import Layout, plain_record
-from edgevit.cli.help.page import DOCS, page_of
+from edgevit.cli.help.page import DOCS, Page, page_of
 
 
 class Command(click.Command):
@@ -36,7 +36,7 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write arguments and options, by heading, and the examples."""
-        page = page_of(self.name)
+        page = page_for(ctx)
         if page.arguments:
             with formatter.section("Arguments"):
                 formatter.write_dl(list(page.arguments.items()))
@@ -56,6 +56,29 @@ class Command(click.Command):
             if page.guides:
                 with formatter.section("More"):
                     formatter.write_text(", ".join(f"{DOCS}{guide}" for guide in page.guides))
+
+
+class Group(Command, click.Group):
+    """A command that has commands of its own, each with a page: ``fleet status`` has that of ``fleet_status``."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then options and examples."""
+        super().format_commands(ctx, formatter)
+        Command.format_options(self, ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: they stand before the options."""
+
+
+def page_for(ctx: click.Context) -> Page:
+    """The page of the command that ``ctx`` is of."""
+    names, parent = [ctx.command.name or ""], ctx.parent
+    while parent is not None and parent.parent is not None:
+        names.insert(0, parent.command.name or "")
+        parent = parent.parent
+    return page_of("_".join(names))
 
 
 def longest(option: click.Parameter) -> str:

@@ -9,9 +9,8 @@ from typing import IO, Any
 
 import click
 
-from edgevit.cli.command import called
+from edgevit.cli.command import called, page_for
 from edgevit.cli.help.layout import plain_range
-from edgevit.cli.help.page import page_of
 from edgevit.cli.say import say
 from edgevit.printable import printable
 
@@ -66,7 +65,7 @@ def _wanted(parameter: click.Parameter, ctx: click.Context) -> str:
         return f": one of {', '.join(map(str, parameter.type.choices))}"
     if isinstance(parameter, click.Option):
         return f": write {called(parameter)} {_metavar(parameter, ctx)}"
-    about = page_of(ctx.command.name).arguments.get(called(parameter), "")
+    about = page_for(ctx).arguments.get(called(parameter), "")
     return f": {about.partition('. ')[0].rstrip('.')}" if about else ""
 
 

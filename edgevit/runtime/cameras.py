@@ -61,6 +61,12 @@ def parse_named(text: str) -> Asked:
     return Asked(name=match[1], uri=match[2])
 
 
+def shown_source(text: str) -> str:
+    """``NAME=SOURCE`` or ``SOURCE`` without its password."""
+    asked = parse_named(text)
+    return redacted(asked.uri) if asked.name is None else f"{asked.name}={redacted(asked.uri)}"
+
+
 def _is_there(text: str) -> bool:
     with suppress(SourceError):  # it cannot be a file's name: too long, say
         return exists(expanded(text), SourceError, called=redacted(text))

@@ -23,7 +23,10 @@ from edgevit.cli.help.page import DOCS, Page, page_of
 from tests.support import ROOT
 
 ALL: dict[str, click.Command] = {name: getattr(import_module(f"edgevit.cli.{name}"), name) for name in COMMANDS}
-
+for group in [name for name, command in ALL.items() if isinstance(command, click.Group)]:
+    ALL |= {f"{group}_{name}": command for name, command in ALL[group].commands.items()}
+PAGES = tuple(ALL)
+"""``fleet_status`` is the page of ``edgevit fleet status``."""
 
 SHARED = [
     group for name, group in vars(import_module("edgevit.cli.help.shared")).items() if name.isupper() and isinstance(group, dict)
@@ -32,7 +35,7 @@ SHARED = [
 
 def shown(name: str, **environment: str) -> list[str]:
     """Lines of ``edgevit NAME --help``, in a process of its own, without a terminal."""
-    words = [name] if name else []
+    words = name.split("_") if name else []
     done = subprocess.run(
         [sys.executable, "-m", "edgevit", *words, "--help"], capture_output=True, text=True, timeout=60, check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -48,7 +51,7 @@ def options(name: str) -> list[str]:
 # --- one page a command ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_option_is_in_one_named_group(name: str) -> None:
     page = page_of(name)
     for option in [*options(name), "--help"]:
@@ -59,7 +62,7 @@ def test_every_option_is_in_one_named_group(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_argument_is_described(name: str) -> None:
     """By the name that the usage line has."""
     arguments = {called(item) for item in ALL[name].params if isinstance(item, click.Argument)}
@@ -68,28 +71,28 @@ def test_every_argument_is_described(name: str) -> None:
 
 def test_groups_name_options_that_exist() -> None:
     """Shared ones are in some command, and those of one page in its own."""
-    everywhere = {option for name in COMMANDS for option in options(name)} | {"--help"}
+    everywhere = {option for name in PAGES for option in options(name)} | {"--help"}
     shared = {option for group in SHARED
               for names in group.values() for option in names}  # fmt: skip
-    for name in COMMANDS:
+    for name in PAGES:
         listed = {option for group in page_of(name).groups.values() for option in group}
         assert listed <= everywhere, f"edgevit/cli/help/{name}.py"
         assert listed - shared <= {*options(name), "--help"}, f"edgevit/cli/help/{name}.py"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_three_examples_and_a_guide(name: str) -> None:
     page = page_of(name)
     where = f"edgevit/cli/help/{name}.py: `examples` are three command lines and what each is for"
     assert len(page.examples) >= 3, where
-    assert sum(command.startswith(f"edgevit {name}") for command, _ in page.examples) >= 2, where
+    assert sum(command.startswith(f"edgevit {name.replace('_', ' ')}") for command, _ in page.examples) >= 2, where
     assert page.guides, f"edgevit/cli/help/{name}.py: `guides` are files of {DOCS}"
     for guide in page.guides:
         assert (ROOT / DOCS / guide).is_file(), guide
 
 
 @pytest.mark.parametrize(
-    ("name", "line"), [pytest.param(name, line, id=line) for name in COMMANDS for line, _ in page_of(name).examples]
+    ("name", "line"), [pytest.param(name, line, id=line) for name in PAGES for line, _ in page_of(name).examples]
 )
 def test_examples_are_true(name: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command's own parser takes them, shares and sources included; files that must exist are made first."""
@@ -100,11 +103,12 @@ def test_examples_are_true(name: str, line: str, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line.partition(" > ")[0])
     assert words[0] == "edgevit"
-    command = ALL[words[1]]
+    taken = 3 if isinstance(ALL[words[1]], click.Group) else 2
+    command = ALL["_".join(words[1:taken])]
     for item in command.params:
         if getattr(item.type, "exists", False) and longest(item) in words:
             (tmp_path / words[words.index(longest(item)) + 1]).touch()
-    context = command.make_context(f"edgevit {words[1]}", words[2:])
+    context = command.make_context(" ".join(words[:taken]), words[taken:])
     if context.params.get("smooth"):
         parse_smoothing(context.params["smooth"])
     if context.params.get("threshold"):
@@ -150,12 +154,12 @@ def test_exit_codes_are_those_that_there_are() -> None:
 # --- terminals -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
+@pytest.mark.parametrize("name", ["", *PAGES])
 @pytest.mark.parametrize("columns", [80, 40])
 def test_lines_fit_the_terminal(name: str, columns: int, monkeypatch: pytest.MonkeyPatch, edgevit) -> None:
     """Only a word that is longer than a line goes beyond it."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = edgevit(*filter(None, [name, "--help"])).stdout.splitlines()
+    lines = edgevit(*name.split("_") if name else (), "--help").stdout.splitlines()
     assert not [line for line in lines if len(line) >= columns and len(line.removesuffix(" \\").split()) > 1]
 
 

@@ -25,7 +25,9 @@ JOBS: dict[str, dict[str, str]] = {
         "service": "Write a systemd unit that keeps a classifier running.",
     },
     "Ship": {
-        "deploy": "Put a bundle onto boards, compile and measure it there.",
+        "deploy": "Put a bundle onto boards, and into service there.",
+        "fleet": "Look after services on many boards: status, logs, rollback.",
+        "healthcheck": "Tell whether a bundle and its run are well.",
         "keygen": "Make a pair of keys to sign bundles with.",
         "sign": "Sign a bundle.",
     },

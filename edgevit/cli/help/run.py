@@ -10,6 +10,7 @@ PAGE = Page(
         "What is decided": ("--threshold", "--unknown", "--smooth", "--top-k", "--limit", "--batch"),
         "Every frame": ("--headless", "--save", "--overlay", "--overlay-position", "--jsonl", "--csv", "--features"),
         "Events": ("--when", "--every", "--snapshot", "--snapshot-limit", "--on-label", "--webhook", "--mqtt"),
+        "State for services": ("--state",),
         "Live page and metrics": ("--serve", "--serve-token", "--attention", "--metrics", "--metrics-token", "--telemetry"),
         **MACHINE,
         **GENERAL,

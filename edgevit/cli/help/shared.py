@@ -4,6 +4,7 @@ BUNDLE = "what edgevit build wrote: a folder or a .zip"
 MODEL = (
     "a .safetensors, .pt, .pth or .onnx file, a Hugging Face or timm folder, hf:ORG/NAME or timm:NAME. See docs/checkpoints.md."
 )
+BOARD = "as ssh takes it: user@host, or a name of your ssh config. Or --hosts FILE."
 SOURCE = (
     "0 for the first camera, test:// for none. Or /dev/video0, usb://0, csi://0, rtsp://HOST/PATH, http://HOST/PATH, "
     "gst:PIPELINE, a video, an image or a folder of images."
@@ -25,5 +26,6 @@ PRUNING: Groups = {
 CAMERA: Groups = {
     "Source": ("--loop", "--policy", "--size", "--fps", "--rotate", "--roi", "--stall", "--give-up"),
 }
+HOSTS: Groups = {"Hosts": ("--hosts", "--group", "--port", "--dir", "--ssh")}
 MACHINE: Groups = {"Machine": ("--engine", "--threads", "--graph", "--device", "--no-cache")}
 GENERAL: Groups = {"General": ("--require-signature", "--sign", "--dry-run", "--json", "--help")}
