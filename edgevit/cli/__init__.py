@@ -20,7 +20,7 @@ from edgevit.printable import printable
 # In the order of a user's work. Each names a module here and holds a command of the same name.
 COMMANDS = (
     "collect", "train", "build", "prune", "compile", "run", "compare", "inspect", "attention", "profile", "classes", "embed",
-    "targets", "doctor", "deploy", "service", "keygen", "sign", "demo",
+    "targets", "doctor", "deploy", "fleet", "service", "healthcheck", "keygen", "sign", "demo",
 )  # fmt: skip
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -134,7 +134,8 @@ def main(debug: bool) -> None:
 
     \b
     Exit codes: 0 done, 1 doctor found problems, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine,
-    7 source, 8 missing package, 9 storage or memory, 10 accuracy budget, 11 remote host, 70 internal error, 130 interrupted.
+    7 source, 8 missing package, 9 storage or memory, 10 accuracy budget, 11 remote host, 12 not healthy,
+    70 internal error, 130 interrupted.
     """
     # Read when cv2 is first imported: its warnings about damaged images come twice, ours name the file.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")

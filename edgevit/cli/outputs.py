@@ -15,7 +15,7 @@ import click
 from edgevit.cli.files import OutputFile, OutputFolder
 from edgevit.cli.say import say
 from edgevit.errors import ConfigError, StorageError
-from edgevit.files.own_kinds import FEATURES, RESULTS, TABLE, VIDEO
+from edgevit.files.own_kinds import FEATURES, RESULTS, STATE, TABLE, VIDEO
 
 if TYPE_CHECKING:
     from edgevit.attention_maps.probe import Glance
@@ -68,6 +68,13 @@ OPTIONS = (
         "--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus; other than on 127.0.0.1 it wants a token of yours."
     ),
     click.option("--metrics-token", envvar="EDGEVIT_METRICS_TOKEN", help="That token. Also $EDGEVIT_METRICS_TOKEN."),
+    click.option(
+        "--state",
+        type=OutputFile(STATE, parents=True),
+        envvar="EDGEVIT_STATE",
+        help="Keep this file up to date, every second: rate, latency, errors, temperature; for edgevit healthcheck and fleet. "
+        "Best in memory, as under /run. Also $EDGEVIT_STATE.",
+    ),
     click.option("--snapshot", type=OutputFolder(), help="At an event, save the picture here."),
     click.option("--snapshot-limit", type=click.IntRange(1), default=1000, show_default=True, help="Pictures there, at most."),
     click.option("--on-label", metavar="COMMAND", help="At an event, run this, without a shell; it reads $EDGEVIT_LABEL."),

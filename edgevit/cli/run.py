@@ -17,7 +17,9 @@ from edgevit.cli.sources import open_asked_cameras, roi_option, source_options
 from edgevit.errors import EdgevitError, SourceError
 
 if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
     from edgevit.runtime.cameras import Camera
+    from edgevit.runtime.sinks.state import StateFile
     from edgevit.runtime.summaries import Summaries
     from edgevit.runtime.summary import Summary
 
@@ -58,6 +60,14 @@ def run(**values: Any) -> None:
     Ctrl-C or SIGTERM ends the run with its summary, a second at once.
     """
     from edgevit.bundle import open_bundle
+    from edgevit.cli.state import open_state
+
+    bundle = open_bundle(values["bundle"], values["keys"])
+    with open_state(bundle, values) as state:
+        _classify(bundle, values, state)
+
+
+def _classify(bundle: Bundle, values: dict[str, Any], state: StateFile | None) -> None:
     from edgevit.cli.console import note
     from edgevit.device.telemetry import open_telemetry
     from edgevit.engine.of_bundle import session_of
@@ -65,7 +75,6 @@ def run(**values: Any) -> None:
     from edgevit.runtime.opening import close_together
     from edgevit.runtime.stopping import stoppable
 
-    bundle = open_bundle(values["bundle"], values["keys"])
     manifest = bundle.manifest
     decider = decider_of(values, bundle)
     lost = _Lost()
@@ -88,6 +97,11 @@ def run(**values: Any) -> None:
         outputs = stack.enter_context(open_outputs(cameras, session, bundle, values, sample))
         summary = _summary(cameras, lost)
         lost.tell(outputs.lose)
+        if state is not None:
+            outputs.sinks.append(state)
+            sources = [camera.source for camera in cameras]
+            state.watch(sources, f"{session.engine} on {session.device}", outputs.all_deliveries, sample)
+            lost.tell(state.lose)
         # Smoothing and what is usual are each camera's own.
         deciders = {camera.name: decider_of(values, bundle) for camera in cameras}
         results = classify_cameras(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +14,10 @@ from edgevit.cli.say import say
 from edgevit.errors import ConfigError
 from edgevit.files.own_kinds import UNIT
 
-WRITTEN = ("save", "jsonl", "csv", "features")
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+
+WRITTEN = ("save", "jsonl", "csv", "features", "state")
 """Options of run that name a file to write."""
 WRITTEN_FOLDERS = ("snapshot",)
 SECRETS, ADDRESSES, COMMANDS = ("--serve-token", "--metrics-token"), ("--webhook", "--mqtt"), ("--on-label",)
@@ -53,7 +55,7 @@ def service(**values: Any) -> None:
     from edgevit.device.service import commands, unit
 
     made = _service(values)
-    shown = _shown(made.command, _split(values["source"])[0])
+    shown = shown_command(made.command)
     secret = shown != made.command
     path = values["output"]
     _write(path, unit(made), private=secret)
@@ -76,8 +78,6 @@ def _service(values: dict[str, Any]) -> Any:
     import sys
 
     from edgevit.bundle import open_bundle
-    from edgevit.cli.outputs import decider_of
-    from edgevit.cli.run import run
     from edgevit.device.jetson import detect
     from edgevit.device.service import Service, argus_deadlocks, csi_stack
     from edgevit.engines import runs_on
@@ -87,10 +87,7 @@ def _service(values: dict[str, Any]) -> Any:
     bundle = open_bundle(values["bundle"])
     path, (sources, options) = bundle.path.absolute(), _split(values["source"])
     arguments = [str(path), *sources, "--headless", *options]
-    asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
-    check_outputs(run, asked, now=False)
-    decider_of(asked, bundle)  # nor one that does not fit the model
-    _check_whole(asked)
+    asked = asked_of_run(bundle, arguments)
     board = detect()
     stacks = [csi_stack(parse_named(source).uri, board) for source in sources]
     csi = next((stack for stack in stacks if stack), None)
@@ -112,13 +109,29 @@ def _service(values: dict[str, Any]) -> Any:
     )
 
 
+def asked_of_run(bundle: Bundle, arguments: list[str]) -> dict[str, Any]:
+    """The values of ``edgevit run``'s parameters: a wrong option is refused now, not at midnight, nor one that fits no model."""
+    from edgevit.cli.outputs import decider_of
+    from edgevit.cli.run import run
+
+    asked = run.make_context("edgevit run", list(arguments)).params
+    check_outputs(run, asked, now=False)
+    decider_of(asked, bundle)
+    _check_whole(asked)
+    return asked
+
+
+def folders_of(asked: dict[str, Any]) -> tuple[Path, ...]:
+    """Where a run that is asked so writes."""
+    outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
+    return tuple(dict.fromkeys([*outputs, *(asked[key] for key in WRITTEN_FOLDERS if asked.get(key))]))
+
+
 def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, ...]:
     """What the unit must let it write to: the named folders, and those of the outputs that run is asked for."""
     from edgevit.files.paths import is_folder
 
-    outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
-    outputs += [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
-    found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *outputs]))
+    found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *folders_of(asked)]))
     for folder in found:
         if not is_folder(folder, ConfigError):
             msg = f"{folder}: a service can only be let into a folder that is there. Make it first: mkdir -p {folder}"
@@ -135,11 +148,14 @@ def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return list(map(_absolute, sources)), list(words[len(sources) :])
 
 
-def _shown(command: tuple[str, ...], sources: Sequence[str]) -> tuple[str, ...]:
+def shown_command(command: tuple[str, ...]) -> tuple[str, ...]:
     """``command``, of `edgevit run`, without passwords and tokens: as it is if it has none."""
+    from edgevit.cli.run import run
     from edgevit.runtime.cameras import parse_named
     from edgevit.runtime.redact import HIDDEN, redacted, without_secrets
 
+    # python -m edgevit run BUNDLE SOURCE...: wherever among the options the sources stand.
+    sources = run.make_context("edgevit run", list(command[4:]), resilient_parsing=True).params["source"] or ()
     shown, option = [], ""
     for word in command:
         name, equals, value = word.partition("=") if word.startswith("--") else (option, "", word)

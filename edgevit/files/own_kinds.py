@@ -102,4 +102,5 @@ DEPLOYMENT = FileKind(name="a report of edgevit deploy", begins=lambda _, head: 
 ACCEPTANCE = FileKind(
     name="a report of edgevit doctor --acceptance", begins=lambda _, head: head.startswith(ACCEPTANCE_MARK.encode())
 )
+STATE = FileKind(name="the state of an edgevit run", begins=lambda _, head: head.startswith(b'{"edgevit_state": '))
 UNIT = FileKind(name="a unit by edgevit service", begins=lambda _, head: head.startswith(UNIT_MARK.encode()))

@@ -1,0 +1,45 @@
+"""``--state`` of ``edgevit run``: the file is there before the first frame, and says at the end how the run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+    from edgevit.runtime.sinks.state import StateFile
+
+
+@contextmanager
+def open_state(bundle: Bundle, values: dict[str, Any]) -> Iterator[StateFile | None]:
+    """The sink that keeps the file for as long as the block lasts; None where nobody asked for one."""
+    if values["state"] is None:
+        yield None
+        return
+    from edgevit import __version__
+    from edgevit.cli import INTERRUPTED, explain
+    from edgevit.cli.console import note
+    from edgevit.runtime.sinks.state import StateFile, begun
+
+    first = begun(bundle.sha256, bundle.manifest.name, _shown(values["source"]), __version__)
+    state = StateFile(values["state"], first, note=note)
+    try:
+        yield state
+    except KeyboardInterrupt:
+        state.end(INTERRUPTED, "interrupted before the first frame")
+        raise
+    except Exception as error:
+        line, code = explain(error)
+        state.end(code, line)
+        raise
+    state.end(0)
+
+
+def _shown(sources: tuple[str, ...]) -> str:
+    """All sources as they may be shown."""
+    from edgevit.runtime.cameras import parse_named
+    from edgevit.runtime.redact import redacted
+
+    named = map(parse_named, sources)
+    return ", ".join(redacted(each.uri) if each.name is None else f"{each.name}={redacted(each.uri)}" for each in named)[:2000]
