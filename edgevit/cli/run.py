@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Frames an inference, of folders and videos: for GPUs; a CPU hardly gains by it.",
+    help="Frames an inference, of folders and videos: for GPUs, and for models so small that calls count.",
 )
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames, of several sources of each.")
