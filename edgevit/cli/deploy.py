@@ -72,8 +72,8 @@ def deploy(**values: Any) -> None:
     Uses your own ssh: keys, agent, config. Only what has changed is sent, and what a broken link interrupts goes on when the same
     command is run again. On the host everything lies in one folder; nothing needs root.
 
-    With --run it stays there as a service; what follows -- goes to edgevit run. A bundle that gives no labels there, or too few, is
-    rolled back by itself.
+    With --run it stays there as a service; what follows -- goes to edgevit run. A bundle that gives no labels there, or too few,
+    is rolled back by itself.
     """
     import tempfile
 
@@ -112,7 +112,7 @@ def _running(bundle: Bundle, values: dict[str, Any]) -> Running:
 
     source, options = values["source"], values["run_options"]
     asked = asked_of_run(bundle, [str(bundle.path), source, "--headless", *options])
-    shown = shown_command(("", "-m", "edgevit", "run", "", source, *options), [source])
+    shown = shown_command(("", "-m", "edgevit", "run", "", source, *options))
     wanted = Wanted(
         source=source, options=options, manager="system" if values["system"] else "user", watchdog_s=values["watchdog"],
         writable=tuple(map(str, folders_of(asked))),

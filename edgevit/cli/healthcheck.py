@@ -42,8 +42,8 @@ WITHIN_S = 30.0
 def healthcheck(**values: Any) -> None:
     """Check that BUNDLE computes right on this machine and, with --state, that a run of it classifies frames.
 
-    Exit codes: 0 healthy, 5 the bundle is damaged, 6 its engine does not start or computes wrongly, 12 the run gives no labels, too
-    few, or is of another bundle. For Docker's HEALTHCHECK, Mender's state scripts, a cron job.
+    Exit codes: 0 healthy, 5 the bundle is damaged, 6 its engine does not start or computes wrongly, 12 the run gives no labels,
+    too few, or is of another bundle. For Docker's HEALTHCHECK, Mender's state scripts, a cron job.
     """
     from dataclasses import asdict
 

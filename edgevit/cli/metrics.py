@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgevit.cli.sources import absent
 from edgevit.errors import ConfigError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def metrics_of(
         Counted(tally=Tally(manifest.labels, rarity=manifest.known is not None), source=each.source, camera=each.name)
         for each in cameras
     ]
-    return RunMetrics(cameras=counted, build=build, deliveries=deliveries, sample=sample)
+    missing = {str(name): told for name, told in absent(values["source"], cameras).items()}
+    return RunMetrics(cameras=counted, absent=missing, build=build, deliveries=deliveries, sample=sample)
 
 
 def _same(page: str, metrics: str) -> bool:

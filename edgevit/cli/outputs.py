@@ -285,6 +285,7 @@ def _preview(
         return None
     from edgevit.cli.console import note
     from edgevit.cli.metrics import on_the_page
+    from edgevit.cli.sources import absent
     from edgevit.preview.server import Preview
 
     glance = _glance(bundle, values["attention"]) if values["attention"] is not None else None
@@ -295,10 +296,9 @@ def _preview(
     }
     if glance is not None:
         info["attention_map"] = glance.title
-    sources = {camera.name: camera.source.description for camera in cameras}
     preview = Preview(
         values["serve"], info=info, token=values["serve_token"], telemetry=sample, attention=glance, metrics=on_the_page(metrics),
-        sources=sources,
+        sources={camera.name: camera.source.description for camera in cameras} | absent(values["source"], cameras),
     )  # fmt: skip
     note(f"preview: {preview.url}")
     return preview

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Frames an inference, of folders and videos: for GPUs; a CPU hardly gains by it.",
+    help="Frames an inference, of folders and videos: for GPUs, and for models so small that calls count.",
 )
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Predictions shown per frame.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many frames, of several sources of each.")
@@ -94,7 +94,8 @@ def _classify(bundle: Bundle, values: dict[str, Any], state: StateFile | None) -
         lost.tell(outputs.lose)
         if state is not None:
             outputs.sinks.append(state)
-            state.watch(cameras, f"{session.engine} on {session.device}", outputs.all_deliveries, sample)
+            sources = [camera.source for camera in cameras]
+            state.watch(sources, f"{session.engine} on {session.device}", outputs.all_deliveries, sample)
             lost.tell(state.lose)
         # Smoothing and what is usual are each camera's own.
         deciders = {camera.name: decider_of(values, bundle) for camera in cameras}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ def service(**values: Any) -> None:
     from edgevit.device.service import commands, unit
 
     made = _service(values)
-    shown = shown_command(made.command, _split(values["source"])[0])
+    shown = shown_command(made.command)
     secret = shown != made.command
     path = values["output"]
     _write(path, unit(made), private=secret)
@@ -145,11 +144,14 @@ def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return list(map(_absolute, sources)), list(words[len(sources) :])
 
 
-def shown_command(command: tuple[str, ...], sources: Sequence[str]) -> tuple[str, ...]:
+def shown_command(command: tuple[str, ...]) -> tuple[str, ...]:
     """``command``, of `edgevit run`, without passwords and tokens: as it is if it has none."""
+    from edgevit.cli.run import run
     from edgevit.runtime.cameras import shown_source
     from edgevit.runtime.redact import HIDDEN, redacted, without_secrets
 
+    # python -m edgevit run BUNDLE SOURCE...: wherever among the options the sources stand.
+    sources = run.make_context("edgevit run", list(command[4:]), resilient_parsing=True).params["source"] or ()
     shown, option = [], ""
     for word in command:
         name, equals, value = word.partition("=") if word.startswith("--") else (option, "", word)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,6 +91,15 @@ def open_asked_cameras(values: dict[str, Any], lost: Lost) -> AbstractContextMan
     from edgevit.runtime.opening import open_cameras
 
     return open_cameras(asked_of(values["source"], values["roi"]), _opener(values), lost)
+
+
+def absent(texts: Sequence[str], cameras: Sequence[Camera]) -> dict[str | None, str]:
+    """Of the sources that were asked for, those that are not among ``cameras``: name and what it is, without a password."""
+    from edgevit.runtime.cameras import asked_of
+    from edgevit.runtime.redact import redacted
+
+    there = {camera.name for camera in cameras}
+    return {each.name: redacted(each.uri) for each in asked_of(texts) if each.name not in there}
 
 
 def _opener(values: dict[str, Any]) -> Callable[[str], Source]:

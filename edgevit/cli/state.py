@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from edgevit.bundle import Bundle
     from edgevit.runtime.sinks.state import StateFile
 
+MOST = 2000
+"""Characters of what the file says of its sources."""
+
 
 @contextmanager
 def open_state(bundle: Bundle, values: dict[str, Any]) -> Iterator[StateFile | None]:
@@ -23,7 +26,7 @@ def open_state(bundle: Bundle, values: dict[str, Any]) -> Iterator[StateFile | N
     from edgevit.runtime.cameras import shown_source
     from edgevit.runtime.sinks.state import StateFile, begun
 
-    first = begun(bundle.sha256, bundle.manifest.name, ", ".join(map(shown_source, values["source"])), __version__)
+    first = begun(bundle.sha256, bundle.manifest.name, ", ".join(map(shown_source, values["source"]))[:MOST], __version__)
     state = StateFile(values["state"], first, note=note)
     try:
         yield state

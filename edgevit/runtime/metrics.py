@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgevit.printable import printable
@@ -71,6 +71,8 @@ class RunMetrics:
     """At least one. Where there are several, each has a name."""
     build: Mapping[str, str]
     """What runs, as labels of ``edgevit_build_info``."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Cameras that could not be opened, name and what it is: an alert should tell that they show nothing."""
     deliveries: Callable[[], Iterable[Delivery]] = tuple
     """Of every output that tells what became of what it was given."""
     sample: Callable[[], Mapping[str, float | str | None]] | None = None
@@ -95,6 +97,8 @@ class RunMetrics:
         for each in seen:
             source = each.of.source
             sources.add_metric(each.labels, _shown({"source": source.description, "policy": source.policy}))
+        for name, told in self.absent.items():
+            sources.add_metric((printable(name),), _shown({"source": told, "policy": ""}))
         yield sources
         started = min(each.of.tally.started for each in seen)
         yield Gauge("edgevit_start_time_seconds", "When the run began, since 1970.", started)
@@ -162,8 +166,8 @@ def _times(seen: Sequence[_Seen]) -> Iterator[Metric]:
 
 def _source(seen: Sequence[_Seen]) -> Iterator[Metric]:
     none = Faults()
-    for field, (name, text) in FAULTS.items():
-        yield _counter(name, text, seen, lambda each, field=field: getattr(each.of.source.faults or none, field))  # type: ignore[misc]
+    for count, (name, text) in FAULTS.items():
+        yield _counter(name, text, seen, lambda each, count=count: getattr(each.of.source.faults or none, count))  # type: ignore[misc]
 
 
 def _outputs(deliveries: Iterable[Delivery]) -> Iterator[Metric]:
@@ -171,8 +175,8 @@ def _outputs(deliveries: Iterable[Delivery]) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
     each = list(deliveries)
-    for field, (name, text) in DELIVERED.items():
-        counts = [((delivery.name,), getattr(delivery, field)) for delivery in each]
+    for count, (name, text) in DELIVERED.items():
+        counts = [((delivery.name,), getattr(delivery, count)) for delivery in each]
         yield _by(Counter, name, text, ("output",), counts)
     failing = [((delivery.name,), int(delivery.failing)) for delivery in each]
     yield _by(Gauge, "edgevit_output_failing", "1 while an output does not work: disk full, broker away.", ("output",), failing)

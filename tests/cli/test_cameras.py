@@ -85,6 +85,15 @@ def test_source_that_cannot_be_opened_leaves_the_others_running(run, tmp_path: P
     assert run(tmp_path / "gone.mp4", tmp_path / "gone2.mp4").code == 7
 
 
+def test_state_file_has_the_sum_and_what_is_lost(run, tmp_path: Path) -> None:
+    done = run("gone=" + str(tmp_path / "gone.mp4"), B, "rtsp=test://64x64?frames=4", "--state", tmp_path / "run.state")
+    assert done.code == 7
+    state = json.loads((tmp_path / "run.state").read_text())
+    assert (state["frames"], state["exit"], state["live"]) == (12, 7, False)
+    assert state["source"] == f"gone={tmp_path}/gone.mp4, test://96x64?frames=8, rtsp=test://64x64?frames=4"
+    assert "gone.mp4: no such file" in state["last_error"]
+
+
 def test_text_has_a_row_of_each(run) -> None:
     lines = run(A, B).stdout.splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("camera "))

@@ -266,6 +266,27 @@ def test_command(edgevit, asked, bundle_path: Path, tmp_path: Path) -> None:
     assert found["CacheDirectory"] == ["cam"]
 
 
+def test_command_with_several_sources(edgevit, asked, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each named whole; no password is shown, wherever its source stands."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shift.mp4").touch()
+    outcome = edgevit(*asked("gate=rtsp://u:hunter2@cam/live", "old=shift.mp4", "0", "--name", "cam", "--", "--json",
+                             "yard=rtsp://u:hunter3@cam2/live"))  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    assert "hunter" not in outcome.stdout + outcome.stderr
+    assert "gate=rtsp://cam/live" in outcome.stdout
+    unit = tmp_path / "cam.service"
+    assert unit.stat().st_mode & 0o777 == 0o600
+    command = settings(unit.read_text(encoding="utf-8"))["ExecStart"][0]
+    assert f'"{bundle_path}" "gate=rtsp://u:hunter2@cam/live" "old={tmp_path}/shift.mp4" "0" "--headless" "--json"' in command
+
+
+def test_service_without_a_source_is_refused(edgevit, asked) -> None:
+    outcome = edgevit(*asked("--", "--json"))
+    assert outcome.code == 2
+    assert "no SOURCE before --json" in outcome.stderr
+
+
 def test_command_with_a_pipeline_of_nvidias(edgevit, asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a board with a JetPack whose camera service deadlocks: found by what the pipeline has in it."""
     monkeypatch.setattr("edgevit.device.jetson.detect", lambda: JETSON)

@@ -30,6 +30,28 @@ def run(tally: Tally | None = None, **changes) -> RunMetrics:
     return RunMetrics(**(fields | changes))
 
 
+def test_each_camera_has_a_label_and_one_that_is_absent_is_told_of() -> None:
+    gate, door = Tally(("cat", "dog")), Tally(("cat", "dog"))
+    for tally, label, count in ((gate, "cat", 3), (door, "dog", 2)):
+        for _ in range(count):
+            tally(decision(label, dropped=1, latency_ms=20.0, finished=time.perf_counter()))
+    cameras = [Counted(tally=tally, source=FakeCamera(frames=0, seconds=0), camera=name)
+               for name, tally in (("gate", gate), ("door", door))]  # fmt: skip
+    samples = scraped(run(cameras=cameras, absent={"yard": "rtsp://yard/live"}))
+    assert value(samples, "edgevit_frames_total", camera="gate") == 3
+    assert value(samples, "edgevit_dropped_frames_total", camera="door") == 2
+    assert value(samples, "edgevit_labels_total", camera="door", label="dog") == 2
+    assert value(samples, "edgevit_labels_total", camera="door", label="cat") == 0
+    assert value(samples, "edgevit_latency_seconds_count", camera="gate") == 3
+    assert value(samples, "edgevit_stage_seconds_count", camera="door", stage="infer") == 2
+    assert value(samples, "edgevit_source_lost_total", camera="gate") == 0
+    assert value(samples, "edgevit_source_info", camera="yard", source="rtsp://yard/live", policy="") == 1
+    assert not [
+        labels for name, labels in samples if name == "edgevit_last_frame_timestamp_seconds" and ("camera", "yard") in labels
+    ]
+    assert value(samples, "edgevit_start_time_seconds") > 0, "of the run"
+
+
 def scraped(metrics: RunMetrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample by its name and labels."""
     registry = client.CollectorRegistry(auto_describe=True)

@@ -24,7 +24,7 @@ from edgevit.runtime.sinks.base import Delivery, Note
 from edgevit.runtime.state import Latency, RunState
 
 if TYPE_CHECKING:
-    from edgevit.runtime.cameras import Camera
+    from edgevit.runtime.frame import Source
 
 EVERY_S = 1.0
 """Between two versions of the file."""
@@ -43,7 +43,7 @@ Sample = Callable[[], Mapping[str, float | str | None]]
 class _Watched:
     """What there is to tell once source and engine are open."""
 
-    cameras: Sequence[Camera]
+    sources: Sequence[Source]
     deliveries: Callable[[], Iterable[Delivery]]
     sample: Sample | None
 
@@ -58,6 +58,7 @@ class StateFile:
         """`time.perf_counter` seconds of a label, and its latency."""
         self._frames = self._dropped = self._unknown = 0
         self._watched: _Watched | None = None
+        self._lost: str | None = None
         self._failing = False
         self._counting, self._over = threading.Lock(), threading.Event()
         self._write()
@@ -66,17 +67,18 @@ class StateFile:
         self._thread.start()
 
     def watch(
-        self, cameras: Sequence[Camera], engine: str, deliveries: Callable[[], Iterable[Delivery]], sample: Sample | None
+        self, sources: Sequence[Source], engine: str, deliveries: Callable[[], Iterable[Delivery]], sample: Sample | None
     ) -> None:  # fmt: skip
-        """Tell of these, too, from now on: they are open."""
-        rates = [camera.source.fps for camera in cameras]
-        fps = None if None in rates else sum(rate for rate in rates if rate is not None)
-        self._state = replace(self._state, engine=engine, live=any(camera.source.live for camera in cameras), source_fps=fps)
-        self._watched = _Watched(cameras=cameras, deliveries=deliveries, sample=sample)
+        """Tell of these, too, from now on: they are open. Of several sources it tells sums."""
+        rates = [source.fps for source in sources]
+        fps = sum(rate for rate in rates if rate is not None) if None not in rates else None
+        live = any(source.live for source in sources)
+        self._state = replace(self._state, engine=engine, live=live, source_fps=fps)
+        self._watched = _Watched(sources=sources, deliveries=deliveries, sample=sample)
 
-    def lose(self, name: str, error: str) -> None:
-        """Tell that the camera ``name`` is gone for good, for ``error``."""
-        self._state = replace(self._state, last_error=_line(f"{name}: {error}"))
+    def lose(self, camera: str, error: str) -> None:
+        """Tell from now on that a camera is gone for good, and why."""
+        self._lost = self._lost or _line(f"{camera}: {error}")
 
     def __call__(self, decision: Decision) -> bool:
         """Count one decision, within microseconds; never asks to end the run."""
@@ -112,11 +114,11 @@ class StateFile:
             told["fps"] = (len(recent) - 1) / (now - recent[0][0]) if len(recent) > 1 else 0.0 if frames > 1 else None
             told["latency_ms"] = _percentiles(sorted(latency for _, latency in recent))
         if self._watched is not None:
-            sources = [camera.source for camera in self._watched.cameras]
+            sources = self._watched.sources
             faults = [source.faults for source in sources if source.faults]
-            told |= {"skipped": sum(source.skipped for source in sources), "reconnects": sum(each.reconnected for each in faults)}
+            told |= {"skipped": sum(each.skipped for each in sources), "reconnects": sum(each.reconnected for each in faults)}
             failing = [f"{each.name}: {each.error}" for each in self._watched.deliveries() if each.failing]
-            trouble = next(iter(failing), next((each.last for each in faults if each.last), None))
+            trouble = self._lost or next(iter(failing), next((each.last for each in faults if each.last), None))
             told["last_error"] = self._state.last_error or (trouble and _line(trouble))
             told["telemetry"] = _sampled(self._watched.sample)
         return replace(self._state, updated=clock, frames=frames, dropped=dropped, unknown=unknown, **told)

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from edgevit.errors import StateError
-from edgevit.runtime.cameras import Camera
 from edgevit.runtime.decide import UNKNOWN
 from edgevit.runtime.faults import Faults
 from edgevit.runtime.sinks import state as module
@@ -63,7 +62,7 @@ def test_from_the_first_moment_to_the_last(tmp_path: Path) -> None:
         camera = FakeCamera(0, 0.0)
         camera.fps, camera.skipped, camera.faults = 25.0, 3, Faults(reconnected=2, last="no frame for 5 s")
         output = Delivery(name="mqtt", error="refused", failing=False)
-        file.watch([Camera(source=camera)], "fake 1 on numpy", lambda: [output], lambda: {"temperature_c": 51.5, "power_w": None})
+        file.watch([camera], "fake 1 on numpy", lambda: [output], lambda: {"temperature_c": 51.5, "power_w": None})
         start = time.perf_counter()
         for number in range(101):  # 100 a second, of which 99 took 5 ms and two 20
             each = decision(
@@ -200,18 +199,18 @@ def test_the_command_says_how_it_ended(
     assert "hunter2" not in path.read_text()
 
 
-def test_several_cameras_are_one_run(tmp_path: Path) -> None:
-    """Counts are sums, the rate that is expected is known where every camera's is, and one that is lost is told for good."""
+def test_several_sources_are_one_run(tmp_path: Path) -> None:
+    """Counts are sums, the rate to expect is known where every source's is, and a camera that is lost is told for good."""
     first, second = FakeCamera(0, 0.0), FakeCamera(0, 0.0)
     first.fps, first.skipped, first.faults = 25.0, 3, Faults(reconnected=2, last="no frame for 5 s")
     second.fps, second.skipped = 15.0, 1
     with opened(tmp_path / "state.json") as file:
-        file.watch([Camera(source=first, name="gate"), Camera(source=second, name="door")], "fake", list, None)
+        file.watch([first, second], "fake", list, None)
         found = file.now()
         assert (found.source_fps, found.live, found.skipped, found.reconnects) == (40.0, True, 4, 2)
         assert found.last_error == "no frame for 5 s"
         file.lose("door", "rtsp://me:secret@door/1: the server is gone")
         assert file.now().last_error == "door: rtsp://door/1: the server is gone"
         second.fps = None
-        file.watch([Camera(source=first), Camera(source=second)], "fake", list, None)
+        file.watch([first, second], "fake", list, None)
         assert file.now().source_fps is None
