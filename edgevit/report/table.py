@@ -140,7 +140,8 @@ def conditions_line(comparison: Comparison) -> str:
     left_out = f"; on none of them {shown}, which mAP leaves out" if unseen else ""
     return (
         f"{images_line(comparison)}{left_out}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
-        f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}."
+        f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}"
+        f"{'; accuracy by ' + at['evaluated_on'] if 'evaluated_on' in at else ''}."
     )
 
 
