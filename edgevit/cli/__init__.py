@@ -19,8 +19,8 @@ from edgevit.printable import printable
 
 # In the order of a user's work. Each names a module here and holds a command of the same name.
 COMMANDS = (
-    "collect", "train", "build", "prune", "compile", "run", "compare", "inspect", "attention", "profile", "classes", "embed",
-    "targets", "doctor", "deploy", "service", "keygen", "sign", "demo",
+    "collect", "train", "build", "prune", "compile", "run", "compare", "sweep", "inspect", "attention", "profile", "classes",
+    "embed", "targets", "doctor", "deploy", "service", "keygen", "sign", "demo",
 )  # fmt: skip
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it

@@ -147,6 +147,7 @@ def prune_options(command: Command) -> Command:
     return command
 
 
+EXECUTOR_NAMES = ("executor", "workers", "worker_threads", "ray_address")
 EXECUTOR_OPTIONS = (
     click.option(
         "--executor",

@@ -49,33 +49,33 @@ def to_html(comparison: Comparison, background: Background) -> str:
     """The whole page. Raises MissingPackageError without OpenCV, which makes the thumbnails."""
     found, row, several = comparison.recommendation, explained(comparison), comparison.multi_label
     sections = [
-        _section("All variants", *_tables(comparison)),
-        _section("On the device", *_device(comparison)),
-        _section("Accuracy against latency", _plane(comparison), "Up and to the left is better. Whiskers: 95 % interval."),
-        _section(
+        section("All variants", *_tables(comparison)),
+        section("On the device", *_device(comparison)),
+        section("Accuracy against latency", _plane(comparison), "Up and to the left is better. Whiskers: 95 % interval."),
+        section(
             "Latency of one image",
             _latency(comparison),
             "Bars end at the median; ticks are the 90th and 99th percentiles, where they are on the scale.",
         ),
-        _section(
+        section(
             "Where the time goes",
             _parts(background),
             "Sums over all blocks by the engine's own profiler, which slows it: "
             "compare shares. What an engine fuses counts as the part that it names.",
         ),
-        _section(
+        section(
             "Noise that quantization adds, by block",
             _sensitivity(comparison, background),
             "Signal to noise of each INT8 "
             "product's output on calibration images, in dB: 6 dB less is twice the error. Darker is worse.",
         ),
-        _section(f"By class: {row.name}" if row else "", _classes(comparison, row), _of_classes(comparison)),
-        _section(
+        section(f"By class: {row.name}" if row else "", _classes(comparison, row), _of_classes(comparison)),
+        section(
             f"Images whose {'labels' if several else 'class'} changed: {row.name}" if row else "", _changed(comparison, row), ""
         ),
-        _section(
+        section(
             "Conditions",
-            f"<p>{escape(conditions_line(comparison))}</p>" + _list((*origin_lines(comparison), *background.notes)),
+            f"<p>{escape(conditions_line(comparison))}</p>" + bullets((*origin_lines(comparison), *background.notes)),
             "",
         ),
     ]
@@ -84,14 +84,14 @@ def to_html(comparison: Comparison, background: Background) -> str:
         warnings="".join(f"<p class='warning'>Check first: {escape(warning)}</p>" for warning in comparison.warnings),
         kind="answer" if found.enough else "answer unsure",
         headline=escape(found.headline),
-        reasons=_list(found.reasons),
+        reasons=bullets(found.reasons),
         tiles=_tiles(comparison),
         sections="".join(sections),
         reading=reading(multi_label=several),
     )
 
 
-def _section(title: str, body: str, caption: str) -> str:
+def section(title: str, body: str, caption: str) -> str:
     """A section, or nothing where there is nothing to show."""
     if not body or not title:
         return ""
@@ -99,7 +99,8 @@ def _section(title: str, body: str, caption: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}{tail}</section>"
 
 
-def _list(texts: Sequence[str]) -> str:
+def bullets(texts: Sequence[str]) -> str:
+    """A list, or nothing where there are no ``texts``."""
     return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else ""
 
 

@@ -41,6 +41,7 @@ svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); } svg .zero 
 svg .leader { stroke: var(--soft); stroke-width: 0.7; } svg .mark { stroke: var(--text); stroke-width: 1.5; }
 svg circle.other, svg rect.other { fill: var(--bar); } svg circle.chosen, svg rect.chosen { fill: var(--best); }
 svg .whisker { stroke: var(--bar); stroke-width: 1.6; } svg .whisker.chosen { stroke: var(--best); }
+svg .front { fill: none; stroke: var(--best); stroke-opacity: 0.5; stroke-width: 1.5; }
 svg .cell { stroke: var(--line); stroke-width: 0.6; }
 td.meter { width: 180px; min-width: 120px; } td.meter i { display: block; height: 6px; margin: 2px 0; background: var(--bar); }
 td.meter i.after { background: var(--best); }

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from edgevit.files.own_kinds import PLOT_MARK
+
 WIDTH = 720  # units of every plot's width; the page scales it
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#999999", "#b8a800", "#7f6000", "#5b4fbf", "#888888")
 """Okabe and Ito's, told apart by color-blind readers, and a few more."""
@@ -24,6 +26,9 @@ class Point:
     high: float
     """The interval of y."""
     chosen: bool = False
+    near: float | None = None
+    """The interval of x; None: not known."""
+    far: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +42,14 @@ class Bar:
     chosen: bool = False
 
 
-def plane(points: Sequence[Point], x_label: str, y_label: str, zero: float | None = None) -> str:
-    """A scatter of ``points`` with their intervals and names; a line marks y = ``zero``."""
+def plane(
+    points: Sequence[Point], x_label: str, y_label: str, zero: float | None = None, front: Sequence[int] = ()
+) -> str:  # fmt: skip
+    """A scatter of ``points`` with their intervals and names; a line marks y = ``zero``, another joins those of the ``front``."""
     left, right, top, bottom, height = 62, 24, 16, 46, 340
     lows, highs = [point.low for point in points], [point.high for point in points]
     y_ticks = ticks(min(*lows, *([] if zero is None else [zero]), *highs), max(*highs, *lows))
-    x_ticks = ticks(0, max(point.x for point in points) * 1.12)
+    x_ticks = ticks(0, max(max(point.x, point.far or 0) for point in points) * 1.12)
 
     def across(x: float) -> float:
         return left + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (WIDTH - left - right)
@@ -58,8 +65,13 @@ def plane(points: Sequence[Point], x_label: str, y_label: str, zero: float | Non
     parts.append(_text((left + WIDTH - right) / 2, height - 8, x_label, "middle"))
     middle = (height - bottom + top) / 2
     parts.append(f'<text transform="translate(14 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
+    if len(front) > 1:
+        corners = " ".join(f"{across(points[i].x):.1f},{up(points[i].y):.1f}" for i in front)
+        parts.append(f'<polyline points="{corners}" class="front"/>')
     for point in points:
         x, kind = across(point.x), "chosen" if point.chosen else "other"
+        if point.near is not None and point.far is not None:
+            parts.append(_line(across(point.near), up(point.y), across(point.far), up(point.y), f"whisker {kind}"))
         parts.append(_line(x, up(point.low), x, up(point.high), f"whisker {kind}"))
         parts += [
             _line(x - 4, up(end), x + 4, up(end), f"whisker {kind}") for end in (point.low, point.high) if point.low < point.high
@@ -139,6 +151,18 @@ def heat(cells: Mapping[tuple[str, str], float], unit: str, title: str, *, worst
                          f'fill-opacity="{0.75 * strength:.2f}" class="cell"/>')  # fmt: skip
             parts.append(_text(x + wide / 2, y + 15, f"{value:.0f}", "middle"))
     return _svg(top + tall * len(rows) + 6, f"{title}, {unit}", parts)
+
+
+def alone(svg: str) -> str:
+    """A plot as a file of its own: with colours for light and for dark backgrounds, which on a page the page gives."""
+    style = (
+        "text{fill:#5d6670}.grid{stroke:#99999955}.axis,.zero{stroke:#888}.zero{stroke-dasharray:5 4}.strong{font-weight:700}"
+        ".leader{stroke:#888;stroke-width:.7}.mark{stroke:#5d6670}circle.other,rect.other{fill:#9aa7b3}"
+        "circle.chosen,rect.chosen{fill:#0072b2}.whisker{stroke:#9aa7b3;stroke-width:1.6}.whisker.chosen{stroke:#0072b2}"
+        ".front{fill:none;stroke:#0072b2;stroke-opacity:.5;stroke-width:1.5}"
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {PLOT_MARK} font-family="sans-serif" font-size="12" '
+    return f"{svg.replace('<svg ', head, 1).replace('>', f'><style>{style}</style>', 1)}\n"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
