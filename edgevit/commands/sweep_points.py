@@ -144,9 +144,19 @@ def _items(value: Any, where: str, name: str) -> Iterator[Any]:
     for item in value if isinstance(value, list | tuple) else [value]:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             raise wrong_type(item, where, "a list of values, or a text of them with commas")
-        by_hand = isinstance(item, str) and "@" in item  # 64@2,64@5 is one schedule
-        for part in item.split(",") if isinstance(item, str) and not by_hand else [item]:
-            yield _item(part.strip() if isinstance(part, str) else part, where, name)
+        for part in _parts(item) if isinstance(item, str) else [item]:
+            yield _item(part, where, name)
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between commas; tokens at blocks that follow one another, ``64@2,64@5``, are one schedule."""
+    found: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if "@" in part and found and "@" in found[-1]:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def _item(value: Any, where: str, name: str) -> Any:
