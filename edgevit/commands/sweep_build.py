@@ -146,6 +146,8 @@ class Keeping:
 
     def _key(self, point: Point) -> dict[str, Any]:
         given = _resolved(point)
+        if given.get("max_drop") is None:  # how many it is compared on later does not change what is built
+            given.pop("eval_limit", None)
         own = {"recipe": given["recipe"].to_dict(), "target": given["target"].to_dict(), "name": point.name}
         rest = {
             name: self._digest(value) if isinstance(value, Path) else value for name, value in given.items() if name not in own

@@ -75,7 +75,7 @@ class Point:
             "merge": self.merge,
             "speedup": self.speedup,
         }
-        searched = self.precision == "auto" or self.prune == "auto"
+        searched = "auto" in (self.precision, self.prune)
         common = {name: value for name, value in self.common.items() if searched or name != "max_drop"}
         return {"model": self.model, **common, **{name: value for name, value in own.items() if value is not None}}
 

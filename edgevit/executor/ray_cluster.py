@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from edgevit.executor.task import Blob, Task, Warm, digest_of
 
 EXCLUSIVE = "edgevit_exclusive"
 """A resource of Ray's: where nodes have it, exclusive tasks go there only (``--resources`` of ``ray start``)."""
+
+REACHED = 10  # seconds within which a cluster answers
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ class RayCluster(Closing):
         """Whether a seat is a whole node now."""
         self._own = not ray.is_initialized()
         if self._own:
+            if address is not None:
+                _require_there(address)
             # Ray talks to people by itself, on both streams; what matters of it comes as an error.
             try:
                 ray.init(address=address or "auto", configure_logging=False, log_to_driver=False)
@@ -282,6 +287,20 @@ class _Actor:
         """See `Seat.end`."""
         with suppress(Exception):  # it, its node or the cluster may be gone
             self._ray.kill(self.actor)
+
+
+def _require_there(address: str) -> None:
+    """Raise RemoteError at once where nothing listens: Ray itself tries for a minute. ConfigError for what is no address."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in address:
+        msg = f"--ray-address {address}: write HOST:PORT, as ray start prints it."
+        raise ConfigError(msg)
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        msg = f"no Ray cluster at {address}: {why}. Start one (ray start --head), or give its --ray-address."
+        raise RemoteError(msg) from error
 
 
 def _line(error: BaseException) -> str:
