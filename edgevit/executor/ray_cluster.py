@@ -123,7 +123,11 @@ class RayCluster(Closing):
                 msg = f"no Ray cluster {where}: {_line(error)}. Start one (ray start --head), or give its --ray-address."
                 raise RemoteError(msg) from error
         self._mine = edition()
-        self.workers = self._room()
+        try:
+            self.workers = self._room()
+        except ConfigError:
+            self.close()
+            raise
 
     @property
     def where(self) -> str:
