@@ -84,17 +84,22 @@ def build_points(
     keeping = Keeping(folder, cache)
     found = {point.name: built for point in points if (built := keeping.find(point)) is not None}
     missing = [point for point in points if point.name not in found]
-    with progress.stage("build points", total=len(points)) as stage:
-        stage.cached = not missing
-        stage.advance(len(found))
-        for position, built in executor.map(_tasks(missing, folder, executor, cache), exclusive=True):
+    if found:
+        with progress.stage(f"{len(found)} of {len(points)} points") as stage:
+            stage.cached = True
+    results = executor.map(_tasks(missing, folder, executor, cache), exclusive=True)
+    for _ in missing:
+        with progress.stage(
+            f"build point {len(found) + 1} of {len(points)}"
+        ) as stage:  # they come in the order in which they end
+            position, built = next(results)
             point = missing[position]
             if built.content:
                 check_replaceable(folder / point.bundle)
                 write_whole(folder / point.bundle, built.content)
             keeping.keep(point, built)
             found[point.name] = replace(built, content=b"")
-            stage.advance()
+            stage.found = f"{point.name}{': ' + str(built.error) if built.error else ''}"
     return found
 
 

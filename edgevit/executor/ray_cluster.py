@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ EXCLUSIVE = "edgevit_exclusive"
 """A resource of Ray's: where nodes have it, exclusive tasks go there only (``--resources`` of ``ray start``)."""
 
 REACHED = 10  # seconds within which a cluster answers
+NOTICED = 20  # seconds within which it notices that a node is gone
 
 
 @dataclass(frozen=True)
@@ -178,13 +180,16 @@ class RayCluster(Closing):
 
     def free(self) -> _Actor | None:
         """See `Seats.free`."""
-        if self._idle:
-            seat = self._idle.pop()
-        else:
+        seat = self._idle.pop() if self._idle else None
+        while seat is None:
             node = self._roomy()
             if node is None:
                 return None
-            seat = self._actor(node, whole=self._whole)
+            try:
+                seat = self._actor(node, whole=self._whole)
+            except RemoteError:
+                if not self._gone(node):
+                    raise
         self._busy.append(seat)
         return seat
 
@@ -211,6 +216,15 @@ class RayCluster(Closing):
             for node in self._ray.nodes() if node["Alive"]
         ]  # fmt: skip
         return sorted((node for node in found if node.cpus), key=lambda node: node.id)
+
+    def _gone(self, node: Node) -> bool:
+        """Whether ``node`` has left the cluster, which Ray notices after a while."""
+        until = time.monotonic() + NOTICED
+        while any(node.id == other.id for other in self._nodes()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.2)
+        return True
 
     def _room(self) -> int:
         """How many workers fit into the cluster, and may be. Raises ConfigError if none does."""

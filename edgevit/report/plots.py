@@ -49,7 +49,7 @@ def plane(
     left, right, top, bottom, height = 62, 24, 16, 46, 340
     lows, highs = [point.low for point in points], [point.high for point in points]
     y_ticks = ticks(min(*lows, *([] if zero is None else [zero]), *highs), max(*highs, *lows))
-    x_ticks = ticks(0, max(max(point.x, point.far or 0) for point in points) * 1.12)
+    x_ticks = ticks(0, max(point.x for point in points) * 1.12)
 
     def across(x: float) -> float:
         return left + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (WIDTH - left - right)
@@ -71,7 +71,8 @@ def plane(
     for point in points:
         x, kind = across(point.x), "chosen" if point.chosen else "other"
         if point.near is not None and point.far is not None:
-            parts.append(_line(across(point.near), up(point.y), across(point.far), up(point.y), f"whisker {kind}"))
+            end = across(min(point.far, x_ticks[-1]))  # one interval that is far longer would flatten all else
+            parts.append(_line(across(point.near), up(point.y), end, up(point.y), f"whisker {kind}"))
         parts.append(_line(x, up(point.low), x, up(point.high), f"whisker {kind}"))
         parts += [
             _line(x - 4, up(end), x + 4, up(end), f"whisker {kind}") for end in (point.low, point.high) if point.low < point.high

@@ -35,8 +35,8 @@ NODE = {"node_ip_address": "127.0.0.1", "num_cpus": 1, "object_store_memory": 10
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of two nodes of one CPU each; on the second measuring is allowed."""
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two nodes of one CPU each; on the second measuring is allowed."""
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'edgevit[ray]'")
     with pytest.MonkeyPatch.context() as patch:
@@ -49,8 +49,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
         cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
         cluster.add_node(**NODE, resources={"edgevit_exclusive": 1})
-        yield cluster.address
+        yield cluster
         cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Any) -> str:
+    """Their address."""
+    address: str = nodes.address
+    return address
 
 
 @pytest.fixture
@@ -129,6 +136,18 @@ def test_compare_and_sweep(
     assert all(point.row is not None for point in found.points)
     here = edgevit.compare(*[tmp_path / "swept" / f"{point.name}.zip" for point in found.points], **given)
     assert [row.accuracy for row in found.sweep.comparison.rows] == [row.accuracy for row in here.comparison.rows]
+
+
+def test_a_node_that_goes_down(executor: Any, nodes: Any) -> None:
+    """Its worker's task is done elsewhere; the node that is left goes on alone."""
+    node, executor.workers = nodes.add_node(**NODE), 3
+    given = executor.map(tasks(work.nap, *[0.3] * 8))
+    found = {}
+    for position, result in given:
+        if not found:
+            nodes.remove_node(node, allow_graceful=False)
+        found[position] = result
+    assert found == dict.fromkeys(range(8), 0.3)
 
 
 def test_nodes_with_other_code_are_refused(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
