@@ -9,7 +9,7 @@ PARITY := .venv-parity
 # An arm64 Debian, run by qemu: made once (two minutes), kept.
 ARM := .arm-root
 
-.PHONY: demo test test-slow test-parity test-arm fuzz lint clean
+.PHONY: demo test test-slow test-ray test-parity test-arm fuzz lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/edgevit demo
@@ -23,6 +23,11 @@ test: $(VENV)/installed lint
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# A Ray cluster of two nodes on this machine.
+test-ray: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest tests/executor/test_ray.py
 
 test-parity: $(PARITY)/installed
 	$(PARITY)/bin/python -m pytest tests/parity

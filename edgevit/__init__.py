@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from edgevit.commands.compare import compare
     from edgevit.commands.inspect import inspect
     from edgevit.commands.prune import prune
+    from edgevit.commands.sweep import sweep
     from edgevit.commands.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "__version__", "attention", "build", "collect", "compare", "inspect", "load", "prune", "train"]
+__all__ = ["Classifier", "__version__", "attention", "build", "collect", "compare", "inspect", "load", "prune", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -108,12 +108,18 @@ class Cache:
         return self.root / kind.name / key
 
     def _trim(self) -> None:
-        entries = sorted((path.stat().st_mtime, path) for path in self.root.glob("*/*") if not path.name.startswith("."))
-        total = sum(path.stat().st_size for _, path in entries)
-        while total > LIMIT_BYTES and len(entries) > 1:
-            _, oldest = entries.pop(0)
-            total -= oldest.stat().st_size
+        entries = []
+        for path in self.root.glob("*/*"):
+            with suppress(FileNotFoundError):  # another process may trim, too
+                if not path.name.startswith("."):
+                    found = path.stat()
+                    entries.append((found.st_mtime, path, found.st_size))
+        total = sum(size for *_, size in entries)
+        for _, oldest, size in sorted(entries)[:-1]:
+            if total <= LIMIT_BYTES:
+                break
             oldest.unlink(missing_ok=True)
+            total -= size
 
 
 class NotKeptError(Exception):

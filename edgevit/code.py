@@ -27,6 +27,15 @@ def code_digest(module: str, package: Path = PACKAGE) -> str:
     return digest.hexdigest()
 
 
+@cache
+def package_digest(package: Path = PACKAGE) -> str:
+    """SHA-256, hexadecimal, over all of edgevit's source in the folder ``package``: the same on machines that run the same."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def sources(module: str, package: Path = PACKAGE) -> set[Path]:
     """The files that `code_digest` covers.
 

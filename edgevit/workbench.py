@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from edgevit.cache import Cache
+from edgevit.executor.base import Executor
 from edgevit.progress import Progress, Stage
 from edgevit.target import Target, load_target
 
@@ -26,6 +27,8 @@ class Workbench:
     """Where torch computes what is heavy: see `edgevit.model.devices.compute_device`."""
     measured_on: str | None = None
     """The engine that accuracy is measured with, once it was held against torch; see `edgevit.engine.here.proxy_engine`."""
+    executor: Executor | None = None
+    """Where evaluation's shards are computed; None: here, one after the other, with ``threads``."""
 
     @property
     def engine(self) -> str:

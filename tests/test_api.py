@@ -148,7 +148,7 @@ def test_reprs_are_one_short_line(classifier, image_folder: Path) -> None:
 
 
 def test_dir_is_what_is_public() -> None:
-    verbs = ["attention", "build", "collect", "compare", "inspect", "load", "prune", "train"]
+    verbs = ["attention", "build", "collect", "compare", "inspect", "load", "prune", "sweep", "train"]
     assert dir(edgevit) == ["Classifier", "__version__", *verbs]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -184,3 +185,19 @@ def test_a_home_in_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDGEVIT_CACHE", "~/kept")
     assert default_cache_dir() == tmp_path / "kept"
+
+
+def test_two_that_trim_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has removed meanwhile is nothing to tell the other's user of."""
+    monkeypatch.setattr(cache_module, "LIMIT_BYTES", 3000)
+    said: list[str] = []
+
+    def fill(first: int) -> None:
+        cache = Cache(root=tmp_path, note=said.append)
+        for number in range(first, first + 60):
+            cache.store(STAGE, b"x" * 500, number=number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fill, range(0, 400, 100)))
+    assert said == []
+    assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 3000 + 4 * 532

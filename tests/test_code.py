@@ -140,6 +140,17 @@ DEPENDS = {
         "engine/cuda_graph.py",
         "engine/tensorrt_log.py",
     ),
+    "sweep-point": (
+        *QUANTIZING,
+        *PRUNING,
+        *ENGINES,
+        "commands/build.py",
+        "commands/faster_form.py",
+        "commands/sweep_points.py",
+        "tokens/refit.py",
+        "bundle.py",
+        "measure/latency.py",
+    ),
     "logits": EVALUATING,
     "seen": EVALUATING,
 }

@@ -23,7 +23,7 @@ from edgevit.progress import Progress, Stage
 from edgevit.target import load_target
 from tests.support import CLASSES, ROOT, picture, write_images
 
-VERBS = ("attention", "build", "compare", "inspect", "prune")
+VERBS = ("attention", "build", "compare", "inspect", "prune", "sweep")
 ONE = {"threads": 1}
 DEMONIC = "<script>alert('disc')</script>"
 

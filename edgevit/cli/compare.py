@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.cli.files import OutputFile, Writing
-from edgevit.cli.options import class_order_option, device_option, json_option, model_options, no_cache_option, threads_option
+from edgevit.cli.options import (
+    class_order_option,
+    device_option,
+    executor_options,
+    json_option,
+    model_options,
+    no_cache_option,
+    threads_option,
+)
 from edgevit.cli.say import say
 from edgevit.files.own_kinds import COMPARISON, HTML, MARKDOWN
 
@@ -47,6 +55,7 @@ KINDS = {"csv": COMPARISON, "html": HTML, "markdown": MARKDOWN}
 @class_order_option
 @threads_option
 @device_option
+@executor_options
 @no_cache_option
 @json_option
 def compare(**values: Any) -> None:

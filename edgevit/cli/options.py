@@ -134,6 +134,33 @@ def prune_options(command: Command) -> Command:
     return command
 
 
+EXECUTOR_NAMES = ("executor", "workers", "worker_threads", "ray_address")
+EXECUTOR_OPTIONS = (
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        help="Who evaluates: processes of this machine, or the nodes of a Ray cluster. Latency is always measured here, when "
+        "nothing else runs.",
+    ),
+    click.option("--workers", type=click.IntRange(1), help="So many at most; by default as many as there are CPUs for."),
+    click.option(
+        "--worker-threads",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="CPU threads of each worker, and so of the figures: how many workers there are changes none.",
+    ),
+    click.option("--ray-address", metavar="HOST:PORT", help="The cluster's; by default the one that this machine is a node of."),
+)
+
+
+def executor_options(command: Command) -> Command:
+    """Add where work in pieces is done."""
+    for option in reversed(EXECUTOR_OPTIONS):
+        command = option(command)
+    return command
+
+
 class_order_option = click.option(
     "--class-order",
     type=click.Choice(["text", "natural"]),

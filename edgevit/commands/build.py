@@ -237,8 +237,8 @@ def _beside_reference(work: Work, variant: Variant) -> list[tuple[Variant, Check
 def _compared(
     request: BuildRequest, inputs: Inputs, graphs: list[tuple[str, bytes]], trusted: Trusted, load: float, bench: Workbench
 ) -> Comparison | None:
-    """All ``graphs``, ONNX by precision, on the images that are held out; None if there are none."""
-    if inputs.held_out is None:
+    """All ``graphs``, ONNX by precision, on the images that are held out; None if there are none, or it is not wanted."""
+    if inputs.held_out is None or not request.compared:
         return None
     return compare(
         [

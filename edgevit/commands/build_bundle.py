@@ -86,7 +86,7 @@ def write(request: BuildRequest, made: Made) -> Bundle:
     }
     if made.known is not None:
         files[KNOWN] = made.known.known.to_bytes()
-    if request.reference and variant.precision != "fp32":
+    if request.reference and request.compared and variant.precision != "fp32":
         files[REFERENCE] = made.reference.model
     return write_bundle(request.out, manifest, files)
 

@@ -35,6 +35,9 @@ class BuildRequest:
     reference: bool = True
     """Keep the FP32 graph in the bundle, so that `compare` works from the bundle alone, and take the frames that engines are
     checked with from the images. False: neither; they are synthetic."""
+    compared: bool = True
+    """Measure what was built beside the model as it came. False, for what is compared with many others later: it is not measured,
+    and the bundle keeps no FP32 graph."""
     features: bool = False
     """Graphs give the features beside the logits."""
     unknown: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgevit.cache import Cache
@@ -22,6 +23,7 @@ from edgevit.commands.compare_field import find_field
 from edgevit.commands.compare_names import parse_precisions
 from edgevit.commands.compare_request import Request
 from edgevit.commands.compare_result import CompareResult
+from edgevit.commands.executors import executor_of
 from edgevit.commands.import_options import ImportOptions, import_options
 from edgevit.engine import backend
 from edgevit.images.classes import ORDERS
@@ -54,6 +56,10 @@ def compare(
     class_order: str | None = None,
     threads: int | None = None,
     device: str = "auto",
+    executor: str | None = None,
+    workers: int | None = None,
+    worker_threads: int = 1,
+    ray_address: str | None = None,
     cache: Cache | bool = True,
     progress: Progress | None = None,
     command: str = "",
@@ -77,6 +83,11 @@ def compare(
         runs: timed inferences of each variant, at least 5.
         recipe: for checkpoints: how to calibrate INT8.
         class_order, threads, device, cache, progress, command: as `edgevit.build` takes them.
+        executor: who evaluates: ``local``, processes of this machine; ``ray``, the nodes of a Ray cluster; by default this
+            process alone. Latency is measured here, when no worker runs.
+        workers: how many at most, as many as there are CPUs for by default; given alone it means ``local``.
+        worker_threads: CPU threads of each: what accuracy is measured with, whatever ``threads`` latency is.
+        ray_address: of the cluster, ``HOST:PORT``; by default the one that this machine is a node of.
         options: for checkpoints: how to read them, see `ImportOptions`.
 
     Raises:
@@ -103,8 +114,15 @@ def compare(
         target=request.target or load_target("cpu"), cache=cache_of(cache), progress=progress or Progress(),
         threads=number_or_none(threads, "threads", 1), device=device_of(device),
     )  # fmt: skip
-    field = find_field(request, bench).checked(engines=names, bench=bench)
-    return CompareResult(comparison=field.compare(runs=number, bench=bench, command=command), field=field, bench=bench)
+    with executor_of(executor, workers, worker_threads, ray_address) as found:
+        return compare_models(request, engines=names, runs=number, bench=replace(bench, executor=found), command=command)
+
+
+def compare_models(request: Request, *, engines: Sequence[str], runs: int, bench: Workbench, command: str) -> CompareResult:
+    """Compare what ``request`` names on ``engines``, or each on its own if there are none. Raises EdgevitError."""
+    field = find_field(request, bench).checked(engines=engines, bench=bench)
+    comparison = field.compare(runs=runs, bench=bench, command=command)
+    return CompareResult(comparison=comparison, field=field, bench=replace(bench, executor=None))
 
 
 def _models(models: Sequence[object]) -> tuple[Path, ...]:

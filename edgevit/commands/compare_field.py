@@ -104,18 +104,21 @@ class CheckedField(CompareField):
     verdicts: tuple[Verdict, ...]
     """Every graph on the engine that its figures are from."""
 
-    def compare(self, *, runs: int, bench: Workbench, command: str = "") -> Comparison:
+    def compare(
+        self, *, runs: int, bench: Workbench, command: str = "", startup: bool = True, by_subject: bool = False
+    ) -> Comparison:  # fmt: skip
         """Every precision in every lane; `edgevit.measure.compare.compare`.
 
-        Nothing is timed where a subject's target is another machine, unless its engine was asked for.
+        Nothing is timed where a subject's target is another machine, unless its engine was asked for; ``startup=False`` leaves
+        out how long each takes to start; ``by_subject`` calls rows by their subjects, of which each has one precision.
         """
         several, first = len(self.subjects) > 1, self.subjects[0]
         candidates = [
             Candidate(
-                precision=precision,
+                precision=lane.subject.name if by_subject else precision,
                 engine=lane.engine,
                 model=model,
-                subject=lane.subject.name if several else "",
+                subject=lane.subject.name if several and not by_subject else "",
                 contract=lane.subject.contract,
                 device=lane.subject.plans.get(precision),
                 compiled=lane.compiled.get(precision),
@@ -133,7 +136,7 @@ class CheckedField(CompareField):
             problem_type=first.problem_type,
             runs=runs if timed else 0,
             bench=bench,
-            startup=timed,
+            startup=timed and startup,
             command=command,
             load=self.load,
         )

@@ -70,7 +70,7 @@ def expectation(request: BuildRequest, inputs: Inputs) -> str:
     """What building takes, in one line for people; a product is timed for it, once, which takes a tenth of a second."""
     memory, seconds = expected_memory(inputs), expected_seconds(request, inputs)
     room = "" if memory.free is None else f"; {memory.free / GIB:.1f} GiB are free"
-    return f"about {_duration(seconds)} and up to {memory.peak / GIB:.1f} GiB of memory{room}"
+    return f"about {duration(seconds)} and up to {memory.peak / GIB:.1f} GiB of memory{room}"
 
 
 def expected_seconds(request: BuildRequest, inputs: Inputs) -> float:
@@ -80,6 +80,8 @@ def expected_seconds(request: BuildRequest, inputs: Inputs) -> float:
     work = CHECKED * one * graphs
     if FORMATS[request.precision].scaled and inputs.calibration:
         work += _quantizing(inputs.checkpoint, len(inputs.calibration), request.recipe)
+    if not request.compared:
+        return work / rate
     work += graphs * one * len(inputs.held_out or ())
     timed = min(TIMED_SECONDS, 66 * graphs * one / rate) if inputs.held_out and is_here(request.target) else 0.0
     return work / rate + timed
@@ -102,6 +104,11 @@ def _quantizing(checkpoint: Checkpoint, images: int, recipe: Recipe) -> float:
     return passes * 2.0 * macs(config) + work
 
 
+def expected_evaluation(inputs: Inputs) -> float:
+    """Seconds of evaluating one graph in FP32 on the images that are held out, with all of this machine's threads."""
+    return 2.0 * macs(inputs.checkpoint.model.config) * len(inputs.held_out or ()) / _rate()
+
+
 @cache
 def _rate() -> float:
     """Floating-point operations a second of a product as a ViT has them, the best of three."""
@@ -116,5 +123,6 @@ def _rate() -> float:
     return 2.0 * a.shape[0] * b.numel() / best
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Of about so long, for people."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

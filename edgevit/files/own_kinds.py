@@ -19,6 +19,8 @@ UNIT_MARK = "# Written by edgevit service."
 """How a unit of systemd begins."""
 ACCEPTANCE_MARK = "<!-- Written by edgevit doctor --acceptance. -->"
 """The first line of its report; unseen where it is shown."""
+PLOT_MARK = 'data-by="edgevit sweep"'
+"""In the first tag of its plot."""
 COMMENT = "<!-- Written by edgevit compare. -->"
 """At the end of a Markdown report's first line; unseen where it is shown."""
 _PICTURES = {
@@ -103,4 +105,6 @@ ACCEPTANCE = FileKind(
     name="a report of edgevit doctor --acceptance", begins=lambda _, head: head.startswith(ACCEPTANCE_MARK.encode())
 )
 STATE = FileKind(name="the state of an edgevit run", begins=lambda _, head: head.startswith(b'{"edgevit_state": '))
+SWEEP = FileKind(name="a table by edgevit sweep", begins=lambda _, head: head.startswith(b'{\n  "sweep":'))
+PLOT = FileKind(name="a plot by edgevit sweep", begins=lambda _, head: head.startswith(b"<svg ") and PLOT_MARK.encode() in head)
 UNIT = FileKind(name="a unit by edgevit service", begins=lambda _, head: head.startswith(UNIT_MARK.encode()))

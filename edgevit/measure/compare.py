@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,6 +30,7 @@ from edgevit.measure.energy import ROUNDS, Energy, measure_energy
 from edgevit.measure.evaluate import engine_identity, evaluate
 from edgevit.measure.labels import comparable
 from edgevit.measure.recommend import recommend
+from edgevit.measure.shards import Evaluation, evaluate_sharded
 from edgevit.measure.startup import Startup, measure_startup
 from edgevit.measure.statistics import median_ratio
 from edgevit.measure.suspicions import suspicions
@@ -92,10 +93,11 @@ def compare(
         raise DataError(msg)
     load = machine.load() if load is None else load
     opened = _Sessions(candidates, contract, bench.threads)
-    logits = [_logits(candidate, opened, images, bench) for candidate in candidates]
+    logits = _all_logits(opened, images, bench)
     none: list[Any] = [None] * len(candidates)
-    starts = _startups(opened, bench) if startup else none
-    turns, energies = _timed(opened, images, runs, limit_s, find_rails(root), bench) if runs else (none, none)
+    with bench.executor.alone() if bench.executor else nullcontext():  # what a neighbour slows down is no latency
+        starts = _startups(opened, bench) if startup else none
+        turns, energies = _timed(opened, images, runs, limit_s, find_rails(root), bench) if runs else (none, none)
     logits, targets, labels = comparable(logits, images, labels, problem_type)
     names = row_names([(candidate.subject, candidate.precision, candidate.engine) for candidate in candidates])
     ratio = _Ratio(turns)
@@ -124,7 +126,9 @@ def compare(
     )
     return Comparison(
         rows=rows,
-        conditions=_conditions(rows, turns, images, targets is not None, bench.threads, load, command) | _unseen(targets, labels),
+        conditions=_conditions(rows, turns, images, targets is not None, bench.threads, load, command)
+        | _unseen(targets, labels)
+        | ({"evaluated_on": bench.executor.where} if bench.executor else {}),
         recommendation=recommend(rows, ratio),
         warnings=suspicions(rows, logits, targets, labels, [candidate.earlier for candidate in candidates]),
         evidence=Evidence(
@@ -162,9 +166,27 @@ class _Sessions:
         return candidate.contract or self._contract
 
 
+def _all_logits(opened: _Sessions, images: ImageSet, bench: Workbench) -> list[accuracy.Logits]:
+    """Of every candidate: those that run on any CPU by the bench's executor, if it has one, all others here."""
+    candidates, executor = opened.candidates, bench.executor
+    if executor is None:
+        return [_logits(candidate, opened, images, bench) for candidate in candidates]
+    shared = [i for i, candidate in enumerate(candidates) if not traits_of(candidate.engine).ahead_of_time]
+    wanted = [
+        Evaluation(name=_name(candidates[i]), engine=candidates[i].engine, model=candidates[i].model,
+                   contract=opened.contract(candidates[i]))
+        for i in shared
+    ]  # fmt: skip
+    found = dict(zip(shared, evaluate_sharded(wanted, images, executor, bench) if wanted else (), strict=True))
+    return [found[i] if i in found else _logits(candidate, opened, images, bench) for i, candidate in enumerate(candidates)]
+
+
+def _name(candidate: Candidate) -> str:
+    return " ".join(part for part in ("evaluate", candidate.subject, candidate.precision, "on", candidate.engine) if part)
+
+
 def _logits(candidate: Candidate, opened: _Sessions, images: ImageSet, bench: Workbench) -> accuracy.Logits:
-    name = " ".join(part for part in ("evaluate", candidate.subject, candidate.precision, "on", candidate.engine) if part)
-    with bench.stage(name, total=len(images)) as stage:
+    with bench.stage(_name(candidate), total=len(images)) as stage:
         return evaluate(
             lambda: opened.open(candidate),
             candidate.model,

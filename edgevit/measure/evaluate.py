@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,27 @@ if TYPE_CHECKING:
 
 LOGITS, SEEN = Kind("logits", __name__), Kind("seen", __name__)
 CHUNK = 128  # images whose logits are stored together; what an interruption can lose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What logits depend on, beside the images."""
+
+    model: str
+    """SHA-256 of the ONNX model, hexadecimal."""
+    engine: str
+    """Its `engine_identity`."""
+    contract: Preprocessing
+
+    def key(self, digest: str) -> dict[str, Any]:
+        """What the cache finds the logits of the images with this ``digest`` by."""
+        return {"model": self.model, "engine": self.engine, "images": digest, "contract": self.contract.to_dict()}
+
+
+def parts(images: ImageSet) -> Iterator[ImageSet]:
+    """``images`` in the pieces whose logits are stored together, in order."""
+    for start in range(0, len(images), CHUNK):
+        yield images.subset(range(start, min(start + CHUNK, len(images))))
 
 
 def evaluate(
@@ -41,23 +63,22 @@ def evaluate(
     content, the images' and the contract it identifies the result. With ``kind`` `SEEN`: instead the features, and before them
     the number of the likeliest class, float32 [N, 1 + features].
     """
-    digest = hashlib.sha256(model).hexdigest()
+    identity = Identity(model=hashlib.sha256(model).hexdigest(), engine=engine, contract=contract)
     session: Session | None = None
     chunks = []
     stage.cached = True
     try:
-        for start in range(0, len(images), CHUNK):
-            part = images.subset(range(start, min(start + CHUNK, len(images))))
-            key = {"model": digest, "engine": engine, "images": part.digest(), "contract": contract.to_dict()}
+        for part in parts(images):
+            key = identity.key(part.digest())
             found = cache.find(kind, **key)
             if found is None:
                 stage.cached = False
                 session = session or open_session()
-                found = _dump(_infer(session, part, contract, stage, kind))
+                found = dumped(infer(session, part, contract, stage.advance, kind))
                 cache.store(kind, found, **key)
             else:
                 stage.advance(len(part))
-            chunks.append(np.load(io.BytesIO(found), allow_pickle=False))
+            chunks.append(loaded(found))
     finally:
         if session is not None:
             session.close()
@@ -69,7 +90,10 @@ def engine_identity(engine: str, threads: int | None) -> str:
     return f"{backend(engine).version} on {processor()}, {threads or available_threads()} threads"
 
 
-def _infer(session: Session, images: ImageSet, contract: Preprocessing, stage: Stage, kind: Kind) -> Logits:
+def infer(
+    session: Session, images: ImageSet, contract: Preprocessing, advance: Callable[[], None], kind: Kind = LOGITS
+) -> Logits:  # fmt: skip
+    """What ``session`` gives for ``images``, frame by frame, as `evaluate` has it; ``advance`` is told of each."""
     rows = []
     for frame in images.prepared(contract):
         logits = session.infer(frame)
@@ -77,11 +101,18 @@ def _infer(session: Session, images: ImageSet, contract: Preprocessing, stage: S
             assert session.features is not None  # of a graph that gives them
             logits = np.concatenate([logits.argmax(-1, keepdims=True).astype(np.float32), session.features], -1)
         rows.append(logits)
-        stage.advance()
+        advance()
     return np.concatenate(rows)
 
 
-def _dump(array: Logits) -> bytes:
+def dumped(array: Logits) -> bytes:
+    """As the cache keeps them."""
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
+
+
+def loaded(content: bytes) -> Logits:
+    """What was `dumped`."""
+    found: Logits = np.load(io.BytesIO(content), allow_pickle=False)
+    return found

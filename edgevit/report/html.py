@@ -54,16 +54,19 @@ class Report:
     sure: bool
     headline: str
     reasons: Sequence[str]
-    tiles: Sequence[tuple[str, str]]
+    tiles: Sequence[tuple[str, str]] = ()
     """A figure and what it is."""
+    variants_title: str = "All variants"
     variants: Sequence[Table]
     """Accuracy and speed."""
     legend: str
-    device: Table | None
-    device_notes: str
+    device: Table | None = None
+    device_notes: str = ""
     figures: Sequence[Figure]
-    classes: Classes | None
-    changed: Changed | None
+    commands: Sequence[tuple[str, str]] = ()
+    """A point of a sweep and what builds it."""
+    classes: Classes | None = None
+    changed: Changed | None = None
     conditions: Sequence[tuple[str, str]]
     notes: Sequence[str]
     multi_label: bool
@@ -87,7 +90,7 @@ def _report(comparison: Comparison, background: Background) -> Report:
         tiles=_tiles(comparison),
         variants=[_of_variants(comparison, *accuracy), _of_variants(comparison, *speed)],
         legend="; ".join(legend(comparison, (*accuracy[0], *speed[0]))),
-        device=_table(*device_table(plans)) if plans else None,
+        device=table_of(*device_table(plans)) if plans else None,
         device_notes=" ".join(device_lines(plans)) if plans else "",
         figures=[figure for figure in figures if figure is not None],
         classes=by_class(comparison, row) if row is not None else None,
@@ -119,7 +122,8 @@ def _tiles(comparison: Comparison) -> list[tuple[str, str]]:
     return [*tiles, (f"{row.bytes / 1e6:.1f} MB", f"model{smaller}")]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table in which no row stands out."""
     return Table(columns=columns, rows=[TableRow(cells=cells) for cells in rows])
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from edgevit.files.own_kinds import PLOT_MARK
 from edgevit.report.placing import Box, Name, placed
-from edgevit.report.svg import CHARACTER, circle, cut, drawing, line, rect, text
+from edgevit.report.svg import CHARACTER, circle, cut, drawing, line, polyline, rect, text
 
 WIDTHS = {"wide": 1040, "medium": 640, "narrow": 340}
 """Units, by the name that the style sheet knows them under: of a page's whole width, of a tablet's, of a phone's."""
@@ -39,6 +40,9 @@ class Point:
     high: float
     """The interval of y."""
     chosen: bool = False
+    near: float | None = None
+    """The interval of x; None: not known."""
+    far: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +61,11 @@ def at_widths(plot: Callable[[int], Markup]) -> dict[str, Markup]:
     return {name: plot(width) for name, width in WIDTHS.items()}
 
 
-def plane(points: Sequence[Point], x_label: str, y_label: str, zero: float | None = None, *, width: int = WIDE) -> Markup:
-    """A scatter of ``points`` with their intervals and names; a line marks y = ``zero``."""
+def plane(
+    points: Sequence[Point], x_label: str, y_label: str, zero: float | None = None, front: Sequence[int] = (), *,
+    width: int = WIDE,
+) -> Markup:  # fmt: skip
+    """A scatter of ``points`` with their intervals and names; a line marks y = ``zero``, another joins those of the ``front``."""
     left, right, top, tall = 52, 18, 34, 300 if width < ROOMY else 360
     lows, highs = [point.low for point in points], [point.high for point in points]
     y_ticks = ticks(min(*lows, *([] if zero is None else [zero]), *highs), max(*highs, *lows))
@@ -80,8 +87,14 @@ def plane(points: Sequence[Point], x_label: str, y_label: str, zero: float | Non
         parts.append(line(left, up(zero), width - right, up(zero), "zero"))
         drawn.append(Box(left, up(zero) - 1, width - right, up(zero) + 1))
     parts.append(text(width - right, bottom + 42, x_label, "end", "soft"))
+    if len(front) > 1:
+        parts.append(polyline([(across(points[i].x), up(points[i].y)) for i in front], "front"))
     for point in points:
         x, kind, radius = across(point.x), "chosen" if point.chosen else "other", 7 if point.chosen else 5
+        if point.near is not None and point.far is not None:
+            end = across(min(point.far, x_ticks[-1]))  # one interval that is far longer would flatten all else
+            parts.append(line(across(point.near), up(point.y), end, up(point.y), f"whisker {kind}"))
+            drawn.append(Box(across(point.near), up(point.y) - 1, end, up(point.y) + 1))
         parts.append(line(x, up(point.low), x, up(point.high), f"whisker {kind}"))
         ends = (point.low, point.high) if point.low < point.high else ()
         parts += [line(x - 4, up(end), x + 4, up(end), f"whisker {kind}") for end in ends]
@@ -152,6 +165,18 @@ def heat(
             parts.append(rect(x + 1, y + 1, wide - 2, tall - 2, kind="cell", fill="#d55e00", opacity=0.75 * strength))
             parts.append(text(x + wide / 2, y + 16, f"{value:.0f}", "middle", "inside"))
     return drawing(width, top + tall * len(rows) + 6, f"{title}, {unit}", parts)
+
+
+def alone(plot: Markup) -> str:
+    """A plot as a file of its own: with colours for light and for dark backgrounds, which on a page the page gives."""
+    style = (
+        "text{fill:#5d6670}.grid{stroke:#99999955}.axis,.zero{stroke:#888}.zero{stroke-dasharray:5 4}.strong{font-weight:700}"
+        ".leader{stroke:#888;stroke-width:.7}.mark{stroke:#5d6670}circle.other,rect.other{fill:#9aa7b3}"
+        "circle.chosen,rect.chosen{fill:#0072b2}.whisker{stroke:#9aa7b3;stroke-width:1.6}.whisker.chosen{stroke:#0072b2}"
+        ".front{fill:none;stroke:#0072b2;stroke-opacity:.5;stroke-width:1.5}.soft{fill:#5d6670}"
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {PLOT_MARK} font-family="sans-serif" font-size="13" '
+    return f"{str(plot).replace('<svg ', head, 1).replace('>', f'><style>{style}</style>', 1)}\n"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

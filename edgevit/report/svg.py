@@ -28,6 +28,11 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="{}"/>').format(x1, y1, x2, y2, kind)
 
 
+def polyline(corners: Sequence[tuple[float, float]], kind: str) -> Markup:
+    """Straight lines from each of ``corners`` to the next."""
+    return Markup('<polyline points="{}" class="{}"/>').format(" ".join(f"{x:.1f},{y:.1f}" for x, y in corners), kind)
+
+
 def circle(x: float, y: float, radius: float, kind: str) -> Markup:
     """A point."""
     return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" class="{}"/>').format(x, y, radius, kind)

@@ -138,7 +138,8 @@ def conditions_line(comparison: Comparison) -> str:
     at = comparison.conditions
     return (
         f"{images_line(comparison)}{_left_out(comparison)}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
-        f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}."
+        f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}"
+        f"{'; accuracy by ' + at['evaluated_on'] if 'evaluated_on' in at else ''}."
     )
 
 
@@ -174,6 +175,7 @@ def condition_rows(comparison: Comparison) -> list[tuple[str, str]]:
         ("engines", str(at["engine"])),
         ("device", f"{at['device']}, {at['clock']}, load {at['load']:g} before"),
         ("timing", timed),
+        *([("accuracy by", str(at["evaluated_on"]))] if "evaluated_on" in at else []),
     ]
 
 

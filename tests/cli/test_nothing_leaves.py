@@ -76,6 +76,7 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
                  "--csv", "l.csv", "--snapshot", "s", "--serve", f"127.0.0.1:{port()}", "--attention", "rollout"], 0),
         "compare": (["compare", place.bundle, "--data", place.data, "--engines", "openvino,onnxruntime", "--runs", "5",
                      "--html", "r.html", "--markdown", "r.md", "--csv", "r.csv"], 0),
+        "sweep": (["sweep", place.model, "--data", place.data, "--recipes", "fast", "--runs", "5", "-o", "s"], 0),
         "inspect": (["inspect", place.bundle, "--layers"], 0),
         "attention": (["attention", place.bundle, image, "-o", "a.png"], 0),
         "profile": (["profile", place.bundle], 0),
@@ -138,7 +139,7 @@ def test_the_guard_sees(guarded: Callable[..., tuple[int, str, list[str]]], tmp_
     assert not FAR.search('12 connect(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("127.0.0.1")}, 16) = 0')
 
 
-LONG = ("demo", "prune", "compare")  # under a tracer, each takes several times as long
+LONG = ("demo", "prune", "compare", "sweep")  # under a tracer, each takes several times as long
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in COMMANDS])

@@ -51,7 +51,7 @@ def test_every_command_that_writes_is_known() -> None:
     """A new output is an option of one of these types, or is named here with what keeps it from destroying anything."""
     assert {name for name, command in ALL.items() if outputs(command)} == {
         "attention", "build", "classes", "collect", "compare", "compile", "demo", "deploy", "doctor", "embed", "prune", "run",
-        "service", "train",
+        "service", "sweep", "train",
     }  # fmt: skip
     assert all(isinstance(command, Writing) for command in ALL.values() if outputs(command))
     others = {"completion", "fleet", "healthcheck", "inspect", "profile", "targets"}  # write nothing
@@ -66,6 +66,8 @@ def test_no_output_is_an_input(
 ) -> None:
     """Every output of every command against every input of it, and by every kind of name."""
     folder = isinstance(output.type, OutputFolder)
+    if folder and isinstance(given.type, click.Path) and not given.type.dir_okay:
+        pytest.skip("a file that cannot be that folder, as click says")
     place = tmp_path / f"precious{SUFFIXES.get(output.name or '', '')}"
     if folder:
         place.mkdir()

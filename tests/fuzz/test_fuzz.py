@@ -319,6 +319,7 @@ def test_options(data: st.DataObject, fuzz: Fuzz, checkpoint_path: Path, fp32_bu
         "sign": [fp32_bundle_path, "--key", tmp_path / "none"], "classes": [fp32_bundle_path], "fleet": ["status"],
         "collect": ["test://32x32?frames=3", "-o", tmp_path / "out"],
         "completion": ["bash"],
+        "sweep": [checkpoint_path, "--data", tmp_path / "none", "--dry-run"],
         "train": [tmp_path / "none", "--backbone", checkpoint_path],
         "embed": [checkpoint_path, "--classes", "a,b", "-o", tmp_path / "e.npz"],
     }  # fmt: skip

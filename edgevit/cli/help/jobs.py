@@ -16,6 +16,7 @@ JOBS: dict[str, dict[str, str]] = {
     },
     "Look": {
         "compare": "Compare precisions and models on the same images.",
+        "sweep": "Build and compare a model in every combination of settings.",
         "inspect": "Check every file of a bundle and show what is in it.",
         "attention": "Draw where a model looks.",
         "profile": "Time every stage of a frame's way through a bundle.",

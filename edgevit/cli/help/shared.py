@@ -28,4 +28,5 @@ CAMERA: Groups = {
 }
 HOSTS: Groups = {"Hosts": ("--hosts", "--group", "--port", "--dir", "--ssh")}
 MACHINE: Groups = {"Machine": ("--engine", "--threads", "--graph", "--device", "--no-cache")}
+WORKERS: Groups = {"Workers": ("--executor", "--workers", "--worker-threads", "--ray-address")}
 GENERAL: Groups = {"General": ("--require-signature", "--sign", "--dry-run", "--json", "--help")}
