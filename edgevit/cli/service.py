@@ -53,7 +53,7 @@ def service(**values: Any) -> None:
     from edgevit.device.service import commands, unit
 
     made = _service(values)
-    shown = _shown(made.command)
+    shown = shown_command(made.command)
     secret = shown != made.command
     path = values["output"]
     _write(path, unit(made), private=secret)
@@ -89,7 +89,7 @@ def _service(values: dict[str, Any]) -> Any:
     asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
     check_outputs(run, asked, now=False)
     decider_of(asked, bundle)  # nor one that does not fit the model
-    _check_whole(asked)
+    check_whole(asked)
     board = detect()
     csi = csi_stack(source, board)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
@@ -125,7 +125,7 @@ def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, .
     return found
 
 
-def _shown(command: tuple[str, ...]) -> tuple[str, ...]:
+def shown_command(command: tuple[str, ...]) -> tuple[str, ...]:
     """``command``, of `edgevit run`, without passwords and tokens: as it is if it has none."""
     from edgevit.runtime.redact import HIDDEN, redacted, without_secrets
 
@@ -143,7 +143,7 @@ def _shown(command: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(shown)
 
 
-def _check_whole(asked: dict[str, Any]) -> None:
+def check_whole(asked: dict[str, Any]) -> None:
     """A service has no current folder that a relative path could start from."""
     from edgevit.errors import ConfigError
 

@@ -113,6 +113,8 @@ class Service:
     writable: tuple[Path, ...] = ()
     """Folders that it may write to; none else."""
     environment: dict[str, str] = field(default_factory=dict)
+    has_state: bool = False
+    """Whether it keeps a file of how it goes in ``/run/edgevit/NAME``, which is then there while it runs."""
     watchdog_s: int = 30
     memory: str = "75%"
     """As MemoryMax: a share of the machine's, or an amount such as 1024M."""
@@ -153,6 +155,7 @@ def unit(service: Service) -> str:
         f"MemoryMax={_plain(service.memory)}",
         "TasksMax=512",
         f"CacheDirectory={_plain(service.name)}",
+        *([f"RuntimeDirectory=edgevit/{_plain(service.name)}"] if service.has_state else []),
         *(f"Environment={quoted(f'{key}={value}', expands=False)}" for key, value in _environment(service).items()),
         "",
         f"ReadOnlyPaths={quoted(str(service.bundle), expands=False)}",
