@@ -133,9 +133,12 @@ def _child(starter: subprocess.Popen[bytes]) -> int:
 
 def command_there(machine: Machine, package: Path) -> None:
     """Put this very edgevit there as ``/usr/bin/edgevit``, on this Python; ``package`` is the folder with it."""
-    machine.must("cp", "-r", *(package / name for name in ("edgevit", "calibration", "targets")), "/opt")
+    for name in ("edgevit", "calibration", "targets"):  # by way of the shared folder: /tmp there is another
+        shutil.copytree(package / name, machine.shared / "program" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    machine.must("mv", "/shared/program", "/opt/program")
+    machine.must("chmod", "-R", "a+rX", "/opt/program")
     for folder in {*Path(sys.executable).resolve().parents, *Path(sys.executable).parents}:
         machine.must("chmod", "a+rx", folder)  # a user's own folders, of which others may read nothing
-    text = f'#!/bin/sh\nPYTHONPATH=/opt PYTHONDONTWRITEBYTECODE=1 exec {sys.executable} -m edgevit "$@"\n'
+    text = f'#!/bin/sh\nPYTHONPATH=/opt/program PYTHONDONTWRITEBYTECODE=1 exec {sys.executable} -m edgevit "$@"\n'
     (machine.shared / "edgevit").write_text(text)
     machine.must("install", "-m", "755", "/shared/edgevit", "/usr/bin/edgevit")
