@@ -126,9 +126,9 @@ def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
 def edgevit_process() -> Callable[..., Outcome]:
     """Runs ``edgevit`` with arguments in a process of its own; ``without`` names packages to hide."""
 
-    def run(*arguments: object, without: tuple[str, ...] = ()) -> Outcome:
+    def run(*arguments: object, without: tuple[str, ...] = (), seconds: float = 60) -> Outcome:
         with python(COMMAND, *arguments, without=without) as process:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=seconds)
         return Outcome(process.returncode, stdout, stderr)
 
     return run

@@ -20,7 +20,7 @@ from edgevit.printable import printable
 # In the order of a user's work. Each names a module here and holds a command of the same name.
 COMMANDS = (
     "collect", "train", "build", "prune", "compile", "run", "compare", "inspect", "attention", "profile", "classes", "embed",
-    "targets", "doctor", "deploy", "service", "package", "healthcheck", "keygen", "sign", "demo",
+    "targets", "doctor", "deploy", "fleet", "service", "package", "healthcheck", "keygen", "sign", "demo",
 )  # fmt: skip
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it

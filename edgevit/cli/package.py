@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.files import OutputFolder, Writing, check_outputs
+from edgevit.cli.files import OutputFolder, Writing
 from edgevit.cli.options import json_option, signature_option
 from edgevit.cli.say import say
-from edgevit.cli.service import WRITTEN, WRITTEN_FOLDERS, check_whole, shown_command
+from edgevit.cli.service import asked_of_run, folders_of, shown_command
 
 if TYPE_CHECKING:
     from edgevit.packaging.application import Application
@@ -74,8 +74,6 @@ def package(**values: Any) -> None:
 def _application(values: dict[str, Any]) -> Application:
     """What is asked for, checked as far as this machine can: the bundle, run's options, the names."""
     from edgevit.bundle import open_bundle
-    from edgevit.cli.outputs import decider_of
-    from edgevit.cli.run import run
     from edgevit.device.jetson import Board
     from edgevit.device.service import csi_stack
     from edgevit.engines import runs_on
@@ -85,24 +83,20 @@ def _application(values: dict[str, Any]) -> Application:
     name = check_name(values["name"] if values["name"] is not None else default_name(values["bundle"]))
     version = check_version(values["version"])
     bundle = open_bundle(values["bundle"], values["keys"])
-    arguments = ["BUNDLE", values["source"], "--headless", *values["options"]]
-    asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not on every device
-    check_outputs(run, asked, now=False)
-    decider_of(asked, bundle)
-    check_whole({key: value for key, value in asked.items() if key != "bundle"})
-    if asked.get("state"):
+    arguments = [str(bundle.path.absolute()), values["source"], "--headless", *values["options"]]
+    asked = asked_of_run(bundle, arguments)
+    if any(word.partition("=")[0] == "--state" for word in values["options"]):
         msg = "--state is set by the package, whose health check reads it. Leave it out."
         raise ConfigError(msg)
     _check_source(values["source"])
     jetson = bundle.manifest.target.get("family") == "jetson"
     board = Board(model="", target=None, compute_capability=None, l4t=None, memory_bytes=None) if jetson else None
-    written = [asked[key].parent for key in WRITTEN if asked.get(key)] + [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
     command = ("python", "-m", "edgevit", "run", *arguments)
     return Application(
         name=name, version=version, bundle=bundle, source=values["source"], options=values["options"],
         engine=asked.get("engine") or "",
         secret=shown_command(command) != command, csi=csi_stack(values["source"], board),
-        on_gpu=runs_on(asked.get("engine") or bundle.manifest.engine, "gpu") or jetson, writable=tuple(dict.fromkeys(written)),
+        on_gpu=runs_on(asked.get("engine") or bundle.manifest.engine, "gpu") or jetson, writable=folders_of(asked),
         watchdog_s=values["watchdog"], within_s=values["within"], min_fps=values["min_fps"],
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from edgevit.cli.files import OutputFile, Writing, check_outputs
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
 from edgevit.files.own_kinds import UNIT
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
 
 WRITTEN = ("save", "jsonl", "csv", "features", "state")
 """Options of run that name a file to write."""
@@ -76,8 +79,6 @@ def _service(values: dict[str, Any]) -> Any:
     import sys
 
     from edgevit.bundle import open_bundle
-    from edgevit.cli.outputs import decider_of
-    from edgevit.cli.run import run
     from edgevit.device.jetson import detect
     from edgevit.device.service import Service, argus_deadlocks, csi_stack
     from edgevit.engines import runs_on
@@ -86,10 +87,7 @@ def _service(values: dict[str, Any]) -> Any:
     bundle = open_bundle(values["bundle"])
     path, source = bundle.path.absolute(), _absolute(values["source"])
     arguments = [str(path), source, "--headless", *values["options"]]
-    asked = run.make_context("edgevit run", list(arguments)).params  # a wrong option is refused here, not at midnight
-    check_outputs(run, asked, now=False)
-    decider_of(asked, bundle)  # nor one that does not fit the model
-    check_whole(asked)
+    asked = asked_of_run(bundle, arguments)
     board = detect()
     csi = csi_stack(source, board)
     keys = os.pathsep.join(str(key.absolute()) for key in required_keys())
@@ -110,14 +108,30 @@ def _service(values: dict[str, Any]) -> Any:
     )
 
 
+def asked_of_run(bundle: Bundle, arguments: list[str]) -> dict[str, Any]:
+    """The values of ``edgevit run``'s parameters: a wrong option is refused now, not at midnight, nor one that fits no model."""
+    from edgevit.cli.outputs import decider_of
+    from edgevit.cli.run import run
+
+    asked = run.make_context("edgevit run", list(arguments)).params
+    check_outputs(run, asked, now=False)
+    decider_of(asked, bundle)
+    _check_whole(asked)
+    return asked
+
+
+def folders_of(asked: dict[str, Any]) -> tuple[Path, ...]:
+    """Where a run that is asked so writes."""
+    outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
+    return tuple(dict.fromkeys([*outputs, *(asked[key] for key in WRITTEN_FOLDERS if asked.get(key))]))
+
+
 def _writable(folders: tuple[Path, ...], asked: dict[str, Any]) -> tuple[Path, ...]:
     """What the unit must let it write to: the named folders, and those of the outputs that run is asked for."""
     from edgevit.errors import ConfigError
     from edgevit.files.paths import is_folder
 
-    outputs = [asked[key].parent for key in WRITTEN if asked.get(key)]
-    outputs += [asked[key] for key in WRITTEN_FOLDERS if asked.get(key)]
-    found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *outputs]))
+    found = tuple(dict.fromkeys([*(folder.absolute() for folder in folders), *folders_of(asked)]))
     for folder in found:
         if not is_folder(folder, ConfigError):
             msg = f"{folder}: a service can only be let into a folder that is there. Make it first: mkdir -p {folder}"
@@ -143,7 +157,7 @@ def shown_command(command: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(shown)
 
 
-def check_whole(asked: dict[str, Any]) -> None:
+def _check_whole(asked: dict[str, Any]) -> None:
     """A service has no current folder that a relative path could start from."""
     from edgevit.errors import ConfigError
 

@@ -52,7 +52,8 @@ as_user() { runuser -u @USER@ -- "$packaged/service" "$@"; }
 restart() {
   if booted; then
     systemctl daemon-reload || true
-    deb-systemd-invoke restart "$title.service"
+    # A unit is ready at its first label, and a camera may never give one.
+    timeout "$(. "$settings" && echo "$WITHIN")" deb-systemd-invoke restart "$title.service"
   fi
 }
 

@@ -85,7 +85,6 @@ def unit_text(application: Application, program: str, bundle: str) -> str:
             user=USER,
             on_gpu=application.on_gpu,
             csi=application.csi,
-            has_state=True,
             writable=application.writable,
             watchdog_s=application.watchdog_s,
         )

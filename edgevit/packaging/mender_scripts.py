@@ -34,7 +34,8 @@ start() {
     cmp -s "$home/$title.service" "$unit" || cp "$home/$title.service" "$unit"
     systemctl daemon-reload
     systemctl --quiet enable "$title.service"
-    systemctl restart "$title.service"
+    # Not waited for: a unit is ready at its first label, and whether there is one is seen before the commit.
+    systemctl --no-block restart "$title.service"
   else
     systemctl --quiet disable --now "$title.service" || true
     rm -f "$unit"

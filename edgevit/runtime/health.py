@@ -34,8 +34,8 @@ def trouble(state: RunState, bundle: str, min_fps: float | None, now: float) -> 
 
 
 def await_health(
-    path: Path, bundle: str, *, within: float, min_fps: float | None = None, clock: Callable[[], float] = time.time,
-    wait: Callable[[float], None] = time.sleep,
+    path: Path, bundle: str, *, within: float, min_fps: float | Callable[[RunState], float | None] | None = None,
+    hopeless: Callable[[], str] = str, clock: Callable[[], float] = time.time, wait: Callable[[float], None] = time.sleep,
 ) -> RunState:  # fmt: skip
     """Wait until the run whose state is at ``path`` classifies frames of ``bundle``, seen at two moments of one process.
 
@@ -43,7 +43,8 @@ def await_health(
         path: what ``edgevit run`` has with ``--state``.
         bundle: SHA-256 of the manifest of the bundle that should run.
         within: seconds.
-        min_fps: labels per second, over the latest ten seconds; any rate if None.
+        min_fps: labels per second, over the latest ten seconds, or what tells it from the run; any rate if None.
+        hopeless: says why waiting longer is of no use; empty while it is.
         clock: seconds since 1970.
         wait: sleeps.
 
@@ -54,7 +55,8 @@ def await_health(
     while True:
         try:
             state = read_state(path)
-            reason = trouble(state, bundle, min_fps, clock())
+            least = min_fps(state) if callable(min_fps) else min_fps
+            reason = trouble(state, bundle, least, clock())
         except StateError as error:
             state, reason = None, str(error)
         if state is not None and not reason:
@@ -63,10 +65,12 @@ def await_health(
             if state.frames > first.frames:
                 return state
             reason = f"no frame since {state.frames} were classified"
+        if over := hopeless():
+            raise StateError(f"{over}: {reason}" if state is not None and state.bundle == bundle else f"{over}.")
         if clock() >= end:
             raise StateError(_unhealthy(path, reason, within))
         wait(LOOK_S)
 
 
 def _unhealthy(path: Path, reason: str, within: float) -> str:
-    return reason if reason.startswith(f"{path}: ") else f"{path}: not healthy after {within:g} s: {reason}."
+    return reason if reason.startswith(f"{path}: ") else f"{path}: not healthy after {within:g} s: {reason.rstrip('.')}."

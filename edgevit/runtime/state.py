@@ -110,7 +110,11 @@ def parse_state(text: str | bytes, where: str = "") -> RunState:
     if len(text) > LIMIT:
         msg = f"it is longer than {LIMIT:,} bytes"
         raise ValueError(msg)
-    found = json_value(text)
+    return state_of(json_value(text), where)
+
+
+def state_of(found: object, where: str = "") -> RunState:
+    """The state in the JSON value ``found``, as `RunState.to_dict` has it. Raises ValueError for anything else."""
     if not isinstance(found, dict) or found.get(KEY) != SCHEMA:
         msg = "it is no state of edgevit run"
         raise ValueError(msg)

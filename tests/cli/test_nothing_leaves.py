@@ -86,6 +86,7 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
         "targets": (["targets"], 0),
         "doctor": (["doctor", place.bundle], 0),
         "deploy": (["deploy", place.bundle, "127.0.0.1", "--port", port(), "-o", "deployed"], 11),
+        "fleet": (["fleet", "status", "127.0.0.1", "--port", port()], 11),
         "service": (["service", place.bundle, "0", "--user", "nobody", "-o", "cam.service"], 2),
         "healthcheck": (["healthcheck", place.bundle], 0),
         "keygen": (["keygen", "k"], 0),

@@ -316,7 +316,7 @@ def test_options(data: st.DataObject, fuzz: Fuzz, checkpoint_path: Path, fp32_bu
         "profile": [fp32_bundle_path, "test://32x32?frames=1"], "doctor": ["--json"],
         "service": [fp32_bundle_path, "0", "--print"], "healthcheck": [fp32_bundle_path, "--within", "0"],
         "keygen": [tmp_path / "key"],
-        "sign": [fp32_bundle_path, "--key", tmp_path / "none"], "classes": [fp32_bundle_path],
+        "sign": [fp32_bundle_path, "--key", tmp_path / "none"], "classes": [fp32_bundle_path], "fleet": ["status"],
         "collect": ["test://32x32?frames=3", "-o", tmp_path / "out"],
         "train": [tmp_path / "none", "--backbone", checkpoint_path],
         "embed": [checkpoint_path, "--classes", "a,b", "-o", tmp_path / "e.npz"],
