@@ -63,7 +63,7 @@ def build(
         for file in control_folder.iterdir():
             file.chmod(0o755 if file.name in scripts else 0o644)
         made = folder / "made.deb"
-        _run(["--root-owner-group", "-Zzstd", "-z3", "--build", str(root), str(made)], path)
+        _run(["--root-owner-group", "-Zgzip", "-z6", "--build", str(root), str(made)], path)
         if private:
             made.chmod(0o600)
         put(made, path)

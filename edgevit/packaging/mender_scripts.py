@@ -20,12 +20,12 @@ fail() {
   exit 1
 }
 
-# setpriv and runuser are of util-linux, su is everywhere; whichever this system has.
-as_user() {
+# runuser is of util-linux; BusyBox has su.
+service() {
   if command -v runuser >/dev/null; then
-    runuser -u @USER@ -- "$@"
+    runuser -u @USER@ -- "$home/service" "$1"
   else
-    su -s /bin/sh @USER@ -c '"$0" "$@"' -- "$@"
+    su -s /bin/sh @USER@ -c "$home/service $1"
   fi
 }
 
@@ -57,11 +57,11 @@ chown @USER@: "$cache"
 # It may hold a password, and the service must read it.
 chown root:@USER@ "$home/@NAME@.conf"
 chmod 640 "$home/@NAME@.conf"
-as_user "$home/service" check || fail "the new bundle fails its check"
+service check || fail "the new bundle fails its check"
 start || fail "it does not start: journalctl -u $title"
 """
 COMMIT_ENTER = """
-as_user "$home/service" health || fail "it is not healthy after the update: journalctl -u $title"
+service health || fail "it is not healthy after the update: journalctl -u $title"
 """
 ROLLBACK_LEAVE = """
 start
