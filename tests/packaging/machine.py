@@ -84,7 +84,7 @@ def lacks() -> str:
 @contextmanager
 def booted(scratch: Path, shared: Path) -> Iterator[Machine]:
     """A machine that is up, until the end. Raises AssertionError where that is not allowed."""
-    name = f"edgevit-test-{os.getpid()}"
+    name = f"edgevit-test-{os.getpid()}-{time.monotonic_ns()}"
     groups = [group / name for group in GROUPS]
     for group in groups:
         group.mkdir()
@@ -111,14 +111,22 @@ def booted(scratch: Path, shared: Path) -> Iterator[Machine]:
         starter.send_signal(signal.SIGKILL)  # and with it process 1 there, and with that everything
         starter.wait()
         log.close()
-        time.sleep(0.1)
         for group in groups:
-            for folder in sorted(group.rglob("*"), reverse=True):
-                if folder.is_dir():
-                    with suppress(OSError):
-                        folder.rmdir()
+            _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """Remove a control group with all in it, as soon as its processes have gone."""
+    for _ in range(100):
+        for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
             with suppress(OSError):
-                group.rmdir()
+                folder.rmdir()
+        try:
+            group.rmdir()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _child(starter: subprocess.Popen[bytes]) -> int:

@@ -81,7 +81,7 @@ def test_machine(target: str, machine: str, architecture: str, fp32_bundle_path:
 def test_engine_that_is_yet_to_be_compiled(fp32_bundle_path: Path) -> None:
     """A package compiles nothing; with the engine that a board made it is whole."""
     bundle = with_target(open_bundle(fp32_bundle_path), "jetson-orin-nano-8gb")
-    with pytest.raises(BundleError, match="not compiled yet.*edgevit deploy"):
+    with pytest.raises(BundleError, match=r"not compiled yet.*edgevit deploy"):
         check_whole(bundle)
     compiled = with_target(bundle, "jetson-orin-nano-8gb", files={ENGINE: FileEntry(sha256="0" * 64, bytes=1)})
     with pytest.raises(BundleError, match=r"engine\.plan is missing"):

@@ -218,6 +218,14 @@ def test_hadolint(package: Callable[..., Outcome], tmp_path: Path) -> None:
     assert tool("hadolint", tmp_path / "out/edgevit-cells-1.0/Dockerfile") == ""
 
 
+@pytest.mark.skipif(shutil.which("check-jsonschema") is None, reason="no check-jsonschema (pip install it)")
+@pytest.mark.parametrize("source", ["0", "usb://0", "/dev/video2", "csi://0", "rtsp://camera/1?a=${b}", "test://64x48"])
+def test_compose_specification(source: str, package: Callable[..., Outcome], tmp_path: Path) -> None:
+    """Its own schema, which takes no key that it does not know."""
+    assert package("container", source=source).code == 0
+    tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / "out/edgevit-cells-1.0/compose.yaml")
+
+
 def test_container_takes_only_its_own_place(package: Callable[..., Outcome], tmp_path: Path) -> None:
     """Its own older context is replaced; a stranger's file in it, or a folder that is none, stays."""
     folder = tmp_path / "out/edgevit-cells-1.0"
