@@ -295,6 +295,10 @@ OTHERWISE = {
     "edgevit/deploy/ssh.py": "a socket of ssh's",
     "edgevit/cli/deploy.py": SCRATCH,
     "edgevit/cli/doctor.py": SCRATCH,
+    "edgevit/packaging/dpkg.py": "in a folder of `beside`",
+    "edgevit/packaging/mender.py": "in a folder of `beside`",
+    "edgevit/packaging/runtime.py": "in a folder of `beside`",
+    "edgevit/packaging/tree.py": "in a folder of `beside`",
     "edgevit/commands/acceptance/trtexec.py": SCRATCH,
 }
 """Modules that write in other ways, and why they may."""
