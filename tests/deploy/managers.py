@@ -33,6 +33,8 @@ def user_manager(user: str) -> Iterator[None]:
         BOOTED.mkdir(parents=True)
         LINGER.mkdir(parents=True, exist_ok=True)
         (LINGER / user).touch()  # what logind does when the user may
+        # As the first user of a Raspberry Pi or a Jetson may by its group adm.
+        subprocess.run(["usermod", "-aG", "systemd-journal", user], check=True)
         for folder in (runtime, *groups):
             folder.mkdir(parents=True, exist_ok=True)
             subprocess.run(["chown", "-R", user, folder], check=True)

@@ -37,7 +37,10 @@ def analyze(verb: str, folder: Path, service: Service, *options: str) -> subproc
     path = folder / "edgevit.service"
     path.write_text(unit(service), encoding="utf-8")
     assert ANALYZE is not None
-    return subprocess.run([ANALYZE, verb, *options, path], capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}  # a user's manager has one
+    return subprocess.run(
+        [ANALYZE, verb, *options, path], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )  # fmt: skip
 
 
 def settings(text: str) -> dict[str, list[str]]:
@@ -68,6 +71,29 @@ def test_systemd_accepts_it(changes: dict, tmp_path: Path) -> None:
     """Not a word of complaint: a wrong key is only a warning there."""
     done = analyze("verify", tmp_path, replace(SERVICE, **changes))
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+@needs_systemd
+@pytest.mark.parametrize("changes", [{}, {"on_gpu": True, "csi": "argus", "restarts_argus": True, "writable": (Path("/srv"),)}])
+def test_systemd_accepts_it_of_a_user(changes: dict, tmp_path: Path) -> None:
+    """A user's manager takes it as it is; what takes root is not in it, as a service that asks for that does not start there."""
+    done = analyze("verify", tmp_path, replace(SERVICE, manager="user", **changes), "--user")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    found = settings(unit(replace(SERVICE, manager="user", **changes)))
+    taking_root = {
+        "User", "SupplementaryGroups", "CapabilityBoundingSet", "ProtectKernelModules", "ProtectKernelLogs", "ProtectClock",
+        "ProtectSystem", "ReadWritePaths", "DevicePolicy", "PrivateTmp", "ExecStartPre",
+    }  # fmt: skip
+    assert not taking_root & found.keys()
+    assert (found["NoNewPrivileges"], found["WantedBy"]) == (["yes"], ["default.target"])
+
+
+def test_where_it_says_how_it_goes() -> None:
+    """In memory, of its own, and kept when it has ended."""
+    for manager in ("system", "user"):
+        found = settings(unit(replace(SERVICE, name="cam", manager=manager)))  # type: ignore[arg-type]
+        assert '"EDGEVIT_STATE=%t/edgevit/cam/state.json"' in found["Environment"]
+        assert (found["RuntimeDirectory"], found["RuntimeDirectoryPreserve"]) == (["edgevit/cam"], ["yes"])
 
 
 @needs_systemd
