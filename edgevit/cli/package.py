@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
 )
-@click.option("--wheelhouse", type=click.Path(path_type=Path, exists=True, file_okay=False),
+@click.option("--wheelhouse", type=click.Path(path_type=Path),
               help="With deb: write edgevit itself, too, of the wheels for the device that lie here.")  # fmt: skip
 @click.option("--python", default="3.11", show_default=True, metavar="X.Y", help="With --wheelhouse: the device's Python.")
 @click.option("--machine", type=click.Choice(["x86_64", "aarch64"]), help="With --wheelhouse: the device's, by uname -m.")
@@ -66,6 +66,8 @@ def package(**values: Any) -> None:
     if application.secret:
         note("a password or a token is in it, so it is for its owner alone: it belongs in no public repository or registry. "
              "Better is to set it on the device; see docs/updates.md")  # fmt: skip
+    if values["form"] == "container" and not application.on_gpu and values["source"].startswith(("usb:", "csi:", "gst:")):
+        note("edgevit's image for processors has no GStreamer, which this source is read through: name the camera by its number")
     for path in written:
         say(f"{path}: {_size(path):.1f} MB")
     say(*_next(values["form"], application, written))
@@ -78,11 +80,11 @@ def _application(values: dict[str, Any]) -> Application:
     from edgevit.device.service import csi_stack
     from edgevit.engines import runs_on
     from edgevit.errors import ConfigError
-    from edgevit.packaging.application import Application, check_name, check_version, default_name
+    from edgevit.packaging.application import Application, argus_may_deadlock, check_name, check_version, default_name
 
+    bundle = open_bundle(values["bundle"], values["keys"])
     name = check_name(values["name"] if values["name"] is not None else default_name(values["bundle"]))
     version = check_version(values["version"])
-    bundle = open_bundle(values["bundle"], values["keys"])
     arguments = [str(bundle.path.absolute()), values["source"], "--headless", *values["options"]]
     asked = asked_of_run(bundle, arguments)
     if any(word.partition("=")[0] == "--state" for word in values["options"]):
@@ -92,11 +94,11 @@ def _application(values: dict[str, Any]) -> Application:
     jetson = bundle.manifest.target.get("family") == "jetson"
     board = Board(model="", target=None, compute_capability=None, l4t=None, memory_bytes=None) if jetson else None
     command = ("python", "-m", "edgevit", "run", *arguments)
+    csi, engine = csi_stack(values["source"], board), asked.get("engine") or ""
     return Application(
-        name=name, version=version, bundle=bundle, source=values["source"], options=values["options"],
-        engine=asked.get("engine") or "",
-        secret=shown_command(command) != command, csi=csi_stack(values["source"], board),
-        on_gpu=runs_on(asked.get("engine") or bundle.manifest.engine, "gpu") or jetson, writable=folders_of(asked),
+        name=name, version=version, bundle=bundle, source=values["source"], options=values["options"], engine=engine,
+        secret=shown_command(command) != command, csi=csi, restarts_argus=csi == "argus" and argus_may_deadlock(bundle),
+        on_gpu=runs_on(engine or bundle.manifest.engine, "gpu") or jetson, writable=folders_of(asked),
         watchdog_s=values["watchdog"], within_s=values["within"], min_fps=values["min_fps"],
     )  # fmt: skip
 
@@ -117,10 +119,14 @@ def _runtime(values: dict[str, Any], application: Application) -> Runtime | None
     import re
 
     from edgevit.errors import ConfigError
+    from edgevit.files.paths import is_folder
     from edgevit.packaging.runtime import Runtime
 
     if values["wheelhouse"] is None:
         return None
+    if not is_folder(values["wheelhouse"], ConfigError):
+        msg = f"--wheelhouse {values['wheelhouse']}: no such folder. Fill one with what the device needs: pip download --dest"
+        raise ConfigError(msg)
     version = re.fullmatch(r"3\.(\d{1,2})", values["python"])
     if version is None or int(version[1]) < 10:
         msg = (

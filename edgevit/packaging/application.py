@@ -35,6 +35,8 @@ class Application:
     """Whether source or options hold a password or a token: then what is written is for its owner alone."""
     csi: CsiStack | None = None
     on_gpu: bool = False
+    restarts_argus: bool = False
+    """Whether NVIDIA's camera service is to be started anew before each start."""
     writable: tuple[Path, ...] = ()
     """Folders of the device that options write into; they must be there."""
     watchdog_s: int = 30
@@ -66,6 +68,12 @@ def machine_of(bundle: Bundle) -> str:
     target = bundle.manifest.target
     arch: str = (target.get("machine") or {}).get("arch") or ""
     return "aarch64" if target.get("family") == "jetson" else arch
+
+
+def argus_may_deadlock(bundle: Bundle) -> bool:
+    """Whether the engine was compiled by the TensorRT of JetPack 6.1 to 6.2.2: up to 6.2.1 its camera service can deadlock."""
+    builder: str = ((bundle.manifest.compiled or {}).get("engine") or {}).get("builder") or ""
+    return builder.startswith("tensorrt 10.3.")
 
 
 def check_name(name: str) -> str:

@@ -85,6 +85,7 @@ def unit_text(application: Application, program: str, bundle: str) -> str:
             user=USER,
             on_gpu=application.on_gpu,
             csi=application.csi,
+            restarts_argus=application.restarts_argus,
             writable=application.writable,
             watchdog_s=application.watchdog_s,
         )

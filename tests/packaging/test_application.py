@@ -11,7 +11,7 @@ import pytest
 
 from edgevit.bundle import ENGINE, Bundle, FileEntry, open_bundle
 from edgevit.errors import BundleError, ConfigError
-from edgevit.packaging.application import check_name, check_version, check_whole, default_name, machine_of
+from edgevit.packaging.application import argus_may_deadlock, check_name, check_version, check_whole, default_name, machine_of
 from edgevit.packaging.dpkg import ARCHITECTURES
 from edgevit.target import load_target
 from tests.support import built
@@ -93,3 +93,13 @@ def test_damaged_bundle(checkpoint_path: Path, tmp_path: Path) -> None:
     (path / "samples.npz").write_bytes(b"x")
     with pytest.raises(BundleError, match=r"samples\.npz is not the file that was built"):
         check_whole(open_bundle(path))
+
+
+@pytest.mark.parametrize(
+    ("builder", "expected"), [("tensorrt 10.3.0", True), ("tensorrt 10.13.3", False), ("tensorrt 10.30.1", False), (None, False)]
+)
+def test_camera_service_that_deadlocks(builder: str | None, expected: bool, fp32_bundle_path: Path) -> None:
+    """Known by the TensorRT that the engine was compiled with: JetPack's own; see `edgevit.device.service.argus_deadlocks`."""
+    compiled = {"engine": {"builder": builder}} if builder else None
+    bundle = with_target(open_bundle(fp32_bundle_path), "jetson-orin-nano-8gb", compiled=compiled)
+    assert argus_may_deadlock(bundle) is expected

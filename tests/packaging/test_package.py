@@ -226,6 +226,12 @@ def test_compose_specification(source: str, package: Callable[..., Outcome], tmp
     tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / "out/edgevit-cells-1.0/compose.yaml")
 
 
+def test_image_without_gstreamer(package: Callable[..., Outcome]) -> None:
+    """What reads a source in vain is said now."""
+    assert "has no GStreamer" in package("container", source="csi://0").stderr
+    assert package("container", source="0").stderr == ""
+
+
 def test_container_takes_only_its_own_place(package: Callable[..., Outcome], tmp_path: Path) -> None:
     """Its own older context is replaced; a stranger's file in it, or a folder that is none, stays."""
     folder = tmp_path / "out/edgevit-cells-1.0"
