@@ -6,8 +6,10 @@ The machine is this one in an overlay (`tests.packaging.machine`). Its edgevit i
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -219,3 +221,40 @@ def test_mender(
     mender("rollback")
     assert serving(fp32_bundle_path)
     assert machine.must("mender", "show-artifact").splitlines()[-1] == "edgevit-cells-1.1"
+
+
+def test_edgevit_itself(
+    machine: Machine, package: Callable[[str, str, Path, str], str], edgevit: Callable[..., Outcome], bundle_path: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Of a real wheelhouse for the system's own Python: the bundle's service runs on it, and purging both leaves no file."""
+    python = machine.must("/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+    wanted = [
+        "click",
+        "msgspec",
+        "numpy",
+        "rich",
+        "onnxruntime",
+        "opencv-python-headless",
+        *(["tomli"] if python == "3.10" else []),
+    ]
+    for_python = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
+    for_machine = [f"--platform=manylinux_2_{minor}_{platform.machine()}" for minor in (28, 27, 17, 12)]
+    command = [sys.executable, "-m", "pip", "download", "-q", "-d", str(tmp_path / "wheels"), *for_python, *for_machine, *wanted]
+    if subprocess.run(command, capture_output=True, timeout=300, check=False).returncode:
+        pytest.skip("no package index")
+    (tmp_path / "shared/edgevit").unlink()
+    machine.must("rm", "/usr/bin/edgevit")
+    options = ["--as", "deb", "--version", "1.0", "--name", "cells", "-o", tmp_path / "shared", "--python", python]
+    options += ["--wheelhouse", tmp_path / "wheels", "--machine", platform.machine(), "--json"]
+    outcome = edgevit("package", *options, bundle_path, CAMERA, "--", "--engine", "onnxruntime")
+    assert outcome.code == 0, outcome.stderr
+    first, second = (f"/shared/{Path(path).name}" for path in outcome.json["written"])
+    machine.must("dpkg", "-i", second, first, timeout=300)
+    assert serves(machine, bundle_path)
+    assert machine.must("/usr/lib/edgevit/venv/bin/python", "-I", "-c", "import edgevit; print(edgevit.__file__)").startswith(
+        "/usr"
+    )
+    machine.must("dpkg", "--purge", "edgevit-cells", "edgevit-runtime")
+    assert not machine.there("/usr/lib/edgevit")
+    assert not machine.there("/etc/edgevit")
