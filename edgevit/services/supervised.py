@@ -22,7 +22,8 @@ from edgevit.services.supervisor import STOPPING_S, Log, Supervisor
 from edgevit.services.wanted import Wanted
 
 LOG, LOCK, TOLD = "log", "supervisor.lock", "supervisor.json"
-BEGINS_S = 10.0
+BEGINS_S = 60.0
+"""For Python to start, on a slow and busy board."""
 NO_CRON = "nothing starts it with the machine: there is neither systemd nor crontab. Have the machine's init run: {command}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,15 +23,16 @@ PACKAGES = "systemd dbus-user-session"
 @contextmanager
 def user_manager(user: str) -> Iterator[None]:
     """systemd's manager for ``user``, as logind would start it for one who lingers. Skips where it does not come up."""
-    if BOOTED.is_dir():
+    if Path("/proc/1/comm").read_text().strip() == "systemd":
         pytest.skip("systemd runs this machine; its own users are not ours to change")
     if not (SYSTEMD.exists() and shutil.which("setpriv") and shutil.which("systemctl")):
         pytest.skip(f"apt install {PACKAGES}")
     number = pwd.getpwnam(user).pw_uid
     runtime, groups = Path(f"/run/user/{number}"), [tree / user for tree in TREES if tree.is_dir()]
     started: list[subprocess.Popen[bytes]] = []
+    ours = not BOOTED.is_dir()  # or of another run of these tests
     try:
-        BOOTED.mkdir(parents=True)
+        BOOTED.mkdir(parents=True, exist_ok=True)
         LINGER.mkdir(parents=True, exist_ok=True)
         (LINGER / user).touch()  # what logind does when the user may
         # As the first user of a Raspberry Pi or a Jetson may by its group adm.
@@ -39,7 +41,7 @@ def user_manager(user: str) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             subprocess.run(["chown", "-R", user, folder], check=True)
         runtime.chmod(0o700)
-        if not Path("/run/systemd/journal/stdout").exists():
+        if not _journal_answers():
             started.append(subprocess.Popen([JOURNAL], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         enter = "".join(f'echo $$ >"{group}/cgroup.procs"; ' for group in groups)
         environment = [
@@ -68,9 +70,16 @@ def user_manager(user: str) -> Iterator[None]:
                 process.wait(20)
         (LINGER / user).unlink(missing_ok=True)
         with suppress(OSError):
-            BOOTED.rmdir()
+            if ours:
+                BOOTED.rmdir()
         shutil.rmtree(runtime, ignore_errors=True)
         _forget(groups)
+
+
+def _journal_answers() -> bool:
+    """Whether somebody listens at the journal's socket, which outlives who made it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex("/run/systemd/journal/stdout") == 0
 
 
 def _wait_until_up(user: str, runtime: Path) -> None:
