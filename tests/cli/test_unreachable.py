@@ -69,6 +69,11 @@ WAYS: dict[str, tuple[Callable[[dict[str, Path], Path], list[object]], int]] = {
     "bundle to run there": (lambda _, bad: ["deploy", bad, "127.0.0.1", "--run", "0"], 5),
     "hosts to deploy to": (lambda have, bad: ["deploy", have["bundle"], "--hosts", bad, "-o", "d"], 2),
     "hosts of a fleet": (lambda _, bad: ["fleet", "status", "--hosts", bad], 2),
+    "bundle of a package": (lambda _, bad: ["package", bad, "0", "--as", "container", "--version", "1", "-o", "p"], 5),
+    "packages": (lambda have, bad: ["package", have["bundle"], "0", "--as", "container", "--version", "1", "-o", bad], 9),
+    "wheels of a package": (
+        lambda have, bad: ["package", have["bundle"], "0", "--as", "deb", "--version", "1", "-o", "p", "--wheelhouse", bad], 2,
+    ),
     "bundle of a service": (lambda _, bad: ["service", bad, "0", "-o", "u.service"], 5),
     "model": (lambda have, bad: ["build", bad, "--data", have["data"], "--no-cache", "-o", "b"], 3),
     "model to compare": (lambda have, bad: ["compare", bad, "--data", have["data"], "--no-cache"], 3),

@@ -315,6 +315,7 @@ def test_options(data: st.DataObject, fuzz: Fuzz, checkpoint_path: Path, fp32_bu
         "inspect": [fp32_bundle_path], "attention": [fp32_bundle_path, tmp_path / "none.png"], "targets": [],
         "profile": [fp32_bundle_path, "test://32x32?frames=1"], "doctor": ["--json"],
         "service": [fp32_bundle_path, "0", "--print"], "healthcheck": [fp32_bundle_path, "--within", "0"],
+        "package": [fp32_bundle_path, "0", "--as", "container", "--version", "1", "-o", tmp_path / "out"],
         "keygen": [tmp_path / "key"],
         "sign": [fp32_bundle_path, "--key", tmp_path / "none"], "classes": [fp32_bundle_path], "fleet": ["status"],
         "collect": ["test://32x32?frames=3", "-o", tmp_path / "out"],

@@ -29,6 +29,7 @@ JOBS: dict[str, dict[str, str]] = {
         "deploy": "Put a bundle onto boards, and into service there.",
         "fleet": "Look after services on many boards: status, logs, rollback.",
         "healthcheck": "Tell whether a bundle and its run are well.",
+        "package": "Make a Debian package, Mender artifact or container of it.",
         "keygen": "Make a pair of keys to sign bundles with.",
         "sign": "Sign a bundle.",
     },
