@@ -1,16 +1,18 @@
 """Pictures of the documentation, all made of one real run: ``make screenshots``. Some minutes; needs Chromium and the extra dev.
 
-``python docs/screenshots/make.py [FOLDER]``: in FOLDER, a temporary one by default, `edgevit demo` is run unless it was before; then
-notebook, report, attention picture, live page and site are photographed. Pictures go to docs/assets, none over 300 kB; what the
-notebook showed goes into it.
+``python docs/screenshots/make.py [FOLDER]``: in FOLDER, by default a temporary one, `edgevit demo` is run if it was not; then
+notebook, report, attention picture and live page are made and photographed. Pictures go to docs/assets, none over 300 kB; what
+the notebook showed goes into it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -42,13 +44,13 @@ def run(folder: Path, *arguments: str) -> None:
 
 def environment() -> dict[str, str]:
     """Of this checkout, wherever it is run."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """A run whose page is at the address that is given; ended afterwards."""
-    words = ("run", BUNDLE, VIDEO, "--loop", "--headless", "--smooth", "ema:8", "--serve", f"127.0.0.1:{PORT}")
+    words = ("run", BUNDLE, VIDEO, "--loop", "--headless", "--policy", "latest", "--serve", f"127.0.0.1:{PORT}")
     with subprocess.Popen(edgevit(*words), cwd=folder, env=environment(), stdout=subprocess.DEVNULL) as process:
         try:
             time.sleep(20)  # so that its history is filled
@@ -107,7 +109,19 @@ def notebook(folder: Path) -> None:
     for cell in book.cells:
         cell.metadata = nbformat.from_dict({})  # when it ran is of no interest, and differs every time
     book.metadata.language_info = nbformat.from_dict({"name": "python"})
-    nbformat.write(book, NOTEBOOK)
+    NOTEBOOK.write_text(EMBEDDED.sub(lighter, nbformat.writes(book)) + "\n", encoding="utf-8")
+
+
+EMBEDDED = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+
+
+def lighter(found: re.Match[str]) -> str:
+    """A picture within HTML as WebP: a tenth of the bytes."""
+    from PIL import Image
+
+    small = BytesIO()
+    Image.open(BytesIO(b64decode(found[1]))).convert("RGB").save(small, "webp", quality=82, method=6)
+    return f"data:image/webp;base64,{b64encode(small.getvalue()).decode()}"
 
 
 def files(folder: Path) -> None:
@@ -122,8 +136,6 @@ def files(folder: Path) -> None:
     notebook(folder)
     keep((folder / "attention.png").read_bytes(), "attention")
     animate(folder / "annotated.mp4", "video")
-    words = (sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder / "site"))
-    subprocess.run(words, cwd=ROOT, env=environment(), check=True)
 
 
 def photographs(folder: Path) -> None:
@@ -142,7 +154,6 @@ def photographs(folder: Path) -> None:
 
     with TemporaryDirectory(prefix="edgevit-profile") as profile, browser(Path(profile)) as page:
         photograph(page, (folder / "report.html").as_uri(), "report", width=1100, height=1000)
-        photograph(page, (folder / "site" / "index.html").as_uri(), "site", width=1280, height=900)
         with served(folder) as address:
             photograph(page, address, "page", width=1100, height=820, seconds=5)
             photograph(page, address, "page-phone", width=390, height=844, seconds=5, phone=True)

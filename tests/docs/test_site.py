@@ -91,6 +91,15 @@ def test_every_page_has_a_place_in_the_navigation() -> None:
     assert missing == [], f"mkdocs.yml: put each into nav with a plain title, as '- Title: {missing[0]}'"
 
 
+def test_pictures_are_small_and_shown() -> None:
+    """They are made by docs/screenshots/make.py."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
+    pictures = list((ROOT / "docs" / "assets").glob("*.webp"))
+    assert len(pictures) >= 4
+    assert [path.name for path in pictures if f"assets/{path.name})" not in pages] == []
+    assert [path.name for path in pictures if path.stat().st_size > 300_000] == []
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
 def test_the_site_reads_markdown_as_forges_do(page: Path, site: Path) -> None:
     """As many lists, tables and blocks of code as by CommonMark: Python-Markdown wants empty lines where that does not."""
