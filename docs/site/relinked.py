@@ -9,8 +9,10 @@ LINK = re.compile(r"(?<=\]\()([^)\s#]*)(#[^)\s]*)?(?=\))")
 
 PLACES = {
     "CHANGELOG.md": "reference/changelog.md",
+    "CODE_OF_CONDUCT.md": "reference/code_of_conduct.md",
     "CONTRIBUTING.md": "reference/contributing.md",
     "README.md": "index.md",
+    "SECURITY.md": "reference/security_policy.md",
     "benchmarks": "reference/benchmarks.md",
     "benchmarks/README.md": "reference/benchmarks.md",
     "calibration": "reference/recipes.md",
