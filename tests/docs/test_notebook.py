@@ -38,7 +38,7 @@ def outputs(cell: dict[str, object]) -> str:
     return json.dumps(cell["outputs"])
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_notebook_runs_and_shows_what_it_says(ran: list[dict[str, object]]) -> None:
     loaded, classified, counted, compared, told, plotted, seen = ran[:7]
     assert "96" in outputs(loaded)
