@@ -173,7 +173,7 @@ class Classifier:
             loop: start a file or folder over when it ends.
             limit: stop after so many frames.
             top_k: predictions per frame.
-            smooth: ``"ema:N"`` or ``"majority:N"``: decide over N frames.
+            smooth: ``"ema:N"`` (or ``"N"``) or ``"majority:N"``: decide over N frames.
             threshold: below this confidence, 0 to 1, the label is ``unknown``, and of a multi-label model it is not there (0.5
                 if None). By label where it is a mapping; labels that it does not name have the default.
             unknown: of a bundle that was built with ``unknown``: what is unlike the images of its build is ``unknown``, and of

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.shipped import read_toml
 from tests.support import ROOT
 
 if sys.version_info >= (3, 11):
@@ -70,6 +71,13 @@ def test_wheel_names_its_command(wheel: Path) -> None:
         needed = [line for line in archive.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")]
     always = {line.split()[1].partition(">")[0] for line in needed if ";" not in line}
     assert always == {"click", "msgspec", "numpy", "rich"}
+
+
+def test_the_extra_that_is_all_of_them() -> None:
+    """But for a board's own and for development: a new extra has to be named there."""
+    extras = read_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
+    (whole,) = extras["all"]
+    assert set(whole.removeprefix("edgevit[").removesuffix("]").split(",")) == set(extras) - {"all", "jetson", "dev"}
 
 
 def test_installed_package_finds_its_data(wheel: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgevit.cli.command import Command
 from edgevit.errors import ConfigError, storage_errors
 from edgevit.files.own_kinds import FileKind, require_kind
 from edgevit.files.paths import expanded, is_file
@@ -51,7 +52,7 @@ class OutputBundle(click.Path):
 OUTPUTS = (OutputFile, OutputFolder, OutputBundle)
 
 
-class Writing(click.Command):
+class Writing(Command):
     """A command with options of these types."""
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -39,8 +39,8 @@ OPTIONS = (
         "--threshold",
         multiple=True,
         metavar="P|LABEL=P",
-        help="Below this confidence the label is 'unknown'; of a multi-label model, it is not there (0.5 by default). "
-        "May be given again, for single labels.",
+        help="Below this confidence, 0.6 or 60%, the label is 'unknown'; of a multi-label model, it is not there (0.5 by "
+        "default). May be given again, for single labels.",
     ),
     click.option(
         "--unknown",
@@ -48,7 +48,9 @@ OPTIONS = (
         help="Call 'unknown' what is unlike the images that the bundle was built with, and at most this share of what is like "
         "them: 0.02 or 2%; auto is 1%. Of a bundle built with --unknown.",
     ),
-    click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
+    click.option(
+        "--smooth", metavar="N|KIND:N", help="Over N frames: ema:N, or N, averages confidences, majority:N counts labels."
+    ),
     click.option("--save", type=OutputFile(VIDEO), help="Write the annotated video: .mp4 or .avi."),
     click.option("--headless", is_flag=True, help="Open no window, even on a display."),
     click.option("--jsonl", type=OutputFile(RESULTS), help="Append a line of JSON per frame."),
@@ -77,7 +79,7 @@ OPTIONS = (
         "--when",
         multiple=True,
         metavar="CONDITION",
-        help="What is an event, such as 'label=crack,confidence>0.8'; given twice, either is. By default: changed.",
+        help="What is an event, such as 'label=crack,confidence>80%'; given twice, either is. By default: changed.",
     ),
     click.option(
         "--every",

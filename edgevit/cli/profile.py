@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from edgevit.cli.command import Command
 from edgevit.cli.options import graph_option, json_option, threads_option
 from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", default="test://640x480")
 @click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")

@@ -34,12 +34,8 @@ from edgevit.errors import EdgevitError
 def run(**values: Any) -> None:
     """Classify SOURCE with BUNDLE.
 
-    \b
-    SOURCE is a camera (0, /dev/video0, usb://0, csi://0), a stream
-    (rtsp://HOST/PATH, http://HOST/PATH), a GStreamer pipeline (gst:PIPELINE),
-    a video file, a folder of images, an image, or test:// (a synthetic
-    pattern). With --json every frame is one line of JSON on stdout and the summary is the last.
-    Ctrl-C or SIGTERM ends the run with its summary, a second at once.
+    With --json every frame is one line of JSON on stdout and the summary is the last. Ctrl-C or SIGTERM ends the run with its
+    summary, a second at once.
     """
     from edgevit.bundle import open_bundle
     from edgevit.cli.console import note

@@ -42,12 +42,8 @@ SECRETS, ADDRESSES, COMMANDS = ("--serve-token", "--metrics-token"), ("--webhook
 def service(**values: Any) -> None:
     """Write a systemd unit that runs BUNDLE on SOURCE, and say how to enable it.
 
-    \b
-    Everything after -- goes to edgevit run:
-      edgevit service cells.edgevit csi://0 -- --top-k 1 --json
-    Nothing is installed or started. The service is restarted when it fails or
-    gives no label for a while, and may read its bundle, use the camera and
-    the GPU, and little else.
+    Everything after -- goes to edgevit run. Nothing is installed or started. The service is restarted when it fails or gives no
+    label for a while, and may read its bundle, use the camera and the GPU, and little else.
     """
     from edgevit.cli.console import note, print_json
     from edgevit.device.service import commands, unit

@@ -90,6 +90,7 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
         "keygen": (["keygen", "k"], 0),
         "sign": (["sign", "own.edgevit", "--key", "mine"], 0),
         "demo": (["demo", "-o", "demo"], 0),
+        "completion": (["completion", "bash"], 0),
     }  # fmt: skip
     return every[name]
 

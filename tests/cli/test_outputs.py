@@ -98,7 +98,7 @@ def test_images_of_a_folder_are_not_smoothed_together(run, image_folder: Path) -
         (["--serve", "nowhere"], "is no address: write HOST:PORT"),
         (["--serve", "0", "--serve-token", "abc"], "at least 8 letters"),
         (["--serve-token", "abcdefgh"], "goes with --serve"),
-        (["--every", "-1"], "x>=0"),
+        (["--every", "-1"], "0 or more"),
         (["--attention", "last"], "it goes with --serve HOST:PORT"),
         (["--attention", "99", "--serve", "0"], "no such map. Known: rollout, last"),
     ],

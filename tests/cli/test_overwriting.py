@@ -54,7 +54,7 @@ def test_every_command_that_writes_is_known() -> None:
         "service", "train",
     }  # fmt: skip
     assert all(isinstance(command, Writing) for command in ALL.values() if outputs(command))
-    others = {"inspect", "profile", "targets"}  # write nothing
+    others = {"completion", "inspect", "profile", "targets"}  # write nothing
     own = {"keygen", "sign"}  # never replaces a file; adds a file to a bundle under a name of its own
     assert set(ALL) == {name for name, command in ALL.items() if outputs(command)} | others | own
 

@@ -317,6 +317,7 @@ def test_options(data: st.DataObject, fuzz: Fuzz, checkpoint_path: Path, fp32_bu
         "service": [fp32_bundle_path, "0", "--print"], "keygen": [tmp_path / "key"],
         "sign": [fp32_bundle_path, "--key", tmp_path / "none"], "classes": [fp32_bundle_path],
         "collect": ["test://32x32?frames=3", "-o", tmp_path / "out"],
+        "completion": ["bash"],
         "train": [tmp_path / "none", "--backbone", checkpoint_path],
         "embed": [checkpoint_path, "--classes", "a,b", "-o", tmp_path / "e.npz"],
     }  # fmt: skip

@@ -1,0 +1,26 @@
+"""The help page of ``edgevit run``."""
+
+from edgevit.cli.help.page import Page
+from edgevit.cli.help.shared import BUNDLE, CAMERA, GENERAL, MACHINE, SOURCE
+
+PAGE = Page(
+    arguments={"BUNDLE": BUNDLE, "SOURCE": SOURCE},
+    groups={
+        **CAMERA,
+        "What is decided": ("--threshold", "--unknown", "--smooth", "--top-k", "--limit"),
+        "Every frame": ("--headless", "--save", "--jsonl", "--csv", "--features"),
+        "Events": ("--when", "--every", "--snapshot", "--snapshot-limit", "--on-label", "--webhook", "--mqtt"),
+        "Live page and metrics": ("--serve", "--serve-token", "--attention", "--metrics", "--metrics-token", "--telemetry"),
+        **MACHINE,
+        **GENERAL,
+    },
+    examples=(
+        ("edgevit run cells.edgevit 0 --threshold 60% --smooth 8", "camera 0, steady labels"),
+        ("edgevit run cells.edgevit csi://0 --headless --serve 127.0.0.1:8080", "a live page in the browser"),
+        (
+            'edgevit run cells.edgevit line.mp4 --jsonl line.jsonl --when "label=crack,confidence>80%" --snapshot cracks',
+            "keep cracks",
+        ),
+    ),
+    guides=("camera.md", "outputs.md", "unknown.md", "preview.md", "metrics.md"),
+)
