@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgevit.shipped import read_toml
-from tests.support import ROOT
+from tests.support import ROOT, Outcome
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -74,10 +75,10 @@ def test_wheel_names_its_command(wheel: Path) -> None:
 
 
 def test_the_extra_that_is_all_of_them() -> None:
-    """But for a board's own and for development: a new extra has to be named there."""
+    """But for a board's own, for development and for the documentation: a new extra has to be named there."""
     extras = read_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
     (whole,) = extras["all"]
-    assert set(whole.removeprefix("edgevit[").removesuffix("]").split(",")) == set(extras) - {"all", "jetson", "dev"}
+    assert set(whole.removeprefix("edgevit[").removesuffix("]").split(",")) == set(extras) - {"all", "jetson", "dev", "docs"}
 
 
 def test_installed_package_finds_its_data(wheel: Path, tmp_path: Path) -> None:
@@ -156,8 +157,10 @@ def interpreter(version: str) -> str | None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PYTHONS)
-def test_installs_from_a_folder_with_each_extra(version: str, wheel: Path, tmp_path: Path) -> None:
-    """Each extra that needs neither torch nor a board, one after the other; then nothing is broken, and it runs."""
+def test_installs_from_a_folder_with_each_extra(
+    version: str, wheel: Path, bundle_path: Path, image_folder: Path, tmp_path: Path, edgevit: Callable[..., Outcome]
+) -> None:
+    """Each extra that needs neither torch nor a board, in turn; then nothing is broken, and a bundle runs as it does here."""
     python = interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} here")

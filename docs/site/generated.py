@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from commands import commands, exit_codes, list_of, page_of
+from commands import commands, list_of, page_of
 from notebook import page_of_notebook
 from relinked import PLACES, relinked
 
@@ -22,7 +22,7 @@ def pages() -> dict[str, str]:
     """What every such page is, by where in docs/ it would lie."""
     made = {place: relinked(_text(source), place, source) for place, source in COPIES.items()}
     made["reference/targets.md"] = f"{made['reference/targets.md']}\n{_figures()}"
-    made["reference/commands/index.md"] = list_of(commands(), exit_codes())
+    made["reference/commands/index.md"] = list_of()
     made |= {f"reference/commands/{name}.md": page_of(name, command) for name, command in commands().items()}
     made["reference/manifest.md"] = _manifest()
     made["tutorial/first-steps.md"] = page_of_notebook(_text("docs/tutorial/first-steps.ipynb"))
