@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 def package(**values: Any) -> None:
     """Write BUNDLE, and a service that runs it on SOURCE, for the system that updates your devices.
 
-    deb: for apt and dpkg. mender: an artifact of Mender's update module directory. container: a Dockerfile with its context, and a
-    compose.yaml. Each checks the new bundle on the device, and brings the former one back if it is not well (a container: says
+    deb: for apt and dpkg. mender: an artifact of Mender's update module directory. container: a Dockerfile with its context, and
+    a compose.yaml. Each checks the new bundle on the device, and brings the former one back if it is not well (a container: says
     so). Nothing is installed or sent.
     """
     from edgevit.cli.console import note, print_json
