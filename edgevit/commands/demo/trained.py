@@ -57,8 +57,9 @@ def trained(config: VitConfig, images: Tensor, targets: Tensor, schedule: Schedu
         model.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for each in (*optimizers, *rates):
-            each.step()
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.step()
+            rate.step()
         advance()
     return model.eval()
 
@@ -90,7 +91,7 @@ def _sines(rows: int, columns: int, width: int) -> Tensor:
     return torch.cat([of_row.repeat_interleave(columns, 0), of_column.repeat(rows, 1)], 1)
 
 
-def _matrices(model: Vit) -> list[nn.Parameter]:
+def _matrices(model: Vit) -> list[Tensor]:
     """The weights of all blocks' layers."""
     return [module.weight for module in model.blocks.modules() if isinstance(module, nn.Linear)]
 
