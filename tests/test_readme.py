@@ -23,7 +23,7 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.startswith("edgevit ")]
 
 
-SMALL = Size(side=64, width=64, depth=6, schedule=Schedule(epochs=8, stride=(2, 2)))
+SMALL = Size(side=64, width=96, depth=5, schedule=Schedule(epochs=7, stride=(2, 2)))
 """A demo for tests: a tenth of the work."""
 
 
@@ -60,7 +60,7 @@ def test_demo_shows_what_the_tool_does(demo: Demo) -> None:
     """Three precisions of a model that has learned, a report, a video, a picture, a bundle; three commands at the end."""
     found = top1(demo)
     assert list(found) == ["fp32", "int8", "int8+prune20+merge25"], demo.outcome.stdout
-    assert found["fp32"] > 93
+    assert found["fp32"] > (85 if demo.size == SMALL else 95)
     place = demo.folder / "edgevit-demo"
     report = (place / "report.html").read_text(encoding="utf-8")
     assert "edgevit compare edgevit-demo/digits.safetensors" in report
