@@ -35,10 +35,11 @@ class OutputFile(click.Path):
 
 
 class OutputFolder(click.Path):
-    """A folder to write into."""
+    """A folder to write into; ``otherwise`` as in `OutputFile`."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: Callable[[dict[str, Any]], Path] | None = None) -> None:
         super().__init__(file_okay=False, path_type=Path)
+        self.otherwise = otherwise
 
 
 class OutputBundle(click.Path):

@@ -36,7 +36,7 @@ JOBS: dict[str, dict[str, str]] = {
     "Set up": {
         "doctor": "Examine this machine and say how to fix what is wrong.",
         "targets": "List the devices that bundles are built for.",
-        "demo": "Go the whole way on a small real example, in a minute.",
+        "demo": "Go the whole way on a real example, in two minutes.",
         "completion": "Print the script that completes commands in your shell.",
     },
 }
