@@ -12,12 +12,13 @@ from pathlib import Path
 from edgevit.errors import ConfigError, SourceError, did_you_mean
 from edgevit.files.paths import exists, expanded
 from edgevit.runtime.frame import Source
-from edgevit.runtime.redact import redacted
+from edgevit.runtime.redact import names_secret, redacted
 from edgevit.runtime.region import Region, parse_region
 
 NAME = r"[A-Za-z0-9_-]{1,64}"
 NAMED = re.compile(rf"({NAME})=(.+)", re.DOTALL)
 ROI = re.compile(rf"({NAME}):(.+)", re.DOTALL)
+SURELY = re.compile(r"\d{1,2}$|[a-z]+://|gst:|/dev/", re.IGNORECASE)
 UNNAMED = "camera{}"
 """Of several, those that nobody named are called by their place."""
 Sourcelike = str | Path | Source
@@ -53,12 +54,15 @@ class Camera:
 def parse_named(text: str) -> Asked:
     """``NAME=SOURCE`` or ``SOURCE``. A NAME has letters, digits, ``-`` and ``_``; a file that is called so is that file.
 
-    No other source has such a beginning: pipelines and addresses have a colon before their first ``=``.
+    No other source has such a beginning: pipelines and addresses have a colon before their first ``=``. But ``token=SOURCE`` is a
+    name only before what is a source beyond doubt: anything else may be a secret, and is never shown.
     """
     match = NAMED.fullmatch(text)
     if match is None or _is_there(text):
         return Asked(uri=text)
-    return Asked(name=match[1], uri=match[2])
+    name, uri = match.groups()
+    doubtful = names_secret(name) and not SURELY.match(uri) and not _is_there(uri)
+    return Asked(uri=text) if doubtful else Asked(name=name, uri=uri)
 
 
 def shown_source(text: str) -> str:

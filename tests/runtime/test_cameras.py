@@ -31,6 +31,10 @@ LONG = "gst:v4l2src device=/dev/video0 " + "! identity " * 60
         ("=0", None, "=0"),
         ("gate=", None, "gate="),
         (f"gate={LONG}", "gate", LONG),
+        ("passage=rtsp://cam/live", "passage", "rtsp://cam/live"),
+        ("keys=0", "keys", "0"),
+        ("token=hunter2", None, "token=hunter2"),
+        ("password=123456", None, "password=123456"),
     ],
 )  # fmt: skip
 def test_names(text: str, name: str | None, uri: str) -> None:
