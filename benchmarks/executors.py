@@ -7,7 +7,8 @@ nothing cached and its workers warm, in turns with the others; each computes wit
 CPU a node that is started here, on loopback. Two arrangements must give the same logits to the last bit, or this ends.
 
 The model is Amdahl's: a share s of the time of one worker is the coordinator's own (digests of images, tasks, results) and stays
-as it is; the rest is divided. s is measured here, as the coordinator's CPU time of one round over the time of one worker.
+as it is; the rest is divided. s is measured here in CPU time, which neighbours on the machine do not stretch: that of this
+process beside one worker, over that of doing everything in this process.
 """
 
 from __future__ import annotations
@@ -66,20 +67,21 @@ def main() -> None:
         executors |= {f"{count} processes": stack.enter_context(Processes(count)) for count in counts}
         if chosen.ray:
             executors |= stack.enter_context(_ray(counts))
-        times, own = _measure(executors, wanted, images, chosen.rounds)
-    serial = statistics.median(own) / statistics.median(times["1 processes"]) if "1 processes" in times else None
+        times, cpu = _measure(executors, wanted, images, chosen.rounds)
+    alone, beside = cpu["this process"], cpu.get("1 processes")
+    serial = statistics.median(beside) / statistics.median(alone) if beside else None
     _print(chosen, times, serial, load)
     if chosen.json is not None:
-        found = {"seconds": times, "coordinator_cpu_seconds": own, "serial_share": serial, "images": chosen.images}
+        found = {"seconds": times, "cpu_seconds": cpu, "serial_share": serial, "images": chosen.images}
         chosen.json.write_text(json.dumps(found, indent=2))
 
 
 def _measure(
     executors: dict[str, Executor], wanted: Evaluation, images: ImageSet, rounds: int
-) -> tuple[dict[str, list[float]], list[float]]:
-    """Seconds of each arrangement in every round, and the CPU seconds of this process beside one worker."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of each arrangement in every round, and the CPU seconds of this process."""
     times: dict[str, list[float]] = {name: [] for name in executors}
-    own: list[float] = []
+    own: dict[str, list[float]] = {name: [] for name in executors}
     logits = None
     for turn in range(rounds + 1):  # the first starts workers and compiles
         for name, executor in executors.items():
@@ -87,8 +89,7 @@ def _measure(
             (found,) = evaluate_sharded([wanted], images, executor, Workbench())
             if turn:
                 times[name].append(time.perf_counter() - begin)
-                if name == "1 processes":
-                    own.append(time.process_time() - cpu)
+                own[name].append(time.process_time() - cpu)
             if logits is not None and not np.array_equal(found, logits):
                 sys.exit(f"{name} gave other logits")
             logits = found
@@ -109,8 +110,8 @@ def _print(chosen: argparse.Namespace, times: dict[str, list[float]], serial: fl
         table(f"Not measured: Amdahl with a serial share of {100 * serial:.2f} %", ("", "against 1"), told)
         print(f"at most {1 / serial:.0f}x, when this process does nothing but hand out and collect.")
     print(
-        f"{chosen.model} FP32 on openvino, {chosen.images} random images of {SIDE} pixels shards of {chosen.shard}; one thread a "
-        f"worker; {chosen.rounds} rounds, in turns, workers warm; {processor()}, {os.cpu_count()} CPUs, load {load:g} before."
+        f"{chosen.model} in FP32, openvino, {chosen.images} random images of {SIDE} pixels, {chosen.shard} a shard; one thread "
+        f"a worker; {chosen.rounds} rounds, in turns, workers warm; {processor()}, {os.cpu_count()} CPUs, load {load:g} before."
     )
 
 

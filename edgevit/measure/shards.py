@@ -107,6 +107,9 @@ class _Plan:
         self._keys = [[json.dumps(identity.key(digest)) for digest in digests] for identity in self._identities]
         """Of every model, of every part: two models that are the same are computed once."""
         self._shared = Counter(key for own in self._keys for key in own)
+        self._models: dict[int, Blob] = {}
+        self._sent: dict[int, Blob] = {}
+        """By their numbers, models and parts that all workers can read."""
         self._found: dict[str, Logits] = {}
         self._asked: list[tuple[int, int]] = []
         """Model and part of every task, in the order of the tasks."""
@@ -153,10 +156,15 @@ class _Plan:
     def _task(self, item: int, part: int) -> Task:
         wanted, images, executor = self._wanted[item], self._parts[part], self._executor
         start = sum(map(len, self._parts[:part]))
-        own = carried(images, content=not executor.reaches_files)
-        sent = own if executor.reaches_files else executor.share(own.to_bytes())  # once, for all models
+        sent: Blob | CarriedImages | None = self._sent.get(part)
+        if sent is None:
+            sent = carried(images, content=not executor.reaches_files)
+            if not executor.reaches_files:  # once, for all models
+                sent = self._sent[part] = executor.share(sent.to_bytes())
+        if item not in self._models:
+            self._models[item] = executor.share(wanted.model)
         shard = Shard(
             engine=wanted.engine, identity=self._identities[item].engine, threads=executor.threads,
-            model=executor.share(wanted.model), images=sent, contract=wanted.contract,
+            model=self._models[item], images=sent, contract=wanted.contract,
         )  # fmt: skip
         return Task(name=f"{wanted.name}, images {start} to {start + len(images) - 1}", function=logits_of, argument=shard)
