@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from edgevit.runtime.decide import Decider, Decision
     from edgevit.runtime.metrics import RunMetrics
     from edgevit.runtime.sinks.base import Delivery, Receiver, Sink
+    from edgevit.runtime.sinks.condition import Gate
     from edgevit.runtime.sinks.guard import Guarded
+    from edgevit.runtime.sinks.label_gate import LabelGate
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -285,7 +288,7 @@ def _preview(
         return None
     from edgevit.cli.console import note
     from edgevit.cli.metrics import on_the_page
-    from edgevit.cli.sources import absent
+    from edgevit.cli.sources import absent, faults_of
     from edgevit.preview.server import Preview
 
     glance = _glance(bundle, values["attention"]) if values["attention"] is not None else None
@@ -299,6 +302,8 @@ def _preview(
     preview = Preview(
         values["serve"], info=info, token=values["serve_token"], telemetry=sample, attention=glance, metrics=on_the_page(metrics),
         sources={camera.name: camera.source.description for camera in cameras} | absent(values["source"], cameras),
+        gates=_gates(cameras, bundle.manifest, values),
+        faults={camera.name: partial(faults_of, camera.source) for camera in cameras},
     )  # fmt: skip
     note(f"preview: {preview.url}")
     return preview
@@ -311,19 +316,26 @@ def _glance(bundle: Bundle, part: str) -> Glance:
     return Glance(bundle.read(MODEL), bundle.manifest.model, bundle.manifest.preprocessing, part)
 
 
-def _events(outputs: Outputs, cameras: Sequence[Camera], manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
-    from edgevit.cli.console import note
+def _gates(cameras: Sequence[Camera], manifest: Manifest, values: dict[str, Any]) -> dict[str | None, Gate | LabelGate]:
+    """What is an event, by camera: whether a label has changed is each camera's own question."""
     from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.sinks.condition import CHANGED, Gate, parse_condition
-    from edgevit.runtime.sinks.events import Events
     from edgevit.runtime.sinks.label_gate import LabelGate
-    from edgevit.runtime.sinks.per_camera import PerCamera
 
     several = manifest.problem_type == MULTI_LABEL
     conditions = [parse_condition(text, manifest.labels, multi_label=several) for text in values["when"] or [CHANGED]]
     if values["top_k"] < 2 and any("margin" in text for text in values["when"]):
         msg = "--when margin... looks at two classes: not with --top-k 1"
         raise ConfigError(msg)
+    return {camera.name: (LabelGate if several else Gate)(conditions, every=values["every"]) for camera in cameras}
+
+
+def _events(outputs: Outputs, cameras: Sequence[Camera], manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
+    from edgevit.cli.console import note
+    from edgevit.runtime.sinks.events import Events
+    from edgevit.runtime.sinks.per_camera import PerCamera
+
+    gates = _gates(cameras, manifest, values)
     makers: dict[str, Callable[[Any], Receiver]] = {
         "snapshot": lambda folder: _snapshots(folder, values["snapshot_limit"], note, wait=_waits(cameras)),
         "on_label": lambda command: _command(command, note),
@@ -332,13 +344,13 @@ def _events(outputs: Outputs, cameras: Sequence[Camera], manifest: Manifest, val
     }
     wanted = {name: values[name] for name in makers if values[name] is not None}
     if not wanted:
-        if values["when"]:
-            msg = "--when needs something to do at the event: --snapshot, --on-label, --webhook or --mqtt"
+        if values["when"] and values["serve"] is None:
+            msg = (
+                "--when needs something to do at the event: --snapshot, --on-label, --webhook, --mqtt, or --serve, which lists it"
+            )
             raise ConfigError(msg)
         return
-    gate = LabelGate if several else Gate
-    # Whether a label has changed is each camera's own question.
-    yield PerCamera({camera.name: Events(gate(conditions, every=values["every"]), outputs.receivers) for camera in cameras})
+    yield PerCamera({name: Events(gate, outputs.receivers) for name, gate in gates.items()})
     for name, value in wanted.items():
         outputs.receivers.append(makers[name](value))
 

@@ -112,3 +112,10 @@ def _opener(values: dict[str, Any]) -> Callable[[str], Source]:
     mode = Mode(size_wh=values["camera_size"], fps=values["camera_fps"], rotate=int(values["rotate"]))
     recovery = Recovery(stall_seconds=values["stall"], give_up_seconds=values["give_up"])
     return partial(open_source, loop=values["loop"], policy=values["policy"], mode=mode, recovery=recovery, note=note)
+
+
+def faults_of(source: Source) -> dict[str, Any]:
+    """What went wrong with ``source`` so far, JSON-ready: its faults, and frames that could not be decoded as ``skipped``."""
+    from edgevit.runtime.faults import Faults
+
+    return {**(source.faults or Faults()).to_dict(), "skipped": source.skipped}

@@ -55,7 +55,7 @@ def make_app(views: Views, telemetry: TelemetryFeed, metrics: ASGIApp | None = N
         streaming = request.query_params.get("name") in stream.names
         page = {"telemetry": telemetry.values(), "viewers": views.viewers, "streaming": streaming}
         page["attention"] = view.attention.state()
-        return JSONResponse({**view.feed.state(), **page, **views.rows()})
+        return JSONResponse({**view.state(), **page, **views.rows()})
 
     async def picture(view: View, request: Request) -> Response:
         if request.query_params.get("size") == "small":

@@ -20,6 +20,8 @@ BINS = 120
 """Of the latency chart: one minute."""
 RECENT = 512
 """Frames that the percentiles are taken over."""
+EVENTS = 20
+"""The latest, that are listed."""
 
 
 class Feed:
@@ -37,6 +39,7 @@ class Feed:
         self._history: deque[tuple[float, float, float]] = deque(maxlen=BINS)
         self._bin: list[float] = []
         self._bin_start = 0.0
+        self._events: deque[Decision] = deque(maxlen=EVENTS)
 
     def add(self, decision: Decision) -> None:
         """Take one decision: microseconds, whoever watches."""
@@ -52,6 +55,11 @@ class Feed:
                 self._end_bin()
                 self._bin_start = decision.finished
             self._bin.append(decision.latency_ms)
+
+    def happen(self, event: Decision) -> None:
+        """List a decision that is an event, or of a multi-label model that of one label."""
+        with self._lock:
+            self._events.append(event)
 
     def lose(self, error: str) -> None:
         """Say from now on that this camera is gone for good, and why."""
@@ -88,15 +96,21 @@ class Feed:
         }
 
     def state(self) -> dict[str, Any]:
-        """JSON-ready. ``history`` has seconds ago, median and largest latency in milliseconds, oldest first."""
+        """JSON-ready.
+
+        ``history`` has seconds ago, median and largest latency in milliseconds, oldest first; ``events`` the latest, newest
+        first.
+        """
         now = time.perf_counter()
         with self._lock:
             newest, recent = self._newest, sorted(self._recent)
             history = [(now - at, median, largest) for at, median, largest in self._history]
+            events = [_event(each, now) for each in reversed(self._events)]
             drift = {"drift": self._drift.to_dict(latest=2)} if self._drift.spans else {}
             state = {
                 **self._info,
                 **drift,
+                "events": events,
                 "frames": self._frames,
                 "dropped": self._dropped,
                 "fps": _rounded(self._rate.per_second, 2),
@@ -117,6 +131,16 @@ class Feed:
         if self._bin:
             self._history.append((self._bin_start, statistics.median(self._bin), max(self._bin)))
             self._bin.clear()
+
+
+def _event(decision: Decision, now: float) -> dict[str, Any]:
+    return {
+        "label": decision.best.label,
+        "confidence": round(decision.best.confidence, 6),
+        "event": decision.event,
+        "frame": decision.frame.index,
+        "age": round(now - decision.finished, 2),
+    }
 
 
 def _nearest_rank(ordered: list[float], share: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgevit.errors import needs_extra
@@ -18,6 +18,9 @@ from edgevit.runtime.decide import Decision
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from edgevit.runtime.sinks.condition import Gate
+    from edgevit.runtime.sinks.label_gate import LabelGate
+
 
 class Preview:
     """Serves the page until it is closed. As a sink it keeps the newest decision of each camera and never waits."""
@@ -32,6 +35,8 @@ class Preview:
         attention: Look | None = None,
         metrics: ASGIApp | None = None,
         sources: Mapping[str | None, str] | None = None,
+        gates: Mapping[str | None, Gate | LabelGate] | None = None,
+        faults: Mapping[str | None, Callable[[], Mapping[str, Any]]] | None = None,
     ) -> None:
         """Listen.
 
@@ -42,6 +47,8 @@ class Preview:
             telemetry: gives the device's state; called on a thread of the server, once a second while somebody looks.
             attention: draws where the model looks in a frame; called as rarely, on a thread of the lowest priority.
             sources: what each camera is, by its name, if there are several or one that has a name.
+            gates: of each camera, which decisions are listed as events; none of one that has no gate.
+            faults: of each camera, what went wrong with its source, JSON-ready: counts, and the latest reason as ``last``.
             metrics: answers ``/metrics``: `edgevit.preview.metrics.Exposition`.
 
         Raises:
@@ -54,7 +61,8 @@ class Preview:
 
         parsed = parse_address(address)
         token = check_token(token) if token is not None else None if parsed.loopback else make_token()
-        self._views = Views(info, sources or {None: info.get("source", "")}, attention)
+        self._views = Views(info, sources or {None: info.get("source", "")}, attention, faults or {})
+        self._gates = dict(gates or {})
         listener = listen(parsed)
         self.url = link(listener, token)
         """What to open, token included."""
@@ -68,7 +76,10 @@ class Preview:
 
     def __call__(self, decision: Decision) -> bool:
         """Take one decision; never asks to end the run."""
-        self._views.each[decision.camera].feed.add(decision)
+        feed, gate = self._views.each[decision.camera].feed, self._gates.get(decision.camera)
+        feed.add(decision)
+        for event in gate.events(decision) if gate is not None else ():
+            feed.happen(event)
         return True
 
     def lose(self, camera: str, error: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +23,33 @@ class View:
     pictures: Pictures
     small: SmallPicture
     attention: AttentionFeed
+    faults: Callable[[], Mapping[str, Any]]
 
     @classmethod
-    def of(cls, info: Mapping[str, Any], look: Look | None) -> View:
+    def of(cls, info: Mapping[str, Any], look: Look | None, faults: Callable[[], Mapping[str, Any]]) -> View:
         """A view without a result yet; ``info`` as `Feed` takes it."""
         feed = Feed(info)
-        return cls(feed=feed, pictures=Pictures(feed), small=SmallPicture(feed), attention=AttentionFeed(feed, look))
+        attention = AttentionFeed(feed, look)
+        return cls(feed=feed, pictures=Pictures(feed), small=SmallPicture(feed), attention=attention, faults=faults)
+
+    def state(self) -> dict[str, Any]:
+        """JSON-ready: of the results, and as ``faults`` what went wrong with the source."""
+        return {**self.feed.state(), "faults": dict(self.faults())}
 
 
 class Views:
     """All cameras of a run, by name; one alone may have none."""
 
-    def __init__(self, info: Mapping[str, Any], sources: Mapping[str | None, str], look: Look | None) -> None:
+    def __init__(
+        self, info: Mapping[str, Any], sources: Mapping[str | None, str], look: Look | None,
+        faults: Mapping[str | None, Callable[[], Mapping[str, Any]]],
+    ) -> None:  # fmt: skip
         """``info`` is of all; ``sources`` tells people what each is. One look at the attention at a time, whoever asks."""
         look = None if look is None else _one_at_a_time(look)
-        self.each = {name: View.of({**info, "source": source, **_called(name)}, look) for name, source in sources.items()}
+        self.each = {
+            name: View.of({**info, "source": source, **_called(name)}, look, faults.get(name, dict))
+            for name, source in sources.items()
+        }
 
     def named(self, name: str | None) -> View | None:
         """The view called ``name``, the first for None; None if there is no such camera."""

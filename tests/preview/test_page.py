@@ -18,6 +18,7 @@ import pytest
 from edgevit.known.fit import Seen, fit_known
 from edgevit.runtime.decide import Decider
 from edgevit.runtime.frame import Frame
+from edgevit.runtime.sinks.condition import Gate, parse_condition
 from edgevit.runtime.smoothing import Ema
 from tests.preview.browser import Page, browser
 from tests.runtime.fakes import prediction, result
@@ -191,6 +192,42 @@ def test_page_shows_where_the_model_looks(page: Page, serve) -> None:
     assert page.look("document.documentElement.scrollWidth <= innerWidth")
     assert page.errors == []
     loop.stop()
+
+
+def test_page_lists_events_and_what_went_wrong(page: Page, serve) -> None:
+    """Events as ``--when`` picks them; of the source's faults those that there were, its words as text."""
+    faults = {"lost": 2, "reconnected": 1, "stalled": 0, "skipped": 0, "stale": 0, "resized": 0, "down_seconds": 7.4,
+              "last": "<b>no frame for 5 s</b>"}  # fmt: skip
+    gate = Gate([parse_condition("changed", ["crack", "ok"])], every=0.0)
+    loop = Loop(serve(token=TOKEN, gates={None: gate}, faults={None: lambda: faults}))
+    try:
+        opened(page, loop)
+        page.wait("!document.getElementById('eventbox').hidden && !document.getElementById('faultbox').hidden")
+        first = text(page, "events").split("\n")
+        assert first[:2] == [LABEL, "75.0 %"]
+        assert re.fullmatch(r"\d+ s ago", first[2])
+        assert len(first) == 3, "the label has not changed since"
+        assert text(page, "faults").split("\n") == ["lost", "2", "reconnected", "1", "seconds without", "7"]
+        assert text(page, "lastfault") == "Last: <b>no frame for 5 s</b>"
+    finally:
+        loop.stop()
+
+
+def test_without_either_there_is_no_box(page: Page, loop: Loop) -> None:
+    opened(page, loop)
+    assert page.look("document.getElementById('eventbox').hidden && document.getElementById('faultbox').hidden")
+
+
+def test_picture_is_saved_under_a_name_of_its_own(page: Page, loop: Loop) -> None:
+    opened(page, loop)
+    page.look("HTMLAnchorElement.prototype.click = function () { window.saved = this.download; }, 1")
+    page.look("URL.createObjectURL = (blob) => { window.kept = [blob.type, blob.size]; return 'blob:kept'; }, 1")
+    page.look("document.getElementById('snapshot').click(), 1")
+    page.wait("window.saved")
+    assert re.fullmatch(r"tiny-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.jpg", page.look("window.saved"))
+    kind, size = page.look("window.kept")
+    assert kind == "image/jpeg"
+    assert size > 500
 
 
 def test_page_without_looks_shows_no_box(page: Page, loop: Loop) -> None:

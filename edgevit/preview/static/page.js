@@ -66,6 +66,22 @@ at("pause").addEventListener("click", () => {
   watch();
 });
 
+// The picture as it is shown, under a name that tells it from others.
+at("snapshot").addEventListener("click", async () => {
+  try {
+    const answer = await fetch(address("/picture.jpg"), { signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!answer.ok) throw new Error(String(answer.status));
+    const link = element("a");
+    link.href = URL.createObjectURL(await answer.blob());
+    const name = [at("model").textContent, chosen, new Date().toISOString().slice(0, 19)].filter(Boolean).join("-");
+    link.download = `${name.replace(/[^\p{L}\p{N}._-]+/gu, "-")}.jpg`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), PATIENCE_MS);
+  } catch {
+    say("No picture to save.");
+  }
+});
+
 function say(text) {
   const status = at("status");
   if (status.textContent !== text) status.textContent = text; // screen readers say it once
@@ -164,6 +180,8 @@ function show(state) {
   at("frames").textContent = (state.frames + state.dropped).toLocaleString("en");
   at("dropped").textContent = state.dropped.toLocaleString("en");
   at("fps").textContent = state.fps === null ? "–" : state.fps.toFixed(1);
+  showEvents(state.events ?? []);
+  showFaults(state.faults);
   showDevice(state.telemetry);
   showLook(state);
   if (state.label === undefined) {
@@ -232,6 +250,41 @@ function row(prediction, absent) {
   name.title = prediction.label;
   made.append(name, element("span", percent(prediction.confidence), "figure"), track);
   return made;
+}
+
+// What --when picks out; by default every change of the label.
+function showEvents(events) {
+  at("eventbox").hidden = !events.length;
+  at("events").replaceChildren(...events.map((each) => {
+    const entry = element("li");
+    const what = { on: "came", off: "went" }[each.event] ?? percent(each.confidence);
+    entry.append(element("span", each.label, "name"), element("span", what, "figure"), element("time", ago(each.age)));
+    entry.title = `frame ${each.frame}`;
+    return entry;
+  }));
+}
+
+function ago(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s ago`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds / 3600)} h ago`;
+}
+
+const FAULTS = {
+  lost: "lost", stalled: "of them stalled", reconnected: "reconnected", down_seconds: "seconds without", skipped: "not decoded",
+  stale: "stale", resized: "resized",
+};
+
+// Nothing, as long as nothing went wrong.
+function showFaults(faults) {
+  const found = Object.entries(FAULTS).filter(([name]) => faults[name]);
+  at("faultbox").hidden = !found.length;
+  at("faults").replaceChildren(...found.map(([name, title]) => {
+    const group = element("div");
+    group.append(element("dt", title), element("dd", Math.round(faults[name]).toLocaleString("en")));
+    return group;
+  }));
+  at("lastfault").hidden = !faults.last;
+  at("lastfault").textContent = faults.last ? `Last: ${faults.last}` : "";
 }
 
 function showDevice(telemetry) {
