@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -151,8 +150,3 @@ def sweep_html(sweep: Sweep, title: str) -> str:
         sections="".join(sections),
         reading=reading(multi_label=sweep.comparison.multi_label),
     )
-
-
-def to_build(points: Sequence[SweptPoint]) -> Sheet:
-    """Points and what builds them."""
-    return Sheet(title="Points", columns=("", "command"), rows=[(point.name, point.command) for point in points], left=2)

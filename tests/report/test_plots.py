@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from edgevit.report.plots import WIDTH, Bar, Point, bars, heat, plane, stacks, ticks
+from edgevit.report.plots import WIDTH, Bar, Point, alone, bars, heat, plane, stacks, ticks
 
 
 def texts(svg: str) -> list[Xml.Element]:
@@ -77,3 +77,29 @@ def test_heat_is_darkest_where_worst() -> None:
 def test_names_are_escaped_and_cut() -> None:
     svg = plane([Point(name="<a> & " + "x" * 200, x=1, y=1, low=0, high=2)], "<x>", '"y"')
     assert len(max((item.text or "" for item in Xml.fromstring(svg).iter("text")), key=len)) <= 60
+
+
+def test_a_front_joins_its_points_and_whiskers_of_x_stay_on_the_scale() -> None:
+    given = [("slow", 60, 0.0, None), ("mid", 30, -1.0, (25, 34)), ("fast", 10, -2.0, (5, 900)), ("bad", 40, -3.0, (39, 41))]
+    points = [
+        Point(name=name, x=x, y=y, low=y - 1, high=y + 1, near=ends and ends[0], far=ends and ends[1])
+        for name, x, y, ends in given
+    ]
+    drawn = Xml.fromstring(plane(points, "ms", "points", 0, front=[2, 1, 0]))
+    places = {item.attrib["cx"] + "," + item.attrib["cy"]: item for item in drawn.iter("circle")}
+    (line,) = drawn.iter("polyline")
+    joined = line.attrib["points"].split()
+    assert set(joined) < set(places)
+    assert [float(corner.partition(",")[0]) for corner in joined] == sorted(float(corner.partition(",")[0]) for corner in joined)
+    flat = [item for item in drawn.iter("line") if item.attrib["y1"] == item.attrib["y2"] and "whisker" in item.attrib["class"]]
+    assert max(float(item.attrib["x2"]) for item in flat) <= WIDTH
+    names = {item.text: float(item.attrib["y"]) for item in drawn.iter("text") if item.text in ("mid", "fast")}
+    heights = {name: next(float(item.attrib["cy"]) for item in places.values() if abs(float(item.attrib["cy"]) - y) < 14)
+               for name, y in names.items()}  # fmt: skip
+    assert all(y < heights[name] for name, y in names.items()), "above the whisker, which would strike it through"
+
+
+def test_a_plot_of_its_own_needs_no_page() -> None:
+    found = Xml.fromstring(alone(plane([Point(name="a", x=1, y=1, low=0, high=2)], "ms", "points")))
+    assert found.tag == "{http://www.w3.org/2000/svg}svg"
+    assert ".whisker" in (next(found.iter("{http://www.w3.org/2000/svg}style")).text or "")
