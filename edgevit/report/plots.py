@@ -78,9 +78,7 @@ def plane(
             _line(x - 4, up(end), x + 4, up(end), f"whisker {kind}") for end in (point.low, point.high) if point.low < point.high
         ]
         parts.append(f'<circle cx="{x:.1f}" cy="{up(point.y):.1f}" r="{7 if point.chosen else 5}" class="{kind}"/>')
-    lift = 10 if any(point.far is not None for point in points) else 0  # no whisker of x strikes its name through
-    named = [(across(point.x), up(point.y) - lift, point.name, point.chosen) for point in points]
-    parts += _labels(named, top + 8, height - bottom - 4)
+    parts += _labels([(across(point.x), up(point.y), point.name, point.chosen) for point in points], top + 8, height - bottom - 4)
     return _svg(height, f"{y_label} over {x_label}", parts)
 
 
