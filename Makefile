@@ -9,7 +9,7 @@ PARITY := .venv-parity
 # An arm64 Debian, run by qemu: made once (two minutes), kept.
 ARM := .arm-root
 
-.PHONY: demo test test-slow test-ray test-parity test-arm fuzz lint clean
+.PHONY: demo test test-slow test-ray test-parity test-arm fuzz lint docs screenshots dist clean
 
 demo: $(VENV)/installed
 	$(BIN)/edgevit demo
@@ -46,6 +46,20 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documentation as a site, in site/: open site/index.html. Without a network, for building and for reading.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+# Pictures of the documentation, of a real run in a real browser: some minutes, with Chromium.
+screenshots: $(VENV)/installed
+	$(BIN)/python docs/drawings/make.py
+	$(BIN)/python docs/screenshots/make.py
+
+dist: $(VENV)/installed
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/twine check --strict dist/*
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -57,4 +71,4 @@ $(PARITY)/installed: pyproject.toml tests/parity/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PARITY) $(ARM) edgevit-demo
+	rm -rf $(VENV) $(PARITY) $(ARM) edgevit-demo dist site

@@ -30,7 +30,7 @@ MODELS = {
 SIDE = 224
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>What a build costs</title><style>
 :root {{ color-scheme: light dark }} body {{ max-width: 900px; margin: 20px auto; font: 14px sans-serif }}
-svg {{ width: 100%; font-size: 12px }}
+svg {{ width: 100%; font-size: 13px }}
 svg text {{ fill: currentColor }} .grid, .axis {{ stroke: #999 }} rect.other {{ fill: #0072b2 }}
 </style></head><body><h1>What a build costs</h1>{body}</body></html>"""
 PEERS = ("nncf", "ort")

@@ -28,7 +28,7 @@ from edgevit.runtime.classify import Prediction
 from edgevit.runtime.decide import Decider, Decision
 from edgevit.runtime.frame import Frame
 from edgevit.runtime.loop import Result
-from edgevit.runtime.metrics import RunMetrics
+from edgevit.runtime.metrics import Counted, RunMetrics
 from edgevit.runtime.pattern import Pattern
 from edgevit.runtime.sinks.tally import Tally
 
@@ -77,7 +77,7 @@ def by_itself(labels: int) -> str:
     tally, registry = Tally(names), CollectorRegistry()
     for name in names:
         tally(decision(name))
-    registry.register(RunMetrics(tally=tally, source=Pattern("test://"), build={"model": "m"}))
+    registry.register(RunMetrics(cameras=[Counted(tally=tally, source=Pattern("test://"))], build={"model": "m"}))
     each, text = decision(names[-1]), generate_latest(registry)
     counting = microseconds(lambda: tally(each), 20_000)
     copying, writing = microseconds(tally.counts, 500), microseconds(lambda: generate_latest(registry), 100)

@@ -13,12 +13,12 @@ class OpenVinoWithPeers(OpenVino):
 
     compiled_models: dict[bytes, Any] = {}  # noqa: RUF012  # one table for the process
 
-    def open(self, model: bytes, *, threads: int | None = None) -> Session:
+    def open(self, model: bytes, *, threads: int | None = None, batch: int = 1) -> Session:
         """See `edgevit.engine.base.Backend.open`."""
         import numpy as np
 
         if model not in self.compiled_models:
-            return super().open(model, threads=threads)
+            return super().open(model, threads=threads, batch=batch)
         compiled = self.compiled_models[model]
         request = compiled.create_infer_request()
         return SessionBase(

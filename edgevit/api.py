@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.engine.of_bundle import session_of
-from edgevit.errors import ConfigError
+from edgevit.errors import ConfigError, SourceError
 from edgevit.images.pictures import Picture, frame_of
 from edgevit.preprocess import prepare
 from edgevit.problem import MULTI_LABEL
+from edgevit.runtime.cameras import Asked, Sourcelike, cameras_of
 from edgevit.runtime.classify import Prediction
 from edgevit.runtime.classify import top_k as top_k_of
 from edgevit.runtime.decide import Decider, Decision
-from edgevit.runtime.frame import Source
-from edgevit.runtime.loop import classify_frames
+from edgevit.runtime.loop import classify_cameras
+from edgevit.runtime.opening import open_cameras
 from edgevit.runtime.smoothing import parse_smoothing
 from edgevit.runtime.source import open_source
 from edgevit.runtime.threshold import thresholds_of
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-def load(path: str | Path, *, engine: str | None = None, threads: int | None = None, graph: bool = True) -> Classifier:
+def load(
+    path: str | Path, *, engine: str | None = None, threads: int | None = None, graph: bool = True, device: str | None = None,
+    batch: int = 1,
+) -> Classifier:  # fmt: skip
     """Open a bundle and load its model; use what it returns as a context manager.
 
     Args:
@@ -38,26 +43,30 @@ def load(path: str | Path, *, engine: str | None = None, threads: int | None = N
         engine: ``openvino``, ``onnxruntime`` or ``tensorrt``; the bundle's own by default.
         threads: CPU threads of the engine; all by default.
         graph: whether TensorRT may replay a CUDA graph, where that is faster. Of no meaning to CPU engines.
+        device: of OpenVINO, ``CPU``, ``GPU``, ``GPU.1`` or ``NPU``.
+        batch: frames an inference that `Classifier.run` gives the engine, of files; for GPUs.
 
     Raises:
         BundleError: the bundle is missing, damaged or tampered with.
-        ConfigError: the bundle cannot have that engine.
+        ConfigError: the bundle cannot have that engine, device or batch.
         EngineError: the engine cannot run here, or the bundle was not compiled for this device.
         MissingPackageError: the engine's package is not installed.
     """
-    return Classifier(open_bundle(path), engine=engine, threads=threads, graph=graph)
+    return Classifier(open_bundle(path), engine=engine, threads=threads, graph=graph, device=device, batch=batch)
 
 
 class Classifier:
     """A loaded model with its preprocessing and its labels. Use it from one thread at a time."""
 
     def __init__(
-        self, bundle: Bundle, *, engine: str | None = None, threads: int | None = None, graph: bool = True
+        self, bundle: Bundle, *, engine: str | None = None, threads: int | None = None, graph: bool = True,
+        device: str | None = None, batch: int = 1,
     ) -> None:  # fmt: skip
         """Load ``bundle``; see `load`."""
         self.bundle = bundle
         """``bundle.manifest`` has everything that is known about the model."""
-        self._session, self._known = session_of(bundle, engine, threads=threads, graph=graph), bundle.known()
+        self._session = session_of(bundle, engine, threads=threads, graph=graph, device=device, batch=batch)
+        self._known = bundle.known()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -155,7 +164,7 @@ class Classifier:
 
     def run(
         self,
-        source: str | Path | Source,
+        source: Sourcelike | Sequence[Sourcelike] | Mapping[str, Sourcelike],
         *,
         loop: bool = False,
         limit: int | None = None,
@@ -163,54 +172,68 @@ class Classifier:
         smooth: str | None = None,
         threshold: float | Mapping[str, float] | None = None,
         unknown: float | str | None = None,
+        roi: str | Mapping[str, str] | None = None,
     ) -> Generator[Decision, None, None]:
-        """Classify the frames of a source as they are asked for. It is closed when the iteration ends, however it is left.
+        """Classify the frames of a source, or of several in turns, as they are asked for.
 
-        A camera gives the newest frame each time; a file gives every frame.
+        What is opened here is closed when the iteration ends, however it is left. A camera gives the newest frame each time; a
+        file gives every frame. Of several sources, the one whose last turn is longest ago is next; one that ends or is lost
+        leaves the others running.
 
         Args:
             source: what `edgevit run` takes: ``"0"``, a video, a folder, ``"test://"``; or an open `Source`, which stays open.
+                Several as a list, or as a mapping from their names, which `Decision.camera` then tells.
             loop: start a file or folder over when it ends.
-            limit: stop after so many frames.
+            limit: stop after so many frames of each source.
             top_k: predictions per frame.
-            smooth: ``"ema:N"`` or ``"majority:N"``: decide over N frames.
+            smooth: ``"ema:N"`` (or ``"N"``) or ``"majority:N"``: decide over N frames of a source.
             threshold: below this confidence, 0 to 1, the label is ``unknown``, and of a multi-label model it is not there (0.5
                 if None). By label where it is a mapping; labels that it does not name have the default.
             unknown: of a bundle that was built with ``unknown``: what is unlike the images of its build is ``unknown``, and of
                 what is like them at most this share, 0 to 1; ``"auto"`` is 0.01. `Decision.rarity` has the figures.
+            roi: the part of the picture that is looked at, ``"X,Y,WIDTH,HEIGHT"`` in pixels or all in percent; a mapping from
+                names where sources have their own.
 
         Yields:
             Decisions: ``best`` to act on, or all ``labels`` that are there, ``predictions``, the ``frame``, and what each stage
             took.
 
         Raises:
-            SourceError: the source cannot be opened, or failed midway.
-            ConfigError: ``smooth`` is neither of those, ``threshold`` names a label that the model does not have, or ``unknown``
-                is a smaller share than the bundle's images tell, or of a bundle that tells none.
+            SourceError: the source cannot be opened, or failed midway; of several, the first that did, when all are over.
+            ConfigError: ``smooth`` is neither of those, ``threshold`` names a label that the model does not have, ``roi`` is no
+                region of the picture, or ``unknown`` is a smaller share than the bundle's images tell, or of a bundle that tells
+                none.
             EngineError: inference failed.
         """
         _check_top_k(top_k)
         kind = self.bundle.manifest.problem_type
         thresholds = thresholds_of(threshold, self.labels, kind)
-        smoothing = parse_smoothing(smooth, thresholds if kind == MULTI_LABEL else None) if smooth else None
-        decider = Decider(
-            smoothing=smoothing, threshold=thresholds, top_k=top_k, problem_type=kind, known=self._known,
-            unknown=rate_of(unknown, self._known),
-        )  # fmt: skip
-        return self._decisions(source, loop, decider, limit)
+        share = rate_of(unknown, self._known)
+
+        def decider() -> Decider:
+            smoothing = parse_smoothing(smooth, thresholds if kind == MULTI_LABEL else None) if smooth else None
+            return Decider(
+                smoothing=smoothing, threshold=thresholds, top_k=top_k, problem_type=kind, known=self._known, unknown=share
+            )  # fmt: skip
+
+        decider()  # what is wrong is said now, and not when the first frame is asked for
+        return self._decisions(cameras_of(source, roi), loop, decider, limit)
 
     def _decisions(
-        self, source: str | Path | Source, loop: bool, decider: Decider, limit: int | None
+        self, asked: Sequence[Asked], loop: bool, decider: Callable[[], Decider], limit: int | None
     ) -> Generator[Decision, None, None]:
         contract, labels, kind = self.bundle.manifest.preprocessing, self.labels, self.bundle.manifest.problem_type
-        with (
-            nullcontext(source) if isinstance(source, Source) else open_source(str(source), loop=loop) as frames,
-            closing(
-                classify_frames(frames, self._session, contract, labels, top_k=decider.wanted, limit=limit, problem_type=kind)
-            ) as results,
-        ):
-            for result in results:
-                yield decider(result)
+        absent = list[SourceError]()
+        with open_cameras(asked, partial(open_source, loop=loop), lambda _name, error: absent.append(error)) as cameras:
+            deciders = {camera.name: decider() for camera in cameras}
+            results = classify_cameras(
+                cameras, self._session, contract, labels, top_k=decider().wanted, limit=limit, problem_type=kind
+            )  # fmt: skip
+            with closing(results):
+                for result in results:
+                    yield deciders[result.camera](result)
+        if absent:
+            raise absent[0]
 
     def close(self) -> None:
         """Free what the engine holds. Closing twice is harmless."""

@@ -209,6 +209,14 @@ class Bundle:
             raise BundleError(msg) from error
         return content
 
+    def manifest_bytes(self) -> bytes:
+        """The very bytes of the manifest that was opened, which a signature is over. Raises BundleError if others lie there."""
+        content = _read_member(self.path, MANIFEST, _MANIFEST_LIMIT)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            msg = f"{self.path}: {MANIFEST} has changed since it was opened. Run the same command again."
+            raise BundleError(msg)
+        return content
+
     def raw(self, name: str) -> bytes:
         """The bytes of file ``name`` as it lies there. Raises BundleError if it is missing or is not what was written."""
         entry = self.manifest.files.get(name)

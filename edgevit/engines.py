@@ -39,6 +39,9 @@ class EngineTraits:
     """Its maker's name for it, in messages."""
     processor: Literal["cpu", "gpu", "npu"]
     """What computes. A CPU's engine runs on every machine on which it is installed, and stands in for others there."""
+    devices: tuple[str, ...] = ()
+    """Kinds of devices that ``--device`` may choose, the one that it takes by itself first; empty if it has but one. Such a
+    backend is an `edgevit.engine.base.OnDevices`. Those behind the first compute in FP16 what is not INT8."""
     ahead_of_time: bool = False
     """Compiled where it runs, once, and kept in the bundle: what was compiled belongs to one device and one version. Such a
     backend is an `edgevit.engine.builder.Builder`. False: it compiles in about a second, at every start."""
@@ -89,6 +92,7 @@ ENGINES = {
         backend="edgevit.engine.openvino:OpenVino",
         title="OpenVINO",
         processor="cpu",
+        devices=("CPU", "GPU", "NPU"),
         modules=("openvino",),
         extra="cpu",
         versioned=("openvino",),

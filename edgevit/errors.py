@@ -83,6 +83,12 @@ class RemoteError(EdgevitError):
     exit_code = 11
 
 
+class StateError(EdgevitError):
+    """A classifier that should be running and is not healthy, or whose state cannot be read."""
+
+    exit_code = 12
+
+
 class LinkError(RemoteError):
     """A host that cannot be reached, or a connection that broke: trying again may help."""
 

@@ -109,8 +109,10 @@ def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     monkeypatch.setattr(build, "RUNS", 5)
     compiler = OpenVino.compiled
 
-    def compiled_once(_engine: OpenVino, model: bytes, threads: int | None, options: dict[str, object]) -> Any:
+    def compiled_once(engine: OpenVino, model: bytes, threads: int | None, options: dict[str, object], *, batch: int = 1) -> Any:
         import_openvino()  # a test may have hidden it
+        if batch > 1:
+            return compiler(engine, model, threads, options, batch=batch)
         return _compiled(compiler, model, threads, tuple(options.items()), str(openvino_options(threads)))
 
     monkeypatch.setattr(OpenVino, "compiled", compiled_once)
@@ -126,9 +128,9 @@ def edgevit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
 def edgevit_process() -> Callable[..., Outcome]:
     """Runs ``edgevit`` with arguments in a process of its own; ``without`` names packages to hide."""
 
-    def run(*arguments: object, without: tuple[str, ...] = ()) -> Outcome:
+    def run(*arguments: object, without: tuple[str, ...] = (), seconds: float = 60) -> Outcome:
         with python(COMMAND, *arguments, without=without) as process:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=seconds)
         return Outcome(process.returncode, stdout, stderr)
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -210,6 +211,44 @@ def test_run_leaves_an_open_source_open(classifier, image_folder: Path) -> None:
 
 def test_loop(classifier, image_folder: Path) -> None:
     assert len(list(classifier.run(image_folder / "disc", loop=True, limit=70))) == 70
+
+
+def test_several_sources_take_turns_and_are_told_apart(classifier, image_folder: Path) -> None:
+    with open_source(str(image_folder)) as folder:
+        given = {"folder": folder, "pattern": "test://64x64?frames=5"}
+        found = list(classifier.run(given, limit=7, smooth="ema:3", roi={"pattern": "0%,0%,50%,50%"}))
+        assert len(list(classifier.run(folder))) == 96, "what was open stays open"
+    counts = Counter(decision.camera for decision in found)
+    assert counts == {"folder": 7, "pattern": 5}
+    assert all((decision.frame.region is not None) == (decision.camera == "pattern") for decision in found)
+    alone = [decision.best for decision in classifier.run("test://64x64?frames=5", smooth="ema:3", roi="0%,0%,50%,50%")]
+    assert [decision.best for decision in found if decision.camera == "pattern"] == alone
+    unnamed = classifier.run(["test://32x32?frames=1", "b=test://32x32?frames=1"])
+    assert {decision.camera for decision in unnamed} == {"camera1", "b"}
+
+
+def test_source_that_is_gone_is_raised_when_the_others_are_over(classifier) -> None:
+    results = classifier.run({"gone": "gone.mp4", "there": "test://32x32?frames=3"})
+    assert [next(results).camera for _ in range(3)] == ["there"] * 3
+    with pytest.raises(SourceError, match=r"gone\.mp4"):
+        next(results)
+
+
+def test_wrong_names_and_regions_are_said_at_once(classifier) -> None:
+    for source, roi, told in (
+        ({"a b": "test://"}, None, "'a b' is no name"), ([], None, "there is none"), (["a=0", "a=1"], None, "two sources"),
+        ("test://", "1,2", "no region"), ("test://", {"a": "1,2,3,4"}, "no source is called 'a'"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=told):
+            classifier.run(source, roi=roi)
+
+
+def test_batches_of_a_folder(bundle_path: Path, classifier, image_folder: Path) -> None:
+    with edgevit.load(bundle_path, threads=1, batch=4, device="CPU") as batches:
+        found = [decision.best for decision in batches.run(image_folder, limit=6)]
+        with pytest.raises(ConfigError, match="is live"):
+            next(batches.run("test://64x64@10"))
+    assert [each.label for each in found] == [decision.best.label for decision in classifier.run(image_folder, limit=6)]
 
 
 def test_wrong_arguments_are_said_at_once(classifier) -> None:

@@ -14,7 +14,7 @@ PART = 64 * 2**20
 CONTENTS = "pack.json"
 PYCUDA = "pycuda>=2025.1.2"  # the first for CUDA 13
 WHEELS = (
-    "click>=8.1.7", "msgspec>=0.18", "numpy>=1.24", "rich>=13.7",  # edgevit's own needs
+    "click>=8.1.7", "jinja2>=3.1", "markupsafe>=2.1", "msgspec>=0.18", "numpy>=1.24", "rich>=13.7",  # edgevit's own needs
     "onnx>=1.17", "onnxruntime>=1.19", "opencv-python-headless>=4.8", "pytest>=8.2", "safetensors>=0.4",  # those of its tests
     "mako", "platformdirs", "pytools", "setuptools", "wheel",  # those of pycuda, which is compiled there
     "pip",  # a machine's own may be missing, or of another environment

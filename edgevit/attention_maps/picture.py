@@ -1,136 +1,113 @@
-"""Attention maps drawn over the image: a row per block, a column per head, models side by side."""
+"""Where a model looks at a glance: the image, the rollout and few blocks, models side by side, with bars that say how much."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.attention_maps.maps import Attention
-from edgevit.errors import needs_extra
-from edgevit.runtime.overlay import ascii_label
+from edgevit.attention_maps.canvas import BACK, INK, SOFT, Panel, paste, resized, text_width, write
+from edgevit.attention_maps.heat import HOTTEST, colour_bar, hottest, overlay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Image = NDArray[np.uint8]
 
-TILE = 112  # pixels of a tile's longer side; less where there are many
-MAX_WIDTH = 3200  # pixels of the picture
-GAP, HEADER, LINE, MARGIN = 4, 30, 22, 78
-HEAT = 0.55  # share of the heat map in the overlay
-HOTTEST = 99  # percentile of a map that gets the hottest color: a few tokens of large ViTs outshine all others
-BACK, INK, SOFT = (250, 250, 250), (40, 36, 32), (130, 120, 110)
+TILE = 240
+"""Pixels of a tile's longer side."""
+MOST_WIDE = 1600
+"""Pixels of the picture; more groups begin a new row."""
+MARGIN, GAP, APART = 16, 6, 28
+"""Pixels around the picture, between two tiles of a group, and between groups."""
+TITLE, HEADING, NAME, BAR, NUMBERS = 30, 24, 20, 12, 22
+"""Pixels of height: the answers' line, and from the top of a group down to its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Panel:
-    """One model's attention, and what to write above it."""
+class _Group:
+    """Maps of all models that share a scale; the image alone has none."""
 
-    title: str
-    attention: Attention
+    heading: str
+    maps: Sequence[NDArray[np.float32] | None]
+    names: Sequence[str]
+
+    @property
+    def scale(self) -> float:
+        return max((hottest(each) for each in self.maps if each is not None), default=0.0)
 
 
 def draw_attention(
-    image_bgr: Image, panels: Sequence[Panel], blocks: Sequence[int], notes: dict[int, str] | None = None
+    image_bgr: Image, panels: Sequence[Panel], blocks: Sequence[int], notes: Mapping[int, str] | None = None
 ) -> Image:
-    """A picture of all ``panels``: the image, its rollout, then for each of ``blocks`` every head and their mean.
+    """A picture of the image, the rollouts of all ``panels``, and of each of ``blocks`` the mean over heads.
 
     Args:
         image_bgr: uint8 [H, W, 3], what the model saw.
         panels: models of the same grid of patches.
-        blocks: which blocks, in order; one that a panel lacks stays empty in it.
-        notes: a word per block to write under its name.
+        blocks: which blocks, in order; one that a panel lacks stays empty for it.
+        notes: a word per block to write beside its name.
 
     Returns:
-        uint8 [height, width, 3] BGR. The panels' maps of one head share a scale, so that a difference shows.
+        uint8 [height, width, 3] BGR. A group of maps shares a scale, whose bar is below it in percent of all attention.
     """
-    columns = 1 + max(
-        len(panel.attention.weights[block]) for panel in panels for block in blocks if block in panel.attention.weights
+    scale = TILE / max(image_bgr.shape[:2])
+    wide, tall = (max(8, round(side * scale)) for side in image_bgr.shape[1::-1])
+    small, names = resized(image_bgr, wide, tall), [panel.name for panel in panels]
+    groups = [_Group(heading="rollout", maps=[panel.attention.rollout() for panel in panels], names=names)]
+    for block in blocks:
+        note = (notes or {}).get(block, "")
+        maps = [panel.attention.maps(block).mean(0) if block in panel.attention.weights else None for panel in panels]
+        groups.append(_Group(heading=f"block {block}, mean of heads{f', {note}' if note else ''}", maps=maps, names=names))
+    image = _group(_Group(heading="image", maps=[], names=[]), small)
+    tiles = [image, *(_group(group, small) for group in groups)]
+    titles, foot = (
+        "   ".join(panel.title for panel in panels),
+        f"% of all attention; colours end at percentile {HOTTEST} of a map",
     )
-    wide, tall = _tile_size(image_bgr.shape, columns * len(panels))
-    panel_width = columns * (wide + GAP)
-    width = MARGIN + len(panels) * (panel_width + 4 * GAP)
-    rows = 1 + len(blocks)
-    canvas = np.full((HEADER + 2 * LINE + rows * (tall + GAP), width, 3), BACK, np.uint8)
-    small = _resized(image_bgr, wide, tall)
-    scale = max(_hottest(panel.attention.rollout()) for panel in panels)
-    for p, panel in enumerate(panels):
-        left = MARGIN + p * (panel_width + 4 * GAP)
-        _write(canvas, panel.title, left, 20, INK, 0.5, panel_width)
-        names = ["image", "rollout"]
-        pictures = [small, overlay(small, panel.attention.rollout(), scale)]
-        for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-            _write(canvas, name, left + i * (wide + GAP) + 2, HEADER + 15, SOFT, 0.4, wide)
-            _paste(canvas, picture, left + i * (wide + GAP), HEADER + LINE)
-    top = HEADER + LINE + tall + GAP
-    for p in range(len(panels)):
-        left = MARGIN + p * (panel_width + 4 * GAP)
-        for i in range(columns):
-            _write(canvas, "mean" if i == 0 else f"head {i - 1}", left + i * (wide + GAP) + 2, top + 15, SOFT, 0.4, wide)
-    for r, block in enumerate(blocks):
-        y = top + LINE + r * (tall + GAP)
-        _write(canvas, f"block {block}", 4, y + 16, INK, 0.45, MARGIN)
-        _write(canvas, (notes or {}).get(block, ""), 4, y + 34, SOFT, 0.38, MARGIN)
-        maps = [_with_mean(panel.attention, block) for panel in panels]
-        for i in range(columns):
-            own = [found[i] for found in maps if i < len(found)]
-            scale = max((_hottest(found) for found in own), default=0.0)
-            for p, found in enumerate(maps):
-                if i < len(found):
-                    _paste(canvas, overlay(small, found[i], scale), MARGIN + p * (panel_width + 4 * GAP) + i * (wide + GAP), y)
+    places, width, height = _flow(tiles, max(text_width(titles, 0.6), text_width(foot, 0.42)) + 2 * MARGIN)
+    canvas = np.full((height + NUMBERS, width, 3), BACK, np.uint8)
+    write(canvas, titles, MARGIN, 24, INK, 0.6, width - 2 * MARGIN)
+    for tile, (x, y) in zip(tiles, places, strict=True):
+        paste(canvas, tile, x, y)
+    write(canvas, foot, MARGIN, height + 12, SOFT, 0.42, width - 2 * MARGIN)
     return canvas
 
 
-def overlay(image_bgr: Image, heat: NDArray[np.float32], scale: float) -> Image:
-    """``heat`` [rows, columns], hottest from ``scale`` on, over ``image_bgr`` uint8 [H, W, 3]; a new image of that size."""
-    with needs_extra("cpu"):
-        import cv2
-    level = np.clip(255 * heat / scale if scale > 0 else np.zeros_like(heat), 0, 255).astype(np.uint8)
-    height, width = image_bgr.shape[:2]
-    smooth = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
-    colored = cv2.applyColorMap(smooth, cv2.COLORMAP_INFERNO)
-    return np.asarray(cv2.addWeighted(colored, HEAT, image_bgr, 1 - HEAT, 0), np.uint8)
+def _flow(tiles: Sequence[Image], least: int) -> tuple[list[tuple[int, int]], int, int]:
+    """Where each tile goes, left to right in rows, and the size that all of them take."""
+    most, places, x, y = max(MOST_WIDE, *(tile.shape[1] + 2 * MARGIN for tile in tiles)), list[tuple[int, int]](), MARGIN, TITLE
+    for tile in tiles:
+        if x > MARGIN and x + tile.shape[1] + MARGIN > most:
+            x, y = MARGIN, y + tile.shape[0] + GAP
+        places.append((x, y))
+        x += tile.shape[1] + APART
+    right = max(x + tile.shape[1] for tile, (x, _) in zip(tiles, places, strict=True)) + MARGIN
+    return places, max(right, min(least, most)), y + tiles[-1].shape[0]
 
 
-def _with_mean(attention: Attention, block: int) -> NDArray[np.float32]:
-    """The heads' mean in front of the heads; nothing for a block without attention."""
-    if block not in attention.weights:
-        return np.zeros((0, *attention.grid), np.float32)
-    maps = attention.maps(block)
-    return np.concatenate([maps.mean(0, keepdims=True), maps])
-
-
-def _hottest(heat: NDArray[np.float32]) -> float:
-    return float(np.percentile(heat, HOTTEST))
-
-
-def _tile_size(shape: tuple[int, ...], columns: int) -> tuple[int, int]:
-    """Width and height of a tile in the image's proportions."""
-    height, width = shape[:2]
-    side = max(24.0, min(float(TILE), (MAX_WIDTH - MARGIN) / columns - GAP))
-    scale = side / max(height, width)
-    return max(8, round(width * scale)), max(8, round(height * scale))
-
-
-def _resized(image: Image, wide: int, tall: int) -> Image:
-    with needs_extra("cpu"):
-        import cv2
-    return np.asarray(cv2.resize(image, (wide, tall), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _paste(canvas: Image, tile: Image, x: int, y: int) -> None:
-    canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-
-
-def _write(canvas: Image, text: str, x: int, y: int, color: tuple[int, int, int], size: float, room: int) -> None:
-    """One line of text, cut to ``room`` pixels."""
-    import cv2
-
-    font: Any = cv2.FONT_HERSHEY_SIMPLEX
-    text = ascii_label(text)
-    while text and cv2.getTextSize(text, font, size, 1)[0][0] > room:
-        text = text[:-1]
-    cv2.putText(canvas, text, (x, y), font, size, color, 1, cv2.LINE_AA)
+def _group(group: _Group, image: Image) -> Image:
+    """A heading, each model's map over ``image`` [H, W, 3], and the bar; without maps the image itself."""
+    tall, wide = image.shape[:2]
+    count = max(1, len(group.maps))
+    width = count * (wide + GAP) - GAP
+    canvas = np.full((HEADING + NAME + tall + GAP + BAR + NUMBERS, width, 3), BACK, np.uint8)
+    write(canvas, group.heading, 0, 17, INK, 0.5, width)
+    top = HEADING + NAME
+    if not group.maps:
+        paste(canvas, image, 0, top)
+        return canvas
+    for i, (name, heat) in enumerate(zip(group.names, group.maps, strict=True)):
+        x = i * (wide + GAP)
+        write(canvas, name if heat is not None else f"{name}: no attention here", x, HEADING + 13, SOFT, 0.42, wide)
+        if heat is not None:
+            paste(canvas, overlay(image, heat, group.scale), x, top)
+    below = top + tall + GAP
+    paste(canvas, colour_bar(image, width, BAR), 0, below)
+    for share in (0.0, 0.5, 1.0):
+        text = f"{100 * share * group.scale:.2g} %"
+        x = round(share * width - share * text_width(text, 0.42))
+        write(canvas, text, x, below + BAR + 16, SOFT, 0.42, width)
+    return canvas

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.attention_maps.heat import hottest, overlay
 from edgevit.attention_maps.maps import Attention, unmerged
-from edgevit.attention_maps.picture import HOTTEST, overlay
 from edgevit.engine.outputs import NamedOutputs
 from edgevit.errors import ConfigError, EngineError, needs_extra
 from edgevit.preprocess import Preprocessing, prepare
@@ -107,4 +107,4 @@ class Glance:
         heat = attention.rollout() if self._block is None else attention.maps(self._block).mean(0)
         factor = GLANCE_SIDE / max(seen.shape[:2])
         large = np.asarray(cv2.resize(seen, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), np.uint8)
-        return overlay(large, heat, float(np.percentile(heat, HOTTEST)))
+        return overlay(large, heat, hottest(heat))

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgevit import __version__
+from edgevit.cli.command import Command
+from edgevit.cli.help.jobs import COMMANDS, JOBS
+from edgevit.cli.mistakes import told_in_one_line
 from edgevit.cli.say import say
 from edgevit.cli.streams import forgiving_streams
 from edgevit.errors import ConfigError, EdgevitError, StorageError, did_you_mean
-from edgevit.printable import printable
 
-# In the order of a user's work. Each names a module here and holds a command of the same name.
-COMMANDS = (
-    "collect", "train", "build", "prune", "compile", "run", "compare", "sweep", "inspect", "attention", "profile", "classes",
-    "embed", "targets", "doctor", "deploy", "service", "keygen", "sign", "demo",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
+NAMES = 2 + max(map(len, COMMANDS)) + 2
+"""Where the line about a command begins."""
+COMPLETES = "_EDGEVIT_COMPLETE"
+"""Environment variable with which a shell asks what may follow: `edgevit.cli.completing.shells`."""
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 doctor found problems, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine, 7 source, 8 missing "
+    "package, 9 storage or memory, 10 accuracy budget, 11 remote host, 12 not healthy, 70 internal error, 130 interrupted."
+)
 
 
-class Commands(click.Group):
+class Commands(Command, click.Group):
     """Loads a command's module when it is asked for, and prints every error in one place."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -35,7 +40,20 @@ class Commands(click.Group):
         # torch's threads otherwise spin while they wait: beside one busy process all of it takes half as long again.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         forgiving_streams()
+        if (asked := os.environ.get(COMPLETES)) is not None:
+            from edgevit.cli.completing.shells import answer
+
+            sys.exit(answer(self, asked))
         return super().main(*args, **extra)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Commands with their lines, or the options that all have."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        lines = {name: line for job in JOBS.values() for name, line in job.items()}
+        return [CompletionItem(name, help=line) for name, line in lines.items() if name.startswith(incomplete)]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of a user's work."""
@@ -49,12 +67,26 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"edgevit.cli.{name}"), name)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Nothing typed is a question, too."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by job, then the options that all have."""
+        for job, lines in JOBS.items():
+            with formatter.section(job):
+                formatter.write_dl(list(lines.items()), col_max=NAMES)
+        super().format_options(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: they stand before the options."""
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:  # fmt: skip
         """Parse, which prints ``--help`` and ``--version``: where that cannot be, the same line as for a result."""
         try:
-            with _fit_to_print():
+            with told_in_one_line():
                 return super().make_context(info_name, args, parent, **extra)
         except BrokenPipeError:
             raise
@@ -66,7 +98,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and turn what goes wrong into one line and an exit code."""
         try:
-            with _fit_to_print():
+            with told_in_one_line():
                 return super().invoke(ctx)
         except Exception as error:
             if isinstance(error, BrokenPipeError | click.ClickException | click.exceptions.Exit | click.Abort):
@@ -110,31 +142,10 @@ def _trace() -> list[str]:
     return [line if line[:1] == " " else without_secrets(line) for line in traceback.format_exc().splitlines()]
 
 
-@contextmanager
-def _fit_to_print() -> Iterator[None]:
-    """Click quotes what was typed: an address in two words, for want of quotes, must not show its password."""
-    try:
-        yield
-    except click.ClickException as error:
-        from edgevit.runtime.redact import HIDDEN, without_secrets
-
-        lines = [re.sub(r"[^\s'\"(]+@", f"{HIDDEN}@", printable(without_secrets(line))) for line in error.message.split("\n")]
-        text = "\n".join(lines) if isinstance(error, click.MissingParameter) else printable("\n").join(lines)
-        if "unexpected extra argument" in text and "@" in text:
-            text = f"Got unexpected extra arguments ({HIDDEN}). Put what has blanks or & in it into quotes."
-        error.message = text  # type: ignore[misc]
-        raise
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="edgevit")
 @click.option("--debug", is_flag=True, help="Show the Python trace of an error.")
 def main(debug: bool) -> None:
-    """Turn a trained Vision Transformer into an INT8 bundle and classify camera frames with it.
-
-    \b
-    Exit codes: 0 done, 1 doctor found problems, 2 wrong option, 3 model, 4 images, 5 bundle, 6 engine,
-    7 source, 8 missing package, 9 storage or memory, 10 accuracy budget, 11 remote host, 70 internal error, 130 interrupted.
-    """
+    """Turn a trained Vision Transformer into an INT8 bundle and classify camera frames with it."""
     # Read when cv2 is first imported: its warnings about damaged images come twice, ours name the file.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")

@@ -17,7 +17,8 @@ from edgevit.cli.say import say
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=OutputFile(otherwise=lambda values: Path(f"{values['image'].stem}-attention.png")),
               help="A picture; .npy for the maps, .npz for all weights. IMAGE-attention.png here by default.")  # fmt: skip
-@click.option("--blocks", help="Comma-separated numbers, from 0; all by default.")
+@click.option("--blocks", help="Comma-separated numbers, from 0; all by default, of which the picture has the last.")
+@click.option("--all", "all_heads", is_flag=True, help="Draw every head of these blocks, not the mean over heads.")
 @click.option("--data", type=click.Path(path_type=Path), help="For a checkpoint: images to calibrate INT8 on, to see that, too.")
 @click.option("--recipe", default="default", show_default=True, help="For a checkpoint: how to calibrate INT8.")
 @model_options
@@ -25,7 +26,7 @@ from edgevit.cli.say import say
 @no_cache_option
 @json_option
 def attention(**values: Any) -> None:
-    """Draw what every head of MODEL, a bundle or a checkpoint, attends to in IMAGE; FP32 beside INT8 where there are both.
+    """Draw where MODEL, a bundle or a checkpoint, looks in IMAGE; FP32 beside INT8 where there are both.
 
     A map is the class token's attention to the patches; without a class token, the mean over all patches' attention.
     "rollout" follows it through all blocks.

@@ -19,6 +19,7 @@ from edgevit.cli.options import (
     threads_option,
 )
 from edgevit.cli.say import say
+from edgevit.cli.shares import Points
 from edgevit.target import PRECISIONS
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _out(values: dict[str, Any]) -> Path:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=Points(),
     metavar="POINTS",
     help="Points of top-1 (several labels: of mAP; without labels: of agreement with FP32) that pruning and INT8 together may "
     "cost; what costs more stays in floating point. --precision auto alone means 0.5, --prune auto 1.",
@@ -86,8 +87,7 @@ def _out(values: dict[str, Any]) -> Path:
 def build(**values: Any) -> None:
     """Turn the trained ViT MODEL into a bundle for a target.
 
-    MODEL is a .safetensors, .pt or .pth file, or a Hugging Face folder. Stages are cached by
-    content: run the same command again after an interruption and it goes on.
+    Stages are cached by content: run the same command again after an interruption and it goes on.
     """
     from edgevit.errors import needs_extra
 

@@ -15,6 +15,7 @@ import click
 from edgevit.cli.files import OutputFolder, Writing
 from edgevit.cli.options import json_option, signature_option
 from edgevit.cli.say import say
+from edgevit.cli.shares import Share
 from edgevit.cli.sources import open_asked, source_options
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ REFRESH_SECONDS = 0.2
 @click.option("-o", "--out", type=OutputFolder(), required=True, help="The folder to add to. Nothing in it is replaced.")
 @click.option("--every", type=click.FloatRange(0), metavar="SECONDS", help="At most one snapshot in so many seconds of the "
               "source's time, a video's own; 1 by default. The images of a folder have none.")  # fmt: skip
-@click.option("--change", type=click.FloatRange(0, 1), default=0.05, show_default=True, metavar="SHARE",
+@click.option("--change", type=Share(), default=0.05, show_default=True, metavar="SHARE",
               help="Leave out what differs less from the last snapshot: mean absolute difference, as a share of the range from "
               "black to white, of the twentieth that differs most of a 32x32 gray thumbnail, after brightness and contrast were "
               "evened out. Noise and flicker are below 0.02; 0 leaves out nothing.")  # fmt: skip
@@ -41,22 +42,24 @@ REFRESH_SECONDS = 0.2
               "of 50 gray levels, less what noise adds. NUMBER: at least that (photos have 150 to 5000); 40%: of the running "
               "median of the source's sharp frames of the same scene; auto: 40%, and 10.")  # fmt: skip
 @click.option("--any-light", is_flag=True, help="Keep what is black, overexposed or of one gray, too.")
-@click.option("--alike", type=click.FloatRange(0, 1), default=0.95, show_default=True, metavar="CORRELATION",
+@click.option("--alike", type=Share(), default=0.95, show_default=True, metavar="CORRELATION",
               help="Leave out what is nearly the same as any picture in the folder: from this correlation on of 16x16 "
               "gray thumbnails, unless something came or went before a still background; 1 leaves out repetitions.")  # fmt: skip
 @click.option("--label", metavar="NAMES", help="A class: all that is kept goes into its folder. Several, 'crack,fine': keys 1 "
               "to 9 and first letters save the current frame, in a window or in the terminal.")  # fmt: skip
 @click.option("--uncertain", type=click.Path(path_type=Path), metavar="BUNDLE", help="Keep only frames of which this model is "
               "unsure; names and collected.csv have its guess.")  # fmt: skip
-@click.option("--below", type=click.FloatRange(0, 1), metavar="P", help="Unsure is a likeliest class below P; 0.6 by default. Of "
+@click.option("--below", type=Share(), metavar="P", help="Unsure is a likeliest class below P; 0.6 by default. Of "
               "a multi-label model: a label that is neither there nor absent with P.")  # fmt: skip
-@click.option("--margin", type=click.FloatRange(0, 1), metavar="P", help="Unsure is, too or instead, less than P between the "
+@click.option("--margin", type=Share(), metavar="P", help="Unsure is, too or instead, less than P between the "
               "two likeliest classes.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many snapshots.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so much of the source's time.")
 @click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="JPEG of quality 95, or PNG.")
 @click.option("--most-mib", type=click.FloatRange(0, min_open=True), default=4096, show_default=True,
               help="Stop before the pictures in the folder exceed it. 64 MiB of the disk stay free in any case.")  # fmt: skip
+@click.option("--roi", metavar="X,Y,W,H", help="Look at this part of the picture, and keep it alone: pixels, or all in percent. "
+              "What run is to look at, with the same --roi.")  # fmt: skip
 @click.option("--headless", is_flag=True, help="With --label: keys in the terminal, even on a display.")
 @source_options
 @signature_option
@@ -64,15 +67,8 @@ REFRESH_SECONDS = 0.2
 def collect(**values: Any) -> None:
     """Keep what SOURCE shows and is worth it: sharp, exposed, and unlike all that was kept.
 
-    \b
-    SOURCE is what edgevit run takes: a camera (0, csi://0), rtsp://, http://,
-    gst:PIPELINE, a video, a folder, test://.
-      edgevit collect 0 -o frames --seconds 60                  to calibrate on
-      edgevit collect 0 -o cells --label crack --limit 50       one class
-      edgevit collect 0 -o cells --label "crack,fine"           classes by key
-      edgevit collect 0 -o more --uncertain cells.edgevit       what to label next
-    Ctrl-C or SIGTERM ends it with its summary, a second at once. With --json
-    every snapshot is one line of JSON on stdout and the summary is the last.
+    Ctrl-C or SIGTERM ends it with its summary, a second at once. With --json every snapshot is one line of JSON on stdout and the
+    summary is the last.
     """
     from edgevit.commands.arguments import names_of
     from edgevit.commands.collect import asked_of, refuse_within, run_collect
@@ -87,7 +83,7 @@ def collect(**values: Any) -> None:
     if keymap is not None and values["headless"]:
         _require_terminal()
     names = ("out", "change", "sharp", "alike", "any_light", "uncertain", "below", "margin", "limit", "seconds", "format",
-             "most_mib", "keys")  # fmt: skip
+             "most_mib", "roi", "keys")  # fmt: skip
     every = 1.0 if values["every"] is None else values["every"]
     asked = asked_of(
         **{name: values[name] for name in names}, every=every, labels=() if keymap else labels

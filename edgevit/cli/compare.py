@@ -134,8 +134,8 @@ def print_comparison(comparison: Any) -> None:
         for text in device_lines(device_plans(comparison)):
             say(*textwrap.wrap(text, WIDTH))
         say()
-    for text in legend(comparison, sheet.columns, sheet.rows):
-        say(f"{text}.")
+    if meanings := legend(comparison, sheet.columns, sheet.rows):
+        say(*textwrap.wrap(f"{'; '.join(meanings)}.", WIDTH))
     say(conditions_line(comparison))
     for text in origin_lines(comparison):
         say(text)

@@ -92,5 +92,7 @@ def note(text: str) -> None:
 
 
 def command_line() -> str:
-    """What was typed, as a shell would take it again."""
-    return shlex.join(["edgevit", *sys.argv[1:]])
+    """What was typed, as a shell would take it again, but for passwords and tokens."""
+    from edgevit.runtime.redact import without_secrets
+
+    return shlex.join(["edgevit", *map(without_secrets, sys.argv[1:])])

@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgevit.cli.files import OutputFolder, Writing
+from edgevit.cli.hosts import hosts_of, hosts_options, password_of_sudo
 from edgevit.cli.options import json_option, signature_option
 from edgevit.cli.say import say
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+    from edgevit.deploy.running import Running
 
 PATH = click.Path(path_type=Path)
 
 
-@click.command(cls=Writing)
+class WithRunOptions(Writing):
+    """A command of which everything after ``--`` is for ``edgevit run``, where there is a run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep that aside, as ``run_options``."""
+        place = args.index("--") if "--" in args and any(word.partition("=")[0] == "--run" for word in args) else len(args)
+        parsed = super().parse_args(ctx, args[:place])
+        ctx.params["run_options"] = tuple(args[place + 1 :])
+        return parsed
+
+
+@click.command(cls=WithRunOptions)
 @click.argument("bundle", type=PATH)
-@click.argument("hosts", metavar="[USER@]HOST...", nargs=-1, required=True)
-@click.option("--port", type=click.IntRange(1, 65535), help="Of ssh; what your ssh config says by default.")
-@click.option("--dir", "folder", default="edgevit", show_default=True, help="Folder on the host, below the home folder there.")
+@click.argument("hosts", metavar="[USER@]HOST...", nargs=-1)
+@hosts_options
+@click.option("--run", "source", metavar="SOURCE", help="Put it into service there: run it on this source, for good.")
+@click.option("--name", default="edgevit", show_default=True, help="Of the service; another name is another service.")
+@click.option("--system", is_flag=True, help="A service of the system's, which takes root: sudo's password is asked for once.")
+@click.option(
+    "--min-fps",
+    type=click.FloatRange(0),
+    help="Labels per second it must give there; 40 % of what is known to be possible.",
+)
+@click.option(
+    "--within", type=click.FloatRange(0), default=120.0, show_default=True, metavar="SECONDS", help="Until it must be healthy."
+)
+@click.option(
+    "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
+)
+@click.option(
+    "--at-a-time", type=click.IntRange(1), default=16, show_default=True, metavar="HOSTS", help="So many hosts side by side."
+)
+@click.option("--stop-after", type=click.IntRange(1), metavar="HOSTS", help="Begin no other host when so many have failed.")
 @click.option("--python", default="python3", show_default=True, help="The host's interpreter; 3.10 or newer.")
 @click.option(
     "--wheelhouse",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Install from these wheels: for hosts without a package index.",
-)
-@click.option(
-    "--ssh", default="ssh", show_default=True, metavar="COMMAND", help="With options of your own, as rsync -e takes it."
 )
 @click.option("--frames", type=click.IntRange(1), default=200, show_default=True, help="Frames of 1280x720 to measure on.")
 @click.option(
@@ -40,26 +71,29 @@ def deploy(**values: Any) -> None:
 
     Uses your own ssh: keys, agent, config. Only what has changed is sent, and what a broken link interrupts goes on when the same
     command is run again. On the host everything lies in one folder; nothing needs root.
+
+    With --run it stays there as a service; what follows -- goes to edgevit run. A bundle that gives no labels there, or too few,
+    is rolled back by itself.
     """
     import tempfile
 
     from edgevit.cli.console import print_json
-    from edgevit.deploy.destination import Destination
     from edgevit.deploy.plan import check_places, make_plan
     from edgevit.deploy.several import deploy as deploy_to
 
-    hosts = [Destination(address=name, port=values["port"], folder=values["folder"]) for name in dict.fromkeys(values["hosts"])]
     with tempfile.TemporaryDirectory(prefix="edgevit-") as work:
+        hosts, ssh = hosts_of(values, Path(work))
         plan = make_plan(
             values["bundle"], Path(work), values["out"], keys=values["keys"], wheelhouse=values["wheelhouse"],
-            python=values["python"], ssh=values["ssh"], frames=values["frames"],
+            python=values["python"], ssh=ssh, frames=values["frames"],
         )  # fmt: skip
+        plan = replace(plan, running=_running(plan.bundle, values) if values["source"] is not None else None)
         if values["dry_run"]:
             _print_plan(plan, hosts, as_json=values["as_json"])
             return
         check_places(plan, hosts, values["keys"])
         with _watcher(quiet=values["as_json"]) as watcher:
-            outcomes = deploy_to(plan, hosts, watcher)
+            outcomes = deploy_to(plan, hosts, watcher, at_a_time=values["at_a_time"], stop_after=values["stop_after"])
     if values["as_json"]:
         print_json([outcome.report | {"error": str(outcome.error) if outcome.error else None} for outcome in outcomes])
     else:
@@ -68,6 +102,25 @@ def deploy(**values: Any) -> None:
     if failed:
         # Each host's error was told; the code is that of the first.
         raise click.exceptions.Exit(failed[0].exit_code)
+
+
+def _running(bundle: Bundle, values: dict[str, Any]) -> Running:
+    """What is to run there; wrong options are refused here, before anything is sent. Paths are the hosts'."""
+    from edgevit.cli.service import asked_of_run, checked, folders_of, shown_command
+    from edgevit.deploy.running import Running
+    from edgevit.services.wanted import Wanted
+
+    source, options = values["source"], values["run_options"]
+    asked = asked_of_run(bundle, [str(bundle.path), source, "--headless", *options])
+    shown = shown_command(("", "-m", "edgevit", "run", "", source, *options))
+    wanted = Wanted(
+        source=source, options=options, manager="system" if values["system"] else "user", watchdog_s=values["watchdog"],
+        writable=tuple(map(str, folders_of(asked))),
+    )  # fmt: skip
+    return Running(
+        name=checked(values["name"]), wanted=wanted, shown=" ".join(shown[5:]), min_fps=values["min_fps"],
+        within=values["within"], password=password_of_sudo(),
+    )  # fmt: skip
 
 
 def _watcher(*, quiet: bool) -> Any:
@@ -123,6 +176,8 @@ def _print_plan(plan: Any, hosts: list[Any], *, as_json: bool) -> None:
     compiles = "compile there" if plan.ahead else f"nothing to compile: {plan.bundle.manifest.engine} does at every start"
     steps = ["reach", "push packages", f"install edgevit[{plan.extra}]", "push bundle", "doctor", compiles,
              f"benchmark: {plan.frames} frames of 1280x720", f"bring back to {plan.out}"]  # fmt: skip
+    if plan.running is not None:
+        steps.append(f"service {plan.running.name}: run it on {plan.running.shown}, wait for labels, else roll back")
     if as_json:
         print_json({"hosts": [host.address for host in hosts], "files": dict(sizes), "steps": steps})
         return
@@ -140,21 +195,25 @@ def _print(outcomes: list[Any]) -> None:
     for outcome in outcomes:
         report = outcome.report
         summary = (report.get("benchmark") or {}).get("summary") or {}
-        infer, latency = summary.get("infer_ms") or {}, summary.get("latency_ms") or {}
+        infer, latency, fps = summary.get("infer_ms") or {}, summary.get("latency_ms") or {}, summary.get("fps")
+        if (state := (report.get("service") or {}).get("state")) is not None:  # what counts is the service
+            latency, fps = state.get("latency_ms") or {}, state.get("fps")
         rows.append((
             outcome.host.address,
             report.get("machine", "-"),
             (report.get("benchmark") or {}).get("engine", "-"),
             _figure(infer.get("p50")),
             f"{_figure(latency.get('p50'))}/{_figure(latency.get('p99'))}" if latency else "-",
-            _figure(summary.get("fps")),
-            next(reversed(report["steps"]), "-") if outcome.error else "done",
+            _figure(fps),
+            outcome.came_to,
         ))  # fmt: skip
     columns = ("host", "machine", "engine", "infer p50 ms", "capture to label p50/p99 ms", "fps", "came to")
     table("Deployed", columns, rows, left=3)
     for outcome in outcomes:
         if outcome.error:
             say(f"edgevit: {outcome.error}", err=True)
+            for line in (outcome.report.get("service") or {}).get("logs", ()):
+                say(f"  {line}", err=True)
 
 
 def _figure(value: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgevit.cli.command import Command
 from edgevit.errors import ConfigError, storage_errors
 from edgevit.files.own_kinds import FileKind, require_kind
 from edgevit.files.paths import expanded, is_file
@@ -34,10 +35,11 @@ class OutputFile(click.Path):
 
 
 class OutputFolder(click.Path):
-    """A folder to write into."""
+    """A folder to write into; ``otherwise`` as in `OutputFile`."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: Callable[[dict[str, Any]], Path] | None = None) -> None:
         super().__init__(file_okay=False, path_type=Path)
+        self.otherwise = otherwise
 
 
 class OutputBundle(click.Path):
@@ -51,7 +53,7 @@ class OutputBundle(click.Path):
 OUTPUTS = (OutputFile, OutputFolder, OutputBundle)
 
 
-class Writing(click.Command):
+class Writing(Command):
     """A command with options of these types."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -98,13 +100,17 @@ def _outputs(command: click.Command, values: dict[str, Any]) -> Iterator[tuple[O
 
 def _inputs(command: click.Command, values: dict[str, Any]) -> Iterator[Path]:
     """Every path that a command is given to read, and every text that happens to name a file, such as run's SOURCE."""
+    from edgevit.runtime.cameras import parse_named
+
     for parameter in command.params:
         if isinstance(parameter.type, OUTPUTS):
             continue
         value = values.get(parameter.name or "")
         for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, Path) or (isinstance(each, str) and parameter.name == "source"):
+            if isinstance(each, Path):
                 yield expanded(str(each))
+            elif isinstance(each, str) and parameter.name == "source":
+                yield expanded(parse_named(each).uri)
             elif isinstance(each, str) and _names_file(each):
                 yield Path(each)
 

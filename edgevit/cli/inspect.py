@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from edgevit.cli.command import Command
 from edgevit.cli.options import json_option, signature_option, threads_option
 from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--layers", is_flag=True, help="Every part of every block: precision, scales, MACs, bytes, time.")
 @click.option("--engine", help="For --layers: time on openvino or onnxruntime; the bundle's own engine by default.")

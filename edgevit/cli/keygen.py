@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from edgevit.cli.command import Command
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", type=click.Path(path_type=Path))
 @json_option
 def keygen(name: Path, as_json: bool) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgevit.cli.sources import absent
 from edgevit.errors import ConfigError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
     from edgevit.engine.base import Session
     from edgevit.preview.metrics import Exposition
     from edgevit.preview.telemetry import Sample
-    from edgevit.runtime.frame import Source
+    from edgevit.runtime.cameras import Camera
     from edgevit.runtime.metrics import RunMetrics
     from edgevit.runtime.sinks.base import Delivery
 
 
 def metrics_of(
-    source: Source, session: Session, bundle: Bundle, values: Mapping[str, Any], sample: Sample | None,
+    cameras: Sequence[Camera], session: Session, bundle: Bundle, values: Mapping[str, Any], sample: Sample | None,
     deliveries: Callable[[], Iterable[Delivery]],
 ) -> RunMetrics | None:  # fmt: skip
-    """The metrics of a run; its ``tally`` is a sink. None if nobody can ask for them. Raises ConfigError for a lone token."""
+    """The metrics of a run; the ``tally`` of each camera is a sink of its decisions.
+
+    None if nobody can ask for them. Raises ConfigError for a lone token."""
     if values["metrics"] is None:
         if values["metrics_token"] is not None and "EDGEVIT_METRICS_TOKEN" not in os.environ:
             msg = "--metrics-token goes with --metrics HOST:PORT"
@@ -36,7 +39,7 @@ def metrics_of(
         )
         raise ConfigError(msg)
     from edgevit import __version__
-    from edgevit.runtime.metrics import RunMetrics
+    from edgevit.runtime.metrics import Counted, RunMetrics
     from edgevit.runtime.sinks.tally import Tally
 
     manifest = bundle.manifest
@@ -48,8 +51,12 @@ def metrics_of(
         "engine": session.engine,
         "device": session.device,
     }
-    tally = Tally(manifest.labels, rarity=manifest.known is not None)
-    return RunMetrics(tally=tally, source=source, build=build, deliveries=deliveries, sample=sample)
+    counted = [
+        Counted(tally=Tally(manifest.labels, rarity=manifest.known is not None), source=each.source, camera=each.name)
+        for each in cameras
+    ]
+    missing = {str(name): told for name, told in absent(values["source"], cameras).items()}
+    return RunMetrics(cameras=counted, absent=missing, build=build, deliveries=deliveries, sample=sample)
 
 
 def _same(page: str, metrics: str) -> bool:

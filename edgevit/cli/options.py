@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgevit.cli.shares import Share
 from edgevit.problem import PROBLEM_TYPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -109,29 +110,15 @@ def model_options(command: Command) -> Command:
     return command
 
 
-class Share(click.ParamType):  # type: ignore[type-arg]  # the same
-    """A share 0..1, or ``auto``."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        """Parse; fails with the value that was given."""
-        if value == "auto" or isinstance(value, float):
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is no share: write 0.2 (of the multiply-accumulates), or auto.", param, ctx)
-
-
 PRUNE_OPTIONS = (
-    click.option("--prune", "--share", type=Share(), metavar="SHARE|auto", help="Share of the MACs to remove, or auto: what "
+    click.option("--prune", "--share", type=Share("0.2 or 20%, of the multiply-accumulates", ("auto",)), metavar="SHARE|auto",
+                 help="Share of the MACs to remove, 0.2 or 20%, or auto: what "
                  "--max-drop allows."),
     click.option("--speedup", type=float, metavar="X", help="Remove heads, neurons, sublayers and tokens, as does least harm, "
                  "until the model is so many times as fast: measured where the target is this machine's CPU, else as estimated, "
                  "and a note says so."),
     click.option("--merge", metavar="SHARE", help="Merge tokens that are alike, without training: this share of the MACs, "
-                 "0.35; or by hand, tokens at blocks: 64@2,64@5. With --speedup or --prune auto, none: leave tokens alone."),
+                 "0.35 or 35%; or by hand, tokens at blocks: 64@2,64@5. With --speedup or --prune auto, none: leave them alone."),
     click.option("--recover", type=click.IntRange(0), default=0, metavar="EPOCHS", help="Then distil from the unpruned model."),
     click.option("--score", default="obs", help="What goes first: obs, wifv, variance, or taylor (needs labels).",
                  show_default=True),
@@ -186,6 +173,11 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="Where torch computes: cpu, cuda or cuda:N; auto is CUDA where there is one.",
+)
+engine_device_option = click.option(
+    "--device",
+    metavar="NAME",
+    help="Of an engine that has several, OpenVINO: CPU, by default; GPU, GPU.0, GPU.1 or NPU, of Intel's, where present.",
 )
 graph_option = click.option(
     "--graph/--no-graph", default=True, show_default=True, help="Let TensorRT replay a CUDA graph where that is faster."

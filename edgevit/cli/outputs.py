@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,15 +15,16 @@ import click
 from edgevit.cli.files import OutputFile, OutputFolder
 from edgevit.cli.say import say
 from edgevit.errors import ConfigError, StorageError
-from edgevit.files.own_kinds import FEATURES, RESULTS, TABLE, VIDEO
+from edgevit.files.own_kinds import FEATURES, RESULTS, STATE, TABLE, VIDEO
 
 if TYPE_CHECKING:
     from edgevit.attention_maps.probe import Glance
     from edgevit.bundle import Bundle, Manifest
     from edgevit.engine.base import Session
+    from edgevit.preview.server import Preview
     from edgevit.preview.telemetry import Sample
+    from edgevit.runtime.cameras import Camera
     from edgevit.runtime.decide import Decider, Decision
-    from edgevit.runtime.frame import Source
     from edgevit.runtime.metrics import RunMetrics
     from edgevit.runtime.sinks.base import Delivery, Receiver, Sink
     from edgevit.runtime.sinks.guard import Guarded
@@ -39,8 +41,8 @@ OPTIONS = (
         "--threshold",
         multiple=True,
         metavar="P|LABEL=P",
-        help="Below this confidence the label is 'unknown'; of a multi-label model, it is not there (0.5 by default). "
-        "May be given again, for single labels.",
+        help="Below this confidence, 0.6 or 60%, the label is 'unknown'; of a multi-label model, it is not there (0.5 by "
+        "default). May be given again, for single labels.",
     ),
     click.option(
         "--unknown",
@@ -48,8 +50,20 @@ OPTIONS = (
         help="Call 'unknown' what is unlike the images that the bundle was built with, and at most this share of what is like "
         "them: 0.02 or 2%; auto is 1%. Of a bundle built with --unknown.",
     ),
-    click.option("--smooth", metavar="KIND:N", help="Over N frames: ema:N averages confidences, majority:N counts labels."),
+    click.option(
+        "--smooth", metavar="N|KIND:N", help="Over N frames: ema:N, or N, averages confidences, majority:N counts labels."
+    ),
     click.option("--save", type=OutputFile(VIDEO), help="Write the annotated video: .mp4 or .avi."),
+    click.option(
+        "--overlay",
+        type=click.Choice(["off", "label", "full"]),
+        default="label",
+        show_default=True,
+        help="On video and window: nothing, a strip with the label, or all predictions with bars.",
+    ),
+    click.option(
+        "--overlay-position", type=click.Choice(["top", "bottom"]), default="top", show_default=True, help="Where that is."
+    ),
     click.option("--headless", is_flag=True, help="Open no window, even on a display."),
     click.option("--jsonl", type=OutputFile(RESULTS), help="Append a line of JSON per frame."),
     click.option(
@@ -66,6 +80,13 @@ OPTIONS = (
         "--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus; other than on 127.0.0.1 it wants a token of yours."
     ),
     click.option("--metrics-token", envvar="EDGEVIT_METRICS_TOKEN", help="That token. Also $EDGEVIT_METRICS_TOKEN."),
+    click.option(
+        "--state",
+        type=OutputFile(STATE, parents=True),
+        envvar="EDGEVIT_STATE",
+        help="Keep this file up to date, every second: rate, latency, errors, temperature; for edgevit healthcheck and fleet. "
+        "Best in memory, as under /run. Also $EDGEVIT_STATE.",
+    ),
     click.option("--snapshot", type=OutputFolder(), help="At an event, save the picture here."),
     click.option("--snapshot-limit", type=click.IntRange(1), default=1000, show_default=True, help="Pictures there, at most."),
     click.option("--on-label", metavar="COMMAND", help="At an event, run this, without a shell; it reads $EDGEVIT_LABEL."),
@@ -77,7 +98,7 @@ OPTIONS = (
         "--when",
         multiple=True,
         metavar="CONDITION",
-        help="What is an event, such as 'label=crack,confidence>0.8'; given twice, either is. By default: changed.",
+        help="What is an event, such as 'label=crack,confidence>80%'; given twice, either is. By default: changed.",
     ),
     click.option(
         "--every",
@@ -121,11 +142,18 @@ class Outputs:
         self.sinks: list[Sink] = []
         self.receivers: list[Receiver] = []
         self.guards: list[Guarded[Any]] = []
+        self.preview: Preview | None = None
+        self.videos: list[Path] = []
 
     def __call__(self, decision: Decision) -> bool:
         """Hand on one decision; False once any sink asks to end."""
         # A list: every sink sees the last decision, too.
         return False not in [sink(decision) for sink in self.sinks]
+
+    def lose(self, camera: str, error: str) -> None:
+        """Show that a camera is gone for good, and why."""
+        if self.preview is not None:
+            self.preview.lose(camera, error)
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -148,27 +176,29 @@ class Outputs:
 
 @contextmanager
 def open_outputs(
-    source: Source, session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None = None
+    cameras: Sequence[Camera], session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None = None
 ) -> Iterator[Outputs]:
     """Open all that the options ask for, and close it again, whatever happens; ``sample`` gives the page the device's state."""
     from contextlib import ExitStack, closing
 
     from edgevit.cli.metrics import metrics_of, serving
+    from edgevit.runtime.sinks.per_camera import PerCamera
 
     outputs = Outputs()
-    metrics = metrics_of(source, session, bundle, values, sample, outputs.all_deliveries)
+    metrics = metrics_of(cameras, session, bundle, values, sample, outputs.all_deliveries)
     with ExitStack() as stack:
         if metrics is not None:
-            outputs.sinks.append(metrics.tally)
-        for sink in _sinks(outputs, source, session, bundle.manifest, values):
+            outputs.sinks.append(PerCamera({each.camera: each.tally for each in metrics.cameras}))
+        for sink in _sinks(outputs, cameras, bundle.manifest, values):
             outputs.sinks.append(stack.enter_context(closing(sink)))
-        for sink in _preview(source, session, bundle, values, sample, metrics):
-            outputs.sinks.append(stack.enter_context(closing(sink)))
+        if (preview := _preview(cameras, session, bundle, values, sample, metrics)) is not None:
+            outputs.preview = stack.enter_context(closing(preview))
+            outputs.sinks.append(preview)
         stack.enter_context(serving(metrics, values))
         yield outputs
 
 
-def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
+def _sinks(outputs: Outputs, cameras: Sequence[Camera], manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
     from edgevit.cli.console import note
     from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.notify import open_notifier
@@ -176,24 +206,44 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
     from edgevit.runtime.sinks.features import FeatureFile
     from edgevit.runtime.sinks.guard import Guarded
     from edgevit.runtime.sinks.lines import CsvFile, JsonFile, JsonLines
+    from edgevit.runtime.sinks.per_camera import PerCamera
     from edgevit.runtime.sinks.screens import Overlays, WindowSink, has_display
     from edgevit.runtime.sinks.video import VideoSink
+
+    named = cameras[0].name is not None
 
     def guarded(output: Any, name: object, *, retry: bool = True) -> Guarded[Any]:
         outputs.guards.append(Guarded(output, str(name), note=note, retry=retry))
         return outputs.guards[-1]
 
     def behind(output: Any, **options: Any) -> Sink:
-        # Files wait for their outputs; a camera does not.
-        return Behind(output, outputs.guards[-1].delivery, note=note, wait=source.policy == "every", **options)
+        return Behind(output, outputs.guards[-1].delivery, note=note, wait=_waits(cameras), **options)
 
-    yield JsonLines(sys.stdout) if values["as_json"] else Lines(moving=source.fps is not None)
+    def drawn_on(screen: Any, camera: Camera) -> Overlays:
+        paced = camera.source.policy == "every" and not camera.source.live
+        return Overlays(
+            [screen], precision=manifest.precision, overlay=values["overlay"], position=values["overlay_position"], paced=paced,
+            fps=camera.source.fps,
+        )  # fmt: skip
+
+    def video(camera: Camera) -> Sink:
+        path = _of_camera(values["save"], camera, several=len(values["source"]) > 1)
+        outputs.videos.append(path)
+        screen = guarded(VideoSink(path, fps=camera.source.fps or 30.0), path, retry=False)
+        return behind(drawn_on(screen, camera), size=QUEUED_PICTURES)
+
+    def window(camera: Camera) -> Sink:
+        title = "window" if camera.name is None else f"window {camera.name}"
+        shown = WindowSink() if camera.name is None else WindowSink(f"edgevit {camera.name}")
+        return drawn_on(guarded(shown, title, retry=False), camera)
+
+    yield JsonLines(sys.stdout) if values["as_json"] else Lines(moving=_move(cameras), several=len(cameras) > 1)
     if notifier := open_notifier():
         yield notifier
     if (path := values["jsonl"]) is not None:
         yield behind(guarded(JsonFile(path), path), size=QUEUED_LINES, keep=without_picture)
     if (path := values["csv"]) is not None:
-        rows = CsvFile(path, multi_label=manifest.problem_type == MULTI_LABEL, rarity=manifest.known is not None)
+        rows = CsvFile(path, multi_label=manifest.problem_type == MULTI_LABEL, rarity=manifest.known is not None, cameras=named)
         yield behind(guarded(rows, path), size=QUEUED_LINES, keep=without_picture)
     if (path := values["features"]) is not None:
         if manifest.features is None:
@@ -201,16 +251,30 @@ def _sinks(outputs: Outputs, source: Source, session: Session, manifest: Manifes
             raise ConfigError(msg)
         yield FeatureFile(path)
     if values["save"] is not None:
-        video = guarded(VideoSink(values["save"], fps=source.fps or 30.0), values["save"], retry=False)
-        yield behind(Overlays([video], precision=manifest.precision), size=QUEUED_PICTURES)
+        yield PerCamera({camera.name: video(camera) for camera in cameras})
     if not values["headless"] and has_display():
-        yield Overlays([guarded(WindowSink(), "window", retry=False)], precision=manifest.precision)
-    yield from _events(outputs, source, manifest, values)
+        yield PerCamera({camera.name: window(camera) for camera in cameras})
+    yield from _events(outputs, cameras, manifest, values)
+
+
+def _waits(cameras: Sequence[Camera]) -> bool:
+    """Whether what is classified waits for its outputs: files do; a camera does not, nor do files beside one."""
+    return all(camera.source.policy == "every" for camera in cameras)
+
+
+def _move(cameras: Sequence[Camera]) -> bool:
+    return any(camera.source.fps is not None for camera in cameras)
+
+
+def _of_camera(path: Path, camera: Camera, *, several: bool) -> Path:
+    """The file of one of several cameras: ``line.mp4`` becomes ``line-gate.mp4``."""
+    return path.with_name(f"{path.stem}-{camera.name}{path.suffix}") if several else path
 
 
 def _preview(
-    source: Source, session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None, metrics: RunMetrics | None
-) -> Iterator[Sink]:
+    cameras: Sequence[Camera], session: Session, bundle: Bundle, values: dict[str, Any], sample: Sample | None,
+    metrics: RunMetrics | None,
+) -> Preview | None:  # fmt: skip
     if values["serve"] is None:
         if values["attention"] is not None:
             msg = "--attention is shown on the page: it goes with --serve HOST:PORT"
@@ -218,25 +282,26 @@ def _preview(
         if values["serve_token"] is not None and "EDGEVIT_SERVE_TOKEN" not in os.environ:
             msg = "--serve-token goes with --serve HOST:PORT"
             raise ConfigError(msg)
-        return
+        return None
     from edgevit.cli.console import note
     from edgevit.cli.metrics import on_the_page
+    from edgevit.cli.sources import absent
     from edgevit.preview.server import Preview
 
     glance = _glance(bundle, values["attention"]) if values["attention"] is not None else None
     info = {
         "model": bundle.manifest.name,
-        "source": source.description,
         "precision": bundle.manifest.precision,
         "engine": f"{session.engine} on {session.device}",
     }
     if glance is not None:
         info["attention_map"] = glance.title
     preview = Preview(
-        values["serve"], info=info, token=values["serve_token"], telemetry=sample, attention=glance, metrics=on_the_page(metrics)
-    )
+        values["serve"], info=info, token=values["serve_token"], telemetry=sample, attention=glance, metrics=on_the_page(metrics),
+        sources={camera.name: camera.source.description for camera in cameras} | absent(values["source"], cameras),
+    )  # fmt: skip
     note(f"preview: {preview.url}")
-    yield preview
+    return preview
 
 
 def _glance(bundle: Bundle, part: str) -> Glance:
@@ -246,12 +311,13 @@ def _glance(bundle: Bundle, part: str) -> Glance:
     return Glance(bundle.read(MODEL), bundle.manifest.model, bundle.manifest.preprocessing, part)
 
 
-def _events(outputs: Outputs, source: Source, manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
+def _events(outputs: Outputs, cameras: Sequence[Camera], manifest: Manifest, values: dict[str, Any]) -> Iterator[Sink]:
     from edgevit.cli.console import note
     from edgevit.problem import MULTI_LABEL
     from edgevit.runtime.sinks.condition import CHANGED, Gate, parse_condition
     from edgevit.runtime.sinks.events import Events
     from edgevit.runtime.sinks.label_gate import LabelGate
+    from edgevit.runtime.sinks.per_camera import PerCamera
 
     several = manifest.problem_type == MULTI_LABEL
     conditions = [parse_condition(text, manifest.labels, multi_label=several) for text in values["when"] or [CHANGED]]
@@ -259,7 +325,7 @@ def _events(outputs: Outputs, source: Source, manifest: Manifest, values: dict[s
         msg = "--when margin... looks at two classes: not with --top-k 1"
         raise ConfigError(msg)
     makers: dict[str, Callable[[Any], Receiver]] = {
-        "snapshot": lambda folder: _snapshots(folder, values["snapshot_limit"], note, wait=source.policy == "every"),
+        "snapshot": lambda folder: _snapshots(folder, values["snapshot_limit"], note, wait=_waits(cameras)),
         "on_label": lambda command: _command(command, note),
         "webhook": lambda url: _webhook(url, note),
         "mqtt": lambda url: _mqtt(url, note),
@@ -271,8 +337,8 @@ def _events(outputs: Outputs, source: Source, manifest: Manifest, values: dict[s
             raise ConfigError(msg)
         return
     gate = LabelGate if several else Gate
-    events = Events(gate(conditions, every=values["every"]), outputs.receivers)
-    yield events
+    # Whether a label has changed is each camera's own question.
+    yield PerCamera({camera.name: Events(gate(conditions, every=values["every"]), outputs.receivers) for camera in cameras})
     for name, value in wanted.items():
         outputs.receivers.append(makers[name](value))
 
@@ -302,23 +368,27 @@ def _mqtt(url: str, note: Callable[[str], None]) -> Receiver:
 
 
 class Lines:
-    """For people: one line that follows the frames on a terminal; in a log a line per picture, per second of what moves."""
+    """For people: one line that follows the frames on a terminal; in a log a line per picture, per second of what moves.
 
-    def __init__(self, *, moving: bool) -> None:
+    Of several cameras, a line of each.
+    """
+
+    def __init__(self, *, moving: bool, several: bool = False) -> None:
         from edgevit.runtime.latency import Rate
 
-        self._rate = Rate()
-        self._ending = "\r" if sys.stdout.isatty() else "\n"
+        self._rates: dict[str | None, Rate] = defaultdict(Rate)
+        self._ending = "\r" if sys.stdout.isatty() and not several else "\n"
         self._interval = 1.0 if moving and self._ending == "\n" else 0.0
-        self._due = 0.0
+        self._due: dict[str | None, float] = {}
 
     def __call__(self, decision: Decision) -> bool:
         """Print one decision, if it is due."""
-        self._rate.add(decision.finished)
-        if decision.finished < self._due:
+        rate = self._rates[decision.camera]
+        rate.add(decision.finished)
+        if decision.finished < self._due.get(decision.camera, 0.0):
             return True
-        self._due = decision.finished + self._interval
-        fps, there = self._rate.per_second, decision.labels or (decision.best,)
+        self._due[decision.camera] = decision.finished + self._interval
+        fps, there = rate.per_second, decision.labels or (decision.best,)
         labels = ", ".join(f"{each.label} {100 * each.confidence:.1f} %" for each in there)
         if not decision.labels:  # the confidence is of a label that is not there, or not believed
             first = decision.predictions[0]
@@ -326,7 +396,8 @@ class Lines:
             labels = f"{decision.best.label}{seen}"
         speed = f"{fps:6.1f} fps" if fps else " " * 10
         stages = f"read {decision.read_ms:.1f}  prepare {decision.prepare_ms:.1f}  infer {decision.infer_ms:.1f} ms"
-        line = f"{decision.frame.name}  {labels}  {speed}  {stages}"
+        called = "" if decision.camera is None else f"{decision.camera}  "
+        line = f"{called}{decision.frame.name}  {labels}  {speed}  {stages}"
         say(f"{line:<110}", end=self._ending)
         return True
 

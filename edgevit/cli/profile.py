@@ -7,15 +7,17 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import graph_option, json_option, threads_option
+from edgevit.cli.command import Command
+from edgevit.cli.options import engine_device_option, graph_option, json_option, threads_option
 from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", default="test://640x480")
 @click.option("--engine", help="openvino, onnxruntime or tensorrt; the bundle's own by default.")
 @click.option("--runs", type=click.IntRange(5), default=50, show_default=True, help="Timed frames.")
+@engine_device_option
 @threads_option
 @graph_option
 @json_option
@@ -39,11 +41,14 @@ def profile(**values: Any) -> None:
     load = machine.load()
     with (
         open_source(values["source"], loop=True) as source,
-        session_of(bundle, values["engine"], threads=values["threads"], graph=values["graph"]) as session,
+        session_of(
+            bundle, values["engine"], threads=values["threads"], graph=values["graph"], device=values["device"]
+        ) as session,
     ):
         found = profile_bundle(
-            bundle, source, session, values["engine"], threads=values["threads"], runs=values["runs"], progress=progress
-        )
+            bundle, source, session, values["engine"], threads=values["threads"], runs=values["runs"], progress=progress,
+            device=values["device"],
+        )  # fmt: skip
         where = {"source": source.description, "engine": session.engine, "device": session.device, "threads": session.threads,
                  "graph": asdict(session.graph) if session.graph else None}  # fmt: skip
         about_graph = [f"CUDA graph: {session.graph}"] if session.graph else []

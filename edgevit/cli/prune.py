@@ -18,6 +18,7 @@ from edgevit.cli.options import (
     threads_option,
 )
 from edgevit.cli.say import say
+from edgevit.cli.shares import Points
 from edgevit.target import PRECISIONS
 
 
@@ -38,7 +39,7 @@ def _out(values: dict[str, Any]) -> Path:
 @click.option("--precision", type=click.Choice(PRECISIONS[::-1]), help="What layer times are taken in; int8 if it can.")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=Points(),
     metavar="POINTS",
     help="With --prune auto: points of top-1 (several labels: of mAP; without labels: of agreement) that pruning may cost; "
     "0.5 by default.",

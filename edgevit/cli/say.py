@@ -7,6 +7,11 @@ import click
 from edgevit.printable import printable
 
 
+def say_fields(*fields: object) -> None:
+    """Print ``fields`` on one line with tabs between them, for a program that reads them; what would break it is escaped."""
+    click.echo("\t".join(map(printable, fields)))
+
+
 def say(*lines: object, err: bool = False, bold: bool = False, colour: str | None = None, end: str = "\n") -> None:
     """Print each of ``lines`` on a line of its own, an empty one without any; what would break or colour one is escaped."""
     texts = [printable(line) for line in lines]

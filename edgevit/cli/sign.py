@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from edgevit.cli.command import Command
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key; see edgevit keygen.")
 @json_option

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from edgevit.runtime.cameras import Camera
     from edgevit.runtime.frame import Source
+    from edgevit.runtime.turns import Lost
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,8 +61,17 @@ OPTIONS = (
 )
 
 
+roi_option = click.option(
+    "--roi",
+    multiple=True,
+    metavar="[NAME:]X,Y,W,H",
+    help="Look at this part of the picture only: pixels of the picture as it is after --rotate, or shares, 25%,25%,50%,50%. With "
+    "NAME: of the source that is called so.",
+)
+
+
 def source_options(command: Command) -> Command:
-    """Add the options that `open_asked` reads."""
+    """Add the options that `open_asked` and `open_asked_cameras` read."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
@@ -66,6 +79,31 @@ def source_options(command: Command) -> Command:
 
 def open_asked(values: dict[str, Any]) -> Source:
     """Open the source that a command's parameters name. Raises what `open_source` raises."""
+    return _opener(values)(values["source"])
+
+
+def open_asked_cameras(values: dict[str, Any], lost: Lost) -> AbstractContextManager[list[Camera]]:
+    """Open all that a command's parameters name; ``lost`` is told of each of several that cannot be opened.
+
+    Raises what `edgevit.runtime.opening.open_cameras` raises.
+    """
+    from edgevit.runtime.cameras import asked_of
+    from edgevit.runtime.opening import open_cameras
+
+    return open_cameras(asked_of(values["source"], values["roi"]), _opener(values), lost)
+
+
+def absent(texts: Sequence[str], cameras: Sequence[Camera]) -> dict[str | None, str]:
+    """Of the sources that were asked for, those that are not among ``cameras``: name and what it is, without a password."""
+    from edgevit.runtime.cameras import asked_of
+    from edgevit.runtime.redact import redacted
+
+    there = {camera.name for camera in cameras}
+    return {each.name: redacted(each.uri) for each in asked_of(texts) if each.name not in there}
+
+
+def _opener(values: dict[str, Any]) -> Callable[[str], Source]:
+    """What opens a source as the options have it."""
     from edgevit.cli.console import note
     from edgevit.runtime.gstreamer import Mode
     from edgevit.runtime.recovery import Recovery
@@ -73,4 +111,4 @@ def open_asked(values: dict[str, Any]) -> Source:
 
     mode = Mode(size_wh=values["camera_size"], fps=values["camera_fps"], rotate=int(values["rotate"]))
     recovery = Recovery(stall_seconds=values["stall"], give_up_seconds=values["give_up"])
-    return open_source(values["source"], loop=values["loop"], policy=values["policy"], mode=mode, recovery=recovery, note=note)
+    return partial(open_source, loop=values["loop"], policy=values["policy"], mode=mode, recovery=recovery, note=note)

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from edgevit.cli.command import Command
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
 
 WIDTH = 80
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @json_option
 def targets(name: str | None, as_json: bool) -> None:

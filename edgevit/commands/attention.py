@@ -34,6 +34,7 @@ def attention(
     *,
     out: str | Path | None = None,
     blocks: str | Sequence[int] | None = None,
+    all_heads: bool = False,
     data: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
     threads: int | None = None,
@@ -50,7 +51,8 @@ def attention(
         model: a bundle or a checkpoint.
         image: the path of an image; a Pillow image; or an array uint8 [H, W, 3] BGR, as OpenCV delivers it.
         out: a file to write, too: a picture (.png, .jpg, .webp), .npy for the maps, .npz for all weights.
-        blocks: numbers from 0, a list or a text with commas; all by default.
+        blocks: numbers from 0, a list or a text with commas; all by default, of which a picture has the last.
+        all_heads: a picture of every head of these blocks, not of the mean over heads.
         data: for a checkpoint: images to calibrate INT8 on, to see that, too.
         recipe: for a checkpoint: how to calibrate INT8.
         threads, cache, progress: as `edgevit.build` takes them.
@@ -69,7 +71,9 @@ def attention(
     found = read_model(path_of(model, "model"), path_or_none(data, "data"), recipe_of(recipe), how, bench)
     with bench.stage("look"):
         frame, views = look_at(found, image, threads=bench.threads)
-    result = AttentionResult(frame=frame, views=views, blocks=_blocks(blocks, views), written=written)
+    chosen = _blocks(blocks, views)
+    drawn = chosen if all_heads or blocks is not None else chosen[-1:]
+    result = AttentionResult(frame=frame, views=views, blocks=chosen, drawn=drawn, all_heads=all_heads, written=written)
     if written is not None:
         result.save(written)
     return result

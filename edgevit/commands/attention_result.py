@@ -47,7 +47,11 @@ class AttentionResult:
     views: tuple[View, ...]
     """The reference first."""
     blocks: tuple[int, ...]
-    """Those that were asked for."""
+    """Those that were asked for; all by default."""
+    drawn: tuple[int, ...]
+    """Those of the picture; of `blocks` the last by default."""
+    all_heads: bool = False
+    """Whether the picture has every head, not the mean over heads."""
     written: Path | None = None
     """The file, if one was asked for."""
 
@@ -65,12 +69,14 @@ class AttentionResult:
         return [{"block": block, "mean": float(own.mean()), "worst": float(own.max())} for block, own in self.moved.items()]
 
     def picture(self) -> NDArray[np.uint8]:
-        """All maps drawn over the image, views side by side: uint8 [height, width, 3] BGR."""
-        from edgevit.attention_maps.picture import Panel, draw_attention
+        """Image, rollouts and means of blocks, or with ``all_heads`` every map, views side by side: uint8 [H, W, 3] BGR."""
+        from edgevit.attention_maps.canvas import Panel
+        from edgevit.attention_maps.grid import draw_grid
+        from edgevit.attention_maps.picture import draw_attention
 
-        panels = [Panel(title=view.title, attention=view.attention) for view in self.views]
+        panels = [Panel(name=view.precision, title=view.title, attention=view.attention) for view in self.views]
         notes = {block: f"moved {100 * float(shares.mean()):.1f} %" for block, shares in self.moved.items()}
-        return draw_attention(self.frame, panels, self.blocks, notes)
+        return (draw_grid if self.all_heads else draw_attention)(self.frame, panels, self.drawn, notes)
 
     def save(self, path: str | Path) -> None:
         """Write a picture, or with .npy the maps, or with .npz all weights. Raises ConfigError or StorageError."""

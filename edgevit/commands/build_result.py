@@ -58,5 +58,6 @@ class BuildResult:
         from edgevit.report.fragment import comparison_parts, fragment, lines, strong
 
         size = f"{self.bundle.path}: {self.bundle.bytes / 1e6:.1f} MB, input {self.bundle.manifest.input}"
-        figures = comparison_parts(self.comparison) if self.comparison else ""
-        return fragment(strong(size), figures, lines((*self.notes, f"{verdict_summary(self.verdicts)}.")))
+        return fragment(
+            strong(size), comparison_parts(self.comparison), lines((*self.notes, f"{verdict_summary(self.verdicts)}."))
+        )

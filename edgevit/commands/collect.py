@@ -25,6 +25,7 @@ from edgevit.runtime.collecting.sharp import parse_sharpness
 from edgevit.runtime.collecting.unsure import BELOW, Unsure
 from edgevit.runtime.frame import Source
 from edgevit.runtime.redact import redacted
+from edgevit.runtime.region import parse_region
 from edgevit.runtime.source import open_source
 
 MOST_MIB = 4096.0
@@ -48,6 +49,7 @@ def collect(
     seconds: float | None = None,
     format: Literal["jpg", "png"] = "jpg",
     most_mib: float = MOST_MIB,
+    roi: str | None = None,
 ) -> CollectResult:
     """Keep the frames of a source that are worth a place in a set of images: sharp, exposed, and each unlike all others.
 
@@ -75,6 +77,7 @@ def collect(
         seconds: of the source's time, at most.
         format: ``jpg`` (quality 95) or ``png``.
         most_mib: size that all pictures in ``out`` may reach.
+        roi: the part of the picture that is looked at and kept, ``X,Y,WIDTH,HEIGHT`` in pixels or all in percent.
 
     Raises:
         TypeError: an argument is of a type that it cannot be.
@@ -87,6 +90,7 @@ def collect(
     asked = asked_of(
         out=out, every=every, change=change, sharp=sharp, alike=alike, any_light=any_light, labels=labels, uncertain=uncertain,
         below=below, margin=margin, limit=limit, seconds=seconds, format=format, most_mib=most_mib,
+        roi=roi,
     )  # fmt: skip
     result, error = run_collect(source, asked, Silent())
     if error is not None:
@@ -107,11 +111,13 @@ class Asked:
 def asked_of(
     *, out: object, every: object, change: object, sharp: object, alike: object, any_light: object, labels: tuple[str, ...],
     uncertain: object, below: object, margin: object, limit: object, seconds: object, format: object, most_mib: object,
-    keys: tuple[Path, ...] = (),
+    roi: object, keys: tuple[Path, ...] = (),
 ) -> Asked:  # fmt: skip
     """Plain arguments of `collect` as values. Raises ConfigError or TypeError."""
     if not isinstance(sharp, str):
         raise wrong_type(sharp, "sharp", "a text such as auto or 40%")
+    if not isinstance(roi, str | None):
+        raise wrong_type(roi, "roi", "a text such as 320,180,640,360")
     bundle = path_or_none(uncertain, "uncertain")
     low, near = number_or_none(below, "below", 0.0, 1.0), number_or_none(margin, "margin", 0.0, 1.0)
     if bundle is None and (low is not None or near is not None):
@@ -125,6 +131,7 @@ def asked_of(
     wishes = Wishes(
         filters=filters, into=label or "", label=label, limit=number_or_none(limit, "limit", 1),
         seconds=number_or_none(seconds, "seconds", 0.0), model=None if bundle is None else open_bundle(bundle, keys),
+        region=None if roi is None else parse_region(roi),
         unsure=Unsure(below=BELOW if low is None and near is None else low, margin=near),
     )  # fmt: skip
     kind = choice_of(format, "format", FORMATS)

@@ -24,6 +24,7 @@ from edgevit.runtime.collecting.unsure import Doubt, Unsure, doubt_of
 from edgevit.runtime.decide import Decider
 from edgevit.runtime.frame import Frame, Source
 from edgevit.runtime.loop import classify_frames, frames_of
+from edgevit.runtime.region import Region
 from edgevit.runtime.stopping import undisturbed
 
 MANY = 500
@@ -85,6 +86,8 @@ class Wishes:
     """Its class."""
     limit: int | None = None
     seconds: float | None = None
+    region: Region | None = None
+    """The part of the picture that is looked at and kept; None: all of it."""
     model: Bundle | None = None
     """Whose doubts decide."""
     unsure: Unsure = field(default_factory=Unsure)
@@ -146,7 +149,10 @@ class Session:
 
     def _filter(self) -> Ended:
         self._look_through()
-        passing = Passing(self.source, self.chooser, seconds=self.wishes.seconds, seen=self._seen)
+        passing = Passing(
+            self.source, self.chooser, seconds=self.wishes.seconds, seen=self._seen, region=self.wishes.region,
+            note=self.watch.note,
+        )  # fmt: skip
         with closing(self._doubted(passing)) as frames:
             for frame, doubt in frames:
                 with undisturbed():
@@ -192,13 +198,13 @@ class Session:
         self._look_through()
         last: _Shown | None = None
         begun: float | None = None
-        with frames_of(self.source) as frames:
+        with frames_of(self.source, self.wishes.region, self.watch.note) as frames:
             for frame in frames:
                 begun = frame.captured if begun is None else begun
                 if self.wishes.seconds is not None and frame.captured - begun >= self.wishes.seconds:
                     return "seconds"
                 self._seen()
-                look = look_at(frame.image_bgr)
+                look = look_at(frame.seen)
                 shown = _Shown(frame=frame, look=look, against=self.chooser.reason(look, None) or "")
                 if self.source.timeless:
                     ended = self._step(shown, keymap, keyboard)

@@ -59,6 +59,8 @@ def subject_of_bundle(path: Path, name: str, request: Request, progress: Progres
         labels=manifest.labels,
         problem_type=manifest.problem_type,
         engine=engine,
+        kind="bundle",
+        sha256=bundle.sha256,
         calibrated=frozenset(manifest.provenance.get("calibration_images", ())),
         notes=tuple(notes),
         layers={manifest.precision: _layers(bundle)} if own else {},

@@ -81,6 +81,8 @@ def subject_of_checkpoint(path: Path, name: str, images: ImageSet, request: Requ
         labels=checkpoint.labels,
         problem_type=checkpoint.problem_type,
         engine=proxy_engine_of(target),
+        kind="checkpoint",
+        sha256=checkpoint.digest,
         calibrated=frozenset(seen.fingerprints()) if seen is not None else frozenset(),
         notes=(*checkpoint.notes, *said, *notes),
         layers={precision: layers_of(item.variant.report) for precision, item in made.items() if item.variant.report},

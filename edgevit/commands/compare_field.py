@@ -128,7 +128,7 @@ class CheckedField(CompareField):
             for precision, model in lane.subject.models.items()
         ]
         timed = self.asked or all(subject.timed for subject in self.subjects)
-        return compare(
+        found = compare(
             candidates,
             self.images,
             first.contract,
@@ -140,6 +140,8 @@ class CheckedField(CompareField):
             command=command,
             load=self.load,
         )
+        models = [{"kind": each.kind, "name": each.name, "sha256": each.sha256} for each in self.subjects]
+        return replace(found, conditions=found.conditions | {"models": models})
 
     def background(self, comparison: Comparison, bench: Workbench) -> Background:
         """What an HTML report shows beside ``comparison``; profiles the layers of every row that was timed for it."""

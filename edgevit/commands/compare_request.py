@@ -49,6 +49,10 @@ class Subject:
     labels: tuple[str, ...]
     problem_type: str
     engine: str
+    kind: str
+    """``bundle`` or ``checkpoint``."""
+    sha256: str
+    """Of a bundle's manifest, which names all its files; of a checkpoint's weights."""
     calibrated: frozenset[str]
     """Fingerprints of the images it was fitted to: calibrated, pruned or refitted on."""
     notes: tuple[str, ...] = ()

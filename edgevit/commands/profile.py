@@ -32,11 +32,13 @@ class Profile:
 
 
 def profile_bundle(
-    bundle: Bundle, source: Source, session: Session, engine: str | None, *, threads: int | None, runs: int, progress: Progress
-) -> Profile:
+    bundle: Bundle, source: Source, session: Session, engine: str | None, *, threads: int | None, runs: int, progress: Progress,
+    device: str | None = None,
+) -> Profile:  # fmt: skip
     """Time ``runs`` frames of ``source`` through ``session``, then ``runs`` inferences under the engine's profiler.
 
-    ``engine`` is the session's if it is not the bundle's own. Raises SourceError when the source ends before that.
+    ``engine`` is the session's if it is not the bundle's own, ``device`` the one that was chosen for it. Raises SourceError when
+    the source ends before that.
     """
     manifest = bundle.manifest
     frames = iter(source)
@@ -55,7 +57,7 @@ def profile_bundle(
     try:
         with progress.stage("profile layers"):
             name, own = session.engine.split()[0], None if engine else compiled_here(bundle)
-            layers = layer_times(name, bundle.read(MODEL), ready, threads=threads, runs=runs, compiled=own)
+            layers = layer_times(name, bundle.read(MODEL), ready, threads=threads, runs=runs, compiled=own, device=device)
     except ConfigError as error:
         return Profile(stages=tuple(stages), parts=(), layers=(), without=str(error))
     return Profile(stages=tuple(stages), parts=tuple(part_times(layers)), layers=tuple(layers))

@@ -58,9 +58,8 @@ class PruneResult:
     def _repr_html_(self) -> str:
         from edgevit.report.fragment import comparison_parts, fragment, lines, strong, table
 
-        figures = comparison_parts(self.comparison) if self.comparison else ""
         size = f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB"
-        return fragment(strong(size), figures, table(self.sheet()), lines(self.notes))
+        return fragment(strong(size), comparison_parts(self.comparison), table(self.sheet()), lines(self.notes))
 
 
 def _left(half: dict[str, Any]) -> str:

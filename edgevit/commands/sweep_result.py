@@ -75,7 +75,7 @@ class SweepResult:
         from edgevit.report.plots import alone
 
         plot = sweep_plot(self.sweep)
-        return alone(plot) if plot else ""
+        return alone(plot) if plot is not None else ""
 
     def __repr__(self) -> str:
         return f"SweepResult({len(self.points)} points, {self.recommendation.headline!r})"

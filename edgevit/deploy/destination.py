@@ -10,6 +10,9 @@ from edgevit.errors import ConfigError
 FOLDER = "edgevit"
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9._-]*|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?)")
 
+_WITH_PORT = re.compile(r"([^:\[\]]+|[^\[\]]*\[[^\[\]]+\]):(\d{1,5})")
+"""HOST:PORT, and [IPv6]:PORT; an IPv6 address alone has more than one colon."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
@@ -23,6 +26,9 @@ class Destination:
     """On the host; relative to the home folder there. All that is deployed lies in it."""
 
     def __post_init__(self) -> None:
+        if match := _WITH_PORT.fullmatch(self.address):
+            msg = f"{self.address!r} is no destination of ssh: the port is an option. Write {match[1]} --port {match[2]}"
+            raise ConfigError(msg)
         if not _ADDRESS.fullmatch(self.address):
             msg = f"{self.address!r} is no destination: write user@host, or a name of your ssh config; --port for another port."
             raise ConfigError(msg)

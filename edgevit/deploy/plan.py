@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgevit.bundle import Bundle, check_replaceable, open_bundle
 from edgevit.deploy.destination import Destination
+from edgevit.deploy.running import Running
 from edgevit.deploy.wheel import make_wheel
 from edgevit.engines import EngineTraits, traits_of
 from edgevit.errors import ConfigError
@@ -39,6 +40,8 @@ class Plan:
     """The host's interpreter that the virtual environment is made with."""
     ssh: str = "ssh"
     frames: int = FRAMES
+    running: Running | None = None
+    """What is put into service there; None if nothing is."""
 
     @property
     def name(self) -> str:

@@ -27,15 +27,31 @@ class HostOutcome:
     report: dict[str, Any]
     """As far as it came."""
     error: EdgevitError | None = None
+    begun: bool = True
+    """False if it was left alone, as too many others had failed."""
+
+    @property
+    def came_to(self) -> str:
+        """In a word or two: what became of the service, ``done``, or how far it came."""
+        steps = self.report.get("steps") or {}
+        if not self.begun:
+            return "not begun"
+        if isinstance(self.error, LinkError) and not steps:
+            return "offline"
+        served = (self.report.get("service") or {}).get("outcome")
+        return served or (next(reversed(steps), "-") if self.error else "done")
 
 
-def deploy(plan: Plan, hosts: Sequence[Destination], watcher: Watcher, *, pauses: Sequence[float] = PAUSES) -> list[HostOutcome]:
-    """Deploy to all ``hosts`` at once, in their order. A link that breaks is tried again after each of ``pauses``.
+def deploy(
+    plan: Plan, hosts: Sequence[Destination], watcher: Watcher, *, pauses: Sequence[float] = PAUSES, at_a_time: int = AT_ONCE,
+    stop_after: int | None = None,
+) -> list[HostOutcome]:  # fmt: skip
+    """Deploy to ``hosts``, so many ``at_a_time``, in order. A broken link is tried again after each of ``pauses``.
 
-    KeyboardInterrupt ends all connections first; jobs on the hosts go on.
+    Once ``stop_after`` hosts have failed no other is begun. KeyboardInterrupt ends all connections first; jobs there go on.
     """
-    several = _Several(plan, watcher, pauses)
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="edgevit deploy") as pool:
+    several = _Several(plan, watcher, pauses, stop_after)
+    with ThreadPoolExecutor(at_a_time, thread_name_prefix="edgevit deploy") as pool:
         futures = [pool.submit(several.one, host) for host in hosts]
         try:
             return [future.result() for future in futures]
@@ -45,12 +61,25 @@ def deploy(plan: Plan, hosts: Sequence[Destination], watcher: Watcher, *, pauses
 
 
 class _Several:
-    def __init__(self, plan: Plan, watcher: Watcher, pauses: Sequence[float]) -> None:
-        self._plan, self._watcher, self._pauses = plan, watcher, pauses
+    def __init__(self, plan: Plan, watcher: Watcher, pauses: Sequence[float], stop_after: int | None) -> None:
+        self._plan, self._watcher, self._pauses, self._stop_after = plan, watcher, pauses, stop_after
+        self._failed = 0
+        self._counting = threading.Lock()
         self._running: set[Deployment] = set()
         self._stopped = threading.Event()
 
     def one(self, host: Destination) -> HostOutcome:
+        """One host, unless too many have failed before."""
+        failed = self._failed
+        if self._stop_after is not None and failed >= self._stop_after:
+            left = RemoteError(f"{host.address}: not begun, as {failed} failed before it. Run the same command again.")
+            return HostOutcome(host=host, report={"host": host.address, "steps": {}}, error=left, begun=False)
+        outcome = self._tried(host)
+        with self._counting:
+            self._failed += outcome.error is not None
+        return outcome
+
+    def _tried(self, host: Destination) -> HostOutcome:
         """One host, tried again while its link breaks in the middle; one that never answered is given up at once."""
         pauses = iter(self._pauses)
         while True:

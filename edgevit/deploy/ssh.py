@@ -87,13 +87,24 @@ class Ssh:
 
         Raises LinkError if the host cannot be reached or the link breaks, RemoteError if its disk is full.
         """
-        remote = shlex.join(["exec", "sh", "-s", "--", *arguments])
-        found = self._local([*self._command, "--", self.host.ssh, remote], script, seconds)
+        return self.ask("sh", "-s", "--", *arguments, text=script, seconds=seconds)
+
+    def ask(self, *command: str, text: str = "", seconds: float | None = None) -> Answer:
+        """Run a program there with ``text`` as its input, which no list of processes shows. Raises as `run`."""
+        remote = shlex.join(["exec", *command])
+        found = self._local([*self._command, "--", self.host.ssh, remote], text, seconds)
         if found.code == BROKEN:
             raise LinkError(self._reason(found.err))
         if FULL.search(found.err):
             raise disk_full(self.host)
         return found
+
+    def listen(self, *command: str) -> subprocess.Popen[str]:
+        """Run a program there whose output is read while it comes."""
+        process = self._start([*self._command, "--", self.host.ssh, shlex.join(["exec", *command])])
+        assert process.stdin is not None
+        process.stdin.close()
+        return process
 
     def hold(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Run ``script`` there for as long as the connection, or until its input ends."""

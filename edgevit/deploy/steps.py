@@ -7,6 +7,8 @@ import json
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgevit.bundle import MANIFEST, SIGNATURE
@@ -18,13 +20,17 @@ from edgevit.deploy.identity import identity
 from edgevit.deploy.job import Job, settle
 from edgevit.deploy.lock import held
 from edgevit.deploy.plan import SOURCE, Plan
+from edgevit.deploy.running import LONGEST_S, is_put, put_of
 from edgevit.deploy.scripts import FACTS, INSTALL, MAKE_ROOM, STATE, TAKE_OVER
-from edgevit.deploy.ssh import Ssh, broken, only
+from edgevit.deploy.ssh import Answer, Ssh, broken, only
 from edgevit.deploy.watcher import Watcher
 from edgevit.deploy.wheel import brought, requirements
 from edgevit.errors import RemoteError, storage_errors
 from edgevit.files.own_kinds import DEPLOYMENT
 from edgevit.files.writing import write_whole
+from edgevit.runtime.state import RunState
+from edgevit.services.telling import parse_told
+from edgevit.services.wanted import to_json
 
 if TYPE_CHECKING:
     import subprocess
@@ -41,6 +47,7 @@ class Deployment:
         self.report: dict[str, Any] = {"host": host.address, "bundle": plan.name, "steps": {}}
         self._ssh = Ssh(host, plan.ssh)
         self._folder = host.folder
+        self._benchmarked: Job | None = None
         self._lock: subprocess.Popen[str] | None = None
         """It ends when the link breaks, even if ssh finds the host again at once."""
 
@@ -57,6 +64,7 @@ class Deployment:
                     ("compile", self._compile),
                     ("benchmark", self._benchmark),
                     ("bring back", self._bring_back),
+                    *([("service", self._serve)] if self.plan.running is not None else []),
                 ):
                     self._step(name, action)
         return self.report
@@ -179,6 +187,8 @@ class Deployment:
 
     def _benchmark(self) -> str:
         """Frames of 1280x720 through the whole loop, as fast as it goes, with the board's own telemetry."""
+        if self.plan.running is not None and self._is_serving():
+            return "not beside a service, whose own rate counts"
         job = self._job("benchmark")
         source = SOURCE.format(self.plan.frames)
         command = self._command("run", self._bundle, source, "--policy", "every", "--headless", "--json")
@@ -196,10 +206,53 @@ class Deployment:
             manifest = bring_home(self._ssh, self._bundle, folder / self.plan.name, self.plan.bundle)
             self.report.setdefault("compiled", {"check": (manifest.compiled or {}).get("check"), "latency": manifest.latency})
             self.report["bundle"] = str(folder / self.plan.name)
-        path = folder / "report.json"
-        write_whole(path, json.dumps(self.report, indent=2, ensure_ascii=False) + "\n", kind=DEPLOYMENT, option="-o")
-        self._benchmarked.forget()
+        path = self._write_report()
+        if self._benchmarked is not None:
+            self._benchmarked.forget()
         return str(path)
+
+    def _write_report(self) -> Path:
+        path = self.plan.out / self.host.name / "report.json"
+        write_whole(path, json.dumps(self.report, indent=2, ensure_ascii=False) + "\n", kind=DEPLOYMENT, option="-o")
+        return path
+
+    def _serve(self) -> str:
+        """Into service, with what was there before as the way back: the host does all of it by itself, whatever the link does."""
+        running = self.plan.running
+        assert running is not None
+        wanted = replace(running.wanted, pushed=self.plan.digest, installed=self._key)
+        password = running.password() if wanted.manager == "system" and not self._may_be_root() else None
+        speed = ((self.report.get("benchmark") or {}).get("summary") or {}).get("fps")
+        order = running.order(self._folder, self.plan.name, wanted, speed, password)
+        answer = self._board("put", text=to_json(order))
+        if answer.code:
+            self._fail(f"service: {answer.last.removeprefix('edgevit: ').rstrip('.')}")
+        put = put_of(self._json(answer.out, "service", answer.last, is_put))
+        self.report["service"] = {"name": running.name, **put.to_dict()}
+        self._write_report()
+        if put.outcome in ("rolled back", "stopped"):
+            came = (
+                "rolled back to the bundle before"
+                if put.outcome == "rolled back"
+                else "stopped: there is no bundle to go back to"
+            )
+            self._fail(f"{came}: {put.reason}".rstrip("."))
+        return "; ".join([f"{put.outcome}, by {put.kept_by}{_rate(put.state)}", *put.notes])
+
+    def _is_serving(self) -> bool:
+        """Whether a run is in service there: a measurement beside it would disturb both."""
+        answer = self._board("status", self._folder)
+        try:
+            return answer.code == 0 and any(each.condition in ("running", "starting") for each in parse_told(answer.out))
+        except ValueError:
+            return False
+
+    def _may_be_root(self) -> bool:
+        return self._board("may-be-root").out.strip() == "yes"
+
+    def _board(self, *arguments: str, text: str = "") -> Answer:
+        command = [f"{self._folder}/venv/bin/python", "-m", "edgevit.cli.board", *arguments]
+        return self._ssh.ask(*command, text=text, seconds=LONGEST_S)
 
     @property
     def _needs(self) -> tuple[str, ...]:
@@ -254,6 +307,10 @@ def _short(*parts: str) -> str:
 
 def _sent(count: int) -> str:
     return f"{count / 1e6:.1f} MB sent" if count else DONE
+
+
+def _rate(state: RunState | None) -> str:
+    return f": {state.fps:.1f} fps" if state is not None and state.fps else ""
 
 
 def _speed(benchmark: dict[str, Any]) -> str:

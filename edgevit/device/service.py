@@ -1,5 +1,8 @@
 """A systemd unit that keeps a classifier running: restarted, watched, and allowed no more than it needs.
 
+Of the system's manager, or of a user's own, which needs no root. The latter may drop privileges of its own processes (system
+calls, sockets, new ones), but may not hide files or devices from them: that takes root, and is left out there.
+
 Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5); raspberrypi/libcamera#62 for the devices that
 libcamera opens.
 """
@@ -15,6 +18,12 @@ from edgevit.device.jetson import Board
 from edgevit.errors import ConfigError
 from edgevit.files.own_kinds import UNIT_MARK
 
+STATES, STATE_FILE, PLACE = "edgevit", "state.json", "EDGEVIT_STATE"
+"""The folder of all services' states below /run or $XDG_RUNTIME_DIR, the file in a service's own, and what tells run of it."""
+ORDER = """\
+Wants=network-online.target
+After=network-online.target nvargus-daemon.service
+"""
 HOPELESS = (2, 3, 5, 8)
 """Exit codes that no restart changes: a wrong option, a wrong model, a damaged or unsigned bundle, a missing package."""
 INTERRUPTED = 130
@@ -25,6 +34,18 @@ UNKEPT = (Path("/tmp"), Path("/var/tmp"))
 
 ALWAYS = """\
 NoNewPrivileges=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+KeyringMode=private
+LimitCORE=0
+UMask=0077
+# Not MemoryDenyWriteExecute: CPU engines write the code that they run.
+"""
+OF_SYSTEM = """\
 CapabilityBoundingSet=
 AmbientCapabilities=
 ProtectSystem=strict
@@ -35,25 +56,17 @@ ProtectKernelLogs=yes
 ProtectControlGroups=yes
 ProtectHostname=yes
 ProtectProc=invisible
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
 RemoveIPC=yes
-SystemCallArchitectures=native
-KeyringMode=private
-LimitCORE=0
-UMask=0077
-# Not MemoryDenyWriteExecute: CPU engines write the code that they run.
 """
 ON_CPU = """\
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+"""
+ON_CPU_OF_SYSTEM = """\
 # The processor and cameras are all it needs.
 DevicePolicy=closed
 DeviceAllow=char-video4linux rw
 ProtectClock=yes
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
 """
 ON_GPU = """\
 # No DevicePolicy, ProtectClock or SystemCallFilter: a GPU's nodes and calls differ from driver to driver.
@@ -77,6 +90,8 @@ ExecStartPre=-+/usr/bin/systemctl restart nvargus-daemon
 """
 
 CsiStack = Literal["argus", "libcamera"]
+Manager = Literal["system", "user"]
+"""Whose unit it is: the machine's, put there by root, or a user's own."""
 DEADLOCKS = ((36, 0, 0), (36, 5, 0))
 """L4T, from and before: JetPack 6.0 to 6.2.1, whose camera service only a restart brings back."""
 
@@ -113,6 +128,7 @@ class Service:
     writable: tuple[Path, ...] = ()
     """Folders that it may write to; none else."""
     environment: dict[str, str] = field(default_factory=dict)
+    manager: Manager = "system"
     watchdog_s: int = 30
     memory: str = "75%"
     """As MemoryMax: a share of the machine's, or an amount such as 1024M."""
@@ -124,22 +140,22 @@ def unit(service: Service) -> str:
         if any(folder in path.parents for folder in UNKEPT):
             msg = f"{path}: what lies in /tmp does not outlive a restart. Move it, for example to /opt or /var/lib."
             raise ConfigError(msg)
+    system = service.manager == "system"
     lines = [
         f"{UNIT_MARK} Change it with systemctl edit, or write it anew.",
         "[Unit]",
         f"Description=edgevit {_plain(service.bundle.name)}",
-        "Wants=network-online.target",
-        "After=network-online.target nvargus-daemon.service",
+        *(ORDER.splitlines() if system else []),
         "# A camera that is away for an hour must not exhaust the restarts.",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
         "Type=notify",
         "NotifyAccess=main",
-        *(RESTARTS_ARGUS.splitlines() if service.restarts_argus else []),
+        *(RESTARTS_ARGUS.splitlines() if service.restarts_argus and system else []),
         f"ExecStart={' '.join(map(quoted, service.command))}",
-        f"User={_plain(service.user)}",
-        *([f"SupplementaryGroups={' '.join(map(_plain, service.groups))}"] if service.groups else []),
+        *([f"User={_plain(service.user)}"] if system else []),
+        *([f"SupplementaryGroups={' '.join(map(_plain, service.groups))}"] if service.groups and system else []),
         "# As Ctrl-C: the run ends with its summary.",
         "KillSignal=SIGINT",
         f"SuccessExitStatus={INTERRUPTED}",
@@ -153,19 +169,32 @@ def unit(service: Service) -> str:
         f"MemoryMax={_plain(service.memory)}",
         "TasksMax=512",
         f"CacheDirectory={_plain(service.name)}",
+        "# In memory: how the run goes, for edgevit healthcheck and fleet. It is kept when the run has ended.",
+        f"RuntimeDirectory={STATES}/{_plain(service.name)}",
+        "RuntimeDirectoryPreserve=yes",
+        f'Environment="{PLACE}=%t/{STATES}/{_plain(service.name)}/{STATE_FILE}"',
         *(f"Environment={quoted(f'{key}={value}', expands=False)}" for key, value in _environment(service).items()),
         "",
+        *(_walls(service) if system else []),
+        *ALWAYS.splitlines(),
+        *(ON_GPU if service.on_gpu else ON_CPU).splitlines(),
+        "",
+        "[Install]",
+        f"WantedBy={'multi-user' if system else 'default'}.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _walls(service: Service) -> list[str]:
+    """What only the system's manager can put between a service and the machine."""
+    return [
         f"ReadOnlyPaths={quoted(str(service.bundle), expands=False)}",
         *(f"ReadWritePaths={quoted(str(path), expands=False)}" for path in service.writable),
         *(ARGUS if service.csi == "argus" else OWN_TMP).splitlines(),
-        *ALWAYS.splitlines(),
-        *(ON_GPU if service.on_gpu else ON_CPU).splitlines(),
+        *OF_SYSTEM.splitlines(),
+        *([] if service.on_gpu else ON_CPU_OF_SYSTEM.splitlines()),
         *(LIBCAMERA.splitlines() if service.csi == "libcamera" and not service.on_gpu else []),
-        "",
-        "[Install]",
-        "WantedBy=multi-user.target",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def quoted(word: str, *, expands: bool = True) -> str:
@@ -190,6 +219,8 @@ def commands(path: Path, name: str, *, private: bool = False) -> tuple[str, ...]
 
 
 def _environment(service: Service) -> dict[str, str]:
+    if service.manager == "user":  # its caches are where its user's are
+        return {"PYTHONDONTWRITEBYTECODE": "1", **service.environment}
     cache = f"/var/cache/{service.name}"
     return {
         "EDGEVIT_CACHE": cache,

@@ -70,6 +70,8 @@ class Session(Protocol):
     """The processor that runs it, in the engine's own words."""
     threads: int
     """CPU threads that one inference uses."""
+    batch: int
+    """Frames that one inference is best given."""
 
     @property
     def graph(self) -> GraphUse | None:
@@ -129,8 +131,11 @@ class Backend(Protocol):
         """
         ...
 
-    def open(self, model: bytes, *, threads: int | None = None) -> Session:
-        """Compile an ONNX model for this machine and load it. Raises EngineError naming the cause."""
+    def open(self, model: bytes, *, threads: int | None = None, batch: int = 1) -> Session:
+        """Compile an ONNX model for this machine and load it, for ``batch`` frames an inference.
+
+        Raises EngineError naming the cause.
+        """
         ...
 
     def computes_bf16(self) -> bool:
@@ -149,6 +154,17 @@ class Backend(Protocol):
         self, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
     ) -> list[LayerTime]:  # fmt: skip
         """Layers in the order they run, by the engine's own profiler: see `edgevit.engine.profiling.layer_times`."""
+        ...
+
+
+class OnDevices(Backend, Protocol):
+    """An engine that runs on several devices of a machine: `edgevit.engines.EngineTraits.devices`."""
+
+    def on(self, device: str) -> Backend:
+        """The same engine on ``device``.
+
+        Raises ConfigError for a name that no device of this engine has, EngineError if there is none here, with those that are.
+        """
         ...
 
 
@@ -188,8 +204,12 @@ class SessionBase:
     graph: GraphUse | None = None
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Given]) -> None:
-        self.engine, self.device, self.threads, self.shape = engine, processor(), threads, shape
+    def __init__(
+        self, *, engine: str, threads: int, shape: tuple[int, ...], run: Callable[[Frames], Given], batch: int = 1,
+        device: str | None = None,
+    ) -> None:  # fmt: skip
+        """``device`` is what runs it, in the engine's words; this machine's processor by default."""
+        self.engine, self.device, self.threads, self.shape, self.batch = engine, device or processor(), threads, shape, batch
         self._run: Callable[[Frames], Given] | None = run
 
     def warn(self, text: str) -> None:
@@ -229,6 +249,16 @@ def require_frames(engine: str, frames: Frames, shape: tuple[int, ...]) -> None:
     if frames.dtype.name != "uint8" or frames.ndim != 4 or frames.shape[1:] != shape or not len(frames):
         expected = ", ".join(map(str, shape))
         msg = f"{engine}: expected uint8 frames (N, {expected}), got {frames.dtype} {frames.shape}"
+        raise EngineError(msg)
+
+
+def require_batch(engine: str, fixed: int | None, batch: int) -> None:
+    """Raise EngineError if a graph's first dimension is ``fixed``, and not at ``batch``; None is a free one."""
+    if fixed not in (None, batch):
+        msg = (
+            f"{engine}: --batch {batch}: this bundle's graph takes {fixed} frame at a time, as engines want it that are compiled "
+            "ahead of time. Leave it out, or build for a target whose engine is a CPU's"
+        )
         raise EngineError(msg)
 
 

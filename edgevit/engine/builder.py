@@ -105,8 +105,8 @@ class AheadOfTime:
         """See `Builder.load`."""
         raise NotImplementedError
 
-    def open(self, model: bytes, *, threads: int | None = None) -> Session:
-        """See `edgevit.engine.base.Backend.open`; ``threads`` is of no meaning to a device."""
+    def open(self, model: bytes, *, threads: int | None = None, batch: int = 1) -> Session:
+        """See `edgevit.engine.base.Backend.open`; ``threads`` is of no meaning to a device, and its graphs fix the batch."""
         return self.load(self.build(model, BuildOptions()).engine)
 
     def computes_bf16(self) -> bool:

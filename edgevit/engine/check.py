@@ -113,9 +113,11 @@ def check_session(session: Session, samples: Samples, floor_db: float = FLOOR_DB
     return _check(session, samples.frames, lambda found: found, samples.expected, noise, floor_db)
 
 
-def floor_of(engine: str) -> float:
-    """`FLOOR_DB` or `HALF_FLOOR_DB`, for the engine called ``engine``."""
-    return FLOOR_DB if traits_of(engine).exact_fp32 else HALF_FLOOR_DB
+def floor_of(engine: str, device: str | None = None) -> float:
+    """`FLOOR_DB` or `HALF_FLOOR_DB`, for the engine called ``engine``, or its ``device``."""
+    traits = traits_of(engine)
+    elsewhere = device is not None and device.upper() not in traits.devices[:1]
+    return FLOOR_DB if traits.exact_fp32 and not elsewhere else HALF_FLOOR_DB
 
 
 def check_outputs(

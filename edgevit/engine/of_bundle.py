@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from edgevit.bundle import ENGINE, MODEL, SAMPLES, Bundle
 from edgevit.cache import Cache, Kind
-from edgevit.engine import CPU_ENGINES, backend, builder, open_session, runs_here
+from edgevit.engine import CPU_ENGINES, backend, builder, open_session, require_devices, runs_here
 from edgevit.engine.base import Session
 from edgevit.engine.check import REPEATS, Verdict, check_session, first_wrong, floor_of
 from edgevit.engine.samples import Samples, load_samples
@@ -21,25 +21,36 @@ from edgevit.shipped import shipped_names
 from edgevit.target import load_target
 
 
-def session_of(bundle: Bundle, engine: str | None = None, *, threads: int | None = None, graph: bool = True) -> Session:
+def session_of(
+    bundle: Bundle, engine: str | None = None, *, threads: int | None = None, graph: bool = True, device: str | None = None,
+    batch: int = 1,
+) -> Session:  # fmt: skip
     """A session for ``bundle`` on its own engine, or on the one called ``engine``, that computes what torch computed.
 
     That is checked on the bundle's samples, once for a bundle, an engine and a machine (`edgevit.engine.of_bundle.checked`).
     A CPU bundle whose own engine is not installed here (an Arm board has no OpenVINO), or is found wrong, gets the next one
     that is, and the session's ``warnings`` say so; an engine that was asked for is never replaced. ``graph`` lets a GPU replay
-    a CUDA graph where that is faster (`edgevit.engine.base.Session.graph` tells).
+    a CUDA graph where that is faster (`edgevit.engine.base.Session.graph` tells). ``device`` is one of those that an engine lets
+    choose, such as OpenVINO's GPU; no other engine stands in for it. With ``batch``, an inference is best given so many frames.
 
-    Raises ConfigError for an engine that the bundle cannot have, EngineError if its own cannot run here, was not compiled
-    here or is wrong, MissingPackageError if no engine is installed; each says what to do.
+    Raises ConfigError for an engine, device or batch that the bundle cannot have, EngineError if its own cannot run here, was
+    not compiled here or is wrong, MissingPackageError if no engine is installed; each says what to do.
     """
     own = bundle.manifest.engine
     if not traits_of(engine or own).ahead_of_time:
         names = [engine] if engine else engines_in_order(own)
-        session = _session_on(names, bundle, threads)
+        if device is not None:
+            names = [name for name in names if traits_of(name).devices] or names[:1]
+        session = _session_on(names, bundle, threads, device, batch)
         if own not in names and not engine:
             session.warn(f"built for {own}, which is not installed here: runs on {session.engine}")
         return session
     name = engine or own
+    if device is not None:
+        require_devices(name, device)
+    if batch > 1:
+        msg = f"--batch {batch}: {traits_of(name).title} is compiled for one frame at a time. Leave it out"
+        raise ConfigError(msg)
     if name != own:
         msg = f"{bundle.path}: built for {own}. For {name} build the model with --target {_targets_of(name)}"
         raise ConfigError(msg)
@@ -72,12 +83,13 @@ def engines_in_order(own: str) -> list[str]:
     return [name for name in names if runs_here(name)] or [own]
 
 
-def _session_on(names: list[str], bundle: Bundle, threads: int | None) -> Session:
+def _session_on(names: list[str], bundle: Bundle, threads: int | None, device: str | None, batch: int) -> Session:
     """A session on the first of the CPU engines called ``names`` that is right. Raises EngineError if none is."""
     model, failed = bundle.read(MODEL), list[str]()
-    for name, bf16 in _ways(names, model):
-        session = open_session(name, model if bf16 else without_bf16(model), threads=threads)
-        wrong = checked(bundle, name, session, threads=threads, bf16=bf16).wrong
+    for name, bf16 in _ways(names, model, device):
+        graph = model if bf16 else without_bf16(model)
+        session = open_session(name, graph, threads=threads, device=device, batch=batch)
+        wrong = checked(bundle, name, session, threads=threads, device=device, bf16=bf16).wrong
         if not wrong:
             if failed:
                 session.warn(f"{'; '.join(failed)}. {name}{'' if bf16 else ' without bfloat16'} is taken instead")
@@ -88,11 +100,11 @@ def _session_on(names: list[str], bundle: Bundle, threads: int | None) -> Sessio
     raise EngineError(msg)
 
 
-def _ways(names: list[str], model: bytes) -> Iterator[tuple[str, bool]]:
+def _ways(names: list[str], model: bytes, device: str | None) -> Iterator[tuple[str, bool]]:
     """Each engine with the graph as it is, and where that lets it compute in bfloat16 here, without that behind it."""
     for name in names:
         yield name, True
-        if allows_bf16(model) and backend(name).computes_bf16():
+        if allows_bf16(model) and backend(name, device).computes_bf16():
             yield name, False
 
 
@@ -114,7 +126,8 @@ UNCHECKED = "this bundle carries no samples, so the engine is not checked agains
 
 
 def checked(
-    bundle: Bundle, name: str, session: Session, *, threads: int | None = None, cache: Cache | None = None, bf16: bool = True
+    bundle: Bundle, name: str, session: Session, *, threads: int | None = None, device: str | None = None,
+    cache: Cache | None = None, bf16: bool = True,
 ) -> Checked:  # fmt: skip
     """Hold ``session``, of ``bundle`` on the engine called ``name``, against the samples that the bundle carries.
 
@@ -127,22 +140,26 @@ def checked(
         return Checked(text=UNCHECKED)
     cache = Cache() if cache is None else cache
     key = {"files": [files[file].sha256 for file in (MODEL, SAMPLES, ENGINE) if file in files], "engine": session.engine,
-           "device": session.device, "threads": session.threads} | ({} if bf16 else {"bf16": False})  # fmt: skip
+           "device": session.device, "threads": session.threads} | ({} if bf16 else {"bf16": False}) \
+           | ({} if session.batch == 1 else {"batch": session.batch})  # fmt: skip
     if (stored := cache.find(CHECK, **key)) is not None:
         return replace(Checked(**json.loads(stored)), remembered=True)
-    found = _examined(bundle, name, session, threads, bf16=bf16)
+    found = _examined(bundle, name, session, threads, device, bf16=bf16)
     cache.store(CHECK, json.dumps(asdict(found)).encode(), **key)  # a board may be read-only: then every start is checked
     return found
 
 
-def _examined(bundle: Bundle, name: str, session: Session, threads: int | None, *, bf16: bool) -> Checked:
+def _examined(
+    bundle: Bundle, name: str, session: Session, threads: int | None, device: str | None, *, bf16: bool
+) -> Checked:  # fmt: skip
     samples, precision = _as_many_as_fit(load_samples(bundle.read(SAMPLES)), session), bundle.manifest.precision
-    floor = floor_of(bundle.manifest.engine)  # of the graph's form: FP16 is FP16 on a CPU, too
+    # Of the graph's form, as FP16 is FP16 on a CPU, too; and of the device, as FP32 is FP16 on a GPU.
+    floor = min(floor_of(bundle.manifest.engine), floor_of(name, device))
     check, place = check_session(session, samples, floor), None
     if not check.passed:
 
         def opened(graph: bytes) -> Session:
-            return open_session(name, graph, threads=threads)
+            return open_session(name, graph, threads=threads, device=device)
 
         model = bundle.read(MODEL)
         place = first_wrong(opened, model if bf16 else without_bf16(model), samples, floor)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause
+from edgevit.engine.base import UNCOUNTED, JustInTime, LayerTime, Session, SessionBase, available_threads, cause, require_batch
 from edgevit.engine.on_disk import on_disk
 from edgevit.errors import EngineError
 from edgevit.onnxfile import FEATURES
@@ -36,15 +36,15 @@ class OnnxRuntime(JustInTime):
         """See `edgevit.engine.base.Backend.version`."""
         return f"onnxruntime {import_onnxruntime().__version__}"
 
-    def open(self, model: bytes, *, threads: int | None = None) -> Session:
+    def open(self, model: bytes, *, threads: int | None = None, batch: int = 1) -> Session:
         """See `edgevit.engine.base.Backend.open`."""
         options = session_options(threads)
         session = onnxruntime_session(model, options)
+        first, *shape = session.get_inputs()[0].shape
+        if batch > 1:
+            require_batch(self.version, first if isinstance(first, int) else None, batch)
         return SessionBase(
-            engine=self.version,
-            threads=options.intra_op_num_threads,
-            shape=tuple(session.get_inputs()[0].shape)[1:],
-            run=_runner(session),
+            engine=self.version, threads=options.intra_op_num_threads, shape=tuple(shape), run=_runner(session), batch=batch
         )
 
     def layer_times(

@@ -16,8 +16,9 @@ __all__ = ["LayerTime", "layer_times"]
 
 
 def layer_times(
-    engine: str, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None
-) -> list[LayerTime]:
+    engine: str, model: bytes, frames: Frames, *, threads: int | None, runs: int, compiled: bytes | None = None,
+    device: str | None = None,
+) -> list[LayerTime]:  # fmt: skip
     """Layers of ONNX ``model`` in the order they run, over ``runs`` inferences of ``frames`` uint8 [N, H, W, 3], one at a time.
 
     ``compiled`` is what an engine that is compiled ahead of time made of it on this machine. Raises ConfigError where such a
@@ -26,7 +27,7 @@ def layer_times(
     if compiled is None and (engine not in ENGINES or ENGINES[engine].ahead_of_time):
         msg = f"{engine}: layers are timed on its device, once the bundle is compiled there: edgevit compile BUNDLE"
         raise ConfigError(msg)
-    own = backend(engine)
+    own = backend(engine, device)
     try:
         return own.layer_times(model, frames, threads=threads or available_threads(), runs=runs, compiled=compiled)
     except EdgevitError:

@@ -92,6 +92,7 @@ class TensorRtSession:
     """See `edgevit.engine.base.Session`. Any thread may use it, one at a time."""
 
     threads = 1
+    batch = 1
     features: NDArray[np.float32] | None = None
 
     def __init__(self, engine: bytes, module: Any, *, graph: bool = True) -> None:

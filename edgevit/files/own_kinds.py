@@ -104,6 +104,9 @@ DEPLOYMENT = FileKind(name="a report of edgevit deploy", begins=lambda _, head: 
 ACCEPTANCE = FileKind(
     name="a report of edgevit doctor --acceptance", begins=lambda _, head: head.startswith(ACCEPTANCE_MARK.encode())
 )
+STATE = FileKind(name="the state of an edgevit run", begins=lambda _, head: head.startswith(b'{"edgevit_state": '))
 SWEEP = FileKind(name="a table by edgevit sweep", begins=lambda _, head: head.startswith(b'{\n  "sweep":'))
 PLOT = FileKind(name="a plot by edgevit sweep", begins=lambda _, head: head.startswith(b"<svg ") and PLOT_MARK.encode() in head)
+DEB = FileKind(name="a Debian package", begins=lambda _, head: head.startswith(b"!<arch>\ndebian-binary"))
+MENDER = FileKind(name="a Mender artifact", begins=lambda _, head: head.startswith(b"version\0") and head[257:262] == b"ustar")
 UNIT = FileKind(name="a unit by edgevit service", begins=lambda _, head: head.startswith(UNIT_MARK.encode()))

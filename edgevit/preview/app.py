@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.preview.address import network, peer
-from edgevit.preview.attention import AttentionFeed
-from edgevit.preview.feed import Feed
 from edgevit.preview.metrics import PATH
 from edgevit.preview.picture import Pictures
 from edgevit.preview.telemetry import TelemetryFeed
+from edgevit.preview.views import View, Views
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -34,57 +33,75 @@ PER_ADDRESS = 16
 SEND_SECONDS = 5.0
 """A viewer that takes nothing for so long is dropped."""
 BOUNDARY = b"edgevit"
+NO_CAMERA = "There is no such camera: /state has their names.\n"
+NO_PICTURE = "No picture yet.\n"
 
 
-def make_app(
-    feed: Feed, pictures: Pictures, telemetry: TelemetryFeed, attention: AttentionFeed, metrics: ASGIApp | None = None
-) -> Starlette:
-    """The application, without access control; ``metrics`` answers `/metrics`."""
+def make_app(views: Views, telemetry: TelemetryFeed, metrics: ASGIApp | None = None) -> Starlette:
+    """The application, without access control; ``metrics`` answers `/metrics`. ``camera=NAME`` says which of several is meant."""
     from starlette.applications import Starlette
     from starlette.responses import JSONResponse, PlainTextResponse
     from starlette.responses import Response as Whole
     from starlette.routing import Route
 
-    async def state(request: Request) -> Response:
-        streaming = request.query_params.get("name") in stream.names
-        page = {"telemetry": telemetry.values(), "viewers": pictures.viewers, "streaming": streaming}
-        page["attention"] = attention.state()
-        return JSONResponse({**feed.state(), **page})
+    def of_view(answer: Callable[[View, Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def answered(request: Request) -> Response:
+            view = _view(views, request)
+            return PlainTextResponse(NO_CAMERA, 404) if view is None else await answer(view, request)
 
-    async def picture(_request: Request) -> Response:
-        with _watching(pictures):
+        return answered
+
+    async def state(view: View, request: Request) -> Response:
+        streaming = request.query_params.get("name") in stream.names
+        page = {"telemetry": telemetry.values(), "viewers": views.viewers, "streaming": streaming}
+        page["attention"] = view.attention.state()
+        return JSONResponse({**view.feed.state(), **page, **views.rows()})
+
+    async def picture(view: View, request: Request) -> Response:
+        if request.query_params.get("size") == "small":
+            jpeg = await view.small.jpeg()
+            return Whole(jpeg, media_type="image/jpeg") if jpeg else PlainTextResponse(NO_PICTURE, 503)
+        with _watching(view.pictures):
             try:
-                jpeg = (await asyncio.wait_for(pictures.after(pictures.encoded), SEND_SECONDS))[1]
+                jpeg = (await asyncio.wait_for(view.pictures.after(view.pictures.encoded), SEND_SECONDS))[1]
             except asyncio.TimeoutError:
-                return PlainTextResponse("No picture yet.\n", 503)
+                return PlainTextResponse(NO_PICTURE, 503)
         return Whole(jpeg, media_type="image/jpeg")
 
-    async def looked(_request: Request) -> Response:
-        if not attention.jpeg:
+    async def looked(view: View, _request: Request) -> Response:
+        if not view.attention.jpeg:
             return PlainTextResponse("No look at the attention yet.\n", 404)
-        return Whole(attention.jpeg, media_type="image/jpeg")
+        return Whole(view.attention.jpeg, media_type="image/jpeg")
 
     @asynccontextmanager
     async def background(_app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(each) for each in (pictures.produce(), telemetry.measure(), attention.produce())]
+        each = views.each.values()
+        work = [telemetry.measure(), *(view.pictures.produce() for view in each), *(view.attention.produce() for view in each)]
+        tasks = [asyncio.create_task(one) for one in work]
         yield
         for task in tasks:
             task.cancel()
 
-    stream = PictureStream(pictures)
+    stream = PictureStream(views)
     files = [Route(path, _file(name, media), methods=["GET"]) for path, (name, media) in FILES.items()]
-    routes = [Route("/state", state), Route("/picture.jpg", picture), Route("/attention.jpg", looked), Route("/stream", stream)]
+    answers = {"/state": state, "/picture.jpg": picture, "/attention.jpg": looked}
+    routes = [*(Route(path, of_view(answer)) for path, answer in answers.items()), Route("/stream", stream)]
     scraped = [] if metrics is None else [Route(PATH, metrics, methods=["GET"])]
     return Starlette(routes=[*files, *routes, *scraped], lifespan=background)
+
+
+def _view(views: Views, request: Request) -> View | None:
+    """The camera that a request is about; the first if it does not say."""
+    return views.named(request.query_params.get("camera"))
 
 
 class PictureStream:
     """ASGI: MJPEG. A viewer that is slower than the pictures skips some; one that takes nothing is dropped."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, views: Views) -> None:
         self.names: set[str] = set()
         """What the pages call their streams, ``/stream?name=...``, for as long as they are sent."""
-        self._pictures = pictures
+        self._views = views
         self._addresses: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +109,11 @@ class PictureStream:
         from starlette.requests import Request
         from starlette.responses import PlainTextResponse
 
-        address = network(scope["client"][0])
+        request = Request(scope)
+        view, address = _view(self._views, request), network(scope["client"][0])
+        if view is None:
+            await PlainTextResponse(NO_CAMERA, 404)(scope, receive, send)
+            return
         if len(self._addresses) >= MAX_VIEWERS:
             await PlainTextResponse(f"{MAX_VIEWERS} viewers watch already.\n", 503)(scope, receive, send)
             return
@@ -100,9 +121,9 @@ class PictureStream:
             await PlainTextResponse(f"{PER_ADDRESS} viewers watch from your address already.\n", 503)(scope, receive, send)
             return
         scope.get("state", {})["streams"] = True  # counted here, and not among the connections that wait
-        name = Request(scope).query_params.get("name", "")
-        with _watching(self._pictures), _listed(name, self.names), self._counted(address):
-            sending = asyncio.create_task(self._send(send))
+        name = request.query_params.get("name", "")
+        with _watching(view.pictures), _listed(name, self.names), self._counted(address):
+            sending = asyncio.create_task(self._send(view.pictures, send))
             gone = asyncio.create_task(_disconnected(receive))
             try:
                 await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,14 +141,14 @@ class PictureStream:
         finally:
             self._addresses.remove(address)
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, pictures: Pictures, send: Send) -> None:
         headers = [(b"content-type", b"multipart/x-mixed-replace; boundary=" + BOUNDARY)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         # The boundary follows its picture at once: browsers show a part when they see its end.
         await send({"type": "http.response.body", "body": b"--" + BOUNDARY + b"\r\n", "more_body": True})
         number = 0
         while True:
-            number, jpeg = await self._pictures.after(number)
+            number, jpeg = await pictures.after(number)
             head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg)
             body = head + jpeg + b"\r\n--" + BOUNDARY + b"\r\n"
             await asyncio.wait_for(send({"type": "http.response.body", "body": body, "more_body": True}), SEND_SECONDS)

@@ -58,7 +58,7 @@ class AttentionFeed:
                     continue
                 start, cpu = time.perf_counter(), 0.0
                 try:
-                    self.jpeg, cpu = await loop.run_in_executor(pool, self._picture, newest.frame.image_bgr)
+                    self.jpeg, cpu = await loop.run_in_executor(pool, self._picture, newest.frame.seen)
                     number += 1
                     self._latest = {"number": number, "frame": newest.frame.index, "cpu_ms": round(1e3 * cpu, 1)}
                     self._captured = newest.frame.captured

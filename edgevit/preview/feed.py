@@ -26,8 +26,9 @@ class Feed:
     """The newest decision, in one slot, and what the page shows of those before."""
 
     def __init__(self, info: Mapping[str, Any]) -> None:
-        """``info`` is JSON-ready and shown as it is: model, source, precision, engine."""
+        """``info`` is JSON-ready and shown as it is: model, source, precision, engine, and ``camera`` if it has a name."""
         self._info = dict(info)
+        self._lost: str | None = None
         self._lock = threading.Lock()
         self._newest: Decision | None = None
         self._frames = self._dropped = 0
@@ -52,11 +53,39 @@ class Feed:
                 self._bin_start = decision.finished
             self._bin.append(decision.latency_ms)
 
+    def lose(self, error: str) -> None:
+        """Say from now on that this camera is gone for good, and why."""
+        with self._lock:
+            self._lost = error
+
     @property
     def newest(self) -> Decision | None:
         """None before the first."""
         with self._lock:
             return self._newest
+
+    def row(self) -> dict[str, Any]:
+        """JSON-ready: what a list of cameras shows of this one; ``latency_ms`` is the median."""
+        now = time.perf_counter()
+        with self._lock:
+            newest, recent = self._newest, sorted(self._recent)
+            row = {
+                **{key: self._info.get(key) for key in ("camera", "source")},
+                "frames": self._frames,
+                "dropped": self._dropped,
+                "fps": _rounded(self._rate.per_second, 2),
+                "lost": self._lost,
+            }
+        if newest is None:
+            return row
+        labels = [each.label for each in newest.labels] if newest.multi_label else []
+        return {
+            **row,
+            "label": ", ".join(labels) or newest.best.label,
+            "confidence": round(newest.best.confidence, 6),
+            "latency_ms": round(_nearest_rank(recent, 0.5), 2),
+            "age": round(now - newest.finished, 2),
+        }
 
     def state(self) -> dict[str, Any]:
         """JSON-ready. ``history`` has seconds ago, median and largest latency in milliseconds, oldest first."""
@@ -71,6 +100,7 @@ class Feed:
                 "frames": self._frames,
                 "dropped": self._dropped,
                 "fps": _rounded(self._rate.per_second, 2),
+                **({"lost": self._lost} if self._lost is not None else {}),
             }
         if newest is None:
             return {**state, "history": []}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
 from edgevit.preview.feed import Feed
+from edgevit.runtime.outline import outlined
 
 if TYPE_CHECKING:
     import asyncio
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from edgevit.runtime.decide import Decision
+    from edgevit.runtime.frame import Frame
 
     Image = NDArray[np.uint8]
 
@@ -22,6 +27,10 @@ BUSY = 4
 MAX_SIDE = 1280
 """Pixels; larger pictures are shrunk for the page."""
 QUALITY = 80
+SMALL_SIDE = 320
+"""Pixels of a picture in the list of cameras."""
+SMALL_SECONDS = 0.5
+"""A small picture is at least as old before there is another."""
 IDLE_SECONDS = 0.05
 
 
@@ -50,7 +59,7 @@ class Pictures:
                 await asyncio.sleep(IDLE_SECONDS)
                 continue
             start = time.perf_counter()
-            self._jpeg = await asyncio.to_thread(encode, newest.frame.image_bgr)
+            self._jpeg = await asyncio.to_thread(picture_of, newest.frame)
             shown, took = newest, time.perf_counter() - start
             self.encoded += 1
             self._fresh.set()
@@ -66,12 +75,37 @@ class Pictures:
         return self.encoded, self._jpeg
 
 
-def encode(image_bgr: Image) -> bytes:
-    """JPEG of a picture, uint8 [H, W, 3], no larger than `MAX_SIDE`."""
+class SmallPicture:
+    """The newest picture, small: made when it is asked for, twice a second at most, and once for all who ask."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._jpeg = b""
+        self._shown: Decision | None = None
+        self._made = -math.inf
+
+    async def jpeg(self) -> bytes:
+        """Empty before the first frame."""
+        import asyncio
+
+        newest, now = self._feed.newest, time.monotonic()
+        if newest is not None and newest is not self._shown and now - self._made >= SMALL_SECONDS:
+            self._shown, self._made = newest, now
+            self._jpeg = await asyncio.to_thread(picture_of, newest.frame, SMALL_SIDE)
+        return self._jpeg
+
+
+def picture_of(frame: Frame, side: int = MAX_SIDE) -> bytes:
+    """JPEG of a frame's picture, with a line around its region, no larger than ``side``."""
+    return encode(outlined(frame), side)
+
+
+def encode(image_bgr: Image, side: int = MAX_SIDE) -> bytes:
+    """JPEG of a picture, uint8 [H, W, 3], no larger than ``side``."""
     import cv2
 
     height, width = image_bgr.shape[:2]
-    factor = MAX_SIDE / max(height, width)
+    factor = side / max(height, width)
     if factor < 1:
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         image_bgr = cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]

@@ -1,54 +1,53 @@
-"""Parts of a page that a notebook shows below a cell: no script, no style sheet, names escaped."""
+"""Parts of a page that a notebook shows below a cell: no script, no style sheet."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from html import escape
+
+from markupsafe import Markup
 
 from edgevit.measure.comparison import Comparison
 from edgevit.plan.device_plan import device_lines
-from edgevit.printable import printable
 from edgevit.report.sheet import Sheet, device_sheet, short_sheet
 from edgevit.report.table import conditions_line, device_plans, legend
+from edgevit.report.templating import macro
+
+TEMPLATE = "fragment.html.j2"
 
 
-def fragment(*parts: str) -> str:
-    """``parts``, which are HTML, in one element."""
-    return f"<div>{''.join(parts)}</div>"
+def fragment(*parts: Markup) -> str:
+    """``parts`` in one element."""
+    return str(macro(TEMPLATE, "fragment", parts))
 
 
-def strong(text: object) -> str:
+def strong(text: object) -> Markup:
     """A line in bold."""
-    return f"<p><b>{_text(text)}</b></p>"
+    return macro(TEMPLATE, "strong", text)
 
 
-def lines(texts: Iterable[object]) -> str:
+def lines(texts: Iterable[object]) -> Markup:
     """A list, or nothing where there are no ``texts``."""
-    items = "".join(f"<li>{_text(text)}</li>" for text in texts)
-    return f"<ul>{items}</ul>" if items else ""
+    return macro(TEMPLATE, "lines", tuple(texts))
 
 
-def table(sheet: Sheet | None) -> str:
+def table(sheet: Sheet | None) -> Markup:
     """``sheet`` with its title as caption, or nothing where there is none."""
-    if sheet is None:
-        return ""
-    head = "".join(f"<th>{_text(column)}</th>" for column in sheet.columns) if any(sheet.columns) else ""
-    rows = "".join(f"<tr>{''.join(_cell(cell, i < sheet.left) for i, cell in enumerate(row))}</tr>" for row in sheet.rows)
-    top = f"<thead><tr>{head}</tr></thead>" if head else ""
-    return f"<table><caption>{_text(sheet.title)}</caption>{top}<tbody>{rows}</tbody></table>"
+    return Markup("") if sheet is None else macro(TEMPLATE, "table", sheet)
 
 
-def picture(png: bytes, description: str) -> str:
+def picture(png: bytes, description: str) -> Markup:
     """A PNG, inlined."""
-    return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{_text(description)}">'
+    return macro(TEMPLATE, "picture", base64.b64encode(png).decode(), description)
 
 
-def comparison_parts(comparison: Comparison) -> str:
-    """What makes the figures suspect, the recommendation, the tables, what they mean and how they were measured."""
+def comparison_parts(comparison: Comparison | None) -> Markup:
+    """What makes the figures suspect, the recommendation, the tables, their meaning and conditions; nothing of None."""
+    if comparison is None:
+        return Markup("")
     found, sheet = comparison.recommendation, short_sheet(comparison)
     meanings = legend(comparison, sheet.columns, sheet.rows)
-    return "".join((
+    return Markup("").join((
         *(strong(f"Check first: {warning}") for warning in comparison.warnings),
         strong(found.headline),
         lines(found.reasons),
@@ -56,11 +55,3 @@ def comparison_parts(comparison: Comparison) -> str:
         table(device_sheet(comparison)),
         lines((*device_lines(device_plans(comparison)), *meanings, conditions_line(comparison))),
     ))  # fmt: skip
-
-
-def _cell(cell: object, left: bool) -> str:
-    return f'<td style="text-align: {"left" if left else "right"}">{_text(cell)}</td>'
-
-
-def _text(text: object) -> str:
-    return escape(printable(text))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
 
 from edgevit.measure.comparison import Comparison, Row
 from edgevit.measure.front import pareto
 from edgevit.measure.recommend import is_worse, points
 from edgevit.report import plots
-from edgevit.report.html import bullets, section
-from edgevit.report.page import PAGE, reading
+from edgevit.report.figures import Figure
+from edgevit.report.html import Report, Table, TableRow
 from edgevit.report.plots import Point
 from edgevit.report.sheet import Sheet
-from edgevit.report.table import conditions_line, origin_lines
+from edgevit.report.table import condition_rows
+from edgevit.report.templating import rendered
 
 NOTHING = "-"
+PLANE = "Accuracy against latency"
+CAPTION = (
+    "Up and to the left is better. The line is the Pareto front; whiskers: 95 % intervals, of latency as ratios to the first."
+)
 LEGEND = (
     "front: nothing else is as accurate and faster (time), or as accurate and smaller (size)",
     "change: against the first row on the same images, in percentage points, with its 95 % interval; "
@@ -102,11 +108,11 @@ def _figures(row: Row) -> tuple[str, ...]:
     )
 
 
-def sweep_plot(sweep: Sweep) -> str:
-    """Accuracy over time with both intervals, the front drawn; empty where no times are known."""
+def sweep_plot(sweep: Sweep, width: int = plots.WIDE) -> Markup | None:
+    """Accuracy over time with both intervals, the front drawn; None where no times are known."""
     rows, best, front = sweep.comparison.rows, sweep.comparison.recommendation.row, sweep.fronts.get("time")
     if front is None:
-        return ""
+        return None
     labelled, base = rows[0].accuracy.score is not None, milliseconds(rows[0])
     found = []
     names = {point.row: point.name for point in sweep.points}
@@ -118,35 +124,21 @@ def sweep_plot(sweep: Sweep) -> str:
                            far=far))  # fmt: skip
     what = f"{rows[0].accuracy.metric} against {names[0]}, points" if labelled else f"agreement with {names[0]}, %"
     unit = "median of one image, ms" if rows[0].latency else "of one image, estimated, ms"
-    return plots.plane(found, unit, what, 0.0 if labelled else None, front)
+    return plots.plane(found, unit, what, 0.0 if labelled else None, front, width=width)
 
 
 def sweep_html(sweep: Sweep, title: str) -> str:
     """The whole page: nothing in it is fetched."""
-    found, sheet, plot = sweep.comparison.recommendation, sweep_sheet(sweep), sweep_plot(sweep)
-    best = sweep.best
-    head = "".join(f"<th>{escape(column)}</th>" for column in sheet.columns)
-    lines = []
-    for point, cells in zip(sweep.points, sheet.rows, strict=True):
-        kind = " class='best'" if point is best else ""
-        lines.append(f"<tr{kind}>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
-    table = f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    commands = bullets([f"{point.name}: {point.command}" for point in sweep.points])
-    sections = [
-        section("Accuracy against latency", plot, "Up and to the left is better. The line is the Pareto front; whiskers: 95 % "
-                "intervals, of latency as ratios to the first point."),
-        section("All points", table, f"{'; '.join(LEGEND)}."),
-        section("What builds each", commands, ""),
-        section("Conditions", f"<p>{escape(conditions_line(sweep.comparison))}</p>"
-                + bullets([*origin_lines(sweep.comparison), *sweep.notes]), ""),
-    ]  # fmt: skip
-    return PAGE.substitute(
-        title=escape(title),
-        warnings="".join(f"<p class='warning'>Check first: {escape(text)}</p>" for text in sweep.comparison.warnings),
-        kind="answer" if found.enough else "answer unsure",
-        headline=escape(found.headline),
-        reasons=bullets([*found.reasons, f"Build it: {best.command}"]),
-        tiles="",
-        sections="".join(sections),
-        reading=reading(multi_label=sweep.comparison.multi_label),
-    )
+    found, sheet, best = sweep.comparison.recommendation, sweep_sheet(sweep), sweep.best
+    drawings = {name: plot for name, width in plots.WIDTHS.items() if (plot := sweep_plot(sweep, width)) is not None}
+    figure = Figure(title=PLANE, caption=CAPTION if drawings else "No plot: no times are known.", drawings=drawings)
+    rows = [TableRow(cells=cells, kind="best" if point is best else "")
+            for point, cells in zip(sweep.points, sheet.rows, strict=True)]  # fmt: skip
+    report = Report(
+        title=title, warnings=sweep.comparison.warnings, sure=found.enough, headline=found.headline,
+        reasons=(*found.reasons, f"Build it: {best.command}"), variants_title="All points",
+        variants=[Table(columns=["point", *sheet.columns[1:]], rows=rows)], legend="; ".join(LEGEND), figures=[figure],
+        commands=[(point.name, point.command) for point in sweep.points], conditions=condition_rows(sweep.comparison),
+        notes=sweep.notes, multi_label=sweep.comparison.multi_label,
+    )  # fmt: skip
+    return rendered("report.html.j2", report=report)

@@ -22,22 +22,22 @@ ACCURACY = (
 SPEED = ("variant", "engine", "p50 / p90 / p99 ms", "images/s", "speed-up (95 %)", "size MB", "start s", "memory MiB")
 """Columns of a document's two tables."""
 LEGEND = {
-    "balanced": "balanced: the mean of all classes' shares of right answers, however many images each has",
-    "mAP": "mAP: the mean over labels of the average precision",
-    "F1": "F1: over all labels of all images, at a threshold of 0.5",
-    "change": "change: top-1 against the first row on the same images, in percentage points",
-    "agree": "agreement: how often the class is the first row's",
-    "SQNR": "SQNR: logits against the first row's",
-    "ECE": "ECE: expected calibration error",
-    "speed-up": "speed-up: p50 against the first row of the same engine; ~: inside the noise",
-    "start": "start: a fresh process to its first result",
-    "memory": "memory: the most that process held",
+    "balanced": "mean of the classes' shares of right answers",
+    "mAP": "mean over labels of the average precision",
+    "F1": "over all labels of all images, at a threshold of 0.5",
+    "change": "top-1 against the first row on the same images, in percentage points",
+    "agree": "how often the class is the first row's",
+    "SQNR": "logits against the first row's",
+    "ECE": "expected calibration error",
+    "speed-up": "p50 against the first row of the same engine; ~: inside the noise",
+    "start": "a fresh process to its first result",
+    "memory": "the most that process held",
 }
 """What a column means, by how its name begins."""
 LEGEND_OF_LABELS = LEGEND | {
-    "change": "change: mAP against the first row on the same images, in percentage points",
-    "lost/won": "lost/won: images with fewer and with more right labels",
-    "agree": "agreement: of the labels that a row or the first one gives, the share that both give",
+    "change": "mAP against the first row on the same images, in percentage points",
+    "lost/won": "images with fewer and with more right labels",
+    "agree": "of the labels that a row or the first one gives, the share that both give",
 }
 """The same of multi-label models."""
 WORSE = "!: measurably worse ({}, p < 0.05; without labels, agreement below 98 %)"
@@ -47,7 +47,8 @@ def legend(comparison: Comparison, columns: Sequence[str], cells: Sequence[Seque
     """What ``columns`` of ``comparison`` mean, and the mark of a worse row where ``cells`` have one."""
     several = comparison.multi_label
     meanings = LEGEND_OF_LABELS if several else LEGEND
-    found = [text for start, text in meanings.items() if any(column.startswith(start) for column in columns)]
+    named = {start: column for start in meanings for column in columns if column.startswith(start)}
+    found = [f"{column.split()[0].rstrip(',')}: {meanings[start]}" for start, column in named.items()]
     worse = WORSE.format("by the bootstrap" if several else "McNemar's exact test")
     return found + [worse] * any(cell.endswith("!") for row in cells for cell in row)
 
@@ -135,11 +136,8 @@ def device_plans(comparison: Comparison) -> list[tuple[str, DevicePlan]]:
 def conditions_line(comparison: Comparison) -> str:
     """What the figures were measured under, one sentence."""
     at = comparison.conditions
-    unseen = at.get("labels_on_no_image", [])
-    shown = f"{', '.join(unseen[:5])}{', ...' if len(unseen) > 5 else ''}"
-    left_out = f"; on none of them {shown}, which mAP leaves out" if unseen else ""
     return (
-        f"{images_line(comparison)}{left_out}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
+        f"{images_line(comparison)}{_left_out(comparison)}; batch {at['batch']}, {at['threads']} threads, {at['device']} "
         f"({at['clock']}, load {at['load']:g} before), {at['engine']}; {at['order']}"
         f"{'; accuracy by ' + at['evaluated_on'] if 'evaluated_on' in at else ''}."
     )
@@ -156,9 +154,35 @@ def origin_lines(comparison: Comparison) -> list[str]:
     """When, with what and of which models the figures were made."""
     at = comparison.conditions
     named = {f"{row.subject} {row.precision}".strip(): row.sha256[:16] for row in comparison.rows}  # on all engines the same
-    models = ", ".join(f"{name} {digest}" for name, digest in named.items())
+    graphs = ", ".join(f"{name} {digest}" for name, digest in named.items())
     made = f"{at['date']} by edgevit {at['edgevit']}{': ' + at['command'] if at['command'] else ''}"
-    return [made, f"SHA-256 of the models: {models}"]
+    models = [f"{item['kind']} {item['name']} {item['sha256'][:16]}" for item in at.get("models", ())]
+    return [made, f"SHA-256: {', '.join([*models, f'graphs {graphs}'])}"]
+
+
+def condition_rows(comparison: Comparison) -> list[tuple[str, str]]:
+    """The same and what the figures were measured under, a name and a text each, digests whole."""
+    at = comparison.conditions
+    graphs = {f"graph of {row.subject} {row.precision}".replace("  ", " "): row.sha256 for row in comparison.rows}
+    timed = f"{at['order']}; batch {at['batch']}, {at['threads']} threads"
+    return [
+        ("date", str(at["date"])),
+        ("edgevit", str(at["edgevit"])),
+        ("command", str(at["command"]) or "from Python"),
+        *((f"{item['kind']} {item['name']}", f"SHA-256 {item['sha256']}") for item in at.get("models", ())),
+        *((name, f"SHA-256 {digest}") for name, digest in graphs.items()),
+        ("images", f"{images_line(comparison)}{_left_out(comparison)}; {'with' if at['labels'] else 'no'} labels"),
+        ("engines", str(at["engine"])),
+        ("device", f"{at['device']}, {at['clock']}, load {at['load']:g} before"),
+        ("timing", timed),
+        *([("accuracy by", str(at["evaluated_on"]))] if "evaluated_on" in at else []),
+    ]
+
+
+def _left_out(comparison: Comparison) -> str:
+    unseen = comparison.conditions.get("labels_on_no_image", [])
+    shown = f"{', '.join(unseen[:5])}{', ...' if len(unseen) > 5 else ''}"
+    return f"; on none of them {shown}, which mAP leaves out" if unseen else ""
 
 
 def to_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:

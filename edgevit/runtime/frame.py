@@ -23,6 +23,16 @@ Policy = Literal["latest", "every"]
 """Which frames are classified: the newest each time, or all of them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle of a picture, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
     """One picture and where it came from."""
@@ -37,6 +47,15 @@ class Frame:
     """The image's path inside its folder, else the video or camera."""
     seconds: float | None = None
     """Of a recording: from its first frame to this one, by its own time stamps; None of what is captured now, and of images."""
+    region: Box | None = None
+    """What of the picture is looked at; None: all of it."""
+
+    @property
+    def seen(self) -> Image:
+        """What the model is given, uint8 [H', W', 3]: the region of the picture, not a copy."""
+        if (box := self.region) is None:
+            return self.image_bgr
+        return self.image_bgr[box.top : box.top + box.height, box.left : box.left + box.width]
 
     @property
     def clock(self) -> datetime:

@@ -23,11 +23,13 @@ class Mailbox(Generic[Item]):
     With ``overtake`` an item that nobody has taken yet makes place for the next: the reader gets the newest. Without, the
     thread waits: the reader gets every one, and the next is made meanwhile. An error is raised where the items are taken,
     after the last of them.
+
+    Whoever waits for several mailboxes gives them one condition, ``changed``, and looks at `full` and `over` under it.
     """
 
-    def __init__(self, items: Iterable[Item], *, overtake: bool = True) -> None:
+    def __init__(self, items: Iterable[Item], *, overtake: bool = True, changed: threading.Condition | None = None) -> None:
         self._overtake = overtake
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._newest: Item | None = None
         self._ended = False
         self._error: Exception | None = None
@@ -39,23 +41,51 @@ class Mailbox(Generic[Item]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.leave()
+        self.join(STOP_SECONDS)
+
+    def leave(self) -> None:
+        """Take nothing more: the thread ends with the item that it is at."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        self._thread.join(STOP_SECONDS)
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread, so long at most."""
+        self._thread.join(seconds)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is an item to take."""
+        return self._newest is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether there is none, and never will be."""
+        return self._ended and self._newest is None
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended it, if that was an error."""
+        return self._error
+
+    def take(self) -> Item | None:
+        """The item, if there is one now."""
+        with self._changed:
+            item, self._newest = self._newest, None
+            self._changed.notify_all()
+            return item
 
     def __iter__(self) -> Iterator[Item]:
-        while (item := self._take()) is not None:
+        while (item := self._wait()) is not None:
             yield item
         if self._error is not None:
             raise self._error
 
-    def _take(self) -> Item | None:
+    def _wait(self) -> Item | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._ended)
-            item, self._newest = self._newest, None
-            self._changed.notify_all()
-            return item
+            self._changed.wait_for(lambda: self.full or self._ended)
+            return self.take()
 
     def _capture(self, items: Iterable[Item]) -> None:
         try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgevit.printable import printable
@@ -51,16 +51,28 @@ DELIVERED = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RunMetrics:
-    """A collector for a `prometheus_client.CollectorRegistry`: of one run, and of nothing else in this process.
-
-    Counts are copied first, under a lock that is held for microseconds; all else happens without one.
-    """
+class Counted:
+    """A source and what was counted of it."""
 
     tally: Tally
     source: Source
+    camera: str | None = None
+    """Its name: a label of all that is told of it, if it has one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunMetrics:
+    """A collector for a `prometheus_client.CollectorRegistry`: of one run, and of nothing else in this process.
+
+    Counts are copied first, under locks that are held for microseconds; all else happens without one.
+    """
+
+    cameras: Sequence[Counted]
+    """At least one. Where there are several, each has a name."""
     build: Mapping[str, str]
     """What runs, as labels of ``edgevit_build_info``."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Cameras that could not be opened, name and what it is: an alert should tell that they show nothing."""
     deliveries: Callable[[], Iterable[Delivery]] = tuple
     """Of every output that tells what became of what it was given."""
     sample: Callable[[], Mapping[str, float | str | None]] | None = None
@@ -68,59 +80,94 @@ class RunMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """Every family, with its samples of now. One whose values this machine or run does not tell has none."""
-        counts = self.tally.counts()
-        yield from self._what_runs(counts)
-        yield from _frames(counts, self.source.skipped)
-        yield from _times(counts)
-        yield from _source(self.source.faults or Faults())
+        seen = [_Seen(each, each.tally.counts()) for each in self.cameras]
+        yield from self._what_runs(seen)
+        yield from _frames(seen)
+        yield from _times(seen)
+        yield from _source(seen)
         yield from _outputs(self.deliveries())
         yield from _machine({} if self.sample is None else self.sample())
 
-    def _what_runs(self, counts: Counts) -> Iterator[Metric]:
+    def _what_runs(self, seen: Sequence[_Seen]) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily as Gauge
         from prometheus_client.core import InfoMetricFamily as Info
 
         yield Info("edgevit_build", "What runs.", _shown(self.build))
-        source = {"source": self.source.description, "policy": self.source.policy}
-        yield Info("edgevit_source", "What it sees, and which frames: the latest, or every one.", _shown(source))
-        yield Gauge("edgevit_start_time_seconds", "When the run began, since 1970.", self.tally.started)
-        last = None if counts.last is None else time.time() - (time.perf_counter() - counts.last)
-        yield Gauge("edgevit_last_frame_timestamp_seconds", "When the newest label was known, since 1970.", last)
+        sources = Info("edgevit_source", "What it sees, and which frames: the latest, or every one.", labels=_labels(seen))
+        for each in seen:
+            source = each.of.source
+            sources.add_metric(each.labels, _shown({"source": source.description, "policy": source.policy}))
+        for name, told in self.absent.items():
+            sources.add_metric((printable(name),), _shown({"source": told, "policy": ""}))
+        yield sources
+        started = min(each.of.tally.started for each in seen)
+        yield Gauge("edgevit_start_time_seconds", "When the run began, since 1970.", started)
+        last = Gauge("edgevit_last_frame_timestamp_seconds", "When the newest label was known, since 1970.", labels=_labels(seen))
+        for each in seen:
+            if each.counts.last is not None:
+                last.add_metric(each.labels, time.time() - (time.perf_counter() - each.counts.last))
+        yield last
 
 
-def _frames(counts: Counts, skipped: int) -> Iterator[Metric]:
+class _Seen:
+    """A camera, its counts of one moment, and the label that it has."""
+
+    def __init__(self, of: Counted, counts: Counts) -> None:
+        self.of, self.counts = of, counts
+        self.labels = () if of.camera is None else (printable(of.camera),)
+
+
+def _labels(seen: Sequence[_Seen]) -> tuple[str, ...]:
+    """The name of the label that tells cameras apart, if they have names."""
+    return ("camera",) if any(each.labels for each in seen) else ()
+
+
+def _frames(seen: Sequence[_Seen]) -> Iterator[Metric]:
+    yield _counter("edgevit_frames_total", "Frames that were classified.", seen, lambda each: each.counts.frames)
+    yield _counter(
+        "edgevit_dropped_frames_total", "Frames that were overtaken by newer ones.", seen, lambda each: each.counts.dropped
+    )
+    yield _counter("edgevit_skipped_frames_total", "Frames that could not be decoded.", seen, lambda each: each.of.source.skipped)
+    yield _counter(
+        "edgevit_engine_retries_total", "Frames on which the engine failed at first.", seen, lambda each: each.counts.retries
+    )
+    yield _counter("edgevit_unknown_frames_total", "Frames that were called unknown.", seen, lambda each: each.counts.unknown)
     from prometheus_client.core import CounterMetricFamily as Counter
 
-    yield Counter("edgevit_frames_total", "Frames that were classified.", counts.frames)
-    yield Counter("edgevit_dropped_frames_total", "Frames that were overtaken by newer ones.", counts.dropped)
-    yield Counter("edgevit_skipped_frames_total", "Frames that could not be decoded.", skipped)
-    yield Counter("edgevit_engine_retries_total", "Frames on which the engine failed at first.", counts.retries)
-    yield Counter("edgevit_unknown_frames_total", "Frames that were called unknown.", counts.unknown)
     labels = "Frames by label; of a model of several labels a frame may have many."
-    yield _by(Counter, "edgevit_labels_total", labels, "label", counts.labels.items())
+    counts = [((*each.labels, label), count) for each in seen for label, count in each.counts.labels.items()]
+    yield _by(Counter, "edgevit_labels_total", labels, (*_labels(seen), "label"), counts)
 
 
-def _times(counts: Counts) -> Iterator[Metric]:
+def _counter(name: str, text: str, seen: Sequence[_Seen], value: Callable[[_Seen], float]) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    family = CounterMetricFamily(name, text, labels=_labels(seen))
+    for each in seen:
+        family.add_metric(each.labels, value(each))
+    return family
+
+
+def _times(seen: Sequence[_Seen]) -> Iterator[Metric]:
     from prometheus_client.core import HistogramMetricFamily as Histogram
 
-    latency = Histogram("edgevit_latency_seconds", "From capture to label.", labels=())
-    latency.add_metric((), *_cumulative(counts.latency))
-    yield latency
-    stages = Histogram("edgevit_stage_seconds", "A stage of a frame: read, prepare, infer.", labels=("stage",))
-    for name, buckets in counts.stages.items():
-        stages.add_metric((name,), *_cumulative(buckets))
-    yield stages
-    typicality = Histogram("edgevit_typicality", "Share of known images as rare as the frame or rarer: 0.5 is usual.", labels=())
-    if counts.typicality is not None:
-        typicality.add_metric((), *_cumulative(counts.typicality))
-    yield typicality
+    of = _labels(seen)
+    latency = Histogram("edgevit_latency_seconds", "From capture to label.", labels=of)
+    stages = Histogram("edgevit_stage_seconds", "A stage of a frame: read, prepare, infer.", labels=(*of, "stage"))
+    typicality = Histogram("edgevit_typicality", "Share of known images as rare as the frame or rarer: 0.5 is usual.", labels=of)
+    for each in seen:
+        latency.add_metric(each.labels, *_cumulative(each.counts.latency))
+        for name, buckets in each.counts.stages.items():
+            stages.add_metric((*each.labels, name), *_cumulative(buckets))
+        if each.counts.typicality is not None:
+            typicality.add_metric(each.labels, *_cumulative(each.counts.typicality))
+    yield from (latency, stages, typicality)
 
 
-def _source(faults: Faults) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily as Counter
-
-    for field, (name, text) in FAULTS.items():
-        yield Counter(name, text, getattr(faults, field))
+def _source(seen: Sequence[_Seen]) -> Iterator[Metric]:
+    none = Faults()
+    for count, (name, text) in FAULTS.items():
+        yield _counter(name, text, seen, lambda each, count=count: getattr(each.of.source.faults or none, count))  # type: ignore[misc]
 
 
 def _outputs(deliveries: Iterable[Delivery]) -> Iterator[Metric]:
@@ -128,10 +175,11 @@ def _outputs(deliveries: Iterable[Delivery]) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
     each = list(deliveries)
-    for field, (name, text) in DELIVERED.items():
-        yield _by(Counter, name, text, "output", [(delivery.name, getattr(delivery, field)) for delivery in each])
-    failing = [(delivery.name, int(delivery.failing)) for delivery in each]
-    yield _by(Gauge, "edgevit_output_failing", "1 while an output does not work: disk full, broker away.", "output", failing)
+    for count, (name, text) in DELIVERED.items():
+        counts = [((delivery.name,), getattr(delivery, count)) for delivery in each]
+        yield _by(Counter, name, text, ("output",), counts)
+    failing = [((delivery.name,), int(delivery.failing)) for delivery in each]
+    yield _by(Gauge, "edgevit_output_failing", "1 while an output does not work: disk full, broker away.", ("output",), failing)
 
 
 def _machine(sample: Mapping[str, float | str | None]) -> Iterator[Metric]:
@@ -145,14 +193,16 @@ def _machine(sample: Mapping[str, float | str | None]) -> Iterator[Metric]:
     yield Gauge("edgevit_throttled", "1 while the machine is slower than its setting: heat, power, current.", value)
 
 
-def _by(kind: type[Any], name: str, text: str, label: str, counts: Iterable[tuple[str, int]]) -> Metric:
-    """A family by ``label``. Names that look alike once they are fit to be shown are one: Prometheus refuses twins."""
-    sums: dict[str, int] = defaultdict(int)
+def _by(
+    kind: type[Any], name: str, text: str, labels: tuple[str, ...], counts: Iterable[tuple[tuple[str, ...], int]]
+) -> Metric:  # fmt: skip
+    """A family by ``labels``. Names that look alike once they are fit to be shown are one: Prometheus refuses twins."""
+    sums: dict[tuple[str, ...], int] = defaultdict(int)
     for key, count in counts:
-        sums[printable(key)] += count
-    family = kind(name, text, labels=(label,))
+        sums[tuple(map(printable, key))] += count
+    family = kind(name, text, labels=labels)
     for key, count in sums.items():
-        family.add_metric((key,), count)
+        family.add_metric(key, count)
     return family
 
 

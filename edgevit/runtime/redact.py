@@ -56,6 +56,11 @@ def redacted(source: str) -> str:
     return f"{scheme}:{slashes}{_location(source[match.end() :])}"
 
 
+def names_secret(name: str) -> bool:
+    """Whether what is called ``name`` is likely to be a secret."""
+    return _SECRET_NAME.fullmatch(name) is not None
+
+
 def origin(address: str) -> str:
     """Scheme, host and port of an address, as far as it has them: of a web address the rest may be a secret as a whole."""
     match = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+[^/\\?#]*", redacted(address))

@@ -15,7 +15,7 @@ from edgevit.runtime.threshold import Thresholds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORM = "write ema:N or majority:N, N frames from 2 to 1000, such as ema:8"
+FORM = "write ema:N or majority:N, N frames from 2 to 1000, such as ema:8; a number alone is ema"
 MAX_FRAMES = 1000
 
 
@@ -124,8 +124,11 @@ KINDS = ("ema", "majority")
 
 
 def parse_smoothing(text: str, several: Thresholds | None = None) -> Smoothing:
-    """``ema:N`` or ``majority:N``; ``several``: a multi-label model's thresholds. Raises ConfigError for anything else."""
-    kind, _, frames = text.partition(":")
+    """``ema:N``, also as ``N``, or ``majority:N``; ``several``: a multi-label model's thresholds.
+
+    Raises ConfigError for anything else.
+    """
+    kind, _, frames = text.strip().partition(":") if ":" in text else ("ema", "", text.strip())
     if kind not in KINDS or not (frames.isascii() and frames.isdecimal()) or not 2 <= int(frames) <= MAX_FRAMES:
         msg = f"{text!r} is no smoothing: {FORM}"
         raise ConfigError(msg)

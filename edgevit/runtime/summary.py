@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from edgevit.runtime.decide import Decision
 from edgevit.runtime.drift import Drift
-from edgevit.runtime.frame import Source
-from edgevit.runtime.latency import Histogram, rate
+from edgevit.runtime.faults import Faults
+from edgevit.runtime.latency import Histogram, Percentiles, rate
 from edgevit.runtime.loop import Result
 
 STAGES = {"read": "read_ms", "prepare": "prepare_ms", "infer": "infer_ms", "capture to label": "latency_ms"}
@@ -17,10 +17,39 @@ STAGES = {"read": "read_ms", "prepare": "prepare_ms", "infer": "infer_ms", "capt
 SHOWN_LABELS = 5
 
 
+class Told(Protocol):
+    """What a summary says of where its results come from: of a `Source`, whose attributes these are, or of several."""
+
+    @property
+    def description(self) -> str:
+        """In a few words."""
+        ...
+
+    @property
+    def policy(self) -> str:
+        """Which frames are classified."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Frames that could not be decoded."""
+        ...
+
+    @property
+    def first_skipped(self) -> str | None:
+        """The first of them."""
+        ...
+
+    @property
+    def faults(self) -> Faults | None:
+        """What went wrong and was recovered from."""
+        ...
+
+
 class Summary:
     """Counts, rate and percentiles of the results so far; memory does not grow with their number."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Told) -> None:
         self.frames = 0
         self.dropped = 0
         self.retries = 0
@@ -46,6 +75,11 @@ class Summary:
         for field, histogram in self._stages.items():
             histogram.add(getattr(result, field))
 
+    def percentiles(self, field: str = "latency_ms") -> Percentiles | None:
+        """Of the times in a `Result`'s ``field``; None before the first."""
+        histogram = self._stages[field]
+        return histogram.percentiles() if histogram.samples else None
+
     @property
     def seconds(self) -> float:
         """From the first label to the last."""
@@ -69,7 +103,7 @@ class Summary:
             "first_skipped": self._source.first_skipped,
             "faults": self._source.faults.to_dict() if self._source.faults else None,
             "engine_retries": self.retries,
-            **{field: asdict(each.percentiles()) if each.samples else None for field, each in self._stages.items()},
+            **{field: asdict(at) if (at := self.percentiles(field)) else None for field in self._stages},
             "labels": dict(self.labels.most_common()),
             **({"typicality": self.drift.to_dict()} if self.drift.spans else {}),
         }

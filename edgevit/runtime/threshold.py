@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.problem import MULTI_LABEL, THRESHOLD
 from edgevit.runtime.classify import Prediction
+from edgevit.share import meant_by, share_of
 
 FORM = "write a confidence from 0 to 1 such as 0.6 or 60%, for all labels, or LABEL=0.6 for one"
-_NUMBER = re.compile(r"(\d*\.?\d+|\d+\.)\s*(%?)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +24,6 @@ class Thresholds:
     def passed_by(self, prediction: Prediction) -> bool:
         """Whether the confidence is enough for its label."""
         return prediction.confidence >= self.own.get(prediction.label, self.all)
-
-
-def share_of(text: str) -> float | None:
-    """The share that ``0.6`` or ``60%`` is; None of anything else."""
-    match = _NUMBER.fullmatch(text.strip())
-    return None if match is None else float(match[1]) / (100 if match[2] else 1)
 
 
 def default_threshold(problem_type: str) -> float:
@@ -61,6 +54,9 @@ def parse_thresholds(texts: Sequence[str], labels: Sequence[str], problem_type: 
         share = share_of(figure)
         if share is None or label in found:
             msg = f"--threshold {text!r}: {FORM if share is None else 'given twice'}"
+            raise ConfigError(msg)
+        if share > 1:
+            msg = f"--threshold {text!r}: {share:g} is no confidence; {FORM}.{meant_by(figure)}"
             raise ConfigError(msg)
         found[label] = share
     return _checked(Thresholds(all=found.pop("", default_threshold(problem_type)), own=found), labels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.errors import ConfigError
-from edgevit.runtime.threshold import share_of
+from edgevit.share import meant_by, share_of
 
 if TYPE_CHECKING:
     from edgevit.engine.base import Features
@@ -48,7 +48,7 @@ def rate_of(asked: str | float | None, known: Known | None) -> float | None:
         return max(USUAL_RATE, known.least)
     rate = share_of(str(asked))
     if rate is None or not 0 < rate < 1:
-        msg = f"--unknown {asked}: {FORM}"
+        msg = f"--unknown {asked}: {FORM}.{meant_by(str(asked))}"
         raise ConfigError(msg)
     if rate < known.least:
         msg = (

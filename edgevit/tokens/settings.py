@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from edgevit.errors import ConfigError
 from edgevit.model.macs import macs
+from edgevit.share import meant_by, share_of
 from edgevit.vitconfig import VitConfig
 
 Merges = Mapping[int, int]
@@ -31,15 +32,17 @@ class MergeSettings:
 
     def __post_init__(self) -> None:
         if (self.share is None) == (not self.merges):
-            msg = "--merge: give a share of the MACs, as in 0.35, or tokens at blocks, as in 64@2,64@5."
+            msg = "--merge: give a share of the MACs, as in 0.35 or 35%, or tokens at blocks, as in 64@2,64@5."
             raise ConfigError(msg)
 
 
 def merge_settings(text: str) -> MergeSettings:
-    """What ``--merge`` asks for: ``0.35`` or ``64@2,64@5``. Raises ConfigError; what fits no model is found when it is read."""
-    try:
-        share = float(text)
-    except ValueError:
+    """What ``--merge`` asks for: ``0.35``, ``35%`` or ``64@2,64@5``.
+
+    Raises ConfigError; what fits no model is found when it is read.
+    """
+    share = share_of(text)
+    if share is None:
         return MergeSettings(merges=tuple(sorted(_by_hand(text).items())))
     _require_share(share)
     return MergeSettings(share=share)
@@ -85,7 +88,7 @@ def _by_hand(text: str) -> dict[int, int]:
     for part in text.split(","):
         match = _MERGE.fullmatch(part.strip())
         if match is None or not int(match[1]):
-            msg = f"--merge {text}: expected tokens at blocks, as in 64@2,64@5, or a share of the MACs, as in 0.35."
+            msg = f"--merge {text}: expected tokens at blocks, as in 64@2,64@5, or a share of the MACs, as in 0.35 or 35%."
             raise ConfigError(msg)
         count, block = int(match[1]), int(match[2])
         if block in found:
@@ -130,7 +133,7 @@ def _require_share(share: float) -> None:
     if not 0 < share <= GREATEST:
         msg = (
             f"--merge {share:g}: the share of the MACs to remove lies above 0 and at most at {GREATEST:g}; 0.35 is moderate. "
-            "Tokens are given with their block, as in 64@4."
+            f"Tokens are given with their block, as in 64@4.{meant_by(f'{share:g}')}"
         )
         raise ConfigError(msg)
 

@@ -25,7 +25,11 @@ def test_a_picture_of_a_bundle(edgevit: Callable[..., Any], bundle_path: Path, i
     outcome = edgevit("attention", bundle_path, image_path, "-o", out)
     assert outcome.code == 0, outcome.stderr
     drawn = cv2.imread(str(out))
-    assert drawn.shape[1] > 2 * 3 * 112  # two panels of a mean and two heads
+    assert drawn.shape[1] > 5 * 240  # the image, two rollouts and two last blocks
+    assert edgevit("attention", bundle_path, image_path, "-o", tmp_path / "whole.png", "--all").code == 0
+    whole = cv2.imread(str(tmp_path / "whole.png"))
+    assert 5 * 240 > whole.shape[1] > 2 * 3 * 112  # two panels of a mean and two heads
+    assert whole.shape[0] > 3 * 112  # the image and two blocks
     assert "int8 against fp32" in outcome.stdout
     assert "Maps of 4x4 patches, class token." in outcome.stdout
 

@@ -339,25 +339,24 @@ def test_failed_stage_is_not_shown_as_done(edgevit, place: Place) -> None:
     [
         (["bild"], "No such command 'bild'. Did you mean 'build'?"),
         (["frobnicate"], f"Known: {', '.join(sorted(COMMANDS))}"),
-        (["build"], "Missing argument 'MODEL'"),
+        (["build"], "MODEL is missing: a .safetensors"),
         (["build", "m.pt", "--precision", "int4"], "'int4' is not one of 'auto', 'int8', 'fp16', 'fp32'"),
-        (["build", "m.pt", "--max-drop", "-1"], "is not in the range 0<=x<=100"),
+        (["build", "m.pt", "--max-drop", "-1"], "is out of range: 0 to 100"),
         (["build", "m.pt", "--image-size", "big"], "write 224, or HEIGHTxWIDTH"),
         (["build", "m.pt", "--image-size", "0x32"], "write 224, or HEIGHTxWIDTH"),
         (["build", "m.pt", "--mean", "a,b"], "no list of numbers"),
         (["build", "m.pt", "--labels", "gone.txt"], "does not exist"),
-        (["run", "b", "0", "--limit", "0"], "0 is not in the range"),
-        (["run", "b", "0", "--top-k", "many"], "not a valid integer"),
-        (["compare", "m.pt"], "Missing option '--data'"),
+        (["run", "b", "0", "--limit", "0"], "0 is out of range: 1 or more"),
+        (["run", "b", "0", "--top-k", "many"], "is no whole number"),
+        (["compare", "m.pt"], "--data is missing"),
         (["inspect", "b", "--jsn"], "No such option"),
     ],
 )
 def test_wrong_usage(edgevit, arguments: list[str], part: str) -> None:
-    """Click's own form: usage, a hint and the error."""
+    """What click finds is told as everything else is."""
     outcome = edgevit(*arguments)
     assert outcome.code == 2
-    assert part in " ".join(outcome.stderr.split())
-    assert "Traceback" not in outcome.stderr
+    assert part in only_line(outcome)
 
 
 def test_native_libraries_say_nothing(edgevit_process, place: Place) -> None:

@@ -87,10 +87,14 @@ def wanted(name: str, place: Place) -> tuple[list[object], int]:
         "targets": (["targets"], 0),
         "doctor": (["doctor", place.bundle], 0),
         "deploy": (["deploy", place.bundle, "127.0.0.1", "--port", port(), "-o", "deployed"], 11),
+        "fleet": (["fleet", "status", "127.0.0.1", "--port", port()], 11),
         "service": (["service", place.bundle, "0", "--user", "nobody", "-o", "cam.service"], 2),
+        "package": (["package", place.bundle, "0", "--as", "container", "--name", "x", "--version", "1", "-o", "packages"], 0),
+        "healthcheck": (["healthcheck", place.bundle], 0),
         "keygen": (["keygen", "k"], 0),
         "sign": (["sign", "own.edgevit", "--key", "mine"], 0),
         "demo": (["demo", "-o", "demo"], 0),
+        "completion": (["completion", "bash"], 0),
     }  # fmt: skip
     return every[name]
 

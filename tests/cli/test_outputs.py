@@ -12,6 +12,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from edgevit.cli.outputs import OPTIONS
@@ -56,6 +58,40 @@ def test_every_output_at_once(run, tmp_path: Path) -> None:
     assert (tmp_path / "a.avi").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        (["--overlay", "off"], None),
+        ([], (0, 0.12)),
+        (["--overlay-position", "bottom"], (0.88, 1)),
+        (["--overlay", "full", "--overlay-position", "bottom"], (0.6, 1)),
+    ],
+    ids=["off", "label", "bottom", "full"],
+)
+def test_the_video_is_the_source_but_for_its_overlay(
+    run, tmp_path: Path, options: list[str], changed: tuple[float, float] | None
+) -> None:
+    """Which rows of the gray film are others in the video, in shares of the height; the codec moves a level or two."""
+    height, width = 480, 640
+    film = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (width, height))
+    for _ in range(3):
+        film.write(np.full((height, width, 3), 128, np.uint8))
+    film.release()
+    outcome = run(tmp_path / "film.avi", "--save", tmp_path / "shown.avi", *options)
+    assert outcome.code == 0, outcome.stderr
+    video = cv2.VideoCapture(str(tmp_path / "shown.avi"))
+    frames = [frame for _ in range(4) if (frame := video.read()[1]) is not None]
+    assert [frame.shape for frame in frames] == [(height, width, 3)] * 3
+    for frame in frames:
+        rows = np.flatnonzero((np.abs(frame.astype(int) - 128) > 24).any(axis=(1, 2)))
+        if changed is None:
+            assert not rows.size
+        else:
+            edge = 8  # rows of a block of the codec
+            assert rows.size > 20
+            assert changed[0] * height - edge <= rows.min() <= rows.max() < changed[1] * height + edge
+
+
 def test_summary_says_what_was_delivered(run, tmp_path: Path) -> None:
     stdout = run(TEST, "--snapshot", tmp_path / "s", "--snapshot-limit", 1, "--when", "always", "--every", 0).stdout
     assert re.search(r"^snapshots +1 sent, \d+ failed.*holds 1 pictures, the limit", stdout, re.MULTILINE)
@@ -98,7 +134,7 @@ def test_images_of_a_folder_are_not_smoothed_together(run, image_folder: Path) -
         (["--serve", "nowhere"], "is no address: write HOST:PORT"),
         (["--serve", "0", "--serve-token", "abc"], "at least 8 letters"),
         (["--serve-token", "abcdefgh"], "goes with --serve"),
-        (["--every", "-1"], "x>=0"),
+        (["--every", "-1"], "0 or more"),
         (["--attention", "last"], "it goes with --serve HOST:PORT"),
         (["--attention", "99", "--serve", "0"], "no such map. Known: rollout, last"),
     ],

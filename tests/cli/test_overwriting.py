@@ -35,6 +35,8 @@ def inputs(command: click.Command) -> list[click.Parameter]:
 
 
 def word(parameter: click.Parameter, value: object) -> list[str]:
+    if isinstance(parameter.type, click.Choice):
+        value = parameter.type.choices[0]
     return [str(value)] if isinstance(parameter, click.Argument) else [max(parameter.opts, key=len), str(value)]
 
 
@@ -50,11 +52,11 @@ SUFFIXES = {"save": ".avi", "csv_path": ".csv", "jsonl": ".jsonl", "csv": ".csv"
 def test_every_command_that_writes_is_known() -> None:
     """A new output is an option of one of these types, or is named here with what keeps it from destroying anything."""
     assert {name for name, command in ALL.items() if outputs(command)} == {
-        "attention", "build", "classes", "collect", "compare", "compile", "demo", "deploy", "doctor", "embed", "prune", "run",
-        "service", "sweep", "train",
+        "attention", "build", "classes", "collect", "compare", "compile", "demo", "deploy", "doctor", "embed", "package",
+        "prune", "run", "service", "sweep", "train",
     }  # fmt: skip
     assert all(isinstance(command, Writing) for command in ALL.values() if outputs(command))
-    others = {"inspect", "profile", "targets"}  # write nothing
+    others = {"completion", "fleet", "healthcheck", "inspect", "profile", "targets"}  # write nothing
     own = {"keygen", "sign"}  # never replaces a file; adds a file to a bundle under a name of its own
     assert set(ALL) == {name for name, command in ALL.items() if outputs(command)} | others | own
 

@@ -42,7 +42,7 @@ def owned(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_commands_print_in_one_way_only() -> None:
     """So that nothing is forgotten: lines through `say`, tables and JSON through the console."""
     found = []
-    for path in sorted(Path(edgevit.cli.__file__).parent.glob("*.py")):
+    for path in sorted(Path(edgevit.cli.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in (
                 "click.echo",
@@ -52,7 +52,7 @@ def test_commands_print_in_one_way_only() -> None:
                 "sys.stdout.write",
             ):
                 found.append(path.name)
-    assert set(found) == {"say.py", "console.py"}
+    assert set(found) == {"say.py", "console.py", "layout.py"}, "layout.py: headings of --help, in bold"
 
 
 @pytest.mark.parametrize("json_too", [False, True])

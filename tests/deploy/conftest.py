@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Board:
     home: Path
     port: int
     config: Path
+    user: str = USER
 
     @property
     def ssh(self) -> str:
@@ -49,7 +51,7 @@ class Board:
     def sh(self, script: str) -> str:
         """Run ``script`` in the home of the board's user, without ssh."""
         done = subprocess.run(
-            ["su", USER, "-s", "/bin/sh", "-c", script], capture_output=True, text=True, check=True, cwd=self.home
+            ["su", self.user, "-s", "/bin/sh", "-c", script], capture_output=True, text=True, check=True, cwd=self.home
         )
         return done.stdout
 
@@ -120,30 +122,38 @@ class Proxy:
 
 @pytest.fixture(scope="session")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    with boarded(tmp_path_factory.mktemp("board"), USER) as made:
+        yield made
+
+
+@contextmanager
+def boarded(folder: Path, user: str) -> Iterator[Board]:
+    """A board of that name, made and removed; ``folder`` is for its keys. Skips where one cannot be."""
     needed = ("/usr/sbin/sshd", shutil.which("ssh"), shutil.which("rsync"), shutil.which("useradd"), "/usr/bin/python3")
     if os.geteuid() or not all(path and Path(path).exists() for path in needed):
         pytest.skip(f"needs root, to make another user, and: apt install {PACKAGES}")
     if subprocess.run(["/usr/bin/python3", "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode:
         pytest.skip("needs a system Python with venv: apt install python3-venv")
-    folder = tmp_path_factory.mktemp("board")
     # Without a password, and not locked: sshd refuses those.
-    made = subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER], check=False, capture_output=True, text=True)
+    made = subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", user], check=False, capture_output=True, text=True)
     if made.returncode:
         pytest.skip(f"cannot make another user here: {made.stderr.strip()}")
-    home = Path(pwd.getpwnam(USER).pw_dir)
+    home = Path(pwd.getpwnam(user).pw_dir)
     try:
-        yield from _served(folder, home)
+        with _served(folder, home, user) as made:
+            yield made
     finally:
-        subprocess.run(["pkill", "-KILL", "-u", USER], check=False, capture_output=True)
+        subprocess.run(["pkill", "-KILL", "-u", user], check=False, capture_output=True)
         time.sleep(0.3)
-        subprocess.run(["userdel", "-rf", USER], check=False, capture_output=True)
+        subprocess.run(["userdel", "-rf", user], check=False, capture_output=True)
 
 
-def _served(folder: Path, home: Path) -> Iterator[Board]:
+@contextmanager
+def _served(folder: Path, home: Path, user: str) -> Iterator[Board]:
     for name in ("host_key", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    _write(home / ".ssh" / "authorized_keys", (folder / "id.pub").read_text(), 0o600)
-    _write(home / ".config" / "pip" / "pip.conf", _pip_settings(), 0o600)
+    _write(home / ".ssh" / "authorized_keys", (folder / "id.pub").read_text(), 0o600, user)
+    _write(home / ".config" / "pip" / "pip.conf", _pip_settings(), 0o600, user)
     port = free_port()
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\nPasswordAuthentication no\nUsePAM no\n"
@@ -151,7 +161,7 @@ def _served(folder: Path, home: Path) -> Iterator[Board]:
     )
     config = folder / "config"
     config.write_text(
-        f"Host board board2\n  HostName 127.0.0.1\n  Port {port}\n  User {USER}\n  IdentityFile {folder}/id\n"
+        f"Host board board2\n  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  IdentityFile {folder}/id\n"
         "  IdentitiesOnly yes\n"
         f"  StrictHostKeyChecking no\n  UserKnownHostsFile {folder}/known\n"
     )
@@ -159,18 +169,19 @@ def _served(folder: Path, home: Path) -> Iterator[Board]:
     server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", folder / "sshd_config", "-E", folder / "log"])
     try:
         wait_for(port)
-        yield Board(folder=folder, home=home, port=port, config=config)
+        yield Board(folder=folder, home=home, port=port, config=config, user=user)
     finally:
         server.terminate()
         server.wait()
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def _write(path: Path, text: str, mode: int, user: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
-    for part in (path, path.parent):
-        shutil.chown(part, USER, USER)
+    home = Path(pwd.getpwnam(user).pw_dir)
+    for part in (path, *(folder for folder in path.parents if folder.is_relative_to(home))):
+        shutil.chown(part, user, user)
     path.parent.chmod(0o700)
 
 

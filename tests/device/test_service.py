@@ -20,7 +20,8 @@ from edgevit.errors import ConfigError
 from edgevit.files.own_kinds import UNIT_MARK
 
 ANALYZE = shutil.which("systemd-analyze")
-RUNS = Path("/run/systemd/system").is_dir()
+RUNS = Path("/run/systemd/system").is_dir() and Path("/run/systemd/private").exists()
+"""Tests that start a user's systemd make the first; process 1 has the second, too."""
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 
 PROGRAM = "/usr/bin/env"
@@ -37,7 +38,10 @@ def analyze(verb: str, folder: Path, service: Service, *options: str) -> subproc
     path = folder / "edgevit.service"
     path.write_text(unit(service), encoding="utf-8")
     assert ANALYZE is not None
-    return subprocess.run([ANALYZE, verb, *options, path], capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}  # a user's manager has one
+    return subprocess.run(
+        [ANALYZE, verb, *options, path], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )  # fmt: skip
 
 
 def settings(text: str) -> dict[str, list[str]]:
@@ -68,6 +72,29 @@ def test_systemd_accepts_it(changes: dict, tmp_path: Path) -> None:
     """Not a word of complaint: a wrong key is only a warning there."""
     done = analyze("verify", tmp_path, replace(SERVICE, **changes))
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+@needs_systemd
+@pytest.mark.parametrize("changes", [{}, {"on_gpu": True, "csi": "argus", "restarts_argus": True, "writable": (Path("/srv"),)}])
+def test_systemd_accepts_it_of_a_user(changes: dict, tmp_path: Path) -> None:
+    """A user's manager takes it as it is; what takes root is not in it, as a service that asks for that does not start there."""
+    done = analyze("verify", tmp_path, replace(SERVICE, manager="user", **changes), "--user")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    found = settings(unit(replace(SERVICE, manager="user", **changes)))
+    taking_root = {
+        "User", "SupplementaryGroups", "CapabilityBoundingSet", "ProtectKernelModules", "ProtectKernelLogs", "ProtectClock",
+        "ProtectSystem", "ReadWritePaths", "DevicePolicy", "PrivateTmp", "ExecStartPre",
+    }  # fmt: skip
+    assert not taking_root & found.keys()
+    assert (found["NoNewPrivileges"], found["WantedBy"]) == (["yes"], ["default.target"])
+
+
+def test_where_it_says_how_it_goes() -> None:
+    """In memory, of its own, and kept when it has ended."""
+    for manager in ("system", "user"):
+        found = settings(unit(replace(SERVICE, name="cam", manager=manager)))  # type: ignore[arg-type]
+        assert '"EDGEVIT_STATE=%t/edgevit/cam/state.json"' in found["Environment"]
+        assert (found["RuntimeDirectory"], found["RuntimeDirectoryPreserve"]) == (["edgevit/cam"], ["yes"])
 
 
 @needs_systemd
@@ -239,6 +266,27 @@ def test_command(edgevit, asked, bundle_path: Path, tmp_path: Path) -> None:
     assert found["CacheDirectory"] == ["cam"]
 
 
+def test_command_with_several_sources(edgevit, asked, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each named whole; no password is shown, wherever its source stands."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shift.mp4").touch()
+    outcome = edgevit(*asked("gate=rtsp://u:hunter2@cam/live", "old=shift.mp4", "0", "--name", "cam", "--", "--json",
+                             "yard=rtsp://u:hunter3@cam2/live"))  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    assert "hunter" not in outcome.stdout + outcome.stderr
+    assert "gate=rtsp://cam/live" in outcome.stdout
+    unit = tmp_path / "cam.service"
+    assert unit.stat().st_mode & 0o777 == 0o600
+    command = settings(unit.read_text(encoding="utf-8"))["ExecStart"][0]
+    assert f'"{bundle_path}" "gate=rtsp://u:hunter2@cam/live" "old={tmp_path}/shift.mp4" "0" "--headless" "--json"' in command
+
+
+def test_service_without_a_source_is_refused(edgevit, asked) -> None:
+    outcome = edgevit(*asked("--", "--json"))
+    assert outcome.code == 2
+    assert "no SOURCE before --json" in outcome.stderr
+
+
 def test_command_with_a_pipeline_of_nvidias(edgevit, asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a board with a JetPack whose camera service deadlocks: found by what the pipeline has in it."""
     monkeypatch.setattr("edgevit.device.jetson.detect", lambda: JETSON)
@@ -249,9 +297,7 @@ def test_command_with_a_pipeline_of_nvidias(edgevit, asked, tmp_path: Path, monk
     assert "DevicePolicy" not in found
 
 
-@pytest.mark.skipif(
-    not Path("/run/systemd/system").is_dir() or os.geteuid() != 0, reason="systemd does not run here, or for others"
-)
+@pytest.mark.skipif(not RUNS or os.geteuid() != 0, reason="systemd does not run here, or for others")
 def test_a_unit_that_systemd_runs(edgevit, bundle_path: Path, tmp_path: Path) -> None:
     """Started for real: ready at its first label, alive under its watchdog, and ended with its summary."""
     name = f"edgevit-test-{os.getpid()}"

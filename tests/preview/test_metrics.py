@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from edgevit.errors import ConfigError
-from edgevit.runtime.metrics import RunMetrics
+from edgevit.runtime.metrics import Counted, RunMetrics
 from edgevit.runtime.sinks.tally import Tally
 from tests.preview.conftest import ask
 from tests.runtime.fakes import FakeCamera, decision
@@ -24,7 +24,7 @@ PATH = "/metrics"
 
 
 def run(labels: tuple[str, ...] = ("cat", "dog")) -> RunMetrics:
-    return RunMetrics(tally=Tally(labels), source=FakeCamera(frames=0, seconds=0), build={"model": "tiny"})
+    return RunMetrics(cameras=[Counted(tally=Tally(labels), source=FakeCamera(frames=0, seconds=0))], build={"model": "tiny"})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_scrape_sees_what_was_counted(serve_metrics) -> None:
     metrics = run()
     server = serve_metrics(metrics=metrics)
     assert urlsplit(server.url).path == PATH
-    metrics.tally(decision("cat"))
+    metrics.cameras[0].tally(decision("cat"))
     answer = ask(server.url, PATH)
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")

@@ -129,7 +129,7 @@ def test_nobody_looking_costs_no_samples_and_no_pictures(serve) -> None:
     for i in range(50):
         preview(shown(i))
         time.sleep(0.005)
-    assert (preview.pictures.encoded, samples) == (0, [])
+    assert (preview.encoded, samples) == (0, [])
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_one_encoding_serves_all_viewers(serve) -> None:
         preview(shown(50))
         for viewer in (a, b, c):
             viewer.picture()
-        assert preview.pictures.encoded == 1
+        assert preview.encoded == 1
 
 
 def noise(index: int, level: int = 100):

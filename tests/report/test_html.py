@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
+import edgevit
 from edgevit.cache import Cache
 from edgevit.engine.profiling import LayerTime
 from edgevit.export.graph import write_graph
@@ -24,12 +26,19 @@ from edgevit.measure.parts import part_times
 from edgevit.model.quantplan import QuantPlan
 from edgevit.part import Part
 from edgevit.plan.device_plan import device_plan
-from edgevit.report.html import SIDE, THUMBNAILS, Background, thumbnail, to_html
+from edgevit.printable import printable
+from edgevit.report.changed import SIDE, THUMBNAILS, thumbnail
+from edgevit.report.classes import by_class
+from edgevit.report.fragment import fragment, lines, picture, strong, table
+from edgevit.report.html import Background, to_html
+from edgevit.report.plots import WIDTHS
+from edgevit.report.sheet import Sheet
 from edgevit.report.table import escape, explained, to_markdown
+from edgevit.report.templating import rendered
 from edgevit.workbench import Workbench
 from tests.zoo import contract, folded, frames, int8
 
-EVIL = ("<script>alert(1)</script>", "a&b \"quoted\" 'too'", "猫 | ü", "$headline ${tiles}", "x" * 300)
+EVIL = ("<script>alert(1)</script>", "a&b \"quoted\" 'too' onload='x'", "猫 | ü", "{{ report.title }} {% raw %} {# #}", "x" * 300)
 MODEL = folded()
 VOID = {"meta", "img", "br"}
 
@@ -38,6 +47,10 @@ PLAN = {
     "plan": {"kernels": 112, "int8_share": 0.9, "megabytes": 84.3},
     "estimates": [{"target": "<board>", "mode": "15W", "milliseconds": 2.5}, {"milliseconds": "broken"}],
 }
+
+
+def sheet(text: str) -> Sheet:
+    return Sheet(title=text, columns=(text, "b"), rows=[(text, text)])
 
 
 class Page(HTMLParser):
@@ -113,13 +126,13 @@ def test_the_answer_comes_first(comparison: Comparison) -> None:
     text = to_html(comparison, background(comparison))
     body = text[text.index("<body>") :]
     page = Page(text)
-    assert body.index("class='warning'") < body.index('class="answer unsure"') < body.index("<section>")
+    assert body.index('class="warning"') < body.index('class="answer unsure"') < body.index("<section>")
     assert f"Check first: {comparison.warnings[0]}" in page.texts
     assert comparison.recommendation.headline in page.texts
     sections = re.findall(r"<h2>(.*?)</h2>", text)
     assert sections[0] == "All variants"
     assert len(sections) == 9
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 4 * len(WIDTHS)
 
 
 def test_nothing_is_fetched_and_nothing_runs(comparison: Comparison) -> None:
@@ -138,7 +151,7 @@ def test_nothing_is_fetched_and_nothing_runs(comparison: Comparison) -> None:
 
 
 def test_names_are_text(comparison: Comparison) -> None:
-    """Markup in names of classes, models, images and folders is shown, not obeyed; a dollar sign means nothing."""
+    """Markup in names of classes, models, images and folders is shown, not obeyed; braces mean nothing."""
     # The model of other weights, so that there are changed images whatever was fastest just now.
     comparison = replace(comparison, recommendation=replace(comparison.recommendation, row=2))
     text = to_html(comparison, background(comparison))
@@ -147,7 +160,7 @@ def test_names_are_text(comparison: Comparison) -> None:
     assert "<script>alert(1)</script>" in shown
     assert "<b>one</b> int8" in shown
     assert "<i>frames</i>" in shown
-    assert "$headline ${tiles}" in shown
+    assert "{{ report.title }} {% raw %} {# #}" in shown
     assert "猫 | ü" in shown
     assert any(name == "alt" and value.startswith("<img src=x onerror") for _, name, value in page.attributes)
 
@@ -170,31 +183,87 @@ def test_without_labels() -> None:
     assert "agreement with" in text
 
 
-def test_a_plot_of_nothing_is_left_out(comparison: Comparison) -> None:
+def test_a_plot_of_nothing_is_a_sentence(comparison: Comparison) -> None:
     """Where no variant differs from the first in accuracy, the bars of latency say all that the plane would."""
     alike = tuple(
         replace(row, change=None if row.change is None else replace(row.change, difference=0.0)) for row in comparison.rows
     )
-    assert "Accuracy against latency" in to_html(comparison, Background(title="x"))
-    assert "Accuracy against latency" not in to_html(replace(comparison, rows=alike), Background(title="x"))
+    assert "No plot" not in to_html(comparison, Background(title="x"))
+    text = to_html(replace(comparison, rows=alike), Background(title="x"))
+    assert "No plot: top-1 is the same for all variants here" in text
+    assert text.count("<svg") == len(WIDTHS)  # latency
 
 
 def test_columns_and_their_legend_are_those_shown() -> None:
     """Forty images are too few for a calibration error; without labels there is no top-1 to balance."""
     text = to_html(compared(), Background(title="x"))
     assert "ECE" not in text[: text.index("How to read this")]
-    assert "balanced: the mean of all classes" in text
+    assert "balanced: mean of the classes" in text
     text = to_html(compared(labels=None), Background(title="x"))
-    assert "balanced: the mean" not in text
-    assert "<th>balanced %</th>" not in text
+    assert "balanced: mean" not in text
+    assert "<th>balanced\u00a0%</th>" not in text
 
 
 def test_conditions_say_when_what_and_of_which_models(comparison: Comparison) -> None:
-    text = to_html(comparison, Background(title="x"))
-    conditions = text[text.index("<h2>Conditions</h2>") :]
-    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 by edgevit \d", conditions)
+    files = {"kind": "bundle", "name": "<cells>", "sha256": "ab" * 32}
+    told = comparison.conditions | {"command": "edgevit compare <cells>", "models": [files]}
+    text = to_html(replace(comparison, conditions=told), Background(title="x"))
+    found = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text[text.index("<h2>Conditions</h2>") :]))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["date"])
+    assert found["edgevit"] == edgevit.__version__
+    assert found["command"] == "edgevit compare &lt;cells&gt;"
+    assert found["bundle &lt;cells&gt;"] == f"SHA-256 {'ab' * 32}"
+    assert found["images"] == "40 images of &lt;i&gt;frames&lt;/i&gt;; with labels"
     for row in comparison.rows:
-        assert row.sha256[:16] in conditions
+        assert row.sha256 in text
+
+
+def test_text_of_plots_is_legible_at_every_width() -> None:
+    """At least 11 pixels high, from the narrowest phone on: what the style sheet shows of `WIDTHS`, and at what scale."""
+    css = (Path(edgevit.__file__).parent / "report" / "templates" / "report.css").read_text(encoding="utf-8")
+    medium, narrow = (int(found) for found in re.findall(r"@media \(max-width: (\d+)px\)", css))
+    paddings = [int(found) for found in re.findall(r"body \{[^}]*?padding: \d+px (\d+)px", css)]
+    (high,) = re.findall(r"\.plot svg \{[^}]*font-size: (\d+)px", css)
+    assert re.search(
+        rf"max-width: {medium}px\) {{ \.plot\.wide {{ display: none; }} \.plot\.medium {{ display: block; }} }}", css
+    )
+    for window, padding, name in (
+        (medium + 1, paddings[0], "wide"),
+        (narrow + 1, paddings[0], "medium"),
+        (360, paddings[1], "narrow"),
+    ):
+        assert int(high) * (window - 2 * padding) / WIDTHS[name] >= 11, name
+
+
+def test_one_comparison_is_one_page(comparison: Comparison) -> None:
+    """Date, command and digests are the comparison's: rendered again, every byte is the same."""
+    assert to_html(comparison, background(comparison)) == to_html(comparison, background(comparison))
+
+
+def test_no_template_trusts_what_it_is_given() -> None:
+    """Escaping is the templates' own; only our SVG is put in as it is."""
+    for path in (Path(edgevit.__file__).parent / "report" / "templates").iterdir():
+        assert not re.search(r"\|\s*safe|autoescape|Markup", path.read_text(encoding="utf-8")), path.name
+    for path in (Path(edgevit.__file__).parent / "report").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"Markup\((?![\"'])", text), f"{path.name}: of a literal only; what is put in, by format"
+
+
+def test_a_value_that_is_missing_is_no_silence() -> None:
+    with pytest.raises(UndefinedError, match="report"):
+        rendered("report.html.j2")
+
+
+@pytest.mark.parametrize(
+    "part", [strong, lambda text: lines([text]), lambda text: table(sheet(text)), lambda text: picture(b"x", text)]
+)
+def test_a_notebooks_parts_are_text(part: Any) -> None:
+    """Browsers read it as the same text, and as no tag more than without it."""
+    for evil in (*EVIL, "\u202eevil", '"><img src=x onerror=alert(1)>'):
+        page, plain = Page(fragment(part(evil))), Page(fragment(part("x")))
+        assert page.tags == plain.tags
+        shown = "".join([*page.texts, *(value for _, _, value in page.attributes)])
+        assert printable(evil) in shown
 
 
 def test_without_timing_there_is_no_latency() -> None:
@@ -210,6 +279,29 @@ def test_one_row() -> None:
     one = replace(comparison, rows=comparison.rows[:1], recommendation=replace(comparison.recommendation, row=0, baseline=0))
     Page(to_html(one, Background(title="x")))
     assert explained(one) is None
+
+
+def test_classes_without_a_change_are_a_sentence(comparison: Comparison) -> None:
+    change = comparison.rows[1].change
+    assert change is not None
+    same = tuple(replace(item, lost=0, won=0) for item in change.classes)
+    rows = (comparison.rows[0], replace(comparison.rows[1], change=replace(change, classes=same)), comparison.rows[2])
+    found = by_class(replace(comparison, rows=rows), rows[1])
+    assert found is not None
+    assert (found.rows, found.summary) == ((), f"The same images are right as before, in each of {len(same)} classes.")
+
+
+def test_a_class_that_is_never_right_has_a_bar_to_be_seen(comparison: Comparison) -> None:
+    """Its frame is drawn, and the bar in it has 2 pixels."""
+    change = comparison.rows[2].change
+    assert change is not None
+    none = tuple(replace(item, lost=1, before=1, after=0, images=10) for item in change.classes)
+    rows = (*comparison.rows[:2], replace(comparison.rows[2], change=replace(change, classes=none)))
+    text = to_html(
+        replace(comparison, rows=rows, recommendation=replace(comparison.recommendation, row=2)), Background(title="x")
+    )
+    assert text.count('<i><b class="after" style="width: 0.0%"></b></i>') == len(none)
+    assert re.search(r"td\.meter b \{[^}]*min-width: 2px", text)
 
 
 def test_many_classes_are_cut() -> None:
@@ -229,17 +321,13 @@ def test_many_classes_are_cut() -> None:
 def test_thumbnail_is_a_small_jpeg() -> None:
     wide = np.random.default_rng(0).integers(0, 255, (1, 300, 900, 3), dtype=np.uint8)
     images = ImageSet(source="x", names=("0",), class_names=(), targets=None, array=wide)
-    uri = thumbnail(images, 0)
-    kind, _, data = uri.partition(",")
-    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
-    assert kind == "data:image/jpeg;base64"
+    decoded = cv2.imdecode(np.frombuffer(thumbnail(images, 0), np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (43, SIDE, 3)
 
 
 def test_a_tiny_image_is_not_enlarged() -> None:
     images = ImageSet(source="x", names=("0",), class_names=(), targets=None, array=np.zeros((1, 3, 5, 3), np.uint8))
-    data = base64.b64decode(thumbnail(images, 0).partition(",")[2])
-    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (3, 5, 3)
+    assert cv2.imdecode(np.frombuffer(thumbnail(images, 0), np.uint8), cv2.IMREAD_COLOR).shape == (3, 5, 3)
 
 
 # --- Markdown ------------------------------------------------------------------------------------------------------------------

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from dataclasses import replace
 from xml.etree import ElementTree as Xml
 
 import pytest
 
-from edgevit.report.plots import WIDTH, Bar, Point, alone, bars, heat, plane, stacks, ticks
+from edgevit.report.placing import RISE, TALL, Box, Name, placed
+from edgevit.report.plots import WIDE, WIDTHS, Bar, Point, alone, at_widths, bars, heat, plane, stacks, ticks
+from edgevit.report.svg import CHARACTER
 
 
 def texts(svg: str) -> list[Xml.Element]:
-    return [item for item in Xml.fromstring(svg).iter("text") if "transform" not in item.attrib]
+    return list(Xml.fromstring(svg).iter("text"))
+
+
+def box(item: Xml.Element) -> Box:
+    """Where a text is, or a line or a circle."""
+    number = {name: float(value) for name, value in item.attrib.items() if name not in ("class", "text-anchor")}
+    if item.tag == "line":
+        ends = sorted((number["x1"], number["x2"])), sorted((number["y1"], number["y2"]))
+        return Box(ends[0][0] - 0.5, ends[1][0] - 0.5, ends[0][1] + 0.5, ends[1][1] + 0.5)
+    if item.tag == "circle":
+        x, y, r = number["cx"], number["cy"], number["r"]
+        return Box(x - r, y - r, x + r, y + r)
+    wide = len(item.text or "") * CHARACTER * 0.95
+    left = {"start": 0.0, "middle": wide / 2, "end": wide}[item.attrib["text-anchor"]]
+    return Box(number["x"] - left, number["y"] - RISE + 1, number["x"] - left + wide, number["y"] - RISE + TALL - 1)
 
 
 @pytest.mark.parametrize(
@@ -40,15 +56,14 @@ def test_plane_puts_faster_left_and_better_up() -> None:
     ]
     assert circles[1][0] < circles[0][0]
     assert circles[1][1] > circles[0][1]
-    assert all(0 < x < WIDTH for x, _ in circles)
+    assert all(0 < x < WIDE for x, _ in circles)
 
 
 def test_labels_of_equal_points_are_apart() -> None:
     points = [Point(name=f"variant {i}", x=30, y=75.0, low=74, high=76) for i in range(8)]
-    places = [float(item.attrib["y"]) for item in texts(plane(points, "ms", "%")) if (item.text or "").startswith("variant")]
-    places.sort()
-    assert len(places) == 8
-    assert min(b - a for a, b in pairwise(places)) >= 13
+    found = [box(item) for item in texts(plane(points, "ms", "%")) if (item.text or "").startswith("variant")]
+    assert len(found) == 8
+    assert not [other for i, own in enumerate(found) for other in found[:i] if own.shared(other)]
 
 
 def test_bars_are_in_proportion_and_outliers_do_not_flatten_them() -> None:
@@ -71,12 +86,77 @@ def test_stacks_hold_every_part_in_order() -> None:
 
 def test_heat_is_darkest_where_worst() -> None:
     svg = heat({("block 0", "qkv"): 50.0, ("block 0", "fc2"): 10.0, ("block 1", "qkv"): 30.0}, "dB", "t", worst=10, best=50)
-    assert re.findall(r'fill-opacity="([\d.]+)"', svg) == ["0.00", "0.75", "0.38"]
+    assert re.findall(r'class="cell" fill="#d55e00" fill-opacity="([\d.]+)"', svg) == ["0.00", "0.75", "0.38"]
 
 
 def test_names_are_escaped_and_cut() -> None:
     svg = plane([Point(name="<a> & " + "x" * 200, x=1, y=1, low=0, high=2)], "<x>", '"y"')
     assert len(max((item.text or "" for item in Xml.fromstring(svg).iter("text")), key=len)) <= 60
+
+
+VARIANTS = [
+    Point(name=f"{name} on {engine}", x=x * factor, y=y, low=y - 1.5, high=y + 1.4, chosen=name == "int8")
+    for engine, factor in (("openvino", 1.0), ("onnxruntime", 1.2))
+    for name, x, y in (("fp32", 67.1, 0.0), ("fp16", 68.6, 0.0), ("int8", 31.3, -0.1), ("int8+prune20", 25.9, 0.2))
+]
+
+
+@pytest.mark.parametrize("count", [2, 8, 16])
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_no_text_of_a_plane_is_crossed(count: int, width: int) -> None:
+    """Neither by a line of the grid, the line at zero, a whisker or a point, nor by another text."""
+    points = [replace(VARIANTS[i % 8], name=f"{VARIANTS[i % 8].name} {i}", x=VARIANTS[i % 8].x + i) for i in range(count)]
+    drawn = list(Xml.fromstring(plane(points, "ms", "points", 0, width=width)))
+    written = [box(item) for item in drawn if item.tag == "text"]
+    others = [box(item) for item in drawn if item.tag == "circle" or (item.tag == "line" and item.attrib["class"] != "leader")]
+    for i, text in enumerate(written):
+        assert text.left >= 0
+        assert text.right <= width
+        assert not [other for other in (*others, *written[:i]) if text.shared(other)], drawn
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_no_text_of_bars_is_crossed(width: int) -> None:
+    items = [
+        Bar(name=point.name, value=point.x, marks=(point.x + 1, point.x + 5), text="31.3 / 36.9 / 40.6") for point in VARIANTS
+    ]
+    rows = {point.name: {"qkv": point.x / 3, "attention": point.x / 3, "fc1": point.x / 3} for point in VARIANTS}
+    for svg in (bars(items, "ms", "t", width=width), stacks(rows, ("qkv", "attention", "fc1"), "ms", "t", width=width)):
+        drawn = list(Xml.fromstring(svg))
+        lines = [box(item) for item in drawn if item.tag == "line"]
+        written = [box(item) for item in drawn if item.tag == "text"]
+        for i, text in enumerate(written):
+            assert not [other for other in (*lines, *written[:i]) if text.shared(other)]
+            assert text.right <= width + 1
+
+
+def test_narrow_plots_have_numbers_and_say_whose() -> None:
+    shown = [item.text or "" for item in texts(plane(VARIANTS, "ms", "points", 0, width=WIDTHS["narrow"]))]
+    for i, point in enumerate(VARIANTS):
+        assert str(i + 1) in shown
+        assert f"{i + 1}  {point.name}" in shown
+
+
+def test_a_plot_is_there_for_every_width() -> None:
+    found = at_widths(lambda width: bars([Bar(name="a", value=1.0, text="1")], "ms", "t", width=width))
+    assert {name: float(Xml.fromstring(svg).attrib["viewBox"].split()[2]) for name, svg in found.items()} == WIDTHS
+
+
+def test_where_nothing_is_free_the_least_is_covered() -> None:
+    wall = Box(0, 0, 100, 90)
+    (place,) = placed([Name(x=50, y=50, text="name")], [wall], Box(0, 0, 100, 100))
+    assert place.box.shared(wall) < 15 * 4 * CHARACTER
+
+
+def test_markup_in_names_is_text() -> None:
+    evil = "</text><script>alert(1)</script>"
+    for svg in (
+        plane([Point(name=evil, x=1, y=1, low=0, high=2)] * 2, evil, evil),
+        bars([Bar(name=evil, value=1, text=evil)], evil, '"' + evil),
+        stacks({evil: {evil: 1.0}}, (evil,), evil, evil),
+        heat({(evil, evil): 1.0}, evil, evil, worst=0, best=2),
+    ):
+        assert {item.tag for item in Xml.fromstring(svg).iter()} <= {"svg", "text", "line", "circle", "rect", "title"}
 
 
 def test_a_front_joins_its_points_and_whiskers_of_x_stay_on_the_scale() -> None:
@@ -92,7 +172,7 @@ def test_a_front_joins_its_points_and_whiskers_of_x_stay_on_the_scale() -> None:
     assert set(joined) < set(places)
     assert [float(corner.partition(",")[0]) for corner in joined] == sorted(float(corner.partition(",")[0]) for corner in joined)
     flat = [item for item in drawn.iter("line") if item.attrib["y1"] == item.attrib["y2"] and "whisker" in item.attrib["class"]]
-    assert max(float(item.attrib["x2"]) for item in flat) <= WIDTH
+    assert max(float(item.attrib["x2"]) for item in flat) <= WIDE
 
 
 def test_a_plot_of_its_own_needs_no_page() -> None:

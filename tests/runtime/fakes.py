@@ -22,7 +22,7 @@ CONTRACT = Preprocessing(size=(8, 8), resize=(8, 8))
 class FakeSession:
     """Three classes by mean brightness; ``seconds`` is how long it takes."""
 
-    engine, device, threads, features = "fake 1", "numpy", 1, None
+    engine, device, threads, batch, features = "fake 1", "numpy", 1, 1, None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from edgevit.runtime.faults import Faults
-from edgevit.runtime.metrics import RunMetrics
+from edgevit.runtime.metrics import Counted, RunMetrics
 from edgevit.runtime.sinks.base import Delivery
 from edgevit.runtime.sinks.tally import Tally
 from tests.runtime.fakes import FakeCamera, decision
@@ -25,8 +25,31 @@ MACHINE = {
 
 def run(tally: Tally | None = None, **changes) -> RunMetrics:
     build = {"version": "1", "model": "cells", "bundle": "ab", "precision": "int8", "engine": "fake 1", "device": "numpy"}
-    fields = {"tally": tally or Tally(("cat", "dog")), "source": FakeCamera(frames=0, seconds=0), "build": build}
+    counted = Counted(tally=tally or Tally(("cat", "dog")), source=changes.pop("source", FakeCamera(frames=0, seconds=0)))
+    fields = {"cameras": [counted], "build": build}
     return RunMetrics(**(fields | changes))
+
+
+def test_each_camera_has_a_label_and_one_that_is_absent_is_told_of() -> None:
+    gate, door = Tally(("cat", "dog")), Tally(("cat", "dog"))
+    for tally, label, count in ((gate, "cat", 3), (door, "dog", 2)):
+        for _ in range(count):
+            tally(decision(label, dropped=1, latency_ms=20.0, finished=time.perf_counter()))
+    cameras = [Counted(tally=tally, source=FakeCamera(frames=0, seconds=0), camera=name)
+               for name, tally in (("gate", gate), ("door", door))]  # fmt: skip
+    samples = scraped(run(cameras=cameras, absent={"yard": "rtsp://yard/live"}))
+    assert value(samples, "edgevit_frames_total", camera="gate") == 3
+    assert value(samples, "edgevit_dropped_frames_total", camera="door") == 2
+    assert value(samples, "edgevit_labels_total", camera="door", label="dog") == 2
+    assert value(samples, "edgevit_labels_total", camera="door", label="cat") == 0
+    assert value(samples, "edgevit_latency_seconds_count", camera="gate") == 3
+    assert value(samples, "edgevit_stage_seconds_count", camera="door", stage="infer") == 2
+    assert value(samples, "edgevit_source_lost_total", camera="gate") == 0
+    assert value(samples, "edgevit_source_info", camera="yard", source="rtsp://yard/live", policy="") == 1
+    assert not [
+        labels for name, labels in samples if name == "edgevit_last_frame_timestamp_seconds" and ("camera", "yard") in labels
+    ]
+    assert value(samples, "edgevit_start_time_seconds") > 0, "of the run"
 
 
 def scraped(metrics: RunMetrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

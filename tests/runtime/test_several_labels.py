@@ -15,7 +15,8 @@ from edgevit.errors import ConfigError
 from edgevit.problem import MULTI_LABEL, SINGLE_LABEL
 from edgevit.runtime.classify import Prediction, scores, sigmoid, top_k
 from edgevit.runtime.decide import Decider, Decision
-from edgevit.runtime.overlay import BEST, draw
+from edgevit.runtime.overlay import draw
+from edgevit.runtime.panel import BEST
 from edgevit.runtime.sinks.command import environment
 from edgevit.runtime.sinks.condition import parse_condition
 from edgevit.runtime.sinks.events import Events
@@ -296,7 +297,16 @@ def test_overlay_shows_which_labels_are_there() -> None:
     image, unit = np.zeros((480, 640, 3), np.uint8), 480 / 24
 
     def bars(decision: Decision, labels: tuple[Prediction, ...] | None) -> list[bool]:
-        shown = draw(image, decision.predictions, labels=labels, best=decision.best, fps=None, precision="int8", latency_ms=1.0)
+        shown = draw(
+            image,
+            decision.predictions,
+            labels=labels,
+            best=decision.best,
+            fps=None,
+            precision="int8",
+            latency_ms=1.0,
+            overlay="full",
+        )
         return [tuple(shown[round((3.2 + 1.3 * row) * unit), round(0.6 * unit)].tolist()) == BEST for row in range(3)]
 
     found = decide(dog=0.9, car=0.6)

@@ -58,14 +58,16 @@ def test_majority_takes_the_later_of_two_and_means_its_votes() -> None:
     assert (other.label, other.confidence) == ("a", pytest.approx(0.7))
 
 
-@pytest.mark.parametrize(("text", "kind"), [("ema:2", Ema), ("majority:1000", Majority)])
-def test_forms(text: str, kind: type) -> None:
+@pytest.mark.parametrize(("text", "kind", "frames"), [("ema:2", Ema, 2), ("majority:1000", Majority, 1000), ("8", Ema, 8)])
+def test_forms(text: str, kind: type, frames: int) -> None:
     smoothing = parse_smoothing(text)
     assert isinstance(smoothing, kind)
-    assert smoothing.frames == int(text.partition(":")[2])
+    assert smoothing.frames == frames
 
 
-@pytest.mark.parametrize("text", ["", "ema", "ema:", "ema:1", "ema:1001", "ema:-3", "ema:2.5", "ema:٣", "mean:3", "ema:3:4"])
+@pytest.mark.parametrize(
+    "text", ["", "ema", "ema:", "ema:1", "ema:1001", "ema:-3", "ema:2.5", "ema:٣", "mean:3", "ema:3:4", ":8", "8:", "1", "0.5"]
+)
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no smoothing: write ema:N or majority:N"):
         parse_smoothing(text)

@@ -15,6 +15,12 @@ let lost = false;
 let stream = ""; // the name of the one on the page
 let begun = 0; // when
 let held = false; // the canvas has a picture
+let chosen = ""; // the camera that is shown large, of several; the server's first if it is empty
+
+// What is asked for of the chosen camera, with further parameters.
+function address(path, parameters) {
+  return `${path}?${new URLSearchParams(chosen ? { ...parameters, camera: chosen } : parameters)}`;
+}
 
 // A hidden page watches nothing: browsers allow six connections to a server, and encoding costs the device something.
 const wanted = () => !paused && !lost && document.visibilityState === "visible";
@@ -23,7 +29,7 @@ function watch() {
   if (wanted() && !stream) {
     stream = Math.random().toString(36).slice(2);
     begun = performance.now();
-    at("live").src = `/stream?name=${stream}`;
+    at("live").src = address("/stream", { name: stream });
   } else if (!wanted() && stream) {
     unwatch();
   }
@@ -70,10 +76,13 @@ async function poll() {
   if (document.visibilityState === "visible") {
     try {
       const asked = stream;
-      const answer = await fetch(`/state?name=${stream}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
+      const about = chosen;
+      const answer = await fetch(address("/state", { name: stream }), { signal: AbortSignal.timeout(PATIENCE_MS) });
       if (answer.status === 401) {
         lost = true;
         say("The token is no longer valid: open the link that edgevit printed where it runs.");
+      } else if (answer.status === 404) {
+        choose(""); // another run, without that camera
       } else if (!answer.ok) {
         throw new Error(String(answer.status));
       } else {
@@ -83,7 +92,7 @@ async function poll() {
         // The browser does not tell that a stream has ended; the server knows.
         if (asked && asked === stream && !state.streaming && performance.now() - begun > PATIENCE_MS) unwatch();
         if (paused) say("");
-        else show(state);
+        else if (about === chosen) show(state);
       }
     } catch {
       lost = true;
@@ -94,7 +103,62 @@ async function poll() {
   setTimeout(poll, EVERY_MS);
 }
 
+const rows = new Map(); // the parts of each camera's entry, by its name
+
+// One entry a camera, which stays as it is while its texts change: a finger may be on it.
+function showCameras(cameras = []) {
+  at("cameras").hidden = !cameras.length;
+  if (cameras.map((each) => each.camera).join() !== [...rows.keys()].join()) {
+    rows.clear();
+    for (const each of cameras) rows.set(each.camera, cameraRow(each.camera));
+    at("cameras").replaceChildren(...[...rows.values()].map((row) => row.entry));
+  }
+  const large = chosen || cameras[0]?.camera;
+  for (const each of cameras) showCamera(rows.get(each.camera), each, each.camera === large);
+}
+
+function cameraRow(name) {
+  const [entry, button, picture] = [element("li"), element("button"), element("img")];
+  const [seen, speed] = [element("span", "", "seen"), element("span", "", "speed")];
+  button.type = "button";
+  picture.alt = "";
+  picture.hidden = true;
+  picture.addEventListener("load", () => { picture.hidden = false; });
+  button.append(picture, element("span", name, "name"), seen, speed);
+  button.addEventListener("click", () => choose(name));
+  entry.append(button);
+  return { entry, button, picture, seen, speed, frames: -1 };
+}
+
+function showCamera(row, each, isLarge) {
+  const quiet = each.lost !== null || each.label === undefined || each.age > QUIET_SECONDS;
+  row.button.setAttribute("aria-pressed", String(isLarge));
+  row.button.classList.toggle("quiet", quiet);
+  row.button.title = each.source;
+  row.seen.textContent = each.label ?? "–";
+  row.speed.textContent = quiet ? silence(each) : `${(each.fps ?? 0).toFixed(1)} fps · ${each.latency_ms.toFixed(0)} ms`;
+  // A camera that shows nothing new is not asked: its answer would keep one of the browser's few connections.
+  if (each.frames !== row.frames && (row.picture.complete || row.frames < 0) && each.label !== undefined) {
+    row.frames = each.frames;
+    row.picture.src = `/picture.jpg?${new URLSearchParams({ size: "small", camera: each.camera, frames: each.frames })}`;
+  }
+}
+
+function silence(each) {
+  if (each.lost !== null) return "Lost";
+  return each.label === undefined ? "No picture yet" : `Nothing for ${Math.round(each.age)} s`;
+}
+
+function choose(name) {
+  if (name === chosen) return;
+  if (stream) unwatch();
+  [chosen, held] = [name, false]; // the last picture was another camera's
+  at("look").hidden = true;
+  watch();
+}
+
 function show(state) {
+  showCameras(state.cameras);
   at("model").textContent = state.model;
   at("facts").textContent = [state.precision, state.engine, state.source].filter(Boolean).join(" · ");
   at("frames").textContent = (state.frames + state.dropped).toLocaleString("en");
@@ -103,18 +167,18 @@ function show(state) {
   showDevice(state.telemetry);
   showLook(state);
   if (state.label === undefined) {
-    say("Waiting for the first picture.");
+    showNothing(state);
     return;
   }
-  say(state.age > QUIET_SECONDS ? `No new picture for ${Math.round(state.age)} s.` : "");
+  say(state.lost ? `Lost: ${state.lost}` : state.age > QUIET_SECONDS ? `No new picture for ${Math.round(state.age)} s.` : "");
   // Of a multi-label model all that are there; their confidences are in the bars.
   const label = state.labels?.length ? state.labels.map((each) => each.label).join(", ") : state.label;
-  document.title = `${label} · ${state.model}`;
+  document.title = [label, state.camera, state.model].filter(Boolean).join(" · ");
   at("label").textContent = label;
   // What is unknown has no confidence: that of the likeliest class is in the bars.
   const believed = !state.labels && state.label === state.top_k[0]?.label;
   at("confidence").textContent = believed ? percent(state.confidence) : "";
-  at("frame").textContent = `${state.name} · frame ${state.frame}`;
+  at("frame").textContent = [state.camera, state.name, `frame ${state.frame}`].filter(Boolean).join(" · ");
   const there = state.labels && new Set(state.labels.map((each) => each.label));
   at("top").replaceChildren(...state.top_k.map((each) => row(each, there && !there.has(each.label))));
   const raw = state.labels ? state.raw : state.raw?.slice(0, 1);
@@ -123,6 +187,17 @@ function show(state) {
   showUsual(state);
   for (const name of ["p50", "p99"]) at(name).replaceChildren(state.latency[name].toFixed(1), element("small", " ms"));
   chart(state.history);
+}
+
+// Nothing is left of a camera that was shown before.
+function showNothing(state) {
+  say(state.lost ? `Lost: ${state.lost}` : "Waiting for the first picture.");
+  at("label").textContent = "–";
+  for (const name of ["confidence", "frame"]) at(name).textContent = "";
+  for (const name of ["raw", "usual"]) at(name).hidden = true;
+  for (const name of ["p50", "p99"]) at(name).textContent = "–";
+  at("top").replaceChildren();
+  for (const name of ["median", "largest"]) at(name).removeAttribute("points");
 }
 
 // How like the images of the build this frame is, and whether that drifts: there half of all images are above 0.5.
@@ -182,7 +257,7 @@ function showLook({ attention, attention_map: map }) {
     at("lookage").textContent = `Not available: ${attention.error}`;
   } else if (attention.number) {
     at("lookage").textContent = `Frame ${attention.frame}, ${attention.age.toFixed(1)} s old`;
-    const source = `/attention.jpg?number=${attention.number}`;
+    const source = address("/attention.jpg", { number: attention.number });
     if (at("look").getAttribute("src") !== source) at("look").src = source;
     at("look").alt = `Heat map of the model's attention over frame ${attention.frame}`;
     at("look").hidden = false;

@@ -117,7 +117,7 @@ class Album:
 
         Raises StorageError if it cannot be written, DataError if it cannot be encoded.
         """
-        content = encoded(frame.image_bgr, self._suffix)
+        content = encoded(frame.seen, self._suffix)
         if self._bytes + len(content) > self._most:
             return None
         when = frame.clock

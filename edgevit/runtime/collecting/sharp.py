@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from edgevit.errors import ConfigError
 from edgevit.runtime.collecting.difference import cell_differences
 from edgevit.runtime.collecting.earlier import pattern_of
 from edgevit.runtime.collecting.look import BLOCKS, THUMBNAIL, Look
+from edgevit.share import share_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,8 @@ NEAREST = 8
 SAME_BLOCK = 0.05
 """Mean difference of the thumbnail's cells up to which a block shows the same."""
 FEWEST_BLOCKS = 6
+LONGEST = 20
+"""Characters of a number that is asked for."""
 PATIENCE = 600
 """Blurred frames in a row after which the source is taken to have changed: what was sharp once does not count any more."""
 
@@ -54,12 +56,11 @@ def parse_sharpness(text: str) -> Sharpness:
     word = text.strip().lower()
     if word in ("auto", "off"):
         return AUTO if word == "auto" else Sharpness()
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(%?)", word, re.ASCII)
-    if match is None or (match[2] and float(match[1]) > 100):
+    share = share_of(word)
+    if share is None or (word.endswith("%") and share > 1) or len(word) > LONGEST:
         msg = f"--sharp {text!r}: write auto, off, a share of the running median such as 40%, or a number such as 150."
         raise ConfigError(msg)
-    number = float(match[1])
-    return Sharpness(share=number / 100) if match[2] else Sharpness(least=number)
+    return Sharpness(share=share) if word.endswith("%") else Sharpness(least=share)
 
 
 class SharpnessFilter:

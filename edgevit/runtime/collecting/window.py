@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgevit.runtime.frame import Frame
+from edgevit.runtime.outline import outlined
 from edgevit.runtime.sinks.screens import WINDOW, WindowSink
 
 QUIT = "q"
@@ -17,7 +18,7 @@ class WindowKeys(WindowSink):
         """Show ``frame``; those since the last call, a character each, ``q`` if the window was closed; with ``wait``, one."""
         import cv2
 
-        cv2.imshow(WINDOW, frame.image_bgr)
+        cv2.imshow(WINDOW, outlined(frame))
         key = cv2.waitKey(WAIT_MS if wait else 1)
         while wait and key < 0 and self._is_open():
             key = cv2.waitKey(WAIT_MS)

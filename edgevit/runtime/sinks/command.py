@@ -30,11 +30,11 @@ SUPERVISOR = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTE
 class Command:
     """Runs a program for every event, one at a time, without a shell.
 
-    The program gets the event in its environment and nothing of it in its arguments, so that no label is ever taken for
-    code: ``EDGEVIT_LABEL``, ``EDGEVIT_CONFIDENCE`` (0 to 1), ``EDGEVIT_TIME`` (ISO 8601), ``EDGEVIT_FRAME``,
-    ``EDGEVIT_NAME``, ``EDGEVIT_EVENT`` (``off`` for a label of a multi-label model that is gone, else ``on``) and
-    ``EDGEVIT_JSON`` with all of it. Beside that it has this process's environment, see `inherited`. What it prints goes to
-    standard error.
+    The program gets the event in its environment and nothing of it in its arguments, so that no label is ever taken for code:
+    ``EDGEVIT_LABEL``, ``EDGEVIT_CONFIDENCE`` (0 to 1), ``EDGEVIT_TIME`` (ISO 8601), ``EDGEVIT_FRAME``, ``EDGEVIT_NAME``,
+    ``EDGEVIT_CAMERA`` (where sources have names), ``EDGEVIT_EVENT`` (``off`` for a label of a multi-label model that is gone,
+    else ``on``) and ``EDGEVIT_JSON`` with all of it. Beside that it has this process's environment, see `inherited`. What it
+    prints goes to standard error.
     """
 
     def __init__(self, command: str, *, note: Note, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -95,6 +95,7 @@ def environment(event: dict[str, Any]) -> dict[str, str]:
         "EDGEVIT_FRAME": str(event["frame"]),
         "EDGEVIT_NAME": event["name"],
         "EDGEVIT_EVENT": event.get("event", "on"),
+        **({"EDGEVIT_CAMERA": event["camera"]} if "camera" in event else {}),
         "EDGEVIT_JSON": json.dumps(event),
     }
     # An environment holds no zero byte and nothing that UTF-8 does not.

@@ -10,11 +10,12 @@ from fnmatch import fnmatchcase
 
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.runtime.decide import NONE, UNKNOWN, Decision
+from edgevit.share import PATTERN, meant_by, share_of
 
 CHANGED, ALWAYS = "changed", "always"
 FORM = (
-    "write terms with commas between them: label=NAME, label!=NAME (NAME may hold * and ?), confidence>0.8, margin<0.2, "
-    "typicality<0.05 (also >= and <=), changed, always"
+    "write terms with commas between them: label=NAME, label!=NAME (NAME may hold * and ?), confidence>0.8 or 80%, margin<0.2, "
+    "typicality<5% (also >= and <=), changed, always"
 )
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
@@ -24,7 +25,7 @@ FIGURES: dict[str, Callable[[Decision], float]] = {
     "margin": lambda decision: margin(decision),
     "typicality": lambda decision: decision.rarity.typicality if decision.rarity else 1.0,
 }
-FIGURE = re.compile(rf"({'|'.join(FIGURES)})\s*(>=|<=|>|<)\s*(\d*\.?\d+)\s*(%?)")
+FIGURE = re.compile(rf"({'|'.join(FIGURES)})\s*(>=|<=|>|<)\s*({PATTERN})")
 LABEL = re.compile(r"label\s*(!?=)\s*(.+)")
 
 Test = Callable[[Decision], bool]
@@ -99,10 +100,11 @@ def _parse_term(term: str, text: str, labels: Sequence[str]) -> Test:
         return _label_test(match[2].strip(), wanted=match[1] == "=", labels=labels)
     if match := FIGURE.fullmatch(term):
         figure, compare = FIGURES[match[1]], COMPARISONS[match[2]]
-        limit = float(match[3]) / (100 if match[4] else 1)
-        if limit <= 1:
+        limit = share_of(match[3])
+        if limit is not None and limit <= 1:
             return lambda decision: compare(figure(decision), limit)
-    msg = f"{text!r} is no condition: {term!r} is not understood; {FORM}"
+    hint = meant_by(match[3]) if match else ""
+    msg = f"{text!r} is no condition: {term!r} is not understood; {FORM}{hint and '.'}{hint}"
     raise ConfigError(msg)
 
 

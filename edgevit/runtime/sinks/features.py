@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ class FeatureFile:
     """An ``.npz`` of all frames' features, written when the run ends.
 
     ``features`` is float32 [frames, features], ``names`` [frames] what each frame is called, ``frames`` [frames] its number in
-    its source, and ``labels`` [frames] what was made of it.
+    its source, and ``labels`` [frames] what was made of it. Where sources have names, ``cameras`` [frames] are these.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,6 +33,7 @@ class FeatureFile:
         self._path = path
         self._features = list[NDArray[np.float32]]()
         self._told = list[tuple[str, int, str]]()
+        self._cameras = list[str]()
         self._bytes = 0
 
     def __call__(self, decision: Decision) -> bool:
@@ -45,6 +47,8 @@ class FeatureFile:
             raise StorageError(msg)
         self._features.append(decision.features)
         self._told.append((decision.frame.name, decision.frame.index, decision.best.label))
+        if decision.camera is not None:
+            self._cameras.append(decision.camera)
         return True
 
     def close(self) -> None:
@@ -53,8 +57,10 @@ class FeatureFile:
             return
         names, frames, labels = zip(*self._told, strict=True)
         stream = io.BytesIO()
+        cameras: dict[str, Any] = {"cameras": np.array(self._cameras)} if self._cameras else {}
         np.savez_compressed(
-            stream, features=np.stack(self._features), names=np.array(names), frames=np.array(frames), labels=np.array(labels)
-        )
+            stream, features=np.stack(self._features), names=np.array(names), frames=np.array(frames), labels=np.array(labels),
+            **cameras,
+        )  # fmt: skip
         self._features.clear()
         write_whole(self._path, stream.getvalue(), kind=FEATURES, option="--features")

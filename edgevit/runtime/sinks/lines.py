@@ -73,16 +73,19 @@ class CsvFile:
 
     Labels and names that a spreadsheet would take for formulas have a ``'`` before them.
 
-
     A multi-label model's rows have ``labels`` and ``confidences``, too: all labels above their thresholds, and as many figures,
     with ``|`` between them; see `edgevit.problem.join_labels`.
     """
 
-    def __init__(self, path: Path, *, multi_label: bool = False, rarity: bool = False) -> None:
-        """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else."""
+    def __init__(self, path: Path, *, multi_label: bool = False, rarity: bool = False, cameras: bool = False) -> None:
+        """Open ``path``. Raises StorageError if it cannot be written, ConfigError if it is a file of something else.
+
+        With ``cameras`` the second column is the camera's name.
+        """
         require_kind(path, TABLE)
         self._multi_label = multi_label
-        self._columns = (*(SEVERAL if multi_label else COLUMNS), *(RARITY if rarity else ()))
+        time, *rest = SEVERAL if multi_label else COLUMNS
+        self._columns = (time, *(("camera",) if cameras else ()), *rest, *(RARITY if rarity else ()))
         header = ",".join(self._columns)
         self._file = LineFile(path)
         first = self._file.first_line()
@@ -177,12 +180,12 @@ class LineFile:
 
 
 class _JsonText:
-    """Decisions as JSON, with the seconds since the first."""
+    """Decisions as JSON, with the seconds since their camera's first."""
 
     def __init__(self) -> None:
-        self._start: float | None = None
+        self._starts: dict[str | None, float] = {}
 
     def __call__(self, decision: Decision) -> str:
         captured = decision.frame.captured
-        self._start = captured if self._start is None else self._start
-        return json.dumps({"seconds": round(captured - self._start, 6), **record(decision)})
+        start = self._starts.setdefault(decision.camera, captured)
+        return json.dumps({"seconds": round(captured - start, 6), **record(decision)})

@@ -13,9 +13,9 @@ from edgevit.runtime.decide import Decision
 def record(decision: Decision) -> dict[str, Any]:
     """JSON-ready: time of capture, frame, label, confidence, predictions, milliseconds per stage.
 
-    ``typicality`` and ``distance`` are there of a bundle that tells unknown objects; ``raw`` if the predictions are smoothed: the
-    frame's own. Of a multi-label model, ``labels`` are all that are above their thresholds, and an event says in ``event``
-    whether its label came or went.
+    ``camera`` is there where sources have names. ``typicality`` and ``distance`` are there of a bundle that tells unknown
+    objects; ``raw`` if the predictions are smoothed: the frame's own. Of a multi-label model, ``labels`` are all that are
+    above their thresholds, and an event says in ``event`` whether its label came or went.
     """
     frame, best = decision.frame, decision.best
     raw = {"raw": _predictions(decision.raw)} if decision.smoothed else {}
@@ -25,6 +25,7 @@ def record(decision: Decision) -> dict[str, Any]:
     rarity = {} if rare is None else {"typicality": round(rare.typicality, 6), "distance": float(f"{rare.distance:.6g}")}
     return {
         "time": captured_at(decision).isoformat(timespec="milliseconds"),
+        **({"camera": decision.camera} if decision.camera is not None else {}),
         "frame": frame.index,
         "name": frame.name,
         **event,

@@ -1,4 +1,4 @@
-"""The pictures of events, as they came from the camera: evidence, and images to train on."""
+"""The pictures of events, as the model got them from the camera: evidence, and images to train on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ QUEUE = 4
 class Snapshots:
     """Writes ``FOLDER/TIME-LABEL-CONFIDENCE.jpg`` for every event, until the folder holds ``limit`` pictures.
 
-    There is none of a label of a multi-label model that is gone: its picture would not show it.
+    Of a camera with a region it is the region: what is trained on should be what is looked at. There is none of a label of a
+    multi-label model that is gone: its picture would not show it.
     """
 
     def __init__(self, folder: Path, *, limit: int, note: Note, wait: bool = False) -> None:
@@ -45,11 +46,14 @@ class Snapshots:
         if self._pictures >= self._limit:
             msg = f"{self._folder} holds {self._pictures} pictures, the limit; move some away, or raise --snapshot-limit"
             raise StorageError(msg)
-        write_picture(self._folder / file_name(decision), encoded(decision.frame.image_bgr, ".jpg"))
+        write_picture(self._folder / file_name(decision), encoded(decision.frame.seen, ".jpg"))
         self._pictures += 1
 
 
 def file_name(decision: Decision) -> str:
-    """Such as ``20260102T030405.678Z-golden_retriever-0.93.jpg``: sorts by time, works on every file system."""
-    best = decision.best
-    return f"{stamp(captured_at(decision))}-{in_a_name(best.label)}-{best.confidence:.2f}.jpg"
+    """Such as ``20260102T030405.678Z-golden_retriever-0.93.jpg``: sorts by time, works on every file system.
+
+    A camera's name stands before the label.
+    """
+    best, camera = decision.best, f"{decision.camera}-" if decision.camera is not None else ""
+    return f"{stamp(captured_at(decision))}-{camera}{in_a_name(best.label)}-{best.confidence:.2f}.jpg"

@@ -46,6 +46,17 @@ def test_overlay_is_drawn_once_for_all_screens(monkeypatch: pytest.MonkeyPatch) 
     assert all(wall.closed for wall in walls)
 
 
+def test_a_file_is_shown_at_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast it is worked through."""
+    shown = []
+    monkeypatch.setattr(screens, "draw", lambda image, _predictions, **options: shown.append(options) or image)
+    sink = Overlays([Wall()], precision="int8", overlay="full", position="bottom", paced=True, fps=25.0)
+    for i in range(2):
+        sink(decision(finished=i / 200))
+    assert [(each["fps"], each["processed"]) for each in shown] == [(25.0, None), (25.0, pytest.approx(200))]
+    assert (shown[0]["overlay"], shown[0]["position"]) == ("full", "bottom")
+
+
 def test_title_is_the_decision_and_the_bars_are_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr(screens, "draw", lambda image, predictions, *, best, **_: drawn.append((predictions, best)) or image)
@@ -60,7 +71,7 @@ def test_every_screen_gets_the_picture_that_ends_the_run() -> None:
     window, video = Wall(going=False), Wall()
     assert not Overlays([window, video], precision="int8")(decision())
     assert len(video.pictures) == 1
-    assert video.pictures[0].shape == (480, 640, 3)
+    assert video.pictures[0].shape == (120, 160, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The material of ``edgevit demo``, and the way it goes."""
