@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -143,8 +142,3 @@ def sweep_html(sweep: Sweep, title: str) -> str:
         notes=sweep.notes, multi_label=sweep.comparison.multi_label,
     )  # fmt: skip
     return rendered("report.html.j2", report=report)
-
-
-def to_build(points: Sequence[SweptPoint]) -> Sheet:
-    """Points and what builds them."""
-    return Sheet(title="Points", columns=("", "command"), rows=[(point.name, point.command) for point in points], left=2)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from edgevit.report.placing import RISE, TALL, Box, Name, placed
-from edgevit.report.plots import WIDE, WIDTHS, Bar, Point, at_widths, bars, heat, plane, stacks, ticks
+from edgevit.report.plots import WIDE, WIDTHS, Bar, Point, alone, at_widths, bars, heat, plane, stacks, ticks
 from edgevit.report.svg import CHARACTER
 
 
@@ -157,3 +157,25 @@ def test_markup_in_names_is_text() -> None:
         heat({(evil, evil): 1.0}, evil, evil, worst=0, best=2),
     ):
         assert {item.tag for item in Xml.fromstring(svg).iter()} <= {"svg", "text", "line", "circle", "rect", "title"}
+
+
+def test_a_front_joins_its_points_and_whiskers_of_x_stay_on_the_scale() -> None:
+    given = [("slow", 60, 0.0, None), ("mid", 30, -1.0, (25, 34)), ("fast", 10, -2.0, (5, 900)), ("bad", 40, -3.0, (39, 41))]
+    points = [
+        Point(name=name, x=x, y=y, low=y - 1, high=y + 1, near=ends and ends[0], far=ends and ends[1])
+        for name, x, y, ends in given
+    ]
+    drawn = Xml.fromstring(plane(points, "ms", "points", 0, front=[2, 1, 0]))
+    places = {item.attrib["cx"] + "," + item.attrib["cy"]: item for item in drawn.iter("circle")}
+    (line,) = drawn.iter("polyline")
+    joined = line.attrib["points"].split()
+    assert set(joined) < set(places)
+    assert [float(corner.partition(",")[0]) for corner in joined] == sorted(float(corner.partition(",")[0]) for corner in joined)
+    flat = [item for item in drawn.iter("line") if item.attrib["y1"] == item.attrib["y2"] and "whisker" in item.attrib["class"]]
+    assert max(float(item.attrib["x2"]) for item in flat) <= WIDE
+
+
+def test_a_plot_of_its_own_needs_no_page() -> None:
+    found = Xml.fromstring(alone(plane([Point(name="a", x=1, y=1, low=0, high=2)], "ms", "points")))
+    assert found.tag == "{http://www.w3.org/2000/svg}svg"
+    assert ".whisker" in (next(found.iter("{http://www.w3.org/2000/svg}style")).text or "")
