@@ -43,6 +43,9 @@ def user_manager(user: str) -> Iterator[None]:
         runtime.chmod(0o700)
         if not _journal_answers():
             started.append(subprocess.Popen([JOURNAL], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            _wait_for_journal()
+        # Whose the journals are, as when a machine starts: of the group systemd-journal.
+        subprocess.run(["systemd-tmpfiles", "--create", "--prefix=/run/log/journal"], capture_output=True, check=False)
         enter = "".join(f'echo $$ >"{group}/cgroup.procs"; ' for group in groups)
         environment = [
             f"HOME={pwd.getpwnam(user).pw_dir}", f"USER={user}", "PATH=/usr/bin:/bin", f"XDG_RUNTIME_DIR={runtime}",
@@ -80,6 +83,13 @@ def _journal_answers() -> bool:
     """Whether somebody listens at the journal's socket, which outlives who made it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         return probe.connect_ex("/run/systemd/journal/stdout") == 0
+
+
+def _wait_for_journal() -> None:
+    for _ in range(50):
+        if _journal_answers():
+            return
+        time.sleep(0.1)
 
 
 def _wait_until_up(user: str, runtime: Path) -> None:
