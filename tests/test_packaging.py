@@ -152,9 +152,9 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of that version: on the path, or of pyenv."""
+    """A Python of that version: of pyenv, whose commands on the path only run what it was told to, or on the path."""
     there = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    return shutil.which(f"python{version}") or (str(there[-1]) if there else None)
+    return str(there[-1]) if there else shutil.which(f"python{version}")
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ BUNDLE = "edgevit-demo/digits.edgevit"
 IMAGES = "edgevit-demo/digits/test"
 VIDEO = "edgevit-demo/digits/test.mp4"
 """What the demo leaves, from its folder."""
+SLOW = "slow.mp4"
+"""The same for the live page: each picture for four seconds, so that a photograph shows one and its label."""
 
 
 def edgevit(*arguments: str) -> list[str]:
@@ -50,7 +52,7 @@ def environment() -> dict[str, str]:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """A run whose page is at the address that is given; ended afterwards."""
-    words = ("run", BUNDLE, VIDEO, "--loop", "--headless", "--policy", "latest", "--serve", f"127.0.0.1:{PORT}")
+    words = ("run", BUNDLE, SLOW, "--loop", "--headless", "--policy", "latest", "--serve", f"127.0.0.1:{PORT}")
     with subprocess.Popen(edgevit(*words), cwd=folder, env=environment(), stdout=subprocess.DEVNULL) as process:
         try:
             time.sleep(20)  # so that its history is filled
@@ -97,6 +99,21 @@ def animate(video: Path, name: str, *, every: int = 5, most: int = 40, width: in
     write(name, frames, milliseconds=500)
 
 
+def slow_down(video: Path, slow: Path, *, every: int = 5, seconds: int = 4, most: int = 12) -> None:
+    """Write a video of 30 frames a second in which pictures of ``video`` stand for ``seconds``."""
+    import cv2
+
+    capture = cv2.VideoCapture(str(video))
+    size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+    writer = cv2.VideoWriter(str(slow), cv2.VideoWriter.fourcc(*"mp4v"), 30, size)
+    for number in range(every * most):
+        good, frame = capture.read()
+        if good and number % every == 0:
+            for _ in range(30 * seconds):
+                writer.write(frame)
+    writer.release()
+
+
 def notebook(folder: Path) -> None:
     """Run the notebook where the demo's results are, and keep what it shows."""
     import nbformat
@@ -136,6 +153,7 @@ def files(folder: Path) -> None:
     notebook(folder)
     keep((folder / "attention.png").read_bytes(), "attention")
     animate(folder / "annotated.mp4", "video")
+    slow_down(folder / VIDEO, folder / SLOW)
 
 
 def photographs(folder: Path) -> None:
