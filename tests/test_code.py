@@ -99,7 +99,7 @@ DEPENDS = {
         "measure/latency.py",
         "quantize/samples.py",
     ),
-    "demo-model": ("model/vit.py", "model/merging.py", "vitconfig.py", "preprocess.py", "commands/demo/trained.py"),
+    "demo-model": ("model/vit.py", "model/merging.py", "vitconfig.py", "preprocess.py", "cache.py"),
     "merge-harms": (*READING, "model/merging.py", "model/folded.py", "tokens/merge.py", "pruning/candidates.py"),
     "features": ("model/vit.py", "preprocess.py", "model/pixels.py", "training/settings.py"),
     "front-tokens": ("model/vit.py", "preprocess.py", "model/pixels.py", "training/augment.py", "training/unfrozen.py"),

@@ -14,6 +14,7 @@ from edgevit.cli import main
 from edgevit.commands.demo import digits
 from edgevit.commands.demo.digits import Size
 from edgevit.commands.demo.trained import Schedule
+from edgevit.commands.demo.walk import SMALLER, Smaller
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -23,8 +24,9 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.startswith("edgevit ")]
 
 
-SMALL = Size(side=64, width=96, depth=5, schedule=Schedule(epochs=7, stride=(2, 2)))
-"""A demo for tests: a tenth of the work."""
+SMALL = Size(side=64, width=96, depth=6, schedule=Schedule(epochs=7, stride=(2, 2)))
+SMALL_SMALLER = Smaller(prune=20, merge=20)
+"""A demo for tests: a tenth of the work, and of 64 patches less can go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digits, "SIZE", request.param)
+        if request.param == SMALL:
+            patch.setitem(SMALLER, "digits", SMALL_SMALLER)
         patch.chdir(folder)
         patch.setenv("EDGEVIT_CACHE", str(folder / "cache"))
         outcome = CliRunner().invoke(main, ["demo"])
@@ -59,7 +63,8 @@ def top1(demo: Demo) -> dict[str, float]:
 def test_demo_shows_what_the_tool_does(demo: Demo) -> None:
     """Three precisions of a model that has learned, a report, a video, a picture, a bundle; three commands at the end."""
     found = top1(demo)
-    assert list(found) == ["fp32", "int8", "int8+prune20+merge25"], demo.outcome.stdout
+    smaller = SMALL_SMALLER if demo.size == SMALL else SMALLER["digits"]
+    assert list(found) == ["fp32", "int8", smaller.precision], demo.outcome.stdout
     assert found["fp32"] > (85 if demo.size == SMALL else 95)
     place = demo.folder / "edgevit-demo"
     report = (place / "report.html").read_text(encoding="utf-8")
@@ -93,6 +98,8 @@ def test_a_second_demo_trains_and_quantizes_nothing(demo: Demo, monkeypatch: pyt
     monkeypatch.chdir(demo.folder)
     monkeypatch.setenv("EDGEVIT_CACHE", str(demo.folder / "cache"))
     monkeypatch.setattr(digits, "SIZE", demo.size)
+    if demo.size == SMALL:
+        monkeypatch.setitem(SMALLER, "digits", SMALL_SMALLER)
     outcome = CliRunner().invoke(main, ["demo"])
     assert outcome.exit_code == 0, outcome.output
     stages = r"^  (write 1,797|train a ViT|prune and refit|merge and refit|quantize|evaluate).* (cached|[\d.]+ s)"

@@ -134,7 +134,7 @@ def program() -> str:
     import shutil
 
     called = Path(sys.argv[0])
-    if called.name == "__main__.py":
+    if called.parts[-2:] == ("edgevit", "__main__.py"):
         return "python3 -m edgevit"
     found = shutil.which("edgevit")
     by_path = called.name == "edgevit" and called.is_file() and (found is None or not Path(found).samefile(called))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from edgevit.cache import Kind
 from edgevit.commands.demo.material import Material
-from edgevit.commands.demo.trained import Schedule, trained
+from edgevit.commands.demo.trained import Schedule, trained_checkpoint
 from edgevit.errors import storage_errors
 from edgevit.files.writing import write_whole
 from edgevit.images.dataset import read_image
-from edgevit.model.checkpoint import check_replaceable, checkpoint_bytes
+from edgevit.model.checkpoint import check_replaceable
 from edgevit.preprocess import Preprocessing, prepare
 from edgevit.runtime.sinks.video import VideoSink
 from edgevit.vitconfig import BlockConfig, VitConfig
 from edgevit.workbench import Workbench
 
-KIND = Kind("demo-model", __name__)
 TEST_SHARE = 3  # every third digit is held out
 VIDEO_SIDE, VIDEO_DIGITS, FRAMES_EACH, FPS = 384, 60, 5, 30
 SEVEN = "0027"  # a held-out seven, to look at
@@ -104,15 +102,8 @@ def _picture(image: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
 def _trained_on(folder: Path, size: Size, bench: Workbench) -> bytes:
     """The checkpoint trained on ``folder``, or as it was kept."""
     images, targets = _load(folder, size.contract)
-    with bench.stage("train a ViT on them", total=size.schedule.steps(len(images))) as stage:
-        found = bench.cache.find(KIND, **asdict(size))
-        stage.cached = found is not None
-        if found is None:
-            torch.manual_seed(0)
-            model = trained(size.config, images, targets, size.schedule, stage.advance)
-            found = checkpoint_bytes(model, preprocessing=size.contract, labels=tuple(map(str, range(10))))
-            bench.cache.store(KIND, found, **asdict(size))
-    return found
+    labels = tuple(map(str, range(10)))
+    return trained_checkpoint(size.config, size.contract, images, targets, schedule=size.schedule, labels=labels, bench=bench)
 
 
 def _load(folder: Path, contract: Preprocessing) -> tuple[Tensor, Tensor]:
