@@ -26,7 +26,7 @@ SLOW = ("add-classes.md", "photos-without-a-model.md", "which-precision.md")
 
 def test_few_commands_are_not_run_and_each_says_why() -> None:
     left_out = [each for lines in LINES.values() for each in lines if each.not_run]
-    assert len(left_out) <= 10, f"too many are not run: {left_out}"
+    assert len(left_out) <= 14, f"too many are not run: {left_out}"
     assert {each.not_run for each in left_out} <= {
         "installs packages", "needs a board", "needs the run to go on", "changes your shell"
     }  # fmt: skip
@@ -65,6 +65,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, checkpoint_path: Path) -> P
     bundle = built(checkpoint_path, folder, data=photos, unknown=True, features=True)
     for name in ("cells.edgevit", "before.edgevit", "board.edgevit"):
         shutil.copytree(bundle, folder / name)
+    (folder / "boards.txt").write_text("user@board1\nuser@board2\n", encoding="utf-8")
     shutil.copy(CLIP / "embeddings.npz", folder / "other.npz")
     return folder
 
