@@ -18,6 +18,12 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import tour
+
+if TYPE_CHECKING:
+    from tests.preview.browser import Page
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "docs" / "assets"
@@ -45,8 +51,23 @@ def run(folder: Path, *arguments: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of this checkout, wherever it is run."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    """Of this checkout."""
+    return tour.environment(ROOT)
+
+
+def typed(page: Page, folder: Path) -> list[Any]:
+    """The terminal part of the tour: build, compare, run, with what they really print."""
+    tour.terminal(page, folder)
+    frames = []
+    for words in (
+        ["build", "edgevit-demo/digits.safetensors", "--data", "edgevit-demo/digits/train", "-o", "mine.edgevit"],
+        ["compare", BUNDLE, "--data", IMAGES, "--runs", "60"],
+    ):
+        frames += tour.scene(page, f"edgevit {' '.join(words)}", tour.said(edgevit(*words), folder, environment()))
+    return [
+        *frames,
+        *tour.scene(page, f"edgevit run {BUNDLE} 0 --serve 127.0.0.1:{PORT}", [f"note: preview: http://127.0.0.1:{PORT}/"]),
+    ]
 
 
 @contextmanager
@@ -68,12 +89,12 @@ def keep(picture: bytes, name: str) -> None:
     write(name, [Image.open(BytesIO(picture)).convert("RGB")])
 
 
-def write(name: str, frames: Sequence[object], milliseconds: int = 100) -> None:
+def write(name: str, frames: Sequence[object], milliseconds: int = 100, quality: int = 82) -> None:
     """Write a picture, or several as an animation."""
     first, *others = frames
     target = ASSETS / f"{name}.webp"
     more = {"save_all": True, "append_images": others, "duration": milliseconds, "loop": 0} if others else {}
-    first.save(target, quality=82, method=6, **more)  # type: ignore[attr-defined]
+    first.save(target, quality=quality, method=6, **more)  # type: ignore[attr-defined]
     size = target.stat().st_size
     print(f"{target.relative_to(ROOT)}  {size / 1000:.0f} kB")
     if size > LARGEST:
@@ -159,7 +180,7 @@ def files(folder: Path) -> None:
 def photographs(folder: Path) -> None:
     """What is seen in a browser."""
     sys.path.insert(0, str(ROOT))
-    from tests.preview.browser import Page, browser
+    from tests.preview.browser import browser
 
     def photograph(
         page: Page, address: str, name: str, *, width: int, height: int, seconds: float = 1, phone: bool = False
@@ -172,7 +193,9 @@ def photographs(folder: Path) -> None:
 
     with TemporaryDirectory(prefix="edgevit-profile") as profile, browser(Path(profile)) as page:
         photograph(page, (folder / "report.html").as_uri(), "report", width=1100, height=1000)
+        scenes = typed(page, folder)
         with served(folder) as address:
+            write("tour", [*scenes, *tour.live(page, address)], milliseconds=700, quality=55)
             photograph(page, address, "page", width=1100, height=820, seconds=5)
             photograph(page, address, "page-phone", width=390, height=844, seconds=5, phone=True)
 

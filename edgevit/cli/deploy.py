@@ -111,7 +111,7 @@ def _running(bundle: Bundle, values: dict[str, Any]) -> Running:
     from edgevit.services.wanted import Wanted
 
     source, options = values["source"], values["run_options"]
-    asked = asked_of_run(bundle, [str(bundle.path), source, "--headless", *options])
+    asked = asked_of_run(bundle, [str(bundle.path.absolute()), source, "--headless", *options])
     shown = shown_command(("", "-m", "edgevit", "run", "", source, *options))
     wanted = Wanted(
         source=source, options=options, manager="system" if values["system"] else "user", watchdog_s=values["watchdog"],

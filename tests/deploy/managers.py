@@ -28,7 +28,9 @@ def user_manager(user: str) -> Iterator[None]:
     if not (SYSTEMD.exists() and shutil.which("setpriv") and shutil.which("systemctl")):
         pytest.skip(f"apt install {PACKAGES}")
     number = pwd.getpwnam(user).pw_uid
-    runtime, groups = Path(f"/run/user/{number}"), [tree / user for tree in TREES if tree.is_dir()]
+    # Where logind puts it: by that the journal tells whose unit it is that speaks.
+    slice_ = f"user.slice/user-{number}.slice/user@{number}.service"
+    runtime, groups = Path(f"/run/user/{number}"), [tree / slice_ for tree in TREES if tree.is_dir()]
     started: list[subprocess.Popen[bytes]] = []
     ours = not BOOTED.is_dir()  # or of another run of these tests
     try:
@@ -108,6 +110,9 @@ def _forget(groups: list[Path]) -> None:
             for folder, _, _ in os.walk(group, topdown=False):
                 with suppress(OSError):
                     Path(folder).rmdir()
+            for folder in (group.parent, group.parent.parent):  # of others', too, perhaps
+                with suppress(OSError):
+                    folder.rmdir()
         if not any(group.exists() for group in groups):
             return
         time.sleep(0.1)

@@ -18,7 +18,7 @@ PAGE = Page(
     examples=(
         ("edgevit run cells.edgevit 0 --threshold 60% --smooth 8", "camera 0, steady labels"),
         ("edgevit run cells.edgevit csi://0 --headless --serve 127.0.0.1:8080", "a live page in the browser"),
-        ("edgevit run cells.edgevit gate=rtsp://10.0.0.8/main door=0 --roi door:25%,0,50%,100%", "two cameras on one engine"),
+        ("edgevit run cells.edgevit gate=rtsp://10.0.0.8/main door=0 --roi door:25%,0%,50%,100%", "two cameras on one engine"),
         (
             'edgevit run cells.edgevit line.mp4 --jsonl line.jsonl --when "label=crack,confidence>80%" --snapshot cracks',
             "keep cracks",
