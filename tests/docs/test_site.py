@@ -93,7 +93,7 @@ def test_every_page_has_a_place_in_the_navigation() -> None:
 
 def test_pictures_are_small_and_shown() -> None:
     """They are made by docs/screenshots/make.py."""
-    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
     pictures = list((ROOT / "docs" / "assets").glob("*.webp"))
     assert len(pictures) >= 4
     assert [path.name for path in pictures if f"assets/{path.name})" not in pages] == []
