@@ -52,7 +52,7 @@ def test_a_cuda_graph_is_told_and_can_be_left_out(
     """On a session that has one; what it was asked for is what it is told."""
     asked: list[bool] = []
 
-    def session_of(bundle: Any, engine: str | None, *, threads: int | None, graph: bool) -> Any:
+    def session_of(bundle: Any, engine: str | None, *, threads: int | None, graph: bool, **_others: Any) -> Any:
         asked.append(graph)
         session = of_bundle.open_session("onnxruntime", bundle.read(MODEL), threads=threads)
         session.graph = GraphUse(used=graph, with_ms=1.0, without_ms=1.5, reason="" if graph else "off")  # type: ignore[misc]

@@ -47,7 +47,7 @@ def test_a_bundle_that_merges(
         ("much", "expected tokens at blocks"),
         ("0", "above 0"),
         ("0.95", "at most at 0.9"),
-        ("nan", "above 0"),
+        ("nan", "expected tokens at blocks"),
         ("0.85", "at most. Ask for less"),
         ("4@1", "block 1 cannot merge 4 tokens away: behind the last block's attention they save nothing"),
         ("9@0", "at most half of them can go"),

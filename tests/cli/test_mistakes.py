@@ -12,8 +12,7 @@ SECRET = "hunter2Z"
     [
         (["run", "b"], "SOURCE is missing: 0 for the first camera, test:// for none. See: edgevit run --help"),
         (["run"], "BUNDLE is missing: what edgevit build wrote: a folder or a .zip. See: edgevit run --help"),
-        (["deploy", "b"],
-         "[USER@]HOST is missing: as ssh takes it: user@host, or a name of your ssh config. See: edgevit deploy --help"),
+        (["deploy", "b"], "no host is named. Write user@host, or --hosts FILE"),
         (["compare", "m.pt"], "--data is missing: write --data PATH. See: edgevit compare --help"),
         (["completion"], "SHELL is missing: one of bash, zsh, fish. See: edgevit completion --help"),
         (["inspect", "b", "--jsn"], "No such option '--jsn'. Did you mean '--json'? See: edgevit inspect --help"),

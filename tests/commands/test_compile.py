@@ -51,7 +51,7 @@ class Device(TensorRt):
 
     version = "tensorrt 10.3"
 
-    def open(self, model: bytes, *, threads: int | None = None) -> Any:
+    def open(self, model: bytes, *, threads: int | None = None, batch: int = 1) -> Any:
         return self.load(model)
 
     def load(self, engine: bytes, *, graph: bool = True) -> Any:
@@ -62,7 +62,7 @@ class Device(TensorRt):
 
 
 def check(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, change: Change = lambda logits: logits) -> SpotCheck:
-    monkeypatch.setattr("edgevit.engine.backend", lambda _name: Device(change))
+    monkeypatch.setattr("edgevit.engine.backend", lambda _name, *_device: Device(change))
     return spot_check("tensorrt", bundle.read(MODEL), bundle.read(MODEL), bundle.read(SAMPLES))
 
 

@@ -78,7 +78,7 @@ class Device(TensorRt):
         return BuiltEngine(engine=model, timing_cache=b"timings", version=self.version, seconds=1.0, peak_mib=1.0,
                            layers=recorded("dequantized"), inspector=None, warnings=())  # fmt: skip
 
-    def open(self, model: Graph, *, threads: int | None = None) -> Any:
+    def open(self, model: Graph, *, threads: int | None = None, batch: int = 1) -> Any:
         return self.load(model)
 
     def load(self, engine: bytes, *, graph: bool = True) -> Any:
@@ -111,7 +111,7 @@ class Device(TensorRt):
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     made = Device()
     for name in ("edgevit.commands.compile.backend", "edgevit.engine.backend"):
-        monkeypatch.setattr(name, lambda _name: made)
+        monkeypatch.setattr(name, lambda _name, *_device: made)
     monkeypatch.setattr("edgevit.engine.tensorrt.build_engine", made.build_engine)
     monkeypatch.setattr(compile_choice, "HEAT_UP", 0.0)
     monkeypatch.setattr(compile_choice, "RUNS", 10)

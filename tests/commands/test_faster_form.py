@@ -151,8 +151,8 @@ def test_a_processor_whose_bfloat16_is_wrong_computes_in_float32(
     spoilt = fp32_variant(checkpoint.with_model(_halved(checkpoint)), "openvino").model
     own = OpenVino.open
 
-    def opened(self: OpenVino, model: bytes, *, threads: int | None = None) -> Session:
-        return own(self, spoilt if allows_bf16(model) else model, threads=threads)
+    def opened(self: OpenVino, model: bytes, *, threads: int | None = None, batch: int = 1) -> Session:
+        return own(self, spoilt if allows_bf16(model) else model, threads=threads, batch=batch)
 
     monkeypatch.setattr(OpenVino, "open", opened)
     for _ in range(2):

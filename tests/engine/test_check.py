@@ -165,7 +165,7 @@ def test_the_place_is_found(precision: str, initializer: str, place: str, monkey
     class Miscompiling:
         name = "onnxruntime"
 
-        def open(self, model: bytes, *, threads: int | None = None) -> Any:
+        def open(self, model: bytes, *, threads: int | None = None, batch: int = 1) -> Any:
             return open_session("onnxruntime", spoiled(model, initializer), threads=1)
 
     model = vit(**BLOCKS)
