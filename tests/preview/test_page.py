@@ -264,6 +264,8 @@ def test_page_fits_and_is_readable(page: Page, loop: Loop, tmp_path: Path, dark:
     page.screen(width, height, dark=dark, phone=width < 500)
     opened(page, loop)
     assert page.look("document.documentElement.scrollWidth <= innerWidth")
+    facts = "document.getElementById('facts').innerText = 'int8 · openvino 2026.4.1 on AMD EPYC · video line/of/a/factory.mp4'"
+    assert page.look(f"{facts}; document.querySelector('header').offsetHeight") < 200  # buttons leave the facts their room
     colors = page.look("['body', '#answer', '#label'].map(q => getComputedStyle(document.querySelector(q)))"
                        ".map(s => [s.color, s.backgroundColor])")  # fmt: skip
     ink, card = luminance(colors[2][0]), luminance(colors[1][1])
