@@ -258,7 +258,7 @@ def test_pause_by_keyboard(page: Page, loop: Loop) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (360, 740)])
 def test_page_fits_and_is_readable(page: Page, loop: Loop, tmp_path: Path, dark: bool, width: int, height: int) -> None:
     """Nothing is wider than the screen; text and ground differ by at least 7 to 1, as WCAG counts it."""
     page.screen(width, height, dark=dark, phone=width < 500)
