@@ -9,6 +9,7 @@ from edgevit.model.rounding import dtype_of, weight_codes
 from edgevit.numberformat import NumberFormat
 
 DAMPING = 0.01  # share of the mean diagonal added to it, as the paper does
+ATTEMPTS = 6  # in float32, in float64, then with ten times the damping each time: the last has a thousand times the mean
 BLOCKS = (128, 16)  # columns that take over what is before them at once, outer and inner; changes speed, not the result
 
 
@@ -50,14 +51,21 @@ def round_gptq(weight: Tensor, scale: Tensor, second_moment: Tensor, to: NumberF
 def _passed_on(second_moment: Tensor) -> Tensor:
     """R of the damped ``second_moment`` [in, in], every column divided by its diagonal: what of an error goes to which column.
 
-    In float32; where rounding leaves the matrix indefinite, in float64.
+    In float32; where rounding leaves the matrix indefinite, in float64, with ten times the damping as often as it takes: inputs
+    that are all alike have a moment of rank one, whose other eigenvalues are what float32 made of zero.
     """
     damped = second_moment.flip(0, 1)
     mean = damped.diagonal().mean()
     # Inputs that are always zero leave the matrix singular without it.
-    damped.diagonal().add_(DAMPING * mean if mean > 0 else 1.0)
-    lower, failed = torch.linalg.cholesky_ex(damped)
-    if int(failed):
-        lower = torch.linalg.cholesky(damped.double()).float()
-    upper = lower.flip(0, 1)
+    damping = DAMPING * mean if mean > 0 else torch.ones_like(mean)
+    damped.diagonal().add_(damping)
+    for attempt in range(ATTEMPTS):
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not int(failed):
+            break
+        damped = damped.double()
+        damped.diagonal().add_(damping * 10**attempt if attempt else 0.0)
+    else:
+        lower = torch.linalg.cholesky(damped)  # which says what is wrong with values that are no numbers
+    upper = lower.float().flip(0, 1)
     return upper / upper.diagonal()

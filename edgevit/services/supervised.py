@@ -24,6 +24,8 @@ from edgevit.services.wanted import Wanted
 LOG, LOCK, TOLD = "log", "supervisor.lock", "supervisor.json"
 BEGINS_S = 60.0
 """For Python to start, on a slow and busy board."""
+DETACHED = 'setsid "$@" >/dev/null 2>&1 </dev/null &'
+"""A child of nobody here: it outlives this process and the link."""
 NO_CRON = "nothing starts it with the machine: there is neither systemd nor crontab. Have the machine's init run: {command}"
 
 
@@ -49,15 +51,12 @@ class Supervised:
     def start(self) -> None:
         """In a session of its own, which the link does not end."""
         (self._place.root / TOLD).unlink(missing_ok=True)  # what an older one told
-        subprocess.Popen(
-            command(self._place, "supervise"), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        subprocess.run(["sh", "-c", DETACHED, "sh", *command(self._place, "supervise")], cwd="/", check=True)
         end = time.monotonic() + BEGINS_S
         while self._holder() is None:
+            if self.status().condition == "failed":
+                return
             if time.monotonic() > end:
-                if self.status().condition == "failed":
-                    return
                 msg = f"{self.what} does not start. See {self._place.root / LOG} there."
                 raise StateError(msg)
             time.sleep(0.1)

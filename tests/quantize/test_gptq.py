@@ -78,3 +78,19 @@ def test_arguments_are_left_alone() -> None:
     round_gptq(weight, quantize_weight(weight, INT8)[1], moment, INT8)
     assert torch.equal(weight, before[0])
     assert torch.equal(moment, before[1])
+
+
+def test_inputs_that_are_all_alike() -> None:
+    """Their moment has rank one, and where it should have zeros float32 may leave what damping does not lift above zero."""
+    weight = weights()
+    row = torch.randn(48, generator=torch.Generator().manual_seed(2))
+    moment = torch.outer(row, row)
+    moment -= 0.03 * moment.diagonal().mean() * torch.eye(48)
+    nearest, scale = quantize_weight(weight, INT8)
+    codes = round_gptq(weight, scale, moment, INT8)
+    assert (codes.float() - nearest.float()).abs().max() < 20
+
+    def error(quantized: Tensor) -> float:
+        return float((row @ (quantized * scale[:, None] - weight).T).square().mean())
+
+    assert error(codes) < error(nearest)
