@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.preview.browser import Page
 
-SIZE = (920, 560)
+SIZE = (1000, 620)
 COLUMNS = 96
 LINES = 24
 """Of the terminal."""
@@ -66,7 +66,7 @@ def terminal(page: Page, folder: Path) -> None:
     path.write_text(TERMINAL, encoding="utf-8")
     page.screen(*SIZE)
     page.open(path.as_uri())
-    page.wait("document.getElementById('terminal')")
+    page.wait("document.getElementById('terminal') !== null")
 
 
 def live(page: Page, address: str, *, frames: int = 12, seconds: float = 1.0) -> list[Image]:

@@ -258,12 +258,14 @@ def test_pause_by_keyboard(page: Page, loop: Loop) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (360, 740)])
 def test_page_fits_and_is_readable(page: Page, loop: Loop, tmp_path: Path, dark: bool, width: int, height: int) -> None:
     """Nothing is wider than the screen; text and ground differ by at least 7 to 1, as WCAG counts it."""
     page.screen(width, height, dark=dark, phone=width < 500)
     opened(page, loop)
     assert page.look("document.documentElement.scrollWidth <= innerWidth")
+    facts = "document.getElementById('facts').innerText = 'int8 · openvino 2026.4.1 on AMD EPYC · video line/of/a/factory.mp4'"
+    assert page.look(f"{facts}; document.querySelector('header').offsetHeight") < 200  # buttons leave the facts their room
     colors = page.look("['body', '#answer', '#label'].map(q => getComputedStyle(document.querySelector(q)))"
                        ".map(s => [s.color, s.backgroundColor])")  # fmt: skip
     ink, card = luminance(colors[2][0]), luminance(colors[1][1])
