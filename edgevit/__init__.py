@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgevit.commands.sweep import sweep
     from edgevit.commands.train import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Classifier", "__version__", "attention", "build", "collect", "compare", "inspect", "load", "prune", "sweep", "train"]
 
 

@@ -73,7 +73,7 @@ def machine_of(bundle: Bundle) -> str:
 def argus_may_deadlock(bundle: Bundle) -> bool:
     """Whether the engine was compiled by the TensorRT of JetPack 6.1 to 6.2.2: up to 6.2.1 its camera service can deadlock."""
     builder: str = ((bundle.manifest.compiled or {}).get("engine") or {}).get("builder") or ""
-    return builder.startswith("tensorrt 10.3.")
+    return builder.partition(" ")[2].startswith("10.3.")
 
 
 def check_name(name: str) -> str:

@@ -16,6 +16,7 @@ from edgevit.errors import ConfigError, EngineError
 from edgevit.export.graph import write_graph
 from edgevit.graphform import Form
 from edgevit.model.quantplan import QuantPlan
+from edgevit.unreported import import_openvino
 from tests.zoo import ZOO, folded, frames, int8_of
 
 MODEL = write_graph(QuantPlan(model=folded()))
@@ -25,8 +26,7 @@ class Core:
     """OpenVINO as it would be beside an Intel GPU: what it finds, and what it is told to compile with."""
 
     def __init__(self, *devices: str) -> None:
-        import openvino
-
+        openvino = import_openvino()
         self.available_devices, self.told = list(devices), list[tuple[str, dict]]()
         self._core = openvino.Core()
 

@@ -18,7 +18,7 @@ from edgevit.packaging.runtime import Runtime, write_runtime
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg is not installed")
 
-PLAIN = ("click-8.1.8", "msgspec-0.19.0", "numpy-2.1.0", "rich-13.9.0")
+PLAIN = ("click-8.1.8", "jinja2-3.1.5", "markupsafe-3.0.2", "msgspec-0.19.0", "numpy-2.1.0", "rich-13.9.0")
 ARM = "cp311-cp311-manylinux_2_28_aarch64"
 
 
