@@ -71,4 +71,4 @@ $(PARITY)/installed: pyproject.toml tests/parity/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PARITY) $(ARM) edgevit-demo dist site
+	rm -rf $(VENV) $(PARITY) $(ARM) edgevit-demo edgevit-solar dist site

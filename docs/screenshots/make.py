@@ -35,6 +35,7 @@ BUNDLE = "edgevit-demo/digits.edgevit"
 IMAGES = "edgevit-demo/digits/test"
 VIDEO = "edgevit-demo/digits/test.mp4"
 """What the demo leaves, from its folder."""
+CHECKPOINT, TRAINED_ON, UNPRUNED = "edgevit-demo/digits.safetensors", "edgevit-demo/digits/train", "mine.edgevit"
 SLOW = "slow.mp4"
 """The same for the live page: each picture for four seconds, so that a photograph shows one and its label."""
 
@@ -60,7 +61,7 @@ def typed(page: Page, folder: Path) -> list[Any]:
     tour.terminal(page, folder)
     frames = []
     for words in (
-        ["build", "edgevit-demo/digits.safetensors", "--data", "edgevit-demo/digits/train", "-o", "mine.edgevit"],
+        ["build", CHECKPOINT, "--data", TRAINED_ON, "-o", UNPRUNED],
         ["compare", BUNDLE, "--data", IMAGES, "--runs", "60"],
     ):
         frames += tour.scene(page, f"edgevit {' '.join(words)}", tour.said(edgevit(*words), folder, environment()))
@@ -168,8 +169,9 @@ def files(folder: Path) -> None:
         run(folder, "demo")
     image = str(sorted((folder / IMAGES).glob("*/*.png"))[0])
     engines = ("--engines", "openvino,onnxruntime", "--runs", "60")
+    run(folder, "build", CHECKPOINT, "--data", TRAINED_ON, "-o", UNPRUNED)
     run(folder, "compare", BUNDLE, "--data", IMAGES, *engines, "--html", "report.html")
-    run(folder, "attention", BUNDLE, image, "-o", "attention.png")
+    run(folder, "attention", UNPRUNED, image, "-o", "attention.png")
     run(folder, "run", BUNDLE, VIDEO, "--headless", "--save", "annotated.mp4")
     notebook(folder)
     keep((folder / "attention.png").read_bytes(), "attention")

@@ -21,7 +21,7 @@ COLUMNS = 96
 LINES = 24
 """Of the terminal."""
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
-body { margin: 0; background: #11171d; color: #dfe7ee; }
+body { margin: 0; overflow: hidden; background: #11171d; color: #dfe7ee; }
 pre { margin: 0; padding: 22px 26px; font: 15px/1.42 "DejaVu Sans Mono", monospace; white-space: pre; }
 b { color: #6cc6f2; font-weight: 400; } i { color: #8aa0b0; font-style: normal; }
 </style><pre id="terminal"></pre>"""
@@ -42,7 +42,10 @@ def scene(page: Page, command: str, output: Sequence[str], *, steps: int = 2) ->
     for i in range(1, TYPED + 1):
         frames.append(shown(page, f"<b>$</b> {escape(command[: len(command) * i // TYPED])}"))
     for i in range(1, steps + 1):
-        lines = [escape(line) for line in output[: max(1, len(output) * i // steps)]]
+        lines = [
+            escape(line if len(line) <= COLUMNS else f"{line[: COLUMNS - 1]}…")
+            for line in output[: max(1, len(output) * i // steps)]
+        ]
         frames.append(shown(page, "\n".join([f"<b>$</b> {escape(command)}", *lines][:LINES])))
     return [*frames, *frames[-1:] * 4]
 
@@ -72,6 +75,7 @@ def terminal(page: Page, folder: Path) -> None:
 def live(page: Page, address: str, *, frames: int = 12, seconds: float = 1.0) -> list[Image]:
     """The live page, some time after it was opened."""
     page.screen(*SIZE, dark=True)
+    page.call("Emulation.setScrollbarsHidden", hidden=True)
     page.open(address)
     page.wait("document.getElementById('live')?.naturalWidth > 0")
     found = []

@@ -51,7 +51,8 @@ def attention(
         model: a bundle or a checkpoint.
         image: the path of an image; a Pillow image; or an array uint8 [H, W, 3] BGR, as OpenCV delivers it.
         out: a file to write, too: a picture (.png, .jpg, .webp), .npy for the maps, .npz for all weights.
-        blocks: numbers from 0, a list or a text with commas; all by default, of which a picture has the last.
+        blocks: numbers from 0, a list or a text with commas; all by default, of which a picture has the last that all
+            precisions have.
         all_heads: a picture of every head of these blocks, not of the mean over heads.
         data: for a checkpoint: images to calibrate INT8 on, to see that, too.
         recipe: for a checkpoint: how to calibrate INT8.
@@ -72,11 +73,17 @@ def attention(
     with bench.stage("look"):
         frame, views = look_at(found, image, threads=bench.threads)
     chosen = _blocks(blocks, views)
-    drawn = chosen if all_heads or blocks is not None else chosen[-1:]
+    drawn = chosen if all_heads or blocks is not None else last_of_all(chosen, views)
     result = AttentionResult(frame=frame, views=views, blocks=chosen, drawn=drawn, all_heads=all_heads, written=written)
     if written is not None:
         result.save(written)
     return result
+
+
+def last_of_all(blocks: Sequence[int], views: Sequence[View]) -> tuple[int, ...]:
+    """The last of ``blocks`` in which every view looks, else the last: pruning may have left one without attention."""
+    everywhere = [block for block in blocks if all(block in view.attention.weights for view in views)]
+    return tuple((everywhere or blocks)[-1:])
 
 
 def _blocks(asked: str | Sequence[int] | None, views: Sequence[View]) -> tuple[int, ...]:

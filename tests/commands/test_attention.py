@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevit.attention_maps.maps import Attention
 from edgevit.attention_maps.picture import overlay
 from edgevit.attention_maps.probe import Glance, Probe
 from edgevit.bundle import MODEL, open_bundle
+from edgevit.commands.attention import last_of_all
+from edgevit.commands.attention_result import View
 from edgevit.errors import ConfigError
 from edgevit.preprocess import prepare
+from edgevit.runtime.classify import Prediction
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +56,16 @@ def test_glance_has_a_title(bundle_path: Path, probe: Probe) -> None:
 def test_unknown_maps_are_refused(bundle_path: Path, part: str) -> None:
     with pytest.raises(ConfigError, match=r"no such map\. Known: rollout, last, and the blocks 0, 1"):
         glance(bundle_path, part)
+
+
+def test_the_picture_has_the_last_block_in_which_all_look() -> None:
+    """Pruning may leave a block without attention, where FP32 has one."""
+    weights, label = np.full((1, 4, 4), 0.25, np.float32), Prediction(label="a", index=0, confidence=1.0)
+
+    def view(*blocks: int) -> View:
+        attention = Attention(weights=dict.fromkeys(blocks, weights), grid=(2, 2), class_token=False)
+        return View(precision="int8", prediction=label, attention=attention)
+
+    assert last_of_all((0, 1, 2), [view(0, 1, 2), view(0, 1)]) == (1,)
+    assert last_of_all((0, 1, 2), [view(0, 1, 2), view(0, 1, 2)]) == (2,)
+    assert last_of_all((0, 1, 2), [view(1, 2), view(0)]) == (2,)
