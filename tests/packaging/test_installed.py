@@ -20,6 +20,7 @@ from onnx import numpy_helper
 from edgevit.bundle import MODEL, SAMPLES, open_bundle, write_bundle
 from edgevit.packaging import dpkg
 from edgevit.packaging.tree import text_member, write_tree
+from tests.arm.wheels import needed
 from tests.packaging.machine import Machine, booted, command_there, lacks
 from tests.support import ROOT, Outcome, built
 
@@ -229,8 +230,7 @@ def test_edgevit_itself(
 ) -> None:  # fmt: skip
     """Of a real wheelhouse for the system's own Python: the bundle's service runs on it, and purging both leaves no file."""
     python = machine.must("/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
-    wanted = ["click", "msgspec", "numpy", "rich", "onnxruntime", "opencv-python-headless"]
-    wanted += ["tomli"] if python == "3.10" else []
+    wanted = [*needed(None, python), "onnxruntime", "opencv-python-headless"]
     for_python = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
     for_machine = [f"--platform=manylinux_2_{minor}_{platform.machine()}" for minor in (28, 27, 17, 12)]
     command = [sys.executable, "-m", "pip", "download", "-q", "-d", str(tmp_path / "wheels"), *for_python, *for_machine, *wanted]
