@@ -6,6 +6,7 @@ may hold more.
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
@@ -179,4 +180,7 @@ def schema() -> dict[str, Any]:
     """JSON schema (draft 2020-12) of a manifest."""
     found = msgspec.json.schema(ManifestJson)
     found["$defs"]["ManifestJson"]["properties"]["problem_type"] |= {"enum": list(PROBLEM_TYPES)}
+    for form in found["$defs"].values():  # msgspec before 0.23 keeps the indentation of docstrings
+        if "description" in form:
+            form["description"] = cleandoc(form["description"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "edgevit bundle manifest", **found}

@@ -69,5 +69,5 @@ def test_relative_positions_merge_none(edgevit: Callable[..., Outcome], image_fo
     done = edgevit("build", model, "--data", image_folder, "-o", tmp_path / "o.edgevit", "--merge", "4@0")
     assert done.code == 2
     assert "has no relative position" in done.stderr
-    faster = edgevit("prune", model, "--data", image_folder, "--speedup", 1.2, "--multiple", 8, "-o", tmp_path / "s.safetensors")
+    faster = edgevit("prune", model, "--data", image_folder, "--speedup", 1.05, "--multiple", 8, "-o", tmp_path / "s.safetensors")
     assert faster.code == 0, faster.stderr
