@@ -174,5 +174,7 @@ def openvino_options(threads: int | None, *, bf16: bool = False) -> dict[str, ob
         # On CPUs with bfloat16 the default would round activations behind our back.
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": threads or available_threads(),
+        # It binds threads to cores from the first on: two processes of one thread each would share a core, and leave the others.
+        **({"ENABLE_CPU_PINNING": False} if threads is not None and threads < available_threads() else {}),
         **exact,
     }

@@ -11,6 +11,7 @@ from edgevit.bundle import Bundle, open_bundle
 from edgevit.engine import CPU_ENGINES, backend, open_session
 from edgevit.engine.check import FLOOR_DB, HALF_FLOOR_DB, floor_of
 from edgevit.engine.of_bundle import session_of
+from edgevit.engine.openvino import OpenVino, available_threads, openvino_options
 from edgevit.engines import ENGINES
 from edgevit.errors import ConfigError, EngineError
 from edgevit.export.graph import write_graph
@@ -165,3 +166,12 @@ def test_batch_is_checked_by_itself(fp32_bundle_path: Path, monkeypatch: pytest.
     session_of(bundle, threads=1).close()
     with pytest.raises(EngineError):
         session_of(bundle, threads=1, batch=2)
+
+
+@pytest.mark.skipif(available_threads() < 2, reason="one core has nothing to be bound to")
+@pytest.mark.parametrize(("threads", "told"), [(1, False), (None, None)])
+def test_an_engine_of_few_threads_is_bound_to_no_core(threads: int | None, told: bool | None) -> None:
+    """OpenVINO binds from the first core on: two processes of one thread each would share it, and gain nothing by being two."""
+    compiled = OpenVino().compiled(MODEL, threads, {})
+    assert openvino_options(threads).get("ENABLE_CPU_PINNING") is told
+    assert told is None or compiled.get_property("ENABLE_CPU_PINNING") is told
