@@ -52,8 +52,8 @@ def run(folder: Path, *arguments: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Of this checkout."""
-    return tour.environment(ROOT)
+    """Of this checkout, wherever it is run."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def typed(page: Page, folder: Path) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -83,8 +82,3 @@ def live(page: Page, address: str, *, frames: int = 12, seconds: float = 1.0) ->
         time.sleep(seconds)
         found.append(picture(page))
     return found
-
-
-def environment(root: Path) -> dict[str, str]:
-    """Of this checkout, wherever it is run."""
-    return {**os.environ, "PYTHONPATH": str(root)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.cli.files import OutputFolder, Writing
-from edgevit.cli.hosts import hosts_of, hosts_options, password_of_sudo
+from edgevit.cli.hosts import AT_A_TIME, WITHIN, hosts_of, hosts_options, password_of_sudo
 from edgevit.cli.options import json_option, signature_option
 from edgevit.cli.say import say
 
@@ -43,15 +43,11 @@ class WithRunOptions(Writing):
     type=click.FloatRange(0),
     help="Labels per second it must give there; 40 % of what is known to be possible.",
 )
-@click.option(
-    "--within", type=click.FloatRange(0), default=120.0, show_default=True, metavar="SECONDS", help="Until it must be healthy."
-)
+@WITHIN
 @click.option(
     "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
 )
-@click.option(
-    "--at-a-time", type=click.IntRange(1), default=16, show_default=True, metavar="HOSTS", help="So many hosts side by side."
-)
+@AT_A_TIME
 @click.option("--stop-after", type=click.IntRange(1), metavar="HOSTS", help="Begin no other host when so many have failed.")
 @click.option("--python", default="python3", show_default=True, help="The host's interpreter; 3.10 or newer.")
 @click.option(

@@ -5,29 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgevit.cli.command import Group
-from edgevit.cli.hosts import hosts_of, hosts_options, password_of_sudo
+from edgevit.cli.hosts import AT_A_TIME, WITHIN, hosts_of, hosts_options, password_of_sudo
 from edgevit.cli.options import json_option
 from edgevit.cli.say import say
+from edgevit.errors import StateError
 
 if TYPE_CHECKING:
     from edgevit.deploy.fleet import BoardDone, BoardTold
     from edgevit.services.telling import Told
 
-UNHEALTHY = 12
-"""`edgevit.errors.StateError`'s."""
+Changing = TypeVar("Changing", bound=Callable[..., Any])
 HOSTS = click.argument("hosts", metavar="[USER@]HOST...", nargs=-1)
 NAME = click.option("--name", default="edgevit", show_default=True, help="Of the service.")
-WITHIN = click.option(
-    "--within", type=click.FloatRange(0), default=120.0, show_default=True, metavar="SECONDS", help="Until it must be healthy."
-)
-AT_A_TIME = click.option(
-    "--at-a-time", type=click.IntRange(1), default=16, show_default=True, metavar="HOSTS", help="So many hosts side by side."
-)
+
+
+def changing(command: Changing) -> Changing:
+    """Add the options of what changes services: which boards, how many at a time, and how long they may take."""
+    for option in reversed((HOSTS, hosts_options, NAME, WITHIN, AT_A_TIME, json_option)):
+        command = option(command)
+    return command
 
 
 @click.group(cls=Group)
@@ -79,24 +80,14 @@ def logs(**values: Any) -> None:
 
 
 @fleet.command()
-@HOSTS
-@hosts_options
-@NAME
-@WITHIN
-@AT_A_TIME
-@json_option
+@changing
 def restart(**values: Any) -> None:
     """End the runs, start them anew and wait until they are healthy."""
     _change(values, lambda boards, **how: boards.restart(values["name"], **how))
 
 
 @fleet.command()
-@HOSTS
-@hosts_options
-@NAME
-@WITHIN
-@AT_A_TIME
-@json_option
+@changing
 def rollback(**values: Any) -> None:
     """Put the bundles before these into service again."""
     _change(values, lambda boards, **how: boards.roll_back(values["name"], **how))
@@ -144,7 +135,7 @@ def _exit(errors: list[Any], healthy: bool) -> None:
     if failed:
         raise click.exceptions.Exit(failed[0].exit_code)
     if not healthy:
-        raise click.exceptions.Exit(UNHEALTHY)
+        raise click.exceptions.Exit(StateError.exit_code)
 
 
 def _print_json(told: list[BoardTold]) -> None:

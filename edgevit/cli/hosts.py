@@ -36,6 +36,13 @@ OPTIONS = (
     ),
 )
 
+WITHIN = click.option(
+    "--within", type=click.FloatRange(0), default=120.0, show_default=True, metavar="SECONDS", help="Until it must be healthy."
+)
+AT_A_TIME = click.option(
+    "--at-a-time", type=click.IntRange(1), default=16, show_default=True, metavar="HOSTS", help="So many hosts side by side."
+)
+
 
 def hosts_options(command: Command) -> Command:
     """Add the options that `hosts_of` reads."""

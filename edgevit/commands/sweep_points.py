@@ -13,6 +13,7 @@ from edgevit.commands.arguments import wrong_type
 from edgevit.errors import ConfigError, did_you_mean
 from edgevit.files.paths import own_name
 from edgevit.numberformat import FP32
+from edgevit.share import meant_by, share_of
 from edgevit.shipped import check_keys, read_toml
 from edgevit.target import PRECISIONS
 
@@ -20,6 +21,8 @@ NONE = "none"
 """In an axis: without this step, as 0 is, too."""
 KNOWN_PRECISIONS = ("auto", *reversed(PRECISIONS))
 
+SHARES = ("prune", "merge")
+"""Axes whose numbers are shares of the multiply-accumulates."""
 REPEATED = ("prompt",)
 """Options that are given once for each value."""
 
@@ -167,20 +170,15 @@ def _item(value: Any, where: str, name: str) -> Any:
             msg = f"{where}: unknown {value!r}. {did_you_mean(str(value), known or ('default',))}"
             raise ConfigError(msg)
         return value
-    if value == NONE:
-        number: Any = 0.0
-    else:
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
+    number = _number(value, name)
     if number == 0 and name != "speedup":
         return None
     if number is None and ((name == "prune" and value == "auto") or (name == "merge" and "@" in value)):
         return value
-    if number is None or not 0 < number < float("inf"):
+    if number is None or not 0 < number < float("inf") or (name in SHARES and number > 1):
+        hint = meant_by(str(value)) if name in SHARES else ""
         expected = {"prune": "0, 0.2 or auto", "merge": "none, 0.35 or 64@2,64@5", "speedup": "1.5"}[name]
-        msg = f"{where}: {value!r} is not one of its values: {expected}."
+        msg = f"{where}: {value!r} is not one of its values: {expected}.{hint}"
         raise ConfigError(msg)
     return number
 
@@ -190,3 +188,12 @@ def _spelled(name: str, value: Any) -> str:
     if name in ("image_size", "resize") and isinstance(value, tuple):
         return "x".join(map(str, value))
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _number(value: str | float, name: str) -> float | None:
+    """``0.2``, of a share ``20%``, too, and ``none`` as 0; None of a text that is no number."""
+    if not isinstance(value, str):
+        return float(value)
+    if value == NONE:
+        return 0.0
+    return share_of(value) if name in SHARES or "%" not in value else None

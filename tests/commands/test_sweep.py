@@ -44,6 +44,10 @@ def test_every_combination_once_behind_fp32() -> None:
     [
         ({"prune": "0.2,much"}, r"--prune: 'much' is not one of its values: 0, 0.2 or auto"),
         ({"merge": "auto"}, r"--merge: 'auto' is not one of its values"),
+        ({"prune": "2"}, r"--prune: '2' is not one of its values: .*\. Did you mean 2%\?"),
+        ({"prune": [1.5]}, r"--prune: 1.5 is not one of its values"),
+        ({"merge": "35"}, r"--merge: '35' is not one of its values: .*\. Did you mean 35%\?"),
+        ({"speedup": "150%"}, r"--speedup: '150%' is not one of its values: 1.5"),
         ({"speedup": "0"}, r"--speedup: '0' is not one of its values: 1.5"),
         ({"speedup": "nan"}, r"--speedup: 'nan'"),
         ({"precisions": "int9"}, r"--precisions: unknown 'int9'. Did you mean 'int8'"),
@@ -54,6 +58,11 @@ def test_every_combination_once_behind_fp32() -> None:
 def test_values_that_no_build_takes(axes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         axes_of(None, **axes)
+
+
+def test_shares_are_read_as_everywhere() -> None:
+    """In both forms: the points and their commands are the same."""
+    assert axes_of(None, prune="0,20%", merge="none,35%") == axes_of(None, prune=[0, 0.2], merge=["none", 0.35])
 
 
 def test_names_that_could_not_be_told_apart() -> None:
