@@ -10,7 +10,7 @@ import click
 
 from edgevit.cli.files import OutputFolder, Writing
 from edgevit.cli.hosts import AT_A_TIME, WITHIN, hosts_of, hosts_options, password_of_sudo
-from edgevit.cli.options import json_option, signature_option
+from edgevit.cli.options import json_option, signature_option, watchdog_option
 from edgevit.cli.say import say
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class WithRunOptions(Writing):
     help="Labels per second it must give there; 40 % of what is known to be possible.",
 )
 @WITHIN
-@click.option(
-    "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
-)
+@watchdog_option
 @AT_A_TIME
 @click.option("--stop-after", type=click.IntRange(1), metavar="HOSTS", help="Begin no other host when so many have failed.")
 @click.option("--python", default="python3", show_default=True, help="The host's interpreter; 3.10 or newer.")

@@ -182,6 +182,9 @@ engine_device_option = click.option(
 graph_option = click.option(
     "--graph/--no-graph", default=True, show_default=True, help="Let TensorRT replay a CUDA graph where that is faster."
 )
+watchdog_option = click.option(
+    "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 no_cache_option = click.option("--no-cache", is_flag=True, help="Compute every stage anew and keep nothing.")
 signature_option = click.option(

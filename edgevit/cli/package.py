@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.cli.files import OutputFolder, Writing
-from edgevit.cli.options import json_option, signature_option
+from edgevit.cli.options import json_option, signature_option, watchdog_option
 from edgevit.cli.say import say
 from edgevit.cli.service import asked_of_run, folders_of, shown_command
 
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @click.option("--within", type=click.IntRange(1), default=120, show_default=True, metavar="SECONDS",
               help="After an update, frames must be classified within that time, or the former bundle comes back.")  # fmt: skip
 @click.option("--min-fps", type=click.FloatRange(0), help="At that rate, at least.")
-@click.option(
-    "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
-)
+@watchdog_option
 @click.option("--wheelhouse", type=click.Path(path_type=Path),
               help="With deb: write edgevit itself, too, of the wheels for the device that lie here.")  # fmt: skip
 @click.option("--python", default="3.11", show_default=True, metavar="X.Y", help="With --wheelhouse: the device's Python.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.cli.files import OutputFile, Writing, check_outputs
-from edgevit.cli.options import json_option
+from edgevit.cli.options import json_option, watchdog_option
 from edgevit.cli.say import say
 from edgevit.errors import ConfigError
 from edgevit.files.own_kinds import UNIT
@@ -29,9 +29,7 @@ SECRETS, ADDRESSES, COMMANDS = ("--serve-token", "--metrics-token"), ("--webhook
 @click.argument("source", metavar="SOURCE...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--name", default="edgevit", show_default=True, help="What systemctl calls it.")
 @click.option("--user", help="Whom it runs as; you, by default.")
-@click.option(
-    "--watchdog", type=click.IntRange(2), default=30, show_default=True, help="Seconds without a label before a restart."
-)
+@watchdog_option
 @click.option("--memory", type=click.IntRange(128), metavar="MIB", help="Memory it may take; three quarters of the machine's.")
 @click.option("--writable", multiple=True, type=click.Path(path_type=Path), help="A folder it may write to; may be given again.")
 @click.option(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from edgevit.printable import printable
 from edgevit.runtime.state import state_of
-from edgevit.services.putting import Put
-from edgevit.services.wanted import Order, Wanted
+from edgevit.services.putting import Outcome, Put
+from edgevit.services.wanted import WITHIN_S, Order, Wanted
 
-WITHIN_S = 120.0
-"""Seconds until a run must be healthy."""
 LONGEST_S = 900.0
 """Beyond that, for an engine that is compiled, samples, two restarts: then a host does not answer."""
 LINE = 500
@@ -48,13 +46,9 @@ def is_put(found: dict[str, Any]) -> bool:
     return (
         all(isinstance(text, str) for text in texts)
         and isinstance(found.get("reason"), str | None)
-        and found.get("outcome") in OUTCOMES
+        and found.get("outcome") in get_args(Outcome)
         and (state is None or _is_state(state))
     )
-
-
-OUTCOMES = ("started", "updated", "already there", "rolled back", "stopped")
-"""Of `edgevit.services.putting.Put`."""
 
 
 def put_of(found: dict[str, Any]) -> Put:

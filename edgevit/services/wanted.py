@@ -14,6 +14,9 @@ LIMIT = 2**20
 """Characters of such an object."""
 Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
+WITHIN_S = 120.0
+"""Seconds until a run must be healthy, if nobody says otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -49,7 +52,7 @@ class Order:
     """Labels per second; None is `edgevit.services.putting.SHARE` of what is known to be possible."""
     possible_fps: Annotated[float, Meta(ge=0)] | None = None
     """Labels per second of a benchmark there; None if there was none."""
-    within: Annotated[float, Meta(ge=0)] = 120.0
+    within: Annotated[float, Meta(ge=0)] = WITHIN_S
     """Seconds until it must be healthy."""
     password: str | None = None
     """For sudo, of a system's service; kept nowhere."""
